@@ -1,0 +1,34 @@
+GO ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := build
+.PHONY: build test check bench demo deps clean help
+
+build: ## build bin/pg_scribe, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/pg_scribe ./cmd/pg_scribe
+
+test: deps ## run all tests against throwaway PostgreSQL clusters
+	$(GO) test -timeout 20m ./...
+
+check: ## formatting, go vet, staticcheck, go.mod
+	@unformatted=$$(gofmt -l .) || exit 1; if [ -n "$$unformatted" ]; then \
+		echo "gofmt would change:" >&2; echo "$$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+
+demo: deps build ## back up a live database, break it, restore it to the moment before
+	$(GO) run ./internal/demo
+
+bench: deps build ## measure against pg_recvlogical, pg_dump and psql
+	$(GO) run ./bench
+
+deps: ## install what the tests need (PostgreSQL server, compressors) where it is missing
+	@.ci/deps
+
+clean: ## remove what was built
+	rm -rf bin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,270 @@
+package catalog
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+	"time"
+)
+
+// HoleKind says how two segments fail to join.
+type HoleKind string
+
+// The kinds of holes.
+const (
+	HoleGap      HoleKind = "gap"      // nothing covers [From, To)
+	HoleOverlap  HoleKind = "overlap"  // more than one segment covers [From, To)
+	HoleTimeline HoleKind = "timeline" // From ends one timeline or system, To starts the next; To may be the smaller
+)
+
+// Hole is a place where the chain of segments breaks.
+type Hole struct {
+	Kind     HoleKind
+	From, To LSN
+	// The last moment known before the hole and the first known after it; zero when nothing tells.
+	Since, Until time.Time
+}
+
+// Window is a stretch of the repository in which every position can be restored, on one timeline.
+type Window struct {
+	From, To     LSN
+	FromAt, ToAt time.Time
+	Bases        int
+}
+
+// Holes lists the breaks between consecutive segments, in order. Artifacts of other kinds are passed over.
+func Holes(segments []Artifact) []Hole {
+	var holes []Hole
+	var last line
+	for i, l := range linesOf(segments) {
+		if len(l.segments) == 0 {
+			continue
+		}
+		if i > 0 && len(last.segments) > 0 {
+			prev, next := last.furthest(), l.segments[0]
+			holes = append(holes, Hole{HoleTimeline, prev.End, next.Start, knownAt(prev), began(next)})
+		}
+		holes = append(holes, l.holes()...)
+		last = l
+	}
+	return holes
+}
+
+// Windows lists what can be restored: each unbroken run of segments from its oldest base on. A base that lies in no
+// run is a window of a single point.
+func Windows(inv Inventory) []Window {
+	var windows []Window
+	for _, l := range linesOf(inv.Artifacts) {
+		var current *Window
+		for _, b := range l.bases {
+			c := l.chain(b)
+			if current == nil || b.Start > current.To {
+				windows = append(windows, Window{From: b.Start, To: c.end, FromAt: basedAt(b), ToAt: c.reachedAt})
+				current = &windows[len(windows)-1]
+			}
+			// Where segments overlap, a later base may lead further than the chain of the oldest one.
+			if c.end > current.To {
+				current.To, current.ToAt = c.end, c.reachedAt
+			}
+			current.Bases++
+		}
+	}
+	return windows
+}
+
+// line is all that belongs to one timeline of one system: positions can be compared only within it.
+type line struct {
+	segments []Artifact // by start, end, ID
+	bases    []Artifact // by point, ID
+}
+
+// chain is a base with the segments that join on from it.
+type chain struct {
+	base      Artifact
+	segments  []Artifact // without empty ones
+	end       LSN        // where the last segment ends, or the base's point
+	reachedAt time.Time  // the latest moment for which the stream is known up to end
+}
+
+// linesOf sorts artifacts into lines, oldest first: systems by their first artifact, their timelines by number.
+func linesOf(artifacts []Artifact) []line {
+	type key struct {
+		system   string
+		timeline uint32
+	}
+	born := map[string]time.Time{}
+	lines := map[key]*line{}
+	var keys []key
+	for _, a := range artifacts {
+		if a.Kind == KindGlobals {
+			continue
+		}
+		k := key{a.SystemID, a.Timeline}
+		if lines[k] == nil {
+			lines[k] = &line{}
+			keys = append(keys, k)
+		}
+		if t, seen := born[a.SystemID]; !seen || a.CreatedAt.Before(t) {
+			born[a.SystemID] = a.CreatedAt
+		}
+		if a.Kind == KindBase {
+			lines[k].bases = append(lines[k].bases, a)
+		} else {
+			lines[k].segments = append(lines[k].segments, a)
+		}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		return cmp.Or(born[a.system].Compare(born[b.system]), cmp.Compare(a.system, b.system), cmp.Compare(a.timeline, b.timeline))
+	})
+	sorted := make([]line, 0, len(keys))
+	for _, k := range keys {
+		slices.SortFunc(lines[k].bases, byPosition)
+		slices.SortFunc(lines[k].segments, byPosition)
+		sorted = append(sorted, *lines[k])
+	}
+	return sorted
+}
+
+func byPosition(a, b Artifact) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.End, b.End), cmp.Compare(a.ID, b.ID))
+}
+
+// chain follows the segments from the consistent point of a base: first the one that has the point inside, then those
+// that start where the one before ends.
+func (l line) chain(base Artifact) chain {
+	c := chain{base: base, end: base.Start, reachedAt: basedAt(base)}
+	// Segments [0, after) start at or before the point. The latest that has it inside is taken, so that a stray
+	// overlapping one does not matter.
+	after := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].Start > base.Start })
+	for i := after - 1; i >= 0; i-- {
+		seg := l.segments[i]
+		if seg.End > base.Start {
+			c.add(seg)
+			break
+		}
+		if seg.End == base.Start {
+			c.reachedAt = later(c.reachedAt, knownAt(seg)) // an idle stream that stands at the point
+		}
+	}
+	for l.extend(&c) {
+	}
+	return c
+}
+
+// extend adds the segment that starts at the end of the chain. An empty one only tells the moment that it reached.
+func (l line) extend(c *chain) bool {
+	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].Start >= c.end })
+	next := -1
+	for ; i < len(l.segments) && l.segments[i].Start == c.end; i++ {
+		if l.segments[i].End == c.end {
+			c.reachedAt = later(c.reachedAt, knownAt(l.segments[i]))
+		} else {
+			next = i // sorted by end: the longest wins
+		}
+	}
+	if next < 0 {
+		return false
+	}
+	c.add(l.segments[next])
+	return true
+}
+
+func (c *chain) add(seg Artifact) {
+	c.segments = append(c.segments, seg)
+	c.end = seg.End
+	c.reachedAt = later(c.reachedAt, knownAt(seg))
+}
+
+// cut returns the chain with its first n segments only.
+func (c chain) cut(n int) chain {
+	short := chain{base: c.base, end: c.base.Start, reachedAt: basedAt(c.base)}
+	for _, seg := range c.segments[:n] {
+		short.add(seg)
+	}
+	return short
+}
+
+// beyond finds the first artifact of the line that the chain does not reach.
+func (l line) beyond(c chain) (Hole, bool) {
+	next, found := Artifact{}, false
+	for _, seg := range l.segments {
+		if seg.End > c.end {
+			next, found = seg, true
+			break
+		}
+	}
+	if !found { // a base that was taken after the stream broke off shows the hole as well
+		i := sort.Search(len(l.bases), func(i int) bool { return l.bases[i].Start > c.end })
+		if i == len(l.bases) {
+			return Hole{}, false
+		}
+		next = l.bases[i]
+	}
+	h := Hole{Kind: HoleGap, From: c.end, To: next.Start, Since: c.reachedAt, Until: began(next)}
+	if next.Start < c.end {
+		h.Kind, h.From, h.To = HoleOverlap, next.Start, c.end
+	}
+	return h, true
+}
+
+// holes lists the breaks inside a line.
+func (l line) holes() []Hole {
+	var holes []Hole
+	prev := l.segments[0] // the one that ends last so far
+	for _, next := range l.segments[1:] {
+		switch {
+		case next.Start > prev.End:
+			holes = append(holes, Hole{HoleGap, prev.End, next.Start, knownAt(prev), began(next)})
+		case next.Start < prev.End && next.End > next.Start:
+			holes = append(holes, Hole{HoleOverlap, next.Start, min(prev.End, next.End), knownAt(prev), began(next)})
+		}
+		if next.End > prev.End || next.End == prev.End && knownAt(next).After(knownAt(prev)) {
+			prev = next
+		}
+	}
+	return holes
+}
+
+func (l line) furthest() Artifact {
+	return slices.MaxFunc(l.segments, func(a, b Artifact) int { return cmp.Compare(a.End, b.End) })
+}
+
+// first returns the artifact that the line begins with.
+func (l line) first() Artifact {
+	if len(l.segments) == 0 || len(l.bases) > 0 && l.bases[0].Start < l.segments[0].Start {
+		return l.bases[0]
+	}
+	return l.segments[0]
+}
+
+// basedAt is the moment of a base's consistent point. Its dump ended later, so that time is a safe second best.
+func basedAt(base Artifact) time.Time {
+	if base.ReachedAt.IsZero() {
+		return base.FinishedAt
+	}
+	return base.ReachedAt
+}
+
+// knownAt is the latest moment that a segment tells of.
+func knownAt(seg Artifact) time.Time {
+	return later(seg.ReachedAt, seg.LastCommitAt)
+}
+
+// began is the first moment that an artifact tells of.
+func began(a Artifact) time.Time {
+	switch {
+	case a.Kind == KindBase:
+		return basedAt(a)
+	case !a.FirstCommitAt.IsZero():
+		return a.FirstCommitAt
+	default:
+		return a.CreatedAt
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,270 @@
+package repo
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"pg_scribe/catalog"
+)
+
+// FormatVersion is the version of the text format in docs/FORMAT.md. A reader
+// refuses files of a later one and goes on reading all earlier ones.
+const FormatVersion = 1
+
+// Lines that begin so are pg_scribe's own. The writers make sure that no text
+// from the source ever begins a line with one of them.
+const (
+	ownPrefix    = "-- pg_scribe "
+	beginPrefix  = "BEGIN; -- xid "
+	commitPrefix = "COMMIT; -- "
+)
+
+// timeLayout is RFC 3339 in UTC with microseconds, the server's resolution.
+const timeLayout = "2006-01-02T15:04:05.000000Z"
+
+func formatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
+
+// A Header opens every file of a repository, as comment lines.
+type Header struct {
+	Kind           catalog.Kind
+	Format         int
+	SystemID       string
+	Timeline       uint32
+	Database       string
+	Slot           string // segments only
+	Server         string // version of the source, e.g. 15.18
+	Encoding       string // of the source database and of the text that follows
+	Collate, CType string
+	LocaleProvider string // libc, icu or builtin; with Locale, PostgreSQL 15 and later
+	Locale         string
+	Start          catalog.LSN // first LSN of a segment, consistent point of a base
+	At             time.Time   // source's clock at Start; zero when unknown
+	Created        time.Time
+	Previous       string // text checksum of the segment before, if known
+	Filters        string // what the bytes went through, e.g. zstd
+	Dump           string // bases: version of pg_dump
+}
+
+// field is one "-- key: value" line.
+type field struct{ key, value string }
+
+func appendFields(dst []byte, fields []field) []byte {
+	for _, f := range fields {
+		if f.value == "" {
+			continue
+		}
+		dst = append(dst, "-- "...)
+		dst = append(dst, f.key...)
+		dst = append(dst, ": "...)
+		dst = append(dst, f.value...)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+// quote makes any text safe in a comment line.
+func quote(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// unquote is the inverse of quote.
+func unquote(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return strconv.Unquote(s)
+}
+
+// append writes the header's lines, an empty comment line last.
+func (h Header) append(dst []byte) []byte {
+	dst = append(dst, ownPrefix...)
+	dst = append(dst, h.Kind...)
+	dst = append(dst, '\n')
+	at := ""
+	if !h.At.IsZero() {
+		at = formatTime(h.At)
+	}
+	dst = appendFields(dst, []field{
+		{"format", strconv.Itoa(h.Format)},
+		{"system", h.SystemID},
+		{"timeline", strconv.FormatUint(uint64(h.Timeline), 10)},
+		{"database", quote(h.Database)},
+		{"slot", quote(h.Slot)},
+		{"server", quote(h.Server)},
+		{"encoding", h.Encoding},
+		{"collate", quote(h.Collate)},
+		{"ctype", quote(h.CType)},
+		{"provider", h.LocaleProvider},
+		{"locale", quote(h.Locale)},
+		{"start", h.Start.String()},
+		{"at", at},
+		{"created", formatTime(h.Created)},
+		{"previous", h.Previous},
+		{"filters", quote(h.Filters)},
+		{"pg_dump", quote(h.Dump)},
+	})
+	return append(dst, "--\n"...)
+}
+
+// FormatError says that a file is not what its name or catalog row promises.
+type FormatError struct {
+	File   string
+	Line   int64 // 0: unknown
+	Reason string
+}
+
+func (e *FormatError) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s, line %d: %s", e.File, e.Line, e.Reason)
+	}
+	return fmt.Sprintf("%s: %s", e.File, e.Reason)
+}
+
+// parseField splits a "-- key: value" line; ok is false for any other.
+func parseField(line []byte) (f field, ok bool) {
+	rest, ok := bytes.CutPrefix(line, []byte("-- "))
+	if !ok {
+		return field{}, false
+	}
+	key, value, ok := strings.Cut(string(rest), ": ")
+	return field{key, value}, ok
+}
+
+// set takes one line of a header.
+func (h *Header) set(f field) error {
+	var err error
+	switch f.key {
+	case "format":
+		h.Format, err = strconv.Atoi(f.value)
+		if err == nil && (h.Format < 1 || h.Format > FormatVersion) {
+			err = fmt.Errorf("format %d is not known to this version, which reads up to %d", h.Format, FormatVersion)
+		}
+	case "system":
+		h.SystemID = f.value
+	case "timeline":
+		var n uint64
+		n, err = strconv.ParseUint(f.value, 10, 32)
+		h.Timeline = uint32(n)
+	case "database":
+		h.Database, err = unquote(f.value)
+	case "slot":
+		h.Slot, err = unquote(f.value)
+	case "server":
+		h.Server, err = unquote(f.value)
+	case "encoding":
+		h.Encoding = f.value
+	case "collate":
+		h.Collate, err = unquote(f.value)
+	case "ctype":
+		h.CType, err = unquote(f.value)
+	case "provider":
+		h.LocaleProvider = f.value
+	case "locale":
+		h.Locale, err = unquote(f.value)
+	case "start":
+		h.Start, err = catalog.ParseLSN(f.value)
+	case "at":
+		h.At, err = time.Parse(time.RFC3339Nano, f.value)
+	case "created":
+		h.Created, err = time.Parse(time.RFC3339Nano, f.value)
+	case "previous":
+		h.Previous = f.value
+	case "filters":
+		h.Filters, err = unquote(f.value)
+	case "pg_dump":
+		h.Dump, err = unquote(f.value)
+	}
+	if err != nil {
+		return fmt.Errorf("header line %q: %w", f.key, err)
+	}
+	return nil
+}
+
+// A Trailer closes every file, so that a file says by itself whether it is
+// whole.
+type Trailer struct {
+	End          catalog.LSN
+	Reached      time.Time // segments: source's clock for which End is complete
+	Fence        catalog.LSN
+	Transactions int64
+	FirstCommit  time.Time // smallest and largest commit time
+	LastCommit   time.Time
+	MinXID       uint32
+	MaxXID       uint32
+	Tables       []catalog.TableCount
+	TextBytes    int64  // of everything before the trailer
+	TextSHA256   string // of the same
+}
+
+const trailerLine = ownPrefix + "end\n"
+
+func (t Trailer) append(dst []byte) []byte {
+	dst = append(dst, trailerLine...)
+	opt := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return formatTime(t)
+	}
+	fields := []field{{"end", t.End.String()}, {"reached", opt(t.Reached)}}
+	if t.Fence != 0 {
+		fields = append(fields, field{"fence", t.Fence.String()})
+	}
+	fields = append(fields,
+		field{"transactions", strconv.FormatInt(t.Transactions, 10)},
+		field{"first-commit", opt(t.FirstCommit)},
+		field{"last-commit", opt(t.LastCommit)})
+	if t.Transactions > 0 {
+		fields = append(fields, field{"xids", fmt.Sprintf("%d %d", t.MinXID, t.MaxXID)})
+	}
+	for _, c := range t.Tables {
+		fields = append(fields, field{"table", fmt.Sprintf("%d %d %d %d %s",
+			c.Inserted, c.Updated, c.Deleted, c.Truncated, quote(c.Table))})
+	}
+	fields = append(fields, field{"text", fmt.Sprintf("%d sha256 %s", t.TextBytes, t.TextSHA256)})
+	return appendFields(dst, fields)
+}
+
+// set takes one line of a trailer.
+func (t *Trailer) set(f field) error {
+	var err error
+	switch f.key {
+	case "end":
+		t.End, err = catalog.ParseLSN(f.value)
+	case "reached":
+		t.Reached, err = time.Parse(time.RFC3339Nano, f.value)
+	case "fence":
+		t.Fence, err = catalog.ParseLSN(f.value)
+	case "transactions":
+		t.Transactions, err = strconv.ParseInt(f.value, 10, 64)
+	case "first-commit":
+		t.FirstCommit, err = time.Parse(time.RFC3339Nano, f.value)
+	case "last-commit":
+		t.LastCommit, err = time.Parse(time.RFC3339Nano, f.value)
+	case "xids":
+		_, err = fmt.Sscanf(f.value, "%d %d", &t.MinXID, &t.MaxXID)
+	case "table":
+		var c catalog.TableCount
+		parts := strings.SplitN(f.value, " ", 5)
+		if len(parts) != 5 {
+			return fmt.Errorf("trailer line %q is malformed", f.key)
+		}
+		if _, err = fmt.Sscanf(strings.Join(parts[:4], " "), "%d %d %d %d",
+			&c.Inserted, &c.Updated, &c.Deleted, &c.Truncated); err == nil {
+			c.Table, err = unquote(parts[4])
+		}
+		t.Tables = append(t.Tables, c)
+	case "text":
+		_, err = fmt.Sscanf(f.value, "%d sha256 %s", &t.TextBytes, &t.TextSHA256)
+	}
+	if err != nil {
+		return fmt.Errorf("trailer line %q: %w", f.key, err)
+	}
+	return nil
+}

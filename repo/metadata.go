@@ -1,0 +1,98 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"pg_scribe/catalog"
+)
+
+// Metadata is what the metadata file tells of the source beside what the
+// catalog knows.
+type Metadata struct {
+	Server         string
+	Encoding       string
+	Collate, CType string
+	LocaleProvider string
+	Locale         string
+	Extensions     []string // "name version"
+}
+
+// WriteMetadata writes the file that tells a person without pg_scribe what
+// this directory is and how to restore from it.
+func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
+	info, err := r.cat.Repository(ctx)
+	if err != nil {
+		return err
+	}
+	bases, err := r.cat.Artifacts(ctx, catalog.KindBase)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("This directory is a backup of a PostgreSQL database, made by pg_scribe.")
+	line("It is plain SQL, compressed: zstd (or gzip, lz4), psql and this text are enough")
+	line("to restore it. Written %s.", formatTime(r.now()))
+	line("")
+	line("Database:           %s", quote(info.Database))
+	line("Server:             PostgreSQL %s", m.Server)
+	line("System identifier:  %s, timeline %d", info.SystemID, info.Timeline)
+	line("Encoding:           %s", m.Encoding)
+	line("Collation:          %s, ctype %s, provider %s %s", quote(m.Collate), quote(m.CType), m.LocaleProvider, quote(m.Locale))
+	line("Replication slot:   %s", quote(info.Slot))
+	line("Text format:        version %d", FormatVersion)
+	line("Extensions:")
+	for _, e := range m.Extensions {
+		line("  %s", quote(e))
+	}
+	line("")
+	line("Bases (each shows the database as it was at its point):")
+	for _, a := range bases {
+		line("  %s  point %s  %s", a.Name, a.Start, formatTime(a.ReachedAt))
+	}
+	b.WriteString(byHand)
+	tmp := r.Path(MetadataName + partialSuffix)
+	if err := os.WriteFile(tmp, []byte(b.String()), 0o600); err != nil {
+		return err
+	}
+	return r.publish(MetadataName+partialSuffix, MetadataName)
+}
+
+// byHand is how to restore with the usual tools alone.
+const byHand = `
+Files
+  base-DATE-TIME.sql.zst       pg_dump of the database at the base's point
+  globals-DATE-TIME.sql        roles and tablespaces, from pg_dumpall
+  incremental-LSN.sql.zst      every transaction from that LSN on, in commit order,
+                               up to where the next such file begins
+  incremental-LSN.sql….open    the one that was being written
+  catalog.db                   an SQLite index of the above; not needed here
+
+To restore by hand
+  1. Roles:    psql -X -d postgres -f globals-DATE-TIME.sql
+               (roles that exist already are reported and can be ignored)
+  2. Database: createdb -T template0 -E ENCODING restored     (see above)
+  3. Base:     zstd -dc base-DATE-TIME.sql.zst | psql -X -v ON_ERROR_STOP=1 -d restored
+  4. Changes, from the base's point on. A transaction belongs after the base if
+     and only if its commit LSN, on its BEGIN line, is at or behind the point.
+     The point is on the "start:" line at the top of the base. Write it into P:
+
+     P=0/3829A018
+     for f in incremental-*.sql.zst; do zstd -dc "$f"; done |
+     awk -v P="$P" '
+       function key(lsn,  a) { split(lsn, a, "/"); return substr("00000000" a[1], length(a[1]) + 1) substr("00000000" a[2], length(a[2]) + 1) }
+       /^BEGIN; -- xid / { skip = key($6) < key(P) }
+       !skip
+       /^COMMIT; -- /    { skip = 0 }
+     ' | psql -X -q -v ON_ERROR_STOP=1 -d restored
+
+     (gzip -dc for .gz, lz4 -dc for .lz4, cat for plain files. The .open file, if
+     there is one, comes last and may end within a transaction: leave out what
+     follows its last COMMIT line.)
+  5. To stop at an earlier moment, end the text before the first transaction
+     whose BEGIN line shows a later LSN or time.
+  6. Sequences: set each to at least the largest value of its column.
+`

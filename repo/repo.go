@@ -1,0 +1,379 @@
+// Package repo holds the bytes of a pg_scribe repository: the names of its
+// files, the text format of segments, bases and globals (writer and reader
+// together), compression, atomic publication, and recovery after a crash.
+//
+// What it guarantees: a file that has its final name is complete and on disk;
+// a catalog row names only such files, or an open segment's bytes up to its
+// last checkpoint. The order is always bytes, fsync, rename, catalog. A
+// process that dies at any point leaves at most a stray file, which the next
+// streamer removes, and an open segment, which it seals at its last
+// checkpoint.
+//
+// What it does not know: SQL beyond where a statement ends, and servers.
+//
+// Start with Create and Open, then CreateSegment and CreateDump to write,
+// OpenSegment and OpenDump to read.
+package repo
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"pg_scribe/catalog"
+)
+
+// Names of the files that every repository has.
+const (
+	CatalogName  = "catalog.db"
+	MetadataName = "pg_scribe_metadata.txt"
+	lockName     = "pg_scribe.lock"
+)
+
+// A Repository is an open backup directory.
+type Repository struct {
+	dir   string
+	cat   *catalog.Catalog
+	codec Codec
+	now   func() time.Time
+
+	madeDir bool // Create made the directory
+}
+
+// NotEmptyError says that a directory for a new repository is in use.
+type NotEmptyError struct {
+	Dir         string
+	Initialised bool // it is a repository already
+}
+
+func (e *NotEmptyError) Error() string {
+	if e.Initialised {
+		return fmt.Sprintf("%s is already a repository", e.Dir)
+	}
+	return fmt.Sprintf("directory %s is not empty", e.Dir)
+}
+
+// NotRepositoryError says that a directory holds no repository.
+type NotRepositoryError struct {
+	Dir   string
+	Cause error // why the catalog cannot be read; nil if there is none
+}
+
+func (e *NotRepositoryError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("the catalog of %s cannot be read: %v", e.Dir, e.Cause)
+	}
+	return fmt.Sprintf("%s is not a repository: it has no %s", e.Dir, CatalogName)
+}
+
+func (e *NotRepositoryError) Unwrap() error { return e.Cause }
+
+// BusyError says that another process streams into the repository.
+type BusyError struct{ Dir string }
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("another process streams into %s", e.Dir)
+}
+
+// MissingFileError says that a file the catalog knows is not there.
+type MissingFileError struct{ Name string }
+
+func (e *MissingFileError) Error() string { return fmt.Sprintf("%s is missing", e.Name) }
+
+// CheckEmpty tells whether a repository can be made in dir: it is an empty
+// directory, or absent in a directory that exists.
+func CheckEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	for _, e := range entries {
+		if e.Name() == CatalogName || e.Name() == MetadataName {
+			return &NotEmptyError{dir, true}
+		}
+	}
+	return &NotEmptyError{dir, false}
+}
+
+// Create makes a repository in dir, which must be absent or empty. On an
+// error, and when Undo is called on the result, everything made is undone.
+func Create(ctx context.Context, dir string, info catalog.Repository, now func() time.Time) (*Repository, error) {
+	codec, err := ParseCodec(info.Compression)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckEmpty(dir); err != nil {
+		return nil, err
+	}
+	_, statErr := os.Stat(dir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	r := &Repository{dir: dir, codec: codec, now: now, madeDir: errors.Is(statErr, os.ErrNotExist)}
+	undo := func() {
+		if r.cat != nil {
+			r.cat.Close()
+		}
+		os.Remove(r.Path(CatalogName))
+		if r.madeDir {
+			os.Remove(dir)
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		undo()
+		return nil, err
+	}
+	if r.cat, err = catalog.Create(r.Path(CatalogName)); err != nil {
+		undo()
+		return nil, err
+	}
+	if err := r.cat.SetRepository(ctx, info); err != nil {
+		undo()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Open opens a repository for writing.
+func Open(ctx context.Context, dir string, now func() time.Time) (*Repository, error) {
+	return open(ctx, dir, now, catalog.Open)
+}
+
+// OpenReadOnly opens a repository that nothing is written to, not even a
+// lock; it may be on a read-only file system.
+func OpenReadOnly(ctx context.Context, dir string) (*Repository, error) {
+	return open(ctx, dir, time.Now, catalog.OpenReadOnly)
+}
+
+func open(ctx context.Context, dir string, now func() time.Time, openCatalog func(string) (*catalog.Catalog, error)) (*Repository, error) {
+	path := filepath.Join(dir, CatalogName)
+	if _, err := os.Stat(path); err != nil {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			return nil, &NotRepositoryError{Dir: dir}
+		}
+		return nil, err
+	}
+	cat, err := openCatalog(path)
+	if err != nil {
+		return nil, &NotRepositoryError{Dir: dir, Cause: err}
+	}
+	info, err := cat.Repository(ctx)
+	if err != nil {
+		cat.Close()
+		return nil, &NotRepositoryError{Dir: dir, Cause: err}
+	}
+	codec, err := ParseCodec(info.Compression)
+	if err != nil {
+		cat.Close()
+		return nil, &NotRepositoryError{Dir: dir, Cause: err}
+	}
+	return &Repository{dir: dir, cat: cat, codec: codec, now: now}, nil
+}
+
+// Dir is the repository's directory.
+func (r *Repository) Dir() string { return r.dir }
+
+// Path is where a file of the repository lies.
+func (r *Repository) Path(name string) string { return filepath.Join(r.dir, name) }
+
+// Catalog is what knows the repository's files.
+func (r *Repository) Catalog() *catalog.Catalog { return r.cat }
+
+// Codec is how new files are compressed unless told otherwise.
+func (r *Repository) Codec() Codec { return r.codec }
+
+// Now is the repository's clock.
+func (r *Repository) Now() time.Time { return r.now() }
+
+// Close closes the catalog.
+func (r *Repository) Close() error { return r.cat.Close() }
+
+// Undo deletes every file of a repository that never became complete, and
+// its directory if Create made that.
+func (r *Repository) Undo() error {
+	r.cat.Close()
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(r.Path(e.Name())))
+	}
+	if r.madeDir {
+		err = errors.Join(err, os.Remove(r.dir))
+	}
+	return err
+}
+
+// LockStreamer makes this process the only one that streams into the
+// repository. The kernel holds the lock, so that a dead process never blocks.
+func (r *Repository) LockStreamer() (release func(), err error) {
+	f, err := os.OpenFile(r.Path(lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, &BusyError{r.dir}
+		}
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}
+
+// End is the position up to which the repository holds the stream: the end of
+// its last segment, or the point of its first base when nothing was streamed.
+func (r *Repository) End(ctx context.Context) (catalog.LSN, error) {
+	artifacts, err := r.cat.Artifacts(ctx, catalog.KindSegment)
+	if err != nil {
+		return 0, err
+	}
+	if len(artifacts) > 0 {
+		return artifacts[len(artifacts)-1].End, nil
+	}
+	if artifacts, err = r.cat.Artifacts(ctx, catalog.KindBase); err != nil {
+		return 0, err
+	}
+	if len(artifacts) == 0 {
+		return 0, &NotRepositoryError{Dir: r.dir, Cause: errors.New("it holds no base")}
+	}
+	return artifacts[0].Start, nil
+}
+
+// publish gives a finished file its final name, and waits until the name is
+// on disk.
+func (r *Repository) publish(from, to string) error {
+	if err := os.Rename(r.Path(from), r.Path(to)); err != nil {
+		return err
+	}
+	return syncDir(r.dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// openArtifact opens a file's stored bytes as far as they count.
+func (r *Repository) openArtifact(a catalog.Artifact) (*os.File, io.Reader, error) {
+	f, err := os.Open(r.Path(a.Name))
+	if errors.Is(err, os.ErrNotExist) && a.State == catalog.StateOpen {
+		// Sealed since the catalog was read: what counted then still
+		// stands at its beginning.
+		f, err = os.Open(r.Path(SegmentName(a.Start, Codec{Name: codecName(a.Filters)})))
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, &MissingFileError{a.Name}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, io.LimitReader(f, a.Bytes), nil
+}
+
+func codecName(filters string) string {
+	c, err := ParseCodec(filters)
+	if err != nil {
+		return "none"
+	}
+	return c.Name
+}
+
+// openText opens a file's text.
+func (r *Repository) openText(a catalog.Artifact) (io.Reader, []io.Closer, error) {
+	codec, err := ParseCodec(a.Filters)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, stored, err := r.openArtifact(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	text, err := codec.newReader(stored)
+	if err != nil {
+		f.Close()
+		return nil, nil, &FormatError{File: a.Name, Reason: err.Error()}
+	}
+	return text, []io.Closer{text, f}, nil
+}
+
+// OpenSegment reads a segment, an open one up to its last checkpoint.
+func (r *Repository) OpenSegment(a catalog.Artifact) (*SegmentReader, error) {
+	text, closers, err := r.openText(a)
+	if err != nil {
+		return nil, err
+	}
+	sr, err := newSegmentReader(a.Name, text, a.State == catalog.StateOpen)
+	if err != nil {
+		closeAll(closers)
+		return nil, err
+	}
+	sr.closers = closers
+	return sr, nil
+}
+
+// OpenDump reads a plain base or a globals file.
+func (r *Repository) OpenDump(a catalog.Artifact) (*DumpReader, error) {
+	text, closers, err := r.openText(a)
+	if err != nil {
+		return nil, err
+	}
+	dr, err := newDumpReader(a.Kind, a.Name, text)
+	if err != nil {
+		closeAll(closers)
+		return nil, err
+	}
+	dr.closers = closers
+	return dr, nil
+}
+
+func closeAll(closers []io.Closer) {
+	for _, c := range closers {
+		c.Close()
+	}
+}
+
+// Check compares a file's stored bytes with the catalog: they are there, as
+// many, and of the same checksum. An open segment has no checksum yet: its
+// frames carry their own, which its reader checks.
+func (r *Repository) Check(a catalog.Artifact) error {
+	f, stored, err := r.openArtifact(a)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, stored)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if n != a.Bytes || a.State == catalog.StateSealed && info.Size() != a.Bytes {
+		return &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: it has %d bytes, %d were stored", info.Size(), a.Bytes)}
+	}
+	if a.State == catalog.StateSealed && hex.EncodeToString(h.Sum(nil)) != a.SHA256 {
+		return &FormatError{File: a.Name, Reason: "is damaged: its checksum is not the stored one"}
+	}
+	return nil
+}

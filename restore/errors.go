@@ -1,0 +1,178 @@
+package restore
+
+import (
+	"fmt"
+	"strings"
+
+	"pg_scribe/catalog"
+)
+
+// OlderTargetError: the target server is of an older major version than the
+// source, whose statements it may not understand.
+type OlderTargetError struct {
+	Source, Target string // versions
+}
+
+func (e *OlderTargetError) Error() string {
+	return fmt.Sprintf("the target server is version %s, older than the source's %s", e.Target, e.Source)
+}
+
+// SourceTargetError: the target is the database that the backup was made of.
+type SourceTargetError struct{ Database string }
+
+func (e *SourceTargetError) Error() string {
+	return fmt.Sprintf("database %q is the source of this backup", e.Database)
+}
+
+// ExistsError: the database to be created exists.
+type ExistsError struct{ Database string }
+
+func (e *ExistsError) Error() string { return fmt.Sprintf("database %q already exists", e.Database) }
+
+// NotEmptyError: the target holds something already.
+type NotEmptyError struct {
+	Database string
+	Objects  []string // the first few, in words
+	Total    int64
+}
+
+func (e *NotEmptyError) Error() string {
+	more := ""
+	if n := e.Total - int64(len(e.Objects)); n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("database %q is not empty: it holds %s%s", e.Database, strings.Join(e.Objects, ", "), more)
+}
+
+// LocaleError: the target server cannot make a database of the source's
+// encoding and locale.
+type LocaleError struct {
+	Encoding, Provider, Collate, CType, Locale string
+	Err                                        error
+}
+
+func (e *LocaleError) Error() string {
+	text := fmt.Sprintf("encoding %s, collation %q, character type %q", e.Encoding, e.Collate, e.CType)
+	if e.Provider != "" && e.Provider != "libc" {
+		text += fmt.Sprintf(", %s locale %q", e.Provider, e.Locale)
+	}
+	return fmt.Sprintf("the target server cannot make a database with %s: %v", text, e.Err)
+}
+
+func (e *LocaleError) Unwrap() error { return e.Err }
+
+// BusyError: another restore works on the target.
+type BusyError struct{ Database string }
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("another restore into database %q is running", e.Database)
+}
+
+// ResumeError: there is no interrupted restore of this plan in the target.
+type ResumeError struct {
+	Database string
+	Reason   string
+}
+
+func (e *ResumeError) Error() string {
+	return fmt.Sprintf("no restore into database %q can be continued: %s", e.Database, e.Reason)
+}
+
+// UnreachableError: the segments do not hold what the catalog says of the
+// target.
+type UnreachableError struct{ Target catalog.Target }
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("the segments do not hold %s", e.Target)
+}
+
+// StatementError: the target server refused a statement of the repository.
+type StatementError struct {
+	File string
+	Line int64
+	LSN  catalog.LSN // commit LSN of its transaction; 0 for bases and globals
+	XID  uint32
+	SQL  string // shortened
+	Err  error  // a *pgconn.PgError when the server answered at all
+}
+
+func (e *StatementError) Error() string {
+	return where(e.File, e.Line, e.LSN, e.XID) + ": " + e.Err.Error() + said(e.SQL)
+}
+
+func (e *StatementError) Unwrap() error { return e.Err }
+
+// RowCountError: a statement changed other than the rows that it changed on
+// the source, so that the target is not what the source was.
+type RowCountError struct {
+	File       string
+	Line       int64
+	LSN        catalog.LSN
+	XID        uint32
+	SQL        string // shortened
+	Rows, Want int64
+}
+
+func (e *RowCountError) Error() string {
+	return fmt.Sprintf("%s: %d rows changed where the source changed %d%s",
+		where(e.File, e.Line, e.LSN, e.XID), e.Rows, e.Want, said(e.SQL))
+}
+
+func where(file string, line int64, lsn catalog.LSN, xid uint32) string {
+	if lsn == 0 {
+		return fmt.Sprintf("%s, line %d", file, line)
+	}
+	return fmt.Sprintf("%s, line %d (transaction %d, commit LSN %s)", file, line, xid, lsn)
+}
+
+func said(sql string) string {
+	if sql == "" {
+		return ""
+	}
+	return ": " + sql
+}
+
+// ToolError: an external program failed.
+type ToolError struct {
+	Name   string
+	Output string // the end of what it said
+	Err    error
+}
+
+func (e *ToolError) Error() string {
+	text := fmt.Sprintf("%s failed: %v", e.Name, e.Err)
+	if e.Output != "" {
+		text += ": " + e.Output
+	}
+	return text
+}
+
+func (e *ToolError) Unwrap() error { return e.Err }
+
+// IncompleteError: the restore ended before its end and left something in the
+// target.
+type IncompleteError struct {
+	Database  string
+	Created   bool        // this run created the database, and left it
+	Resumable bool        // the base is complete: Options.Resume goes on behind Applied
+	Applied   catalog.LSN // everything below is in the target, when Resumable
+	Err       error       // why it ended
+}
+
+func (e *IncompleteError) Error() string { return e.Err.Error() }
+func (e *IncompleteError) Unwrap() error { return e.Err }
+
+// shorten makes a statement fit to be shown: one line, not too long.
+func shorten(sql string) string {
+	const limit = 240
+	cut := sql
+	if len(cut) > limit {
+		cut = strings.ToValidUTF8(cut[:limit], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(cut, "?"))
+}

@@ -1,0 +1,374 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// A Moment is a transaction of the source: the state right behind it.
+type Moment struct {
+	LSN  catalog.LSN // of its commit record
+	End  catalog.LSN // behind it
+	Time time.Time   // of its commit
+	XID  uint32
+}
+
+// Prepared is a restore that is known to be possible as far as the repository
+// is concerned: every file is there and undamaged, and holds the target.
+type Prepared struct {
+	Plan         catalog.Plan // its segments end with the one that holds the target
+	Repository   catalog.Repository
+	Transactions int64                // to be replayed
+	Last         Moment               // the last of them; zero: the base alone is the target
+	Tables       []catalog.TableCount // row changes to be replayed, by table
+
+	repo *repo.Repository
+}
+
+// Prepare plans the restore and finds the exact transaction that it ends with.
+// It fails as catalog.MakePlan does, with catalog.UnknownXIDError or
+// UnreachableError when the segments do not hold the target, and with
+// repo.MissingFileError or repo.FormatError for a file that is not whole.
+// Nothing is written anywhere.
+func Prepare(ctx context.Context, r *repo.Repository, req catalog.Request) (*Prepared, error) {
+	inv, err := r.Catalog().Inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := catalog.MakePlan(inv, req)
+	if err != nil {
+		return nil, err
+	}
+	p := &Prepared{Plan: plan, Repository: inv.Repository, repo: r}
+	if err := p.check(ctx); err != nil {
+		return nil, err
+	}
+	return p, p.resolve(ctx)
+}
+
+// check proves that every file of the plan is there and undamaged.
+func (p *Prepared) check(ctx context.Context) error {
+	files := append([]catalog.Artifact{p.Plan.Base}, p.Plan.Segments...)
+	if p.Plan.Globals.Name != "" {
+		files = append(files, p.Plan.Globals)
+	}
+	for _, a := range files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		if a.Format == directoryFormat {
+			err = checkDirectory(p.repo.Path(a.Name), a.Name)
+		} else {
+			err = p.repo.Check(a)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// directoryFormat is the Artifact.Format of a base that pg_dump made with
+// several jobs.
+const directoryFormat = "directory"
+
+func checkDirectory(path, name string) error {
+	_, err := os.Stat(filepath.Join(path, "toc.dat"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &repo.MissingFileError{Name: name + "/toc.dat"}
+	}
+	return err
+}
+
+// resolve reads the segments in which something is not decided by the catalog:
+// where the restore stops, and which transactions the base has already.
+func (p *Prepared) resolve(ctx context.Context) error {
+	stop := stopRule(p.Plan)
+	counts := map[string]catalog.TableCount{}
+	var whole []int64 // segments that count as the catalog says
+	for i, a := range p.Plan.Segments {
+		last := i == len(p.Plan.Segments)-1
+		if !last && a.Start >= p.Plan.From && !mayStop(p.Plan.Target, a) {
+			whole = append(whole, a.ID)
+			p.Transactions += a.Transactions
+			continue
+		}
+		s := scan{from: p.Plan.From, stop: stop, counts: counts}
+		if err := s.segment(ctx, p.repo, a); err != nil {
+			return err
+		}
+		p.Transactions += s.transactions
+		if s.transactions > 0 {
+			p.Last = s.last
+		}
+		if s.stopped {
+			p.Plan.Segments = p.Plan.Segments[:i+1]
+			break
+		}
+		if last {
+			if err := p.reached(s); err != nil {
+				return err
+			}
+		}
+	}
+	if err := p.findLast(ctx, whole); err != nil {
+		return err
+	}
+	return p.sumTables(ctx, whole, counts)
+}
+
+// reached tells whether segments without a stopping transaction lead to the
+// target all the same.
+func (p *Prepared) reached(s scan) error {
+	switch t := p.Plan.Target; t.Kind {
+	case catalog.ByXID:
+		return catalog.UnknownXIDError{XID: t.XID}
+	case catalog.ByTime:
+		at := p.Plan.Base.ReachedAt
+		for _, a := range p.Plan.Segments {
+			for _, known := range []time.Time{a.ReachedAt, a.LastCommitAt} {
+				if known.After(at) {
+					at = known
+				}
+			}
+		}
+		if at.Before(t.Time) {
+			return &UnreachableError{Target: t}
+		}
+	case catalog.ByName:
+		if !s.marked {
+			return &UnreachableError{Target: t}
+		}
+	}
+	return nil
+}
+
+// findLast finds the last transaction when the last segment has none.
+func (p *Prepared) findLast(ctx context.Context, whole []int64) error {
+	for _, a := range slices.Backward(p.Plan.Segments) {
+		if p.Last.LSN != 0 || a.Transactions == 0 || !slices.Contains(whole, a.ID) {
+			continue
+		}
+		s := scan{from: p.Plan.From, stop: stopRule(p.Plan), counts: map[string]catalog.TableCount{}}
+		if err := s.segment(ctx, p.repo, a); err != nil {
+			return err
+		}
+		p.Last = s.last
+	}
+	return nil
+}
+
+// sumTables joins what the catalog counted with what was counted here.
+func (p *Prepared) sumTables(ctx context.Context, whole []int64, counts map[string]catalog.TableCount) error {
+	if len(whole) > 0 { // without an argument Tables counts all segments
+		known, err := p.repo.Catalog().Tables(ctx, whole...)
+		if err != nil {
+			return err
+		}
+		for _, c := range known {
+			c.Table = displayName(c.Table)
+			addCount(counts, c)
+		}
+	}
+	p.Tables = sortedCounts(counts)
+	return nil
+}
+
+func addCount(counts map[string]catalog.TableCount, c catalog.TableCount) {
+	sum := counts[c.Table]
+	sum.Table = c.Table
+	sum.Inserted += c.Inserted
+	sum.Updated += c.Updated
+	sum.Deleted += c.Deleted
+	sum.Truncated += c.Truncated
+	counts[c.Table] = sum
+}
+
+func sortedCounts(counts map[string]catalog.TableCount) []catalog.TableCount {
+	var list []catalog.TableCount
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		list = append(list, counts[name])
+	}
+	return list
+}
+
+// verdict says what a target means for a transaction.
+type verdict byte
+
+const (
+	take      verdict = iota
+	takeLast          // this one and no further
+	stopShort         // not even this one
+)
+
+// stopRule decides, for each transaction in stream order from the base's point
+// on, whether it is restored. foreign tells that its commit time is another
+// server's.
+func stopRule(plan catalog.Plan) func(m Moment, foreign bool) verdict {
+	t := plan.Target
+	at := func(reached bool) verdict {
+		switch {
+		case !reached:
+			return take
+		case t.Exclusive:
+			return stopShort
+		}
+		return takeLast
+	}
+	switch t.Kind {
+	case catalog.ByLSN, catalog.ByName:
+		return func(m Moment, _ bool) verdict {
+			if m.LSN > t.LSN {
+				return stopShort
+			}
+			return at(m.LSN == t.LSN)
+		}
+	case catalog.ByTime:
+		return func(m Moment, foreign bool) verdict {
+			if !foreign && (m.Time.After(t.Time) || t.Exclusive && m.Time.Equal(t.Time)) {
+				return stopShort
+			}
+			return take
+		}
+	case catalog.ByXID:
+		return func(m Moment, _ bool) verdict { return at(m.XID == t.XID) }
+	}
+	return func(Moment, bool) verdict { return take }
+}
+
+// mayStop tells whether a segment may hold the transaction that ends the
+// restore, by what the catalog knows of it.
+func mayStop(t catalog.Target, a catalog.Artifact) bool {
+	switch t.Kind {
+	case catalog.ByLSN, catalog.ByName:
+		return a.End > t.LSN
+	case catalog.ByTime:
+		return a.LastCommitAt.After(t.Time) || t.Exclusive && a.LastCommitAt.Equal(t.Time)
+	case catalog.ByXID:
+		return a.MinXID <= t.XID && t.XID <= a.MaxXID
+	}
+	return false
+}
+
+// scan reads one segment without writing anything.
+type scan struct {
+	from   catalog.LSN
+	stop   func(Moment, bool) verdict
+	counts map[string]catalog.TableCount
+
+	transactions int64
+	last         Moment
+	stopped      bool
+	marked       bool // a mark was seen in a transaction that was decided on
+}
+
+func (s *scan) segment(ctx context.Context, r *repo.Repository, a catalog.Artifact) error {
+	reader, err := r.OpenSegment(a)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	var tx txReader
+	for !s.stopped {
+		item, ok, err := tx.next(reader)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return nil
+		}
+		if item.Kind != repo.ItemBegin {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.transaction(reader, &tx); err != nil {
+			return fmt.Errorf("read %s: %w", a.Name, err)
+		}
+	}
+	return nil
+}
+
+// transaction decides on the one that has just begun, and counts its rows.
+func (s *scan) transaction(reader *repo.SegmentReader, tx *txReader) error {
+	verdict := take
+	wanted := tx.moment.LSN >= s.from
+	if wanted {
+		verdict = s.stop(tx.moment, tx.foreign)
+	}
+	if verdict == stopShort {
+		s.stopped = true
+		return nil
+	}
+	for {
+		item, ok, err := tx.next(reader)
+		if err != nil || !ok {
+			return err
+		}
+		switch item.Kind {
+		case repo.ItemStatement, repo.ItemCopy:
+			if wanted {
+				if err := countItem(s.counts, reader, item); err != nil {
+					return err
+				}
+			}
+		case repo.ItemMark:
+			s.marked = true
+		case repo.ItemCommit:
+			if wanted {
+				s.transactions++
+				s.last = tx.moment
+				s.last.End = item.LSN
+				s.stopped = verdict == takeLast
+			}
+			return nil
+		}
+	}
+}
+
+// txReader reads items and knows the transaction that they belong to. An
+// origin line stands right behind the BEGIN that it belongs to, so a BEGIN is
+// handed out only when it is known whether one follows.
+type txReader struct {
+	moment  Moment
+	foreign bool // the commit time is another server's
+
+	ahead    repo.Item
+	hasAhead bool
+}
+
+// next returns false behind the last item.
+func (t *txReader) next(r *repo.SegmentReader) (repo.Item, bool, error) {
+	if t.hasAhead {
+		t.hasAhead = false
+		return t.ahead, true, nil
+	}
+	item, err := r.Next()
+	if errors.Is(err, io.EOF) {
+		return item, false, nil
+	}
+	if err != nil || item.Kind != repo.ItemBegin {
+		return item, true, err
+	}
+	t.moment = Moment{LSN: item.LSN, Time: item.Time, XID: item.XID}
+	t.ahead, err = r.Next()
+	if err != nil { // a transaction cannot end with its BEGIN
+		return item, true, err
+	}
+	t.foreign = t.ahead.Kind == repo.ItemOrigin
+	t.hasAhead = !t.foreign
+	return item, true, nil
+}

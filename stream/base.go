@@ -1,0 +1,505 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// BaseOptions say how a base is taken.
+type BaseOptions struct {
+	ConnString  string
+	Publication string
+	Codec       repo.Codec
+	Attempts    int // times to try again when DDL gets in the way; 0: 5
+	Command     Commander
+	Report      func(BaseProgress)
+	Notice      func(string)
+}
+
+// BaseProgress is how far a dump has come.
+type BaseProgress struct {
+	TextBytes, StoredBytes int64
+	Tables                 int // whose data is complete
+	TotalTables            int
+	Table                  string // being dumped
+}
+
+// Base is what one dump made.
+type Base struct {
+	Base, Globals catalog.Artifact
+	Tables        int
+	Rows          int64
+	Duration      time.Duration
+}
+
+// FenceError says that a command which a dump cannot see past committed while
+// it ran.
+type FenceError struct{ What string }
+
+func (e *FenceError) Error() string {
+	return "the dump cannot be used: " + e.What + " while it was taken"
+}
+
+// DumpError says that an external tool failed.
+type DumpError struct {
+	Tool   string
+	Reason string
+	Err    error
+}
+
+func (e *DumpError) Error() string { return fmt.Sprintf("%s failed: %s", e.Tool, e.Reason) }
+func (e *DumpError) Unwrap() error { return e.Err }
+
+// FullBackup takes a further base and globals, whether or not a streamer
+// runs: a temporary slot gives the point and the snapshot.
+func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base, error) {
+	conn, err := Connect(ctx, opts.ConnString)
+	if err != nil {
+		return Base{}, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	src, err := inspect(ctx, conn)
+	if err != nil {
+		return Base{}, err
+	}
+	info, err := r.Catalog().Repository(ctx)
+	if err != nil {
+		return Base{}, err
+	}
+	if err := sameSource(info, src); err != nil {
+		return Base{}, err
+	}
+	if err := checkTools(ctx, opts.Command, src); err != nil {
+		return Base{}, err
+	}
+	attempts := opts.Attempts
+	if attempts == 0 {
+		attempts = 5
+	}
+	for attempt := 1; ; attempt++ {
+		base, err := fullBackupOnce(ctx, r, conn, src, opts)
+		var fence *FenceError
+		if !errors.As(err, &fence) || attempt == attempts {
+			return base, err
+		}
+		pause := time.Duration(attempt) * 2 * time.Second
+		opts.Notice(fmt.Sprintf("%v; taking it again in %s", err, pause))
+		select {
+		case <-ctx.Done():
+			return Base{}, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+func checkTools(ctx context.Context, command Commander, src server) error {
+	for _, tool := range []string{"pg_dump", "pg_dumpall"} {
+		major, err := toolMajor(ctx, command, tool)
+		if err != nil {
+			return &DumpError{tool, "it cannot be run: " + err.Error(), err}
+		}
+		if major < src.major() {
+			return &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.major()), nil}
+		}
+	}
+	return nil
+}
+
+func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src server, opts BaseOptions) (Base, error) {
+	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
+	if err != nil {
+		return Base{}, err
+	}
+	defer slotConn.Close(context.WithoutCancel(ctx))
+	name := fmt.Sprintf("pg_scribe_base_%d_%d", os.Getpid(), time.Now().UnixNano()%1e9)
+	slot, err := createSlot(ctx, slotConn, src, name, true)
+	if err != nil {
+		return Base{}, withBlockers(ctx, err, opts.ConnString)
+	}
+	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot}
+	return d.take(ctx, slotConn)
+}
+
+// withBlockers names the transactions that a slot waited for.
+func withBlockers(ctx context.Context, err error, connString string) error {
+	var s *SlotError
+	if errors.As(err, &s) && s.Problem == SlotBlocked {
+		if list := blockers(context.WithoutCancel(ctx), connString); list != "" {
+			s.Detail += ": " + list
+		}
+	}
+	return err
+}
+
+// dumper takes one base at one slot's consistent point.
+type dumper struct {
+	repo    *repo.Repository
+	conn    *pgx.Conn // an ordinary session
+	src     server
+	opts    BaseOptions
+	slot    string
+	created createdSlot
+	total   int // tables to dump
+}
+
+// take dumps, proves by the stream that the dump is whole, and enters it in
+// the catalog. slotConn made the slot; its snapshot is given up on the way.
+func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, err error) {
+	began := time.Now()
+	keeper, snapshot, at, err := d.keep(ctx)
+	if err != nil {
+		return base, err
+	}
+	defer keeper.Close(context.WithoutCancel(ctx))
+	stamp, err := d.repo.Stamp()
+	if err != nil {
+		return base, err
+	}
+	header := repo.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
+		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
+		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.point, At: at, Created: d.repo.Now()}
+	if out, verr := d.opts.Command(ctx, "pg_dump", "--version").Output(); verr == nil {
+		header.Dump = strings.TrimSpace(string(out))
+	}
+	file, err := d.repo.CreateDump(header, stamp, d.opts.Codec)
+	if err != nil {
+		return base, err
+	}
+	defer func() {
+		if err != nil {
+			file.Abort()
+		}
+		file.Close()
+	}()
+	counts, err := d.dump(ctx, file, snapshot)
+	if err != nil {
+		return base, err
+	}
+	fence, err := d.fence(ctx, slotConn, keeper)
+	if err != nil {
+		return base, err
+	}
+	for _, c := range counts {
+		base.Rows += c.Inserted
+	}
+	base.Tables = len(counts)
+	artifact, err := file.Finish(repo.Trailer{Fence: fence, Tables: counts})
+	if err != nil {
+		return base, err
+	}
+	globals, abortGlobals, err := d.globals(ctx, header, stamp)
+	if err != nil {
+		return base, err
+	}
+	if err = d.repo.AddBase(ctx, artifact, globals); err != nil {
+		abortGlobals()
+		return base, err
+	}
+	base.Base, base.Globals, base.Duration = artifact, globals, time.Since(began)
+	return base, d.repo.WriteMetadata(ctx, d.metadata(ctx))
+}
+
+// keep takes the slot's snapshot over into a session of its own, which holds
+// it while the slot's connection goes on to stream. at is the source's clock
+// once nothing that the snapshot shows can commit any more.
+func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, at time.Time, err error) {
+	keeper, err = Connect(ctx, d.opts.ConnString)
+	if err != nil {
+		return nil, "", at, err
+	}
+	defer func() {
+		if err != nil {
+			keeper.Close(context.WithoutCancel(ctx))
+		}
+	}()
+	if _, err = keeper.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		return nil, "", at, err
+	}
+	if _, err = keeper.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(d.created.snapshot)); err != nil {
+		return nil, "", at, err
+	}
+	var xmax string
+	if err = keeper.QueryRow(ctx, "SELECT pg_export_snapshot(), pg_snapshot_xmax(pg_current_snapshot())::text").Scan(&snapshot, &xmax); err != nil {
+		return nil, "", at, err
+	}
+	if err = d.settle(ctx, keeper); err != nil {
+		return nil, "", at, err
+	}
+	if err = d.conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&at); err != nil {
+		return nil, "", at, err
+	}
+	err = keeper.QueryRow(ctx, `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	  WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname <> 'scribe'`).Scan(&d.total)
+	return keeper, snapshot, at, err
+}
+
+// settle waits until every transaction that the snapshot counts as ended is
+// seen as ended by everybody. A commit is decoded when its record is flushed,
+// an instant before other sessions see it; a reader in that instant would take
+// its rows for aborted, and mark them so.
+func (d *dumper) settle(ctx context.Context, keeper *pgx.Conn) error {
+	for range 600 {
+		var unsettled bool
+		err := keeper.QueryRow(ctx, `SELECT EXISTS (
+		    SELECT FROM pg_stat_activity a WHERE a.backend_xid IS NOT NULL
+		      AND a.backend_xid::text::bigint >= pg_snapshot_xmin(s)::text::bigint % 4294967296
+		      AND a.backend_xid::text::bigint < pg_snapshot_xmax(s)::text::bigint % 4294967296
+		      AND NOT EXISTS (SELECT FROM pg_snapshot_xip(s) x WHERE x::text::bigint % 4294967296 = a.backend_xid::text::bigint))
+		  FROM pg_current_snapshot() s`).Scan(&unsettled)
+		if err != nil || !unsettled {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil // a session that long in the act of committing is another's subtransaction id
+}
+
+// pgOptions pins what shapes a dump's text in the sessions of external tools.
+const pgOptions = "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c lc_monetary=C" +
+	" -c standard_conforming_strings=on -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=0"
+
+// tool runs pg_dump or pg_dumpall and hands its output to read.
+func (d *dumper) tool(ctx context.Context, name string, args []string, read func(io.Reader) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	conninfo, env, err := ToolConnection(d.opts.ConnString)
+	if err != nil {
+		return err
+	}
+	cmd := d.opts.Command(ctx, name, append([]string{"--dbname=" + conninfo, "--no-password"}, args...)...)
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Env = append(cmd.Env, "PGOPTIONS="+pgOptions, "LC_MESSAGES=C")
+	var words tail
+	cmd.Stderr = &words
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return &DumpError{name, err.Error(), err}
+	}
+	readErr := read(out)
+	if readErr != nil {
+		cancel() // nobody reads on
+	}
+	err = cmd.Wait()
+	var format *repo.FormatError
+	switch {
+	case readErr != nil && !errors.As(readErr, &format):
+		return readErr
+	case err != nil:
+		reason := words.String()
+		if reason == "" {
+			reason = err.Error()
+		}
+		return &DumpError{name, reason, err}
+	}
+	return readErr
+}
+
+// ToolConnection splits a connection string into one that may be seen in a
+// list of processes, and the environment that carries the password.
+func ToolConnection(connString string) (conninfo string, env []string, err error) {
+	cfg, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return "", nil, &ConnectError{Fault: FaultOther, Err: err}
+	}
+	quoted := func(s string) string {
+		return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+	}
+	conninfo = fmt.Sprintf("host=%s port=%d user=%s dbname=%s", quoted(cfg.Host), cfg.Port, quoted(cfg.User), quoted(cfg.Database))
+	for _, key := range []string{"sslmode", "sslrootcert", "sslcert", "sslkey"} {
+		if v, ok := connSetting(connString, key); ok {
+			conninfo += " " + key + "=" + quoted(v)
+		}
+	}
+	if cfg.Password != "" {
+		env = append(env, "PGPASSWORD="+cfg.Password)
+	}
+	return conninfo, env, nil
+}
+
+// tail keeps the last line that a tool wrote, which is the error.
+type tail struct{ buf []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > 16<<10 {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-8<<10:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	lines := strings.Split(strings.TrimSpace(string(t.buf)), "\n")
+	for _, l := range lines {
+		if strings.Contains(l, "error: ") || strings.Contains(l, "ERROR: ") {
+			return strings.TrimSpace(l)
+		}
+	}
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// dump runs pg_dump at the snapshot.
+func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot string) ([]catalog.TableCount, error) {
+	drop, err := d.dropper(ctx)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
+		"--no-unlogged-table-data"}
+	progress := &dumpProgress{d: d, file: file}
+	var counts []catalog.TableCount
+	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
+		counts, err = repo.FilterDump(progress, out, drop)
+		return err
+	})
+	return counts, err
+}
+
+// dropper chooses the statements of a dump that are pg_scribe's own doing on
+// the source, and so not the application's.
+func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
+	rows, err := d.conn.Query(ctx, `SELECT format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY FULL;', n.nspname, c.relname)
+	  FROM scribe.identity i JOIN pg_class c ON c.oid = i.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+	  WHERE i.original = 'd'`)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	guarded := make(map[string]bool, len(list))
+	for _, s := range list {
+		guarded[s] = true
+	}
+	own := [][]byte{}
+	for _, name := range eventTriggers {
+		for _, prefix := range []string{"CREATE EVENT TRIGGER ", "ALTER EVENT TRIGGER ", "COMMENT ON EVENT TRIGGER "} {
+			own = append(own, []byte(prefix+name+" "))
+		}
+	}
+	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {
+		own = append(own, []byte(prefix+pgIdent(d.opts.Publication)+" "))
+	}
+	return func(statement []byte) bool {
+		for _, prefix := range own {
+			if bytes.HasPrefix(statement, prefix) {
+				return true
+			}
+		}
+		return guarded[string(statement)]
+	}, nil
+}
+
+// pgIdent quotes a name only where pg_dump does.
+func pgIdent(name string) string {
+	for i := 0; i < len(name); i++ {
+		if b := name[i]; !(b >= 'a' && b <= 'z' || b == '_' || i > 0 && b >= '0' && b <= '9') {
+			return pgx.Identifier{name}.Sanitize()
+		}
+	}
+	return name
+}
+
+// dumpProgress reports while the dump passes through.
+type dumpProgress struct {
+	d    *dumper
+	file *repo.DumpWriter
+	now  BaseProgress
+	last time.Time
+}
+
+func (p *dumpProgress) Write(b []byte) (int, error) {
+	n, err := p.file.Write(b)
+	if rest, ok := bytes.CutPrefix(b, []byte("COPY ")); ok && len(b) < 64<<10 {
+		name, _, _ := bytes.Cut(rest, []byte(" ("))
+		p.now.Table = string(name)
+	} else if string(b) == "\\.\n" {
+		p.now.Tables++
+	}
+	if p.d.opts.Report != nil && time.Since(p.last) >= time.Second {
+		p.last = time.Now()
+		p.now.TextBytes, p.now.StoredBytes, p.now.TotalTables = p.file.TextBytes(), p.file.StoredBytes(), p.d.total
+		p.d.opts.Report(p.now)
+	}
+	return n, err
+}
+
+// globals dumps roles and tablespaces. They are not tied to the snapshot:
+// no snapshot covers them.
+func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (a catalog.Artifact, abort func(), err error) {
+	h.Kind = catalog.KindGlobals
+	file, err := d.repo.CreateDump(h, stamp, repo.Codec{Name: "none"})
+	if err != nil {
+		return a, nil, err
+	}
+	defer func() {
+		if err != nil {
+			file.Abort()
+		}
+		file.Close()
+	}()
+	args := []string{"--globals-only"}
+	if !d.src.IsSuperuser {
+		args = append(args, "--no-role-passwords")
+	}
+	err = d.tool(ctx, "pg_dumpall", args, func(out io.Reader) error {
+		_, err := io.Copy(file, out)
+		return err
+	})
+	if err != nil {
+		return a, nil, err
+	}
+	a, err = file.Finish(repo.Trailer{})
+	return a, file.Abort, err
+}
+
+// metadata is what the text file for a person tells of the source.
+func (d *dumper) metadata(ctx context.Context) repo.Metadata {
+	m := repo.Metadata{Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
+		LocaleProvider: d.src.Provider, Locale: d.src.Locale}
+	rows, err := d.conn.Query(ctx, "SELECT extname || ' ' || extversion FROM pg_extension ORDER BY extname")
+	if err == nil {
+		m.Extensions, _ = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	return m
+}
+
+// connSetting finds a setting in a connection string of either form.
+func connSetting(connString, key string) (string, bool) {
+	for _, sep := range []string{key + "="} {
+		if i := strings.Index(connString, sep); i >= 0 {
+			v := connString[i+len(sep):]
+			if end := strings.IndexAny(v, "& "); end >= 0 {
+				v = v[:end]
+			}
+			if u, err := strconv.Unquote(strings.ReplaceAll(v, "'", `"`)); err == nil {
+				v = u
+			}
+			return v, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,287 @@
+package stream
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/repo"
+)
+
+//go:embed capture.sql
+var captureSQL string
+
+// captureVersion is that of capture.sql; another one on the source is refused.
+const captureVersion = "1"
+
+// CaptureError says that the capture on the source cannot be used.
+type CaptureError struct{ Reason string }
+
+func (e *CaptureError) Error() string { return "DDL capture: " + e.Reason }
+
+// installLockTimeout keeps the installation from queueing in front of the
+// application: a table that is busy is tried again later.
+const installLockTimeout = 2 * time.Second
+
+// installCapture makes schema, triggers and publication, whatever of them is
+// not there yet, and gives every table a usable replica identity. made tells
+// what removeCapture has to take back.
+//
+// The order matters: the event triggers come before the first table is
+// guarded, so that no new table slips through; the publication comes last,
+// so that no UPDATE finds it before its table is guarded.
+func installCapture(ctx context.Context, conn *pgx.Conn, publication string) (made captureMade, err error) {
+	var version *string
+	if err := conn.QueryRow(ctx, "SELECT to_regnamespace('scribe')::text").Scan(&version); err != nil {
+		return made, err
+	}
+	if version != nil {
+		if err := checkCapture(ctx, conn); err != nil {
+			return made, err
+		}
+	} else {
+		if err := createCapture(ctx, conn); err != nil {
+			return made, err
+		}
+		made.schema = true
+	}
+	if made.guarded, err = guardTables(ctx, conn); err != nil {
+		return made, err
+	}
+	var exists bool
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", publication).Scan(&exists); err != nil {
+		return made, err
+	}
+	if !exists {
+		if err := quietly(ctx, conn, "CREATE PUBLICATION "+repo.Identifier(publication)+" FOR ALL TABLES"); err != nil {
+			return made, err
+		}
+		made.publication = publication
+	}
+	return made, nil
+}
+
+// captureMade is what one installCapture made.
+type captureMade struct {
+	schema      bool
+	guarded     []uint32 // tables whose replica identity it changed
+	publication string   // empty: it was there
+}
+
+func createCapture(ctx context.Context, conn *pgx.Conn) error {
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return err
+	}
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", installLockTimeout.Milliseconds())); err != nil {
+		return err
+	}
+	if _, err := tx.Conn().PgConn().Exec(ctx, captureSQL).ReadAll(); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "INSERT INTO scribe.config VALUES ('version', $1), ('secret', $2)",
+		captureVersion, hex.EncodeToString(secret)); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// checkCapture makes sure that an installed capture is one this program knows.
+func checkCapture(ctx context.Context, conn *pgx.Conn) error {
+	var version string
+	err := conn.QueryRow(ctx, "SELECT value FROM scribe.config WHERE key = 'version'").Scan(&version)
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg) && pg.Code == "42501":
+		return &CaptureError{"this role may not read scribe.config; connect as the role that ran init"}
+	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000"):
+		return &CaptureError{"it is not installed, or schema scribe is not pg_scribe's"}
+	case err != nil:
+		return err
+	case version != captureVersion:
+		return &CaptureError{fmt.Sprintf("the source has version %s of it, this program needs %s", version, captureVersion)}
+	}
+	return nil
+}
+
+// captureSecret reads what signs the capture's messages.
+func captureSecret(ctx context.Context, conn *pgx.Conn) ([]byte, error) {
+	if err := checkCapture(ctx, conn); err != nil {
+		return nil, err
+	}
+	var secret string
+	if err := conn.QueryRow(ctx, "SELECT value FROM scribe.config WHERE key = 'secret'").Scan(&secret); err != nil {
+		return nil, err
+	}
+	return hex.DecodeString(secret)
+}
+
+// quietly runs DDL of our own, which the capture then leaves out.
+func quietly(ctx context.Context, conn *pgx.Conn, sql string) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	if _, err := tx.Exec(ctx, "SELECT set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true)"); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, sql); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// guardTables gives every unguarded table REPLICA IDENTITY FULL, one short
+// lock at a time, and tries busy ones again for a while.
+func guardTables(ctx context.Context, conn *pgx.Conn) ([]uint32, error) {
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", installLockTimeout.Milliseconds())); err != nil {
+		return nil, err
+	}
+	defer conn.Exec(context.WithoutCancel(ctx), "RESET lock_timeout")
+	var guarded []uint32
+	const rounds = 15
+	for round := 1; ; round++ {
+		rows, err := conn.Query(ctx, `SELECT relid, format('%I.%I', schema, "table") FROM scribe.unguarded ORDER BY 2`)
+		if err != nil {
+			return guarded, err
+		}
+		type target struct {
+			OID  uint32
+			Name string
+		}
+		left, err := pgx.CollectRows(rows, pgx.RowToStructByPos[target])
+		if err != nil {
+			return guarded, err
+		}
+		if len(left) == 0 {
+			return guarded, nil
+		}
+		for _, t := range left {
+			_, err := conn.Exec(ctx, "SELECT scribe.guard_table($1)", t.OID)
+			var pg *pgconn.PgError
+			switch {
+			case err == nil:
+				guarded = append(guarded, t.OID)
+			case errors.As(err, &pg) && pg.Code == "55P03" && round < rounds: // lock_timeout
+			case errors.As(err, &pg) && pg.Code == "55P03":
+				return guarded, &CaptureError{fmt.Sprintf("table %s is locked all the time; its replica identity could not be set", t.Name)}
+			default:
+				return guarded, err
+			}
+		}
+	}
+}
+
+// alwaysIdentities lists the GENERATED ALWAYS identity columns by table.
+func alwaysIdentities(ctx context.Context, conn *pgx.Conn) (map[uint32]map[string]bool, error) {
+	rows, err := conn.Query(ctx, "SELECT attrelid, attname FROM pg_attribute WHERE attidentity = 'a' AND NOT attisdropped")
+	if err != nil {
+		return nil, err
+	}
+	always := map[uint32]map[string]bool{}
+	var oid uint32
+	var name string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &name}, func() error {
+		if always[oid] == nil {
+			always[oid] = map[string]bool{}
+		}
+		always[oid][name] = true
+		return nil
+	})
+	return always, err
+}
+
+// eventTriggers are capture.sql's.
+var eventTriggers = []string{"scribe_a", "scribe_b", "scribe_d", "scribe_r", "scribe_y", "scribe_z"}
+
+// removeCapture takes back what installCapture made.
+func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error {
+	var errs []error
+	if made.publication != "" {
+		errs = append(errs, quietly(ctx, conn, "DROP PUBLICATION IF EXISTS "+repo.Identifier(made.publication)))
+	}
+	for _, oid := range made.guarded {
+		errs = append(errs, restoreIdentity(ctx, conn, oid))
+	}
+	if made.schema {
+		for _, name := range eventTriggers {
+			_, err := conn.Exec(ctx, "DROP EVENT TRIGGER IF EXISTS "+name)
+			errs = append(errs, err)
+		}
+		_, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS scribe CASCADE")
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// restoreIdentity gives a table back the replica identity it had.
+func restoreIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) error {
+	var sql *string
+	err := conn.QueryRow(ctx, `
+	  SELECT format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', i.relid::regclass,
+	    CASE i.original WHEN 'n' THEN 'NOTHING' WHEN 'd' THEN 'DEFAULT' WHEN 'f' THEN 'FULL'
+	      ELSE coalesce('USING INDEX ' || (SELECT quote_ident(relname) FROM pg_class WHERE oid = i.index), 'NOTHING') END)
+	  FROM scribe.identity i JOIN pg_class c ON c.oid = i.relid WHERE i.relid = $1 AND c.relreplident = 'f'`, oid).Scan(&sql)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return quietly(ctx, conn, *sql)
+}
+
+// Uninstall removes publication and capture and gives tables their original
+// replica identities back. What is not there is not an error.
+func Uninstall(ctx context.Context, connString, publication string) error {
+	conn, err := Connect(ctx, connString)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	var installed bool
+	if err := conn.QueryRow(ctx, "SELECT to_regclass('scribe.config') IS NOT NULL").Scan(&installed); err != nil {
+		return err
+	}
+	if !installed {
+		_, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+repo.Identifier(publication))
+		return err
+	}
+	rows, err := conn.Query(ctx, "SELECT relid FROM scribe.identity")
+	if err != nil {
+		return err
+	}
+	guarded, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return err
+	}
+	return removeCapture(ctx, conn, captureMade{schema: true, guarded: guarded, publication: publication})
+}
+
+// Mark emits a named restore point into the stream and returns once it is
+// committed.
+func Mark(ctx context.Context, connString, name string) error {
+	conn, err := Connect(ctx, connString)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if err := checkCapture(ctx, conn); err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "SELECT scribe.mark($1)", name)
+	return err
+}

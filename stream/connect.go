@@ -1,0 +1,222 @@
+package stream
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"pg_scribe/catalog"
+)
+
+// ConnectFault says why a connection could not be made.
+type ConnectFault string
+
+// The faults that a user mends in different ways.
+const (
+	FaultServer   ConnectFault = "server"   // nothing answers there
+	FaultPassword ConnectFault = "password" // missing, wrong, or refused by pg_hba.conf
+	FaultDatabase ConnectFault = "database" // no such database
+	FaultOther    ConnectFault = "other"
+)
+
+// ConnectError says that a server could not be reached or refused us.
+type ConnectError struct {
+	Fault          ConnectFault
+	Host           string
+	Port           uint16
+	User, Database string
+	Err            error
+}
+
+func (e *ConnectError) Error() string {
+	reason := e.Err.Error()
+	var pg *pgconn.PgError
+	if errors.As(e.Err, &pg) {
+		reason = pg.Message
+	} else if inner := errors.Unwrap(e.Err); inner != nil {
+		reason = inner.Error()
+	}
+	reason = strings.ReplaceAll(reason, "\n", " ")
+	return fmt.Sprintf("cannot connect to database %q on %s port %d as %q: %s", e.Database, e.Host, e.Port, e.User, reason)
+}
+
+func (e *ConnectError) Unwrap() error { return e.Err }
+
+// connectError classifies an error of pgconn.
+func connectError(cfg *pgconn.Config, err error) error {
+	e := &ConnectError{Fault: FaultOther, Host: cfg.Host, Port: cfg.Port, User: cfg.User, Database: cfg.Database, Err: err}
+	var pg *pgconn.PgError
+	var dial *pgconn.ConnectError
+	switch {
+	case errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000"):
+		e.Fault = FaultPassword
+	case errors.As(err, &pg) && pg.Code == "3D000":
+		e.Fault = FaultDatabase
+	case !errors.As(err, &pg) && errors.As(err, &dial):
+		e.Fault = FaultServer
+		if strings.Contains(err.Error(), "password") { // the client gave up for want of one; no sentinel exists
+			e.Fault = FaultPassword
+		}
+	}
+	return e
+}
+
+// pins are the settings that shape the text which the server sends. They hold
+// for the session whatever the role or database has set.
+var pins = map[string]string{
+	"datestyle": "ISO, MDY", "intervalstyle": "postgres", "extra_float_digits": "3", "timezone": "UTC",
+	"bytea_output": "hex", "lc_monetary": "C", "search_path": "",
+}
+
+// waits keep a server setting from ending a session that only waits.
+var waits = map[string]string{
+	"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
+}
+
+// Connect opens an ordinary connection to the source. connString is a keyword
+// string or URI; what it lacks comes from libpq's environment and files.
+func Connect(ctx context.Context, connString string) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return nil, &ConnectError{Fault: FaultOther, Err: err}
+	}
+	cfg.RuntimeParams["application_name"] = "pg_scribe"
+	for _, set := range []map[string]string{pins, waits} {
+		for name, v := range set {
+			cfg.RuntimeParams[name] = v
+		}
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 30 * time.Second
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, connectError(&cfg.Config, err)
+	}
+	return conn, nil
+}
+
+// connectReplication opens a connection for logical replication, with the
+// pins verified and text in the server's own encoding: conversion could fail,
+// and logical messages are not converted anyway.
+func connectReplication(ctx context.Context, connString, encoding string, lockTimeout time.Duration) (*pgconn.PgConn, error) {
+	cfg, err := pgconn.ParseConfig(connString)
+	if err != nil {
+		return nil, &ConnectError{Fault: FaultOther, Err: err}
+	}
+	cfg.RuntimeParams["replication"] = "database"
+	cfg.RuntimeParams["application_name"] = "pg_scribe"
+	cfg.RuntimeParams["client_encoding"] = encoding
+	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(lockTimeout.Milliseconds(), 10)
+	for _, set := range []map[string]string{pins, waits} {
+		for name, v := range set {
+			cfg.RuntimeParams[name] = v
+		}
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 30 * time.Second
+	}
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, 1<<20), w)
+	}
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, connectError(cfg, err)
+	}
+	for name, want := range pins {
+		got, err := show(ctx, conn, name)
+		if err == nil && got != want && !(name == "search_path" && got == `""`) {
+			err = fmt.Errorf("the server or a pooler in between keeps %s at %q, which would alter the captured text", name, got)
+		}
+		if err != nil {
+			conn.Close(ctx)
+			return nil, err
+		}
+	}
+	return conn, nil
+}
+
+func show(ctx context.Context, conn *pgconn.PgConn, name string) (string, error) {
+	results, err := conn.Exec(ctx, "SHOW "+name).ReadAll()
+	if err != nil {
+		return "", err
+	}
+	if len(results) != 1 || len(results[0].Rows) != 1 {
+		return "", fmt.Errorf("SHOW %s returned nothing", name)
+	}
+	return string(results[0].Rows[0][0]), nil
+}
+
+// A server is what the source says of itself.
+type server struct {
+	SystemID     string
+	Timeline     uint32
+	Version      string // e.g. 15.18
+	VersionNum   int    // e.g. 150018
+	Database     string
+	DatabaseOID  uint32
+	Encoding     string
+	Collate      string
+	CType        string
+	Provider     string // libc, icu or builtin
+	Locale       string
+	Current      catalog.LSN // end of WAL when asked
+	Now          time.Time
+	MaxSlots     int
+	WALLevel     string
+	InRecovery   bool
+	CurrentUser  string
+	IsSuperuser  bool
+	CanReplicate bool
+}
+
+func (s server) major() int { return s.VersionNum / 10000 }
+
+// inspect asks the source who it is.
+func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
+	var s server
+	locale := "NULL"
+	var num int
+	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&num); err != nil {
+		return s, err
+	}
+	provider := "'c'"
+	switch {
+	case num >= 170000:
+		provider, locale = "d.datlocprovider::text", "d.datlocale"
+	case num >= 150000:
+		provider, locale = "d.datlocprovider::text", "d.daticulocale"
+	}
+	var current, version string
+	var icuLocale *string
+	err := conn.QueryRow(ctx, `SELECT c.system_identifier::text, (SELECT timeline_id FROM pg_control_checkpoint()),
+	    current_setting('server_version'), d.datname, d.oid, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
+	    `+provider+`, `+locale+`, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text,
+	    clock_timestamp(), current_setting('max_replication_slots')::int, current_setting('wal_level'), pg_is_in_recovery(),
+	    r.rolname, r.rolsuper, r.rolreplication
+	  FROM pg_control_system() c, pg_database d, pg_roles r
+	  WHERE d.datname = current_database() AND r.rolname = current_user`).Scan(
+		&s.SystemID, &s.Timeline, &version, &s.Database, &s.DatabaseOID, &s.Encoding, &s.Collate, &s.CType,
+		&s.Provider, &icuLocale, &current, &s.Now, &s.MaxSlots, &s.WALLevel, &s.InRecovery,
+		&s.CurrentUser, &s.IsSuperuser, &s.CanReplicate)
+	if err != nil {
+		return s, err
+	}
+	s.VersionNum = num
+	s.Version, _, _ = strings.Cut(version, " ")
+	s.Provider = map[string]string{"c": "libc", "i": "icu", "b": "builtin"}[s.Provider]
+	if icuLocale != nil {
+		s.Locale = *icuLocale
+	}
+	s.Current, err = catalog.ParseLSN(current)
+	return s, err
+}

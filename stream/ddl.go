@@ -1,0 +1,541 @@
+package stream
+
+import (
+	"bufio"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// captureMessage is what the event triggers of capture.sql send. All its
+// strings are in the source's encoding, byte for byte.
+type captureMessage struct {
+	Event   string            `json:"ev"`
+	Tag     string            `json:"tag"`
+	Role    string            `json:"role"`
+	Super   bool              `json:"super"`
+	Session string            `json:"session"`
+	Path    string            `json:"path"`
+	SQL     string            `json:"sql"`
+	Context string            `json:"ctx"`
+	At      string            `json:"at"`
+	PID     int               `json:"pid"`
+	Set     map[string]string `json:"set"`
+	Late    bool              `json:"late"`
+	Objects []captureObject   `json:"objects"`
+	Tables  []tableFacts      `json:"tables"`
+	Creates []string          `json:"creates"`
+	Missing []missingValue    `json:"missing"`
+	Reason  string            `json:"reason"`
+	Name    string            `json:"name"`
+	OID     uint32            `json:"oid"`
+	Schema  string            `json:"schema"`
+	Table   string            `json:"table"`
+	Columns []string          `json:"columns"`
+	Rows    [][]*string       `json:"rows"`
+}
+
+type captureObject struct {
+	Class     uint32 `json:"class"`
+	OID       uint32 `json:"oid"`
+	Tag       string `json:"tag"`
+	Type      string `json:"type"`
+	Schema    string `json:"schema"`
+	Identity  string `json:"identity"`
+	Extension bool   `json:"ext"`
+	Temporary bool   `json:"temp"`
+	Original  bool   `json:"original"`
+}
+
+func (o captureObject) temporary() bool {
+	return o.Temporary || o.Schema == "pg_temp" || strings.Contains(o.Identity, "pg_temp.")
+}
+
+type tableFacts struct {
+	OID    uint32   `json:"oid"`
+	Always []string `json:"always"`
+}
+
+type missingValue struct {
+	Schema string  `json:"schema"`
+	Table  string  `json:"table"`
+	Column string  `json:"column"`
+	Value  *string `json:"value"`
+}
+
+// capturePrefix marks the capture's messages; signatureSize is the length of
+// the signature, in hexadecimal, that stands before each.
+const (
+	capturePrefix = "pg_scribe"
+	signatureSize = 2 * sha256.Size
+)
+
+// verifyCapture checks a message's signature and returns its payload.
+func verifyCapture(secret, content []byte) ([]byte, bool) {
+	if len(content) <= signatureSize || content[signatureSize] != ' ' {
+		return nil, false
+	}
+	payload := content[signatureSize+1:]
+	inner := sha256.Sum256(append(append([]byte(nil), secret...), payload...))
+	want := sha256.Sum256(append(append([]byte(nil), secret...), inner[:]...))
+	got := make([]byte, sha256.Size)
+	if _, err := hex.Decode(got, content[:signatureSize]); err != nil {
+		return nil, false
+	}
+	return payload, hmac.Equal(got, want[:])
+}
+
+// parseCapture reads a payload. JSON in Go is UTF-8 while the payload is in
+// the source's encoding: each byte passes through as the rune of its value,
+// which every encoding that a server can have allows, being ASCII below 128.
+func parseCapture(payload []byte) (captureMessage, error) {
+	var m captureMessage
+	wide := make([]byte, 0, len(payload)+len(payload)/8)
+	for _, b := range payload {
+		if b < 0x80 {
+			wide = append(wide, b)
+		} else {
+			wide = append(wide, 0xc0|b>>6, 0x80|b&0x3f)
+		}
+	}
+	if err := json.Unmarshal(wide, &m); err != nil {
+		return m, fmt.Errorf("message of the DDL capture: %w", err)
+	}
+	m.narrow()
+	return m, nil
+}
+
+// narrow turns each rune back into its byte.
+func (m *captureMessage) narrow() {
+	for _, s := range []*string{&m.Tag, &m.Role, &m.Session, &m.Path, &m.SQL, &m.Context, &m.Reason, &m.Name, &m.Schema, &m.Table} {
+		narrow(s)
+	}
+	for k, v := range m.Set {
+		narrow(&v)
+		m.Set[k] = v
+	}
+	for i := range m.Objects {
+		narrow(&m.Objects[i].Schema)
+		narrow(&m.Objects[i].Identity)
+	}
+	for i := range m.Tables {
+		for j := range m.Tables[i].Always {
+			narrow(&m.Tables[i].Always[j])
+		}
+	}
+	for i := range m.Creates {
+		narrow(&m.Creates[i])
+	}
+	for i := range m.Missing {
+		v := &m.Missing[i]
+		narrow(&v.Schema)
+		narrow(&v.Table)
+		narrow(&v.Column)
+		if v.Value != nil {
+			narrow(v.Value)
+		}
+	}
+	for i := range m.Columns {
+		narrow(&m.Columns[i])
+	}
+	for _, row := range m.Rows {
+		for _, v := range row {
+			if v != nil {
+				narrow(v)
+			}
+		}
+	}
+}
+
+func narrow(s *string) {
+	ascii := true
+	for i := 0; i < len(*s) && ascii; i++ {
+		ascii = (*s)[i] < 0x80
+	}
+	if ascii {
+		return
+	}
+	b := make([]byte, 0, len(*s))
+	for _, r := range *s {
+		b = append(b, byte(r))
+	}
+	*s = string(b)
+}
+
+// ddlState follows the brackets of DDL commands within one transaction. What
+// comes between the start and the end of the outermost command waits, because
+// its facts are known only at the end while its text belongs at the start.
+type ddlState struct {
+	depth   int
+	start   captureMessage
+	dropped []captureObject
+	held    *os.File // messages, each behind its length
+	heldBuf *bufio.Writer
+	nested  int // brackets of commands that ran within the outermost one
+
+	// Events of one string of several statements, in order.
+	lastKey  string
+	lastPart int
+
+	refill *refillState
+}
+
+// refillState is a rewritten table whose contents follow.
+type refillState struct {
+	oid     uint32
+	name    string
+	columns string
+}
+
+func (d *ddlState) reset() {
+	if d.held != nil {
+		d.held.Close()
+	}
+	*d = ddlState{lastKey: d.lastKey, lastPart: d.lastPart}
+}
+
+// hold keeps a message until the command's end.
+func (d *ddlState) hold(b []byte) error {
+	if d.held == nil {
+		f, err := newSpill()
+		if err != nil {
+			return err
+		}
+		d.held, d.heldBuf = f, bufio.NewWriterSize(f, 256<<10)
+	}
+	var size [4]byte
+	binary.BigEndian.PutUint32(size[:], uint32(len(b)))
+	d.heldBuf.Write(size[:])
+	_, err := d.heldBuf.Write(b)
+	return err
+}
+
+// release hands the held messages to apply, in order.
+func (d *ddlState) release(apply func([]byte) error) error {
+	if d.held == nil {
+		return nil
+	}
+	f := d.held
+	d.held = nil
+	defer f.Close()
+	if err := d.heldBuf.Flush(); err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	src := bufio.NewReaderSize(f, 256<<10)
+	var size [4]byte
+	var buf []byte
+	for {
+		if _, err := io.ReadFull(src, size[:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		n := int(binary.BigEndian.Uint32(size[:]))
+		if cap(buf) < n {
+			buf = make([]byte, n)
+		}
+		buf = buf[:n]
+		if _, err := io.ReadFull(src, buf); err != nil {
+			return err
+		}
+		if err := apply(buf); err != nil {
+			return err
+		}
+	}
+}
+
+// logical takes a logical decoding message; raw is the whole of it.
+func (r *renderer) logical(m logicalMessage, raw []byte) error {
+	if string(m.Prefix) != capturePrefix {
+		if r.ddl.depth > 0 {
+			return nil
+		}
+		return nil
+	}
+	payload, ok := verifyCapture(r.secret, m.Content)
+	if !ok {
+		return nil // anyone may send such a message; only the capture can sign it
+	}
+	c, err := parseCapture(payload)
+	if err != nil {
+		return err
+	}
+	d := &r.ddl
+	if d.depth > 0 {
+		switch c.Event {
+		case "start":
+			d.depth++
+			d.nested++
+			return d.hold(raw)
+		case "end":
+			if c.Late {
+				return d.hold(raw)
+			}
+			d.depth--
+			if d.depth > 0 {
+				return d.hold(raw)
+			}
+			return r.endDDL(d.start, c)
+		case "drop":
+			if d.depth == 1 {
+				d.dropped = append(d.dropped, c.Objects...)
+				return nil
+			}
+		case "gap":
+			return r.gap(c.Reason)
+		}
+		return d.hold(raw)
+	}
+	switch c.Event {
+	case "start":
+		d.depth, d.start, d.dropped, d.nested = 1, c, nil, 0
+	case "drop":
+		d.dropped = c.Objects
+	case "end":
+		if c.Late {
+			return r.endDDL(c, c)
+		}
+		return r.gap("the end of " + c.Tag + " came without its start")
+	case "gap":
+		return r.gap(c.Reason)
+	case "mark":
+		r.open()
+		r.out = repo.AppendMark(r.out, c.Name)
+		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: c.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
+	case "refill":
+		return r.beginRefill(c)
+	case "rows":
+		return r.refillRows(c)
+	}
+	return nil
+}
+
+// abandonDDL ends a command whose end never came.
+func (r *renderer) abandonDDL() error {
+	tag := r.ddl.start.Tag
+	r.ddl.depth = 0
+	if err := r.gap(tag + " began and its end was not captured"); err != nil {
+		return err
+	}
+	return r.ddl.release(r.message)
+}
+
+// scriptTags are commands whose replay does again what they did inside, so
+// that nothing of it may come from the stream as well.
+var scriptTags = map[string]bool{
+	"CREATE EXTENSION": true, "ALTER EXTENSION": true, "REFRESH MATERIALIZED VIEW": true,
+}
+
+// endDDL writes a command now that its end is known, and what it held back.
+func (r *renderer) endDDL(start, end captureMessage) error {
+	dropped := r.ddl.dropped
+	r.ddl.dropped = nil
+	for _, t := range end.Tables {
+		r.always[t.OID] = map[string]bool{}
+		for _, name := range t.Always {
+			r.always[t.OID][name] = true
+		}
+		if known := r.tables[t.OID]; known != nil {
+			r.tables[t.OID] = newTable(known.relation, r.always[t.OID])
+		}
+	}
+	for _, objects := range [][]captureObject{end.Objects, dropped} {
+		for _, o := range objects {
+			r.touch(touch{start.Tag, o.Class, o.OID, o.Type + " " + o.Identity})
+		}
+	}
+	if !onlyTemporary(end.Objects, dropped) {
+		if err := r.writeDDL(start, end); err != nil {
+			return err
+		}
+	}
+	if scriptTags[start.Tag] {
+		if r.ddl.held != nil {
+			r.ddl.held.Close()
+			r.ddl.held = nil
+		}
+		return nil
+	}
+	if err := r.ddl.release(r.message); err != nil {
+		return err
+	}
+	return r.endRun()
+}
+
+// onlyTemporary tells that a command touched nothing that outlives a session.
+func onlyTemporary(created, dropped []captureObject) bool {
+	if len(created)+len(dropped) == 0 {
+		return false
+	}
+	for _, o := range created {
+		if !o.temporary() {
+			return false
+		}
+	}
+	for _, o := range dropped {
+		if !o.temporary() {
+			return false
+		}
+	}
+	return true
+}
+
+// writeDDL writes the command as it is to be run again.
+func (r *renderer) writeDDL(start, end captureMessage) error {
+	if start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" {
+		for _, sql := range end.Creates {
+			start.Path = `""`
+			r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
+		}
+		return nil
+	}
+	sql, err := r.statementText(start)
+	if err != nil {
+		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
+	}
+	if start.Late {
+		sql = withoutConcurrently(sql)
+	}
+	r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
+	for _, m := range end.Missing {
+		value := "NULL"
+		if m.Value != nil {
+			value = repo.Literal(*m.Value)
+		}
+		r.out = repo.AppendDDL(r.out, start.Tag, fmt.Sprintf("UPDATE ONLY %s.%s SET %s = %s",
+			repo.Identifier(m.Schema), repo.Identifier(m.Table), repo.Identifier(m.Column), value))
+	}
+	return nil
+}
+
+// pinned is what the preamble of a segment sets, and so what a command's
+// setting is compared with and set back to.
+var pinned = []struct{ name, value string }{
+	{"DateStyle", "ISO, MDY"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
+	{"default_tablespace", ""}, {"default_table_access_method", "heap"}, {"default_toast_compression", "pglz"},
+	{"standard_conforming_strings", "on"}, {"xmloption", "content"}, {"array_nulls", "on"},
+	{"transform_null_equals", "off"}, {"backslash_quote", "safe_encoding"}, {"lc_monetary", "C"},
+	{"bytea_output", "hex"}, {"row_security", "off"},
+}
+
+// context writes the session settings that a command ran under, the command
+// itself, and the settings that rows need again.
+func (r *renderer) context(m captureMessage, write func()) {
+	r.open()
+	role := repo.Identifier(m.Role)
+	attributes := "NOLOGIN"
+	if m.Super {
+		attributes = "SUPERUSER NOLOGIN"
+	}
+	line := func(format string, args ...any) { r.out = fmt.Appendf(r.out, format+"\n", args...) }
+	if m.Role != "" {
+		line("DO %s;", repo.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN CREATE ROLE %s %s; END IF; END",
+			repo.Literal(m.Role), role, attributes)))
+	}
+	var reset []string
+	for _, p := range pinned {
+		value, known := m.Set[p.name]
+		if !known || value == p.value {
+			continue
+		}
+		line("SET LOCAL %s = %s;", p.name, repo.Literal(value))
+		reset = append(reset, fmt.Sprintf("SET LOCAL %s = %s;", p.name, repo.Literal(p.value)))
+	}
+	line("SET LOCAL search_path = %s;", quotePath(m.Path))
+	if m.Role != "" {
+		line("SET LOCAL ROLE %s;", role)
+	}
+	write()
+	if m.Role != "" {
+		line("SET LOCAL ROLE NONE;")
+	}
+	line("SET LOCAL search_path = '';")
+	for _, s := range reset {
+		line("%s", s)
+	}
+}
+
+// quotePath quotes each name of a search_path setting, read as PostgreSQL's
+// SplitIdentifierString does. The setting is the user's own text, in which an
+// unquoted name may hold anything but space, comma and quote.
+func quotePath(path string) string {
+	var names []string
+	for rest := strings.TrimSpace(path); rest != ""; {
+		var name string
+		if rest[0] == '"' {
+			i := 1
+			for ; i < len(rest); i++ {
+				if rest[i] == '"' {
+					if i+1 < len(rest) && rest[i+1] == '"' {
+						i++
+					} else {
+						break
+					}
+				}
+				name += rest[i : i+1]
+			}
+			rest = rest[min(i+1, len(rest)):]
+		} else {
+			i := strings.IndexAny(rest, ", \t\r\n\f\v")
+			if i < 0 {
+				i = len(rest)
+			}
+			name, rest = strings.ToLower(rest[:i]), rest[i:]
+		}
+		names = append(names, repo.Identifier(name))
+		rest = strings.TrimLeft(rest, ", \t\r\n\f\v")
+	}
+	if len(names) == 0 {
+		return "''"
+	}
+	return strings.Join(names, ", ")
+}
+
+// beginRefill empties a table that was rewritten; its rows follow.
+func (r *renderer) beginRefill(m captureMessage) error {
+	r.open()
+	name := repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
+	quoted := make([]string, len(m.Columns))
+	for i, c := range m.Columns {
+		quoted[i] = repo.Identifier(c)
+	}
+	r.ddl.refill = &refillState{m.OID, name, strings.Join(quoted, ", ")}
+	r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DELETE FROM ONLY "+name)
+	return nil
+}
+
+func (r *renderer) refillRows(m captureMessage) error {
+	f := r.ddl.refill
+	if f == nil || f.oid != m.OID {
+		return r.gap("rows of a rewritten table came without its description")
+	}
+	r.out = repo.AppendCopyBegin(r.out, f.name, f.columns)
+	row := make([]value, 0, 8)
+	for _, values := range m.Rows {
+		row = row[:0]
+		for _, v := range values {
+			if v == nil {
+				row = append(row, value{Kind: valueNull})
+			} else {
+				row = append(row, value{Kind: valueText, Text: []byte(*v)})
+			}
+		}
+		r.out = appendCopyRow(r.out, row)
+	}
+	r.out = repo.AppendCopyEnd(r.out)
+	return nil
+}

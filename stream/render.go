@@ -1,0 +1,403 @@
+package stream
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// copyThreshold is the number of rows inserted into one table, one after the
+// other, from which on they are written as a COPY block.
+const copyThreshold = 8
+
+// batchBytes is how much text the renderer gathers before it hands it on.
+const batchBytes = 256 << 10
+
+// A batch is a piece of the stream as SQL text. At a boundary the text ends
+// between two transactions, and stats says what all text since the last
+// boundary held.
+type batch struct {
+	text     []byte
+	boundary bool
+	stats    repo.Stats
+}
+
+// renderer turns the messages of one connection into the text of segments.
+// It is fed in order and keeps no more than a bounded piece in memory.
+type renderer struct {
+	from   catalog.LSN // transactions that commit before are stored already
+	secret []byte      // signs the capture's messages
+
+	dec    decoder
+	tables map[uint32]*table          // as this connection described them
+	always map[uint32]map[string]bool // identity columns, by relation OID
+
+	out   []byte
+	whole int        // out[:whole] ends between two transactions
+	stats repo.Stats // of what is complete and not yet handed on
+	inTx  bool
+	tx    beginMessage
+	skip  bool // the transaction is stored already
+	begun bool // its BEGIN line is written
+	alien bool // its commit time is another server's
+	count map[string]catalog.TableCount
+	found repo.Stats // restore points and gaps of this transaction
+
+	// A fence wants to know what commands changed.
+	fence   bool
+	touched []touch
+
+	run     *table   // the rows in pending, or the open COPY block, are of this table
+	pending [][]byte // INSERT messages that may become a COPY block
+	spare   [][]byte // buffers for pending
+	copying bool
+	ddl     ddlState
+}
+
+func newRenderer(from catalog.LSN, secret []byte, always map[uint32]map[string]bool) *renderer {
+	return &renderer{from: from, secret: secret, always: always,
+		tables: map[uint32]*table{}, count: map[string]catalog.TableCount{}}
+}
+
+// ready tells that enough text is there to hand on.
+func (r *renderer) ready() bool { return len(r.out) >= batchBytes }
+
+// idle tells that there is nothing to hand on.
+func (r *renderer) idle() bool { return len(r.out) == 0 && r.stats.End == 0 }
+
+// take hands on what was rendered; next is a buffer to go on with. A
+// transaction that is still coming in is handed on apart from complete ones,
+// so that those can be stored for good before it.
+func (r *renderer) take(next []byte) batch {
+	if r.inTx && (r.whole > 0 || r.stats.End > 0) {
+		b := batch{text: r.out[:r.whole:r.whole], boundary: true, stats: r.stats}
+		r.out, r.whole, r.stats = append(next[:0], r.out[r.whole:]...), 0, repo.Stats{}
+		return b
+	}
+	b := batch{text: r.out, boundary: !r.inTx}
+	if b.boundary {
+		b.stats, r.stats = r.stats, repo.Stats{}
+	}
+	r.out, r.whole = next[:0], 0
+	return b
+}
+
+// keepalive takes the server's word that nothing else happened up to a
+// position. It means that only between transactions.
+func (r *renderer) keepalive(end catalog.LSN) {
+	if !r.inTx {
+		r.stats.End = max(r.stats.End, end)
+	}
+}
+
+// message renders one message of pgoutput.
+func (r *renderer) message(b []byte) error {
+	if len(b) == 0 {
+		return errShort
+	}
+	if r.ddl.depth > 0 && b[0] != 'M' && b[0] != 'C' {
+		if r.skip {
+			return nil
+		}
+		return r.ddl.hold(b)
+	}
+	return r.apply(b)
+}
+
+// apply renders one message that no DDL command holds back.
+func (r *renderer) apply(b []byte) error {
+	kind, body := b[0], b[1:]
+	if r.run != nil && kind != 'I' {
+		if err := r.endRun(); err != nil {
+			return err
+		}
+	}
+	switch kind {
+	case 'B':
+		return r.begin(body)
+	case 'C':
+		return r.commit(body)
+	case 'O':
+		m, err := r.dec.origin(body)
+		if err != nil || r.skip {
+			return err
+		}
+		r.alien = true
+		r.open()
+		r.out = repo.AppendOrigin(r.out, m.Name, m.LSN)
+		return nil
+	case 'R':
+		rel, err := r.dec.relation(body)
+		if err != nil {
+			return err
+		}
+		r.tables[rel.OID] = newTable(rel, r.always[rel.OID])
+		return nil
+	case 'I':
+		if r.skip {
+			return nil
+		}
+		return r.insert(body)
+	case 'U', 'D':
+		if r.skip {
+			return nil
+		}
+		return r.change(kind, body)
+	case 'T':
+		if r.skip {
+			return nil
+		}
+		return r.truncate(body)
+	case 'M':
+		m, err := r.dec.message(body)
+		if err != nil || r.skip || !m.Transactional {
+			return err
+		}
+		return r.logical(m, b)
+	case 'Y', 'A': // types; aborts of a mode that is not in use, which PostgreSQL 18 may send
+		return nil
+	}
+	return fmt.Errorf("pgoutput sent an unknown message %q", kind)
+}
+
+func (r *renderer) begin(b []byte) error {
+	m, err := r.dec.begin(b)
+	if err != nil {
+		return err
+	}
+	r.tx, r.inTx, r.begun, r.alien = m, true, false, false
+	r.skip = m.Commit < r.from
+	return nil
+}
+
+// open writes the BEGIN line before the first thing a transaction holds.
+func (r *renderer) open() {
+	if !r.begun {
+		r.begun = true
+		r.out = repo.AppendBegin(r.out, r.tx.XID, r.tx.Commit, r.tx.At)
+	}
+}
+
+func (r *renderer) commit(b []byte) error {
+	m, err := r.dec.commit(b)
+	if err != nil {
+		return err
+	}
+	if r.ddl.depth > 0 {
+		if err := r.abandonDDL(); err != nil {
+			return err
+		}
+		if err := r.endRun(); err != nil {
+			return err
+		}
+	}
+	r.ddl.reset()
+	r.inTx = false
+	r.stats.End = max(r.stats.End, m.End)
+	if !r.begun {
+		return nil
+	}
+	r.out = repo.AppendCommit(r.out, m.End)
+	r.whole = len(r.out)
+	tx := r.found
+	tx.Transactions, tx.MinXID, tx.MaxXID, tx.Tables = 1, r.tx.XID, r.tx.XID, r.count
+	if !r.alien {
+		tx.FirstCommit, tx.LastCommit = r.tx.At, r.tx.At
+	}
+	r.stats.Add(tx)
+	clear(r.count)
+	r.found = repo.Stats{}
+	return nil
+}
+
+func (r *renderer) table(oid uint32) (*table, error) {
+	t := r.tables[oid]
+	if t == nil {
+		return nil, fmt.Errorf("a row change names relation %d, which was not described", oid)
+	}
+	return t, nil
+}
+
+func (r *renderer) add(t *table, c catalog.TableCount) {
+	sum := r.count[t.name]
+	sum.Inserted += c.Inserted
+	sum.Updated += c.Updated
+	sum.Deleted += c.Deleted
+	sum.Truncated += c.Truncated
+	r.count[t.name] = sum
+}
+
+// insert gathers rows of one table until it is clear whether there are enough
+// for a COPY block.
+func (r *renderer) insert(b []byte) error {
+	if len(b) < 4 {
+		return errShort
+	}
+	oid := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	if r.run != nil && r.run.OID != oid {
+		if err := r.endRun(); err != nil {
+			return err
+		}
+	}
+	if r.run == nil {
+		t, err := r.table(oid)
+		if err != nil {
+			return err
+		}
+		if t.ours {
+			return nil
+		}
+		r.run = t
+		r.open()
+	}
+	r.add(r.run, catalog.TableCount{Inserted: 1})
+	if r.copying {
+		c, err := r.dec.row('I', b)
+		if err != nil {
+			return err
+		}
+		r.out = appendCopyRow(r.out, c.New)
+		return nil
+	}
+	var buf []byte
+	if n := len(r.spare); n > 0 {
+		buf, r.spare = r.spare[n-1], r.spare[:n-1]
+	}
+	r.pending = append(r.pending, append(buf[:0], b...))
+	if len(r.pending) < copyThreshold || len(r.run.Columns) == 0 {
+		if len(r.run.Columns) == 0 {
+			return r.endRun()
+		}
+		return nil
+	}
+	r.copying = true
+	r.out = repo.AppendCopyBegin(r.out, r.run.name, r.run.columns)
+	return r.flushPending(func(row []value) { r.out = appendCopyRow(r.out, row) })
+}
+
+func (r *renderer) flushPending(write func(row []value)) error {
+	for _, b := range r.pending {
+		c, err := r.dec.row('I', b)
+		if err != nil {
+			return err
+		}
+		write(c.New)
+		if cap(b) <= 64<<10 {
+			r.spare = append(r.spare, b)
+		}
+	}
+	r.pending = r.pending[:0]
+	return nil
+}
+
+// endRun ends a run of rows: a COPY block, or single INSERTs.
+func (r *renderer) endRun() error {
+	if r.run == nil {
+		return nil
+	}
+	t := r.run
+	r.run = nil
+	if r.copying {
+		r.copying = false
+		r.out = repo.AppendCopyEnd(r.out)
+		return nil
+	}
+	return r.flushPending(func(row []value) { r.out = t.appendInsert(r.out, row) })
+}
+
+// change renders an UPDATE or DELETE.
+func (r *renderer) change(kind byte, b []byte) error {
+	c, err := r.dec.row(kind, b)
+	if err != nil {
+		return err
+	}
+	t, err := r.table(c.OID)
+	if err != nil || t.ours {
+		return err
+	}
+	r.open()
+	if len(c.Old) > len(t.Columns) || len(c.New) > len(t.Columns) ||
+		(kind == 'U' && len(c.New) != len(t.Columns)) || (c.OldKind != 0 && len(c.Old) != len(t.Columns)) {
+		return fmt.Errorf("a row of %s does not have the columns that were described", t.name)
+	}
+	if kind == 'D' {
+		r.add(t, catalog.TableCount{Deleted: 1})
+		if c.OldKind == 'K' && !t.keyed {
+			return r.gap("a DELETE from " + t.name + " came without a key")
+		}
+		r.out = t.appendDelete(r.out, c)
+		return nil
+	}
+	r.add(t, catalog.TableCount{Updated: 1})
+	var ok bool
+	if r.out, ok = t.appendUpdate(r.out, c); !ok {
+		return r.gap("an UPDATE of " + t.name + " came without a key")
+	}
+	return nil
+}
+
+// truncate names every table that was emptied. CASCADE is there for what the
+// message does not name: partitioned tables above the named ones. It cannot
+// empty more than the source did, since there the same foreign keys held.
+func (r *renderer) truncate(b []byte) error {
+	m, err := r.dec.truncate(b)
+	if err != nil {
+		return err
+	}
+	sep := "TRUNCATE ONLY "
+	for _, oid := range m.OIDs {
+		t, err := r.table(oid)
+		if err != nil {
+			return err
+		}
+		if t.ours {
+			continue
+		}
+		r.touch(touch{"TRUNCATE", pgClassOID, oid, t.name})
+		r.open()
+		r.add(t, catalog.TableCount{Truncated: 1})
+		r.out = append(r.out, sep...)
+		r.out = append(r.out, t.name...)
+		sep = ", ONLY "
+	}
+	if sep == "TRUNCATE ONLY " {
+		return nil
+	}
+	if m.RestartIdentity {
+		r.out = append(r.out, " RESTART IDENTITY"...)
+	}
+	r.out = append(r.out, " CASCADE;\n"...)
+	return nil
+}
+
+func (r *renderer) touch(t touch) {
+	if r.fence {
+		r.touched = append(r.touched, t)
+	}
+}
+
+// gap notes in the stream, and for the catalog, what could not be captured.
+func (r *renderer) gap(reason string) error {
+	r.open()
+	r.out = repo.AppendGap(r.out, reason)
+	if !slices.ContainsFunc(r.found.Gaps, func(g catalog.Gap) bool { return g.Reason == reason }) {
+		r.found.Gaps = append(r.found.Gaps, catalog.Gap{Kind: "schema", From: r.tx.Commit, To: r.tx.Commit,
+			DetectedAt: r.tx.At, Reason: reason})
+	}
+	return nil
+}
+
+// close releases what a broken-off transaction held.
+func (r *renderer) close() { r.ddl.reset() }
+
+// spill is a file for rows that a DDL command holds back, without a name.
+func newSpill() (*os.File, error) {
+	f, err := os.CreateTemp("", "pg_scribe-*")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}

@@ -1,0 +1,481 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// RunOptions say how Run streams. Zero durations and sizes mean: never.
+type RunOptions struct {
+	ConnString     string
+	Slot           string
+	Publication    string
+	StatusInterval time.Duration // between status updates to the server
+	FsyncInterval  time.Duration // between checkpoints; 0: only when a segment is sealed
+	SegmentSize    int64         // bytes of SQL text after which a segment is sealed
+	SegmentAge     time.Duration // after which it is
+	Endpos         catalog.LSN   // 0: stream on
+	NoLoop         bool          // end at the first broken connection
+	Rotate         <-chan struct{}
+	Text           io.Writer // write SQL here instead of into the repository
+	Report         func(Progress)
+	Notice         func(string)
+}
+
+// Progress is what Run says of itself at every status interval.
+type Progress struct {
+	Position     catalog.LSN   // stored or about to be
+	Confirmed    catalog.LSN   // stored for good
+	Server       catalog.LSN   // end of the source's WAL
+	LagBytes     int64         // Server behind Position
+	Transactions int64         // since Run began
+	TextBytes    int64         // since Run began
+	Elapsed      time.Duration // since the last report
+}
+
+// SlotError says that a replication slot cannot be used.
+type SlotError struct {
+	Slot    string
+	Problem SlotProblem
+	Detail  string
+	PID     int32
+}
+
+// SlotProblem is why.
+type SlotProblem string
+
+// The problems that a user mends in different ways.
+const (
+	SlotMissing  SlotProblem = "missing"
+	SlotExists   SlotProblem = "exists"
+	SlotBusy     SlotProblem = "busy"
+	SlotLost     SlotProblem = "lost"     // the server removed WAL that it needs
+	SlotAhead    SlotProblem = "ahead"    // it was confirmed past the repository's end
+	SlotForeign  SlotProblem = "foreign"  // other plugin or database
+	SlotBlocked  SlotProblem = "blocked"  // running transactions keep it from being made
+	SlotNoneFree SlotProblem = "nonefree" // max_replication_slots is reached
+)
+
+func (e *SlotError) Error() string {
+	switch e.Problem {
+	case SlotMissing:
+		return fmt.Sprintf("replication slot %q does not exist", e.Slot)
+	case SlotExists:
+		return fmt.Sprintf("replication slot %q exists already", e.Slot)
+	case SlotBusy:
+		return fmt.Sprintf("replication slot %q is in use by process %d", e.Slot, e.PID)
+	}
+	return fmt.Sprintf("replication slot %q: %s", e.Slot, e.Detail)
+}
+
+// MismatchError says that the source is not the one the repository is of.
+type MismatchError struct{ What, Repository, Source string }
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("the repository is of %s %s, the source is %s", e.What, e.Repository, e.Source)
+}
+
+// Run streams into the repository, or as text to opts.Text, until ctx is
+// cancelled or Endpos is reached; both are success. It reconnects when the
+// connection breaks. The caller holds the repository's streamer lock and has
+// called Recover. r is nil when opts.Text is set.
+func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
+	s := &streamer{repo: r, opts: opts, began: time.Now()}
+	if s.opts.Report == nil {
+		s.opts.Report = func(Progress) {}
+	}
+	if s.opts.Notice == nil {
+		s.opts.Notice = func(string) {}
+	}
+	defer s.releaseSink()
+	for delay := time.Second; ; {
+		progressed, err := s.session(ctx)
+		if err == nil || ctx.Err() != nil {
+			return s.finish()
+		}
+		if opts.NoLoop || !retriable(err) {
+			return errors.Join(err, s.finish())
+		}
+		if progressed {
+			delay = time.Second
+		}
+		s.opts.Notice(fmt.Sprintf("%v; trying again in %s", err, delay))
+		select {
+		case <-ctx.Done():
+			return s.finish()
+		case <-time.After(delay):
+		}
+		delay = min(2*delay, time.Minute)
+	}
+}
+
+// retriable tells whether another connection may do better.
+func retriable(err error) bool {
+	var pg *pgconn.PgError
+	var connect *ConnectError
+	var slot *SlotError
+	var mismatch *MismatchError
+	switch {
+	case errors.As(err, &slot):
+		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger
+	case errors.As(err, &mismatch):
+		return false
+	case errors.As(err, &connect):
+		return connect.Fault == FaultServer
+	case errors.As(err, &pg):
+		// Class 57: the server shuts down or was told to end the session;
+		// class 08: connection; 53: resources; 55006: slot in use.
+		return pg.Code[:2] == "57" || pg.Code[:2] == "08" || pg.Code[:2] == "53" || pg.Code == "55006"
+	}
+	var store *storeError
+	return !errors.As(err, &store)
+}
+
+// storeError wraps an error of the sink, which no new connection can mend.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
+
+// streamer is the state of Run across connections.
+type streamer struct {
+	repo  *repo.Repository
+	opts  RunOptions
+	sink  sink
+	began time.Time
+
+	transactions int64
+	textBytes    int64
+	confirmed    catalog.LSN
+	clock        *sourceClock
+}
+
+// finish seals what is there. It runs to its end even when Run was cancelled.
+func (s *streamer) finish() error {
+	if s.sink == nil {
+		return nil
+	}
+	sk := s.sink
+	s.sink = nil
+	if err := sk.close(context.Background()); err != nil {
+		return &storeError{err}
+	}
+	return nil
+}
+
+func (s *streamer) releaseSink() {
+	if seg, ok := s.sink.(*segmentSink); ok && seg.w != nil {
+		seg.w.Close()
+	}
+}
+
+// session streams over one connection. progressed tells whether anything new
+// was stored.
+func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
+	side, err := Connect(ctx, s.opts.ConnString)
+	if err != nil {
+		return false, err
+	}
+	defer side.Close(context.WithoutCancel(ctx))
+	src, from, err := s.check(ctx, side)
+	if err != nil {
+		return false, err
+	}
+	secret, err := captureSecret(ctx, side)
+	if err != nil {
+		return false, err
+	}
+	always, err := alwaysIdentities(ctx, side)
+	if err != nil {
+		return false, err
+	}
+	if s.sink == nil {
+		if err := s.openSink(ctx, src, from); err != nil {
+			return false, &storeError{err}
+		}
+	}
+	conn, err := connectReplication(ctx, s.opts.ConnString, src.Encoding, 0)
+	if err != nil {
+		return false, err
+	}
+	rec, err := startReplication(ctx, conn, s.opts.Slot, s.opts.Publication, from)
+	if err != nil {
+		conn.Close(context.WithoutCancel(ctx))
+		return false, slotInUse(err, s.opts.Slot)
+	}
+	defer rec.close()
+	p := &pipeline{streamer: s, rec: rec, renderer: newRenderer(from, secret, always),
+		batches: make(chan batch, 8), free: make(chan []byte, 12)}
+	clockCtx, stopClock := context.WithCancel(ctx)
+	s.clock = newSourceClock(side)
+	p.clockCtx = clockCtx
+	before := s.confirmed
+	err = p.run(ctx)
+	stopClock()
+	s.clock.wait()
+	return s.confirmed > before, err
+}
+
+// slotInUse turns the server's refusal of a busy slot into a SlotError.
+func slotInUse(err error, slot string) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "55006" {
+		return &SlotError{Slot: slot, Problem: SlotBusy, Detail: pg.Message}
+	}
+	return err
+}
+
+// check makes sure that slot, source and repository belong together, and
+// returns where to go on.
+func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.LSN, error) {
+	src, err := inspect(ctx, side)
+	if err != nil {
+		return src, 0, err
+	}
+	slot, err := readSlot(ctx, side, s.opts.Slot)
+	if err != nil {
+		return src, 0, err
+	}
+	if err := slot.usable(src); err != nil {
+		return src, 0, err
+	}
+	if s.repo == nil {
+		return src, slot.ConfirmedFlush, nil
+	}
+	info, err := s.repo.Catalog().Repository(ctx)
+	if err != nil {
+		return src, 0, err
+	}
+	if err := sameSource(info, src); err != nil {
+		return src, 0, err
+	}
+	if info.Slot != s.opts.Slot {
+		return src, 0, &MismatchError{"slot", info.Slot, s.opts.Slot}
+	}
+	end, err := s.repo.End(ctx)
+	if err != nil {
+		return src, 0, err
+	}
+	if s.sink != nil {
+		end = s.sink.end()
+	}
+	if slot.ConfirmedFlush > end {
+		return src, 0, &SlotError{Slot: slot.Name, Problem: SlotAhead,
+			Detail: fmt.Sprintf("it was confirmed up to %s, the repository ends at %s: changes in between are lost", slot.ConfirmedFlush, end)}
+	}
+	if end > src.Current {
+		return src, 0, &MismatchError{"a history that reaches", end.String(), "at " + src.Current.String()}
+	}
+	return src, end, nil
+}
+
+// sameSource compares the source with what the repository was made of.
+func sameSource(info catalog.Repository, src server) error {
+	switch {
+	case info.SystemID != src.SystemID:
+		return &MismatchError{"system identifier", info.SystemID, src.SystemID}
+	case info.Database != src.Database:
+		return &MismatchError{"database", info.Database, src.Database}
+	case info.Timeline != src.Timeline:
+		return &MismatchError{"timeline", fmt.Sprint(info.Timeline), fmt.Sprint(src.Timeline)}
+	}
+	return nil
+}
+
+func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) error {
+	if s.opts.Text != nil {
+		s.sink = &textSink{w: s.opts.Text, last: from}
+		return nil
+	}
+	w, err := s.repo.CreateSegment(ctx, repo.Header{
+		SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database, Slot: s.opts.Slot,
+		Server: src.Version, Encoding: src.Encoding, Start: from, Created: s.repo.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	s.sink = &segmentSink{w: w, size: s.opts.SegmentSize, age: s.opts.SegmentAge, now: s.repo.Now,
+		onRotate: func(lsn catalog.LSN) { s.opts.Notice("new segment at " + lsn.String()) }}
+	return nil
+}
+
+// pipeline is one connection's stages.
+type pipeline struct {
+	*streamer
+	rec      *receiver
+	renderer *renderer
+	clockCtx context.Context // ends with the session
+	batches  chan batch
+	free     chan []byte
+	err      error // of the rendering; read after batches is closed
+}
+
+// render turns chunks into batches until the receiver ends.
+func (p *pipeline) render() {
+	defer close(p.batches)
+	defer p.renderer.close()
+	emit := func() {
+		var next []byte
+		select {
+		case next = <-p.free:
+		default:
+			next = make([]byte, 0, batchBytes+batchBytes/8)
+		}
+		p.batches <- p.renderer.take(next)
+	}
+	for chunk := range p.rec.chunks {
+		if p.err != nil {
+			continue // drain, so that the receiver can end
+		}
+		p.err = renderChunk(p.renderer, chunk, p.opts.Endpos, emit)
+		p.rec.recycle(chunk)
+		if p.err != nil {
+			p.rec.stop()
+		}
+		if !p.renderer.idle() && (p.err != nil || len(p.rec.chunks) == 0 || p.renderer.ready()) {
+			emit()
+			// What is complete goes first; an unfinished transaction
+			// follows when it is large or the stream pauses.
+			if p.renderer.ready() {
+				emit()
+			}
+		}
+	}
+}
+
+// run moves data until ctx ends, the end position is reached, or something
+// breaks. It leaves the sink at a boundary.
+func (p *pipeline) run(ctx context.Context) error {
+	go p.rec.run()
+	go p.render()
+	err := p.store(ctx)
+	p.rec.stop()
+	for range p.batches { // let the stages end
+	}
+	switch {
+	case err != nil:
+	case errors.Is(p.err, errEndpos):
+	case p.err != nil:
+		err = p.err
+	case p.rec.err != nil:
+		err = p.rec.err
+	}
+	if err == nil {
+		err = p.checkpoint(context.WithoutCancel(ctx))
+	} else if rerr := p.sink.rollback(); rerr != nil {
+		err = &storeError{errors.Join(err, rerr)}
+	}
+	return err
+}
+
+// store writes batches and keeps the intervals.
+func (p *pipeline) store(ctx context.Context) error {
+	var fsync, status <-chan time.Time
+	if p.opts.FsyncInterval > 0 {
+		t := time.NewTicker(p.opts.FsyncInterval)
+		defer t.Stop()
+		fsync = t.C
+	}
+	if p.opts.StatusInterval > 0 {
+		t := time.NewTicker(p.opts.StatusInterval)
+		defer t.Stop()
+		status = t.C
+	}
+	asked := time.NewTicker(200 * time.Millisecond)
+	defer asked.Stop()
+	var seen uint64
+	last := time.Now()
+	done := ctx.Done()
+	for {
+		var err error
+		select {
+		case b, ok := <-p.batches:
+			if !ok {
+				return nil
+			}
+			err = p.write(ctx, b)
+		case <-fsync:
+			err = p.checkpoint(ctx)
+		case <-asked.C:
+			// A server that shuts down waits for what it sent to be confirmed.
+			if p.rec.asked.Swap(false) && len(p.batches) == 0 {
+				err = p.checkpoint(ctx)
+			}
+		case <-status:
+			p.rec.watch(&seen)
+			p.clock.ask(p.clockCtx)
+			p.report(&last)
+			err = p.rec.status(true)
+		case <-p.opts.Rotate:
+			p.sink.rotate()
+			err = p.checkpoint(ctx)
+		case <-done:
+			// Stop receiving; what is rendered already is still stored.
+			p.rec.stop()
+			done = nil
+			ctx = context.WithoutCancel(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (p *pipeline) write(ctx context.Context, b batch) error {
+	p.textBytes += int64(len(b.text))
+	p.transactions += b.stats.Transactions
+	if err := p.sink.write(ctx, b); err != nil {
+		return &storeError{err}
+	}
+	if b.boundary {
+		if at := p.clock.passed(p.sink.end()); !at.IsZero() {
+			p.sink.reached(at)
+		}
+	}
+	if cap(b.text) <= 4*batchBytes {
+		select {
+		case p.free <- b.text:
+		default:
+		}
+	}
+	return nil
+}
+
+// checkpoint stores what is complete, then tells the server.
+func (p *pipeline) checkpoint(ctx context.Context) error {
+	if at := p.clock.passed(p.sink.end()); !at.IsZero() {
+		p.sink.reached(at)
+	}
+	lsn, err := p.sink.checkpoint(ctx)
+	if err != nil {
+		return &storeError{err}
+	}
+	if lsn == 0 || lsn <= p.confirmed {
+		return nil
+	}
+	p.confirmed = lsn
+	if err := p.rec.confirm(lsn); err != nil && ctx.Err() == nil && !p.rec.stopping.Load() {
+		return err
+	}
+	return nil
+}
+
+func (p *pipeline) report(last *time.Time) {
+	now := time.Now()
+	progress := Progress{Position: max(p.sink.end(), catalog.LSN(p.rec.position.Load())), Confirmed: p.confirmed,
+		Server: p.clock.server(), Transactions: p.transactions, TextBytes: p.textBytes, Elapsed: now.Sub(*last)}
+	if progress.Server > progress.Position {
+		progress.LagBytes = int64(progress.Server - progress.Position)
+	}
+	*last = now
+	p.opts.Report(progress)
+}

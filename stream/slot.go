@@ -1,0 +1,211 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+)
+
+// A Slot is a replication slot as pg_replication_slots shows it.
+type Slot struct {
+	Name           string
+	Plugin         string
+	Database       string
+	Active         bool
+	ActivePID      int32
+	RestartLSN     catalog.LSN
+	ConfirmedFlush catalog.LSN
+	WALStatus      string // reserved, extended, unreserved or lost
+	SafeWALSize    *int64 // bytes that may be written before WAL is removed; nil: no limit
+	CurrentLSN     catalog.LSN
+	LagBytes       int64 // current LSN behind the confirmed position
+	RetainedBytes  int64 // WAL kept for the slot
+	CatalogXminAge int64
+	Invalidation   string
+}
+
+// ReadSlot reads one slot; a missing one is a SlotError.
+func ReadSlot(ctx context.Context, connString, name string) (Slot, error) {
+	conn, err := Connect(ctx, connString)
+	if err != nil {
+		return Slot{}, err
+	}
+	defer conn.Close(ctx)
+	return readSlot(ctx, conn, name)
+}
+
+func readSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
+	s := Slot{Name: name}
+	var plugin, database, restart, confirmed, status, current *string
+	var pid *int32
+	var age *int64
+	err := conn.QueryRow(ctx, `SELECT plugin, database, active, active_pid, restart_lsn::text, confirmed_flush_lsn::text,
+	    wal_status, safe_wal_size, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
+	    age(catalog_xmin)::bigint
+	  FROM pg_replication_slots WHERE slot_name = $1`, name).Scan(
+		&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize, &current, &age)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return s, &SlotError{Slot: name, Problem: SlotMissing}
+	}
+	if err != nil {
+		return s, err
+	}
+	text := func(p *string) string {
+		if p == nil {
+			return ""
+		}
+		return *p
+	}
+	lsn := func(p *string) catalog.LSN {
+		l, _ := catalog.ParseLSN(text(p)) // NULL reads as 0
+		return l
+	}
+	s.Plugin, s.Database, s.WALStatus = text(plugin), text(database), text(status)
+	s.RestartLSN, s.ConfirmedFlush, s.CurrentLSN = lsn(restart), lsn(confirmed), lsn(current)
+	if pid != nil {
+		s.ActivePID = *pid
+	}
+	if age != nil {
+		s.CatalogXminAge = *age
+	}
+	if s.CurrentLSN > s.ConfirmedFlush && s.ConfirmedFlush != 0 {
+		s.LagBytes = int64(s.CurrentLSN - s.ConfirmedFlush)
+	}
+	if s.CurrentLSN > s.RestartLSN && s.RestartLSN != 0 {
+		s.RetainedBytes = int64(s.CurrentLSN - s.RestartLSN)
+	}
+	return s, nil
+}
+
+// usable tells whether streaming from the slot can go on.
+func (s Slot) usable(src server) error {
+	problem := func(p SlotProblem, format string, args ...any) error {
+		return &SlotError{Slot: s.Name, Problem: p, Detail: fmt.Sprintf(format, args...), PID: s.ActivePID}
+	}
+	switch {
+	case s.Plugin != "pgoutput":
+		return problem(SlotForeign, "its output plugin is %q, not pgoutput", s.Plugin)
+	case s.Database != src.Database:
+		return problem(SlotForeign, "it is of database %q", s.Database)
+	case s.Active:
+		return problem(SlotBusy, "")
+	case s.WALStatus == "lost" || s.RestartLSN == 0:
+		return problem(SlotLost, "the server has removed WAL that it needs")
+	}
+	return nil
+}
+
+// slotLockTimeout bounds how long making a slot waits for running
+// transactions; statement_timeout has no effect on it.
+const slotLockTimeout = 30 * time.Second
+
+// createdSlot is a new slot and the snapshot that shows what precedes it.
+type createdSlot struct {
+	point    catalog.LSN
+	snapshot string
+}
+
+// createSlot makes a logical slot and exports its snapshot, which lives until
+// the connection's next command.
+func createSlot(ctx context.Context, conn *pgconn.PgConn, src server, name string, temporary bool) (createdSlot, error) {
+	sql := "CREATE_REPLICATION_SLOT " + quoteName(name)
+	if temporary {
+		sql += " TEMPORARY"
+	}
+	sql += " LOGICAL pgoutput"
+	if src.major() >= 15 {
+		sql += " (SNAPSHOT 'export')"
+	} else {
+		sql += " EXPORT_SNAPSHOT"
+	}
+	// lock_timeout is per lock, and the wait takes one after the other.
+	ctx, cancel := context.WithTimeout(ctx, 3*slotLockTimeout)
+	defer cancel()
+	result, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, sql))
+	if err != nil {
+		return createdSlot{}, slotCreation(err, name)
+	}
+	point, err := catalog.ParseLSN(result.ConsistentPoint)
+	return createdSlot{point, result.SnapshotName}, err
+}
+
+// slotCreation says what kept a slot from being made.
+func slotCreation(err error, name string) error {
+	var pg *pgconn.PgError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &SlotError{Slot: name, Problem: SlotBlocked, Detail: "it could not be made: a running transaction does not end"}
+	case !errors.As(err, &pg):
+		return err
+	case pg.Code == "42710":
+		return &SlotError{Slot: name, Problem: SlotExists}
+	case pg.Code == "55P03":
+		return &SlotError{Slot: name, Problem: SlotBlocked, Detail: "it could not be made: a running transaction does not end"}
+	case pg.Code == "53400":
+		return &SlotError{Slot: name, Problem: SlotNoneFree, Detail: "all replication slots are in use"}
+	case pg.Code == "42602":
+		return &SlotError{Slot: name, Problem: SlotForeign, Detail: pg.Message}
+	}
+	return err
+}
+
+// blockers lists the transactions that a new slot waits for.
+func blockers(ctx context.Context, connString string) string {
+	conn, err := Connect(ctx, connString)
+	if err != nil {
+		return ""
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `
+	  SELECT format('process %s (%s, user %s, since %s)', pid, state, usename, date_trunc('second', xact_start))
+	    FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+	  UNION ALL
+	  SELECT format('prepared transaction %L (since %s)', gid, date_trunc('second', prepared)) FROM pg_prepared_xacts`)
+	if err != nil {
+		return ""
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return ""
+	}
+	return strings.Join(list, "; ")
+}
+
+// DropSlot removes a slot. A missing one is a SlotError, as is a busy one.
+func DropSlot(ctx context.Context, connString, name string) error {
+	conn, err := Connect(ctx, connString)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	slot, err := readSlot(ctx, conn, name)
+	if err != nil {
+		return err
+	}
+	if slot.Active {
+		return &SlotError{Slot: name, Problem: SlotBusy, PID: slot.ActivePID}
+	}
+	_, err = conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", name)
+	return err
+}
+
+// dropSlotWhenFree drops a slot whose connection was just closed: the server
+// may need a moment to notice.
+func dropSlotWhenFree(ctx context.Context, connString, name string) error {
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		err := DropSlot(ctx, connString, name)
+		var s *SlotError
+		if !errors.As(err, &s) || s.Problem != SlotBusy || wait > 10*time.Second {
+			return err
+		}
+		time.Sleep(wait)
+	}
+}
