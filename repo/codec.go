@@ -2,8 +2,6 @@ package repo
 
 import (
 	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -53,11 +51,11 @@ func ParseCodec(spec string) (Codec, error) {
 	if !hasLevel {
 		return c, nil
 	}
+	if name == "none" {
+		return Codec{}, &CodecError{spec, "none takes no level"}
+	}
 	n, err := strconv.Atoi(level)
-	if err != nil || name == "none" || n < bounds.min || n > bounds.max {
-		if name == "none" {
-			return Codec{}, &CodecError{spec, "none takes no level"}
-		}
+	if err != nil || n < bounds.min || n > bounds.max {
 		return Codec{}, &CodecError{spec, fmt.Sprintf("the levels of %s are %d to %d", name, bounds.min, bounds.max)}
 	}
 	c.Level = n
@@ -153,7 +151,7 @@ func (c Codec) newReader(r io.Reader) (io.ReadCloser, error) {
 		}
 		return zr.IOReadCloser(), nil
 	case "lz4":
-		return io.NopCloser(&lz4Frames{src: bufio.NewReaderSize(r, 64<<10)}), nil
+		return io.NopCloser(lz4.NewReader(bufio.NewReaderSize(r, 64<<10))), nil
 	case "gzip":
 		return gzip.NewReader(r)
 	case "none":
@@ -166,33 +164,3 @@ type plainFrames struct{ io.Writer }
 
 func (p *plainFrames) Close() error      { return nil }
 func (p *plainFrames) Reset(w io.Writer) { p.Writer = w }
-
-var lz4Magic = []byte{0x04, 0x22, 0x4d, 0x18}
-
-// lz4Frames reads frame after frame: the library's reader ends with the first.
-type lz4Frames struct {
-	src *bufio.Reader
-	cur *lz4.Reader
-}
-
-func (l *lz4Frames) Read(p []byte) (int, error) {
-	for {
-		if l.cur == nil {
-			magic, err := l.src.Peek(len(lz4Magic))
-			if len(magic) == 0 && errors.Is(err, io.EOF) {
-				return 0, io.EOF
-			}
-			if !bytes.Equal(magic, lz4Magic) {
-				return 0, errors.New("lz4: what follows is not a frame")
-			}
-			l.cur = lz4.NewReader(l.src)
-		}
-		n, err := l.cur.Read(p)
-		if errors.Is(err, io.EOF) {
-			l.cur, err = nil, nil
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
-	}
-}

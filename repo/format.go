@@ -2,7 +2,10 @@ package repo
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"strconv"
+	"strings"
 	"time"
 
 	"pg_scribe/catalog"
@@ -14,7 +17,7 @@ import (
 // preamble pins every setting that shapes how the text below it is read, and
 // disables what already happened on the source (triggers, foreign key actions).
 func preamble(encoding string) []byte {
-	return []byte(`SET client_encoding = '` + encoding + `';
+	return []byte(`SET client_encoding = ` + Literal(encoding) + `;
 SET standard_conforming_strings = on;
 SET session_replication_role = replica;
 SET search_path = '';
@@ -45,25 +48,25 @@ func AppendBegin(dst []byte, xid uint32, commit catalog.LSN, at time.Time) []byt
 	dst = append(dst, beginPrefix...)
 	dst = strconv.AppendUint(dst, uint64(xid), 10)
 	dst = append(dst, " commit "...)
-	dst = append(dst, commit.String()...)
+	dst = appendLSN(dst, commit)
 	dst = append(dst, " at "...)
-	dst = at.UTC().AppendFormat(dst, timeLayout)
+	dst = appendTime(dst, at)
 	return append(dst, '\n')
 }
 
 // AppendCommit ends a transaction; end is the LSN behind its commit record.
 func AppendCommit(dst []byte, end catalog.LSN) []byte {
 	dst = append(dst, commitPrefix...)
-	dst = append(dst, end.String()...)
+	dst = appendLSN(dst, end)
 	return append(dst, '\n')
 }
 
-// AppendOrigin notes that the transaction was replicated from elsewhere, so
-// that its commit time is another server's.
+// AppendOrigin notes, right behind AppendBegin, that the transaction was
+// replicated from elsewhere, so that its commit time is another server's.
 func AppendOrigin(dst []byte, name string, lsn catalog.LSN) []byte {
 	dst = append(dst, ownPrefix...)
 	dst = append(dst, "origin "...)
-	dst = append(dst, lsn.String()...)
+	dst = appendLSN(dst, lsn)
 	dst = append(dst, ' ')
 	dst = append(dst, quote(name)...)
 	return append(dst, '\n')
@@ -86,23 +89,27 @@ func AppendGap(dst []byte, reason string) []byte {
 }
 
 // AppendDDL writes a statement that may span lines, framed by their number so
-// that no reader has to parse SQL. sql has no final semicolon. A text that
-// psql could misread, or that holds a line like pg_scribe's own, is wrapped
-// into one line that says the same.
+// that no reader has to parse SQL. A final semicolon, and comments behind it,
+// are dropped. A text that psql could misread, that reads differently under
+// another standard_conforming_strings, or that holds a line like pg_scribe's
+// own, is wrapped into one line that says the same.
 func AppendDDL(dst []byte, tag, sql string) []byte {
-	sql = trimStatement(sql)
-	if !safeForPsql(sql) {
-		sql = wrapStatement(sql)
+	statement, ok := unwrapped(sql)
+	if !ok {
+		statement = wrapStatement(sql)
 	}
 	dst = append(dst, ownPrefix...)
 	dst = append(dst, "ddl "...)
-	dst = strconv.AppendInt(dst, int64(bytes.Count([]byte(sql), []byte{'\n'})+1), 10)
+	dst = strconv.AppendInt(dst, int64(strings.Count(statement, "\n")+1), 10)
 	dst = append(dst, ' ')
-	dst = append(dst, tag...)
+	dst = append(dst, plain(tag)...)
 	dst = append(dst, '\n')
-	dst = append(dst, sql...)
+	dst = append(dst, statement...)
 	return append(dst, ";\n"...)
 }
+
+// copyFrom is how every COPY line ends.
+const copyFrom = " FROM stdin;"
 
 // AppendCopyBegin opens a COPY block of rows, each written by AppendCopyRow
 // and ended by AppendCopyEnd. table and columns are quoted SQL.
@@ -111,11 +118,13 @@ func AppendCopyBegin(dst []byte, table, columns string) []byte {
 	dst = append(dst, table...)
 	dst = append(dst, " ("...)
 	dst = append(dst, columns...)
-	return append(dst, ") FROM stdin;\n"...)
+	dst = append(dst, ')')
+	dst = append(dst, copyFrom...)
+	return append(dst, '\n')
 }
 
 // AppendCopyEnd ends a COPY block.
-func AppendCopyEnd(dst []byte) []byte { return append(dst, "\\.\n"...) }
+func AppendCopyEnd(dst []byte) []byte { return append(dst, copyEnd...) }
 
 // AppendCopyNull and AppendCopyValue write one column of a row.
 func AppendCopyNull(dst []byte) []byte { return append(dst, '\\', 'N') }
@@ -125,23 +134,46 @@ var copyEscapes = [256]byte{'\\': '\\', '\n': 'n', '\r': 'r', '\t': 't', '\b': '
 
 // AppendCopyValue writes one column of a row, escaped.
 func AppendCopyValue(dst, value []byte) []byte {
-	from := 0
-	for i, b := range value {
-		if e := copyEscapes[b]; e != 0 {
+	from, i := 0, 0
+	for {
+		i = skipPlain(value, i)
+		if i == len(value) {
+			return append(dst, value[from:]...)
+		}
+		if e := copyEscapes[value[i]]; e != 0 {
 			dst = append(dst, value[from:i]...)
 			dst = append(dst, '\\', e)
 			from = i + 1
 		}
+		i++
 	}
-	return append(dst, value[from:]...)
+}
+
+// skipPlain returns the first place from i on where a byte may need an
+// escape in COPY: it is a control character or a backslash.
+func skipPlain(value []byte, i int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(value); i += 8 {
+		// The high bit of each byte of v - n*ones &^ v is set where that
+		// byte, or by a borrow one behind such a byte, is below n.
+		v := binary.LittleEndian.Uint64(value[i:])
+		x := v ^ '\\'*ones
+		if found := ((v-' '*ones)&^v | (x-ones)&^x) & highs; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for ; i < len(value); i++ {
+		if value[i] < ' ' || value[i] == '\\' {
+			return i
+		}
+	}
+	return i
 }
 
 // SealCopyRow ends the row that begins at dst[start:]. A row must not look
 // like a line of pg_scribe's: its first byte is then written as an escape.
 func SealCopyRow(dst []byte, start int) []byte {
-	row := dst[start:]
-	if bytes.HasPrefix(row, []byte(ownPrefix)) || bytes.HasPrefix(row, []byte(beginPrefix)) ||
-		bytes.HasPrefix(row, []byte(commitPrefix)) {
+	if row := dst[start:]; isOwn(row) {
 		rest := string(row[1:])
 		first := row[0]
 		dst = append(dst[:start], '\\', '0'+first>>6, '0'+first>>3&7, '0'+first&7)
@@ -154,30 +186,38 @@ func SealCopyRow(dst []byte, start int) []byte {
 // plain quotes where they do, an escape string where the text has line ends.
 // It reads the same under standard_conforming_strings = on only.
 func AppendLiteral(dst, value []byte) []byte {
-	plain := true
-	for _, b := range value {
-		if b == '\n' || b == '\r' {
-			plain = false
-			break
-		}
-	}
-	if !plain {
-		dst = append(dst, 'E')
+	if bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0 {
+		return appendEscapeString(dst, value)
 	}
 	dst = append(dst, '\'')
+	for {
+		i := bytes.IndexByte(value, '\'')
+		if i < 0 {
+			break
+		}
+		dst = append(dst, value[:i]...)
+		dst = append(dst, '\'', '\'')
+		value = value[i+1:]
+	}
+	dst = append(dst, value...)
+	return append(dst, '\'')
+}
+
+// appendEscapeString writes a string constant that reads the same under any
+// setting.
+func appendEscapeString(dst, value []byte) []byte {
+	dst = append(dst, 'E', '\'')
 	from := 0
 	for i, b := range value {
 		var e string
-		switch {
-		case b == '\'':
+		switch b {
+		case '\'':
 			e = "''"
-		case plain:
-			continue
-		case b == '\\':
+		case '\\':
 			e = `\\`
-		case b == '\n':
+		case '\n':
 			e = `\n`
-		case b == '\r':
+		case '\r':
 			e = `\r`
 		default:
 			continue
@@ -193,12 +233,7 @@ func AppendLiteral(dst, value []byte) []byte {
 // AppendIdentifier writes a quoted identifier on one line. A line end in a
 // name needs the Unicode escape form, which stays on one line too.
 func AppendIdentifier(dst []byte, name string) []byte {
-	escaped := false
-	for i := 0; i < len(name); i++ {
-		if name[i] == '\n' || name[i] == '\r' {
-			escaped = true
-		}
-	}
+	escaped := strings.ContainsAny(name, "\n\r")
 	if escaped {
 		dst = append(dst, 'U', '&')
 	}

@@ -25,7 +25,47 @@ const (
 // timeLayout is RFC 3339 in UTC with microseconds, the server's resolution.
 const timeLayout = "2006-01-02T15:04:05.000000Z"
 
-func formatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
+func formatTime(t time.Time) string { return string(appendTime(nil, t)) }
+
+// appendTime writes a time that parseTime can read, whatever clock it is from.
+func appendTime(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	if y := t.Year(); y < 1 || y > 9999 {
+		t = time.Date(min(max(y, 1), 9999), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
+	}
+	return t.AppendFormat(dst, timeLayout)
+}
+
+func parseTime(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) }
+
+// appendLSN writes the form X/X without the detour that LSN.String takes.
+func appendLSN(dst []byte, l catalog.LSN) []byte {
+	from := len(dst)
+	dst = strconv.AppendUint(dst, uint64(l>>32), 16)
+	dst = append(dst, '/')
+	dst = strconv.AppendUint(dst, uint64(uint32(l)), 16)
+	for i := from; i < len(dst); i++ {
+		if dst[i] >= 'a' {
+			dst[i] -= 'a' - 'A'
+		}
+	}
+	return dst
+}
+
+// isOwn tells whether a line begins as only pg_scribe's own lines may.
+func isOwn(line []byte) bool {
+	switch {
+	case len(line) < len(commitPrefix):
+		return false
+	case line[0] == '-':
+		return bytes.HasPrefix(line, []byte(ownPrefix))
+	case line[0] == 'B':
+		return bytes.HasPrefix(line, []byte(beginPrefix))
+	case line[0] == 'C':
+		return bytes.HasPrefix(line, []byte(commitPrefix))
+	}
+	return false
+}
 
 // A Header opens every file of a repository, as comment lines.
 type Header struct {
@@ -81,6 +121,24 @@ func unquote(s string) (string, error) {
 	return strconv.Unquote(s)
 }
 
+// plain leaves text as it is that is safe in a comment line, and quotes other.
+func plain(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' || i == 0 && (s[i] == '"' || s[i] == ' ') {
+			return quote(s)
+		}
+	}
+	return s
+}
+
+// unplain is the inverse of plain.
+func unplain(s string) (string, error) {
+	if strings.HasPrefix(s, `"`) {
+		return unquote(s)
+	}
+	return s, nil
+}
+
 // append writes the header's lines, an empty comment line last.
 func (h Header) append(dst []byte) []byte {
 	dst = append(dst, ownPrefix...)
@@ -92,20 +150,20 @@ func (h Header) append(dst []byte) []byte {
 	}
 	dst = appendFields(dst, []field{
 		{"format", strconv.Itoa(h.Format)},
-		{"system", h.SystemID},
+		{"system", plain(h.SystemID)},
 		{"timeline", strconv.FormatUint(uint64(h.Timeline), 10)},
 		{"database", quote(h.Database)},
 		{"slot", quote(h.Slot)},
 		{"server", quote(h.Server)},
-		{"encoding", h.Encoding},
+		{"encoding", plain(h.Encoding)},
 		{"collate", quote(h.Collate)},
 		{"ctype", quote(h.CType)},
-		{"provider", h.LocaleProvider},
+		{"provider", plain(h.LocaleProvider)},
 		{"locale", quote(h.Locale)},
 		{"start", h.Start.String()},
 		{"at", at},
 		{"created", formatTime(h.Created)},
-		{"previous", h.Previous},
+		{"previous", plain(h.Previous)},
 		{"filters", quote(h.Filters)},
 		{"pg_dump", quote(h.Dump)},
 	})
@@ -136,6 +194,10 @@ func parseField(line []byte) (f field, ok bool) {
 	return field{key, value}, ok
 }
 
+func newerFormat(version int) error {
+	return fmt.Errorf("it has format %d; this version of pg_scribe reads formats 1 to %d", version, FormatVersion)
+}
+
 // set takes one line of a header.
 func (h *Header) set(f field) error {
 	var err error
@@ -143,10 +205,10 @@ func (h *Header) set(f field) error {
 	case "format":
 		h.Format, err = strconv.Atoi(f.value)
 		if err == nil && (h.Format < 1 || h.Format > FormatVersion) {
-			err = fmt.Errorf("format %d is not known to this version, which reads up to %d", h.Format, FormatVersion)
+			err = newerFormat(h.Format)
 		}
 	case "system":
-		h.SystemID = f.value
+		h.SystemID, err = unplain(f.value)
 	case "timeline":
 		var n uint64
 		n, err = strconv.ParseUint(f.value, 10, 32)
@@ -158,23 +220,23 @@ func (h *Header) set(f field) error {
 	case "server":
 		h.Server, err = unquote(f.value)
 	case "encoding":
-		h.Encoding = f.value
+		h.Encoding, err = unplain(f.value)
 	case "collate":
 		h.Collate, err = unquote(f.value)
 	case "ctype":
 		h.CType, err = unquote(f.value)
 	case "provider":
-		h.LocaleProvider = f.value
+		h.LocaleProvider, err = unplain(f.value)
 	case "locale":
 		h.Locale, err = unquote(f.value)
 	case "start":
 		h.Start, err = catalog.ParseLSN(f.value)
 	case "at":
-		h.At, err = time.Parse(time.RFC3339Nano, f.value)
+		h.At, err = parseTime(f.value)
 	case "created":
-		h.Created, err = time.Parse(time.RFC3339Nano, f.value)
+		h.Created, err = parseTime(f.value)
 	case "previous":
-		h.Previous = f.value
+		h.Previous, err = unplain(f.value)
 	case "filters":
 		h.Filters, err = unquote(f.value)
 	case "pg_dump":
@@ -198,12 +260,16 @@ type Trailer struct {
 	MinXID       uint32
 	MaxXID       uint32
 	Tables       []catalog.TableCount
-	TextBytes    int64  // of everything before the trailer
+	TextBytes    int64  // of everything before the trailer's last line
 	TextSHA256   string // of the same
 }
 
-const trailerLine = ownPrefix + "end\n"
+const (
+	trailerLine = ownPrefix + "end\n"
+	sumKey      = "text" // of the trailer's last line
+)
 
+// append writes the trailer without its last line.
 func (t Trailer) append(dst []byte) []byte {
 	dst = append(dst, trailerLine...)
 	opt := func(t time.Time) string {
@@ -227,8 +293,12 @@ func (t Trailer) append(dst []byte) []byte {
 		fields = append(fields, field{"table", fmt.Sprintf("%d %d %d %d %s",
 			c.Inserted, c.Updated, c.Deleted, c.Truncated, quote(c.Table))})
 	}
-	fields = append(fields, field{"text", fmt.Sprintf("%d sha256 %s", t.TextBytes, t.TextSHA256)})
 	return appendFields(dst, fields)
+}
+
+// appendSum writes the trailer's last line.
+func (t Trailer) appendSum(dst []byte) []byte {
+	return appendFields(dst, []field{{sumKey, fmt.Sprintf("%d sha256 %s", t.TextBytes, t.TextSHA256)}})
 }
 
 // set takes one line of a trailer.
@@ -238,15 +308,15 @@ func (t *Trailer) set(f field) error {
 	case "end":
 		t.End, err = catalog.ParseLSN(f.value)
 	case "reached":
-		t.Reached, err = time.Parse(time.RFC3339Nano, f.value)
+		t.Reached, err = parseTime(f.value)
 	case "fence":
 		t.Fence, err = catalog.ParseLSN(f.value)
 	case "transactions":
 		t.Transactions, err = strconv.ParseInt(f.value, 10, 64)
 	case "first-commit":
-		t.FirstCommit, err = time.Parse(time.RFC3339Nano, f.value)
+		t.FirstCommit, err = parseTime(f.value)
 	case "last-commit":
-		t.LastCommit, err = time.Parse(time.RFC3339Nano, f.value)
+		t.LastCommit, err = parseTime(f.value)
 	case "xids":
 		_, err = fmt.Sscanf(f.value, "%d %d", &t.MinXID, &t.MaxXID)
 	case "table":
@@ -260,7 +330,7 @@ func (t *Trailer) set(f field) error {
 			c.Table, err = unquote(parts[4])
 		}
 		t.Tables = append(t.Tables, c)
-	case "text":
+	case sumKey:
 		_, err = fmt.Sscanf(f.value, "%d sha256 %s", &t.TextBytes, &t.TextSHA256)
 	}
 	if err != nil {

@@ -12,16 +12,20 @@ import (
 // fed in pieces that are cut at line ends.
 type lexer struct {
 	mode       lexMode
-	dollarTag  string // with both dollars
-	comment    int    // nesting of /* */
-	depth      int    // nesting of () and []
-	atomic     int    // nesting of BEGIN ATOMIC
-	caseDepth  int    // CASE inside an atomic body
-	lastWord   string // lower case, when the previous token was a word
-	backslash  bool   // standard_conforming_strings = off: '' strings have escapes
-	unsafe     bool   // psql would read something here that the server does not
-	hasContent bool   // a significant token was seen in this statement
-	tail       int    // end of the last significant token, in the current piece
+	dollarTag  string    // with both dollars
+	comment    int       // nesting of /* */
+	depth      int       // nesting of ()
+	atomic     int       // nesting of BEGIN ATOMIC
+	caseDepth  int       // CASE inside an atomic body
+	last       lexWord   // the previous token
+	afterE     lexAfterE // an escape string may go on
+	backslash  bool      // standard_conforming_strings = off: '' strings have escapes
+	unsafe     bool      // psql would read something here that the server does not
+	begins     bool      // the same, if this creates a routine
+	words      int       // unquoted words so far
+	initials   [4]byte   // of the first ones, in lower case
+	hasContent bool      // a significant token was seen in this statement
+	tail       int       // end of the last significant token, in the current piece
 }
 
 type lexMode byte
@@ -36,6 +40,25 @@ const (
 	lexBlockComment
 )
 
+// lexWord is a token as far as it decides how the next one reads.
+type lexWord byte
+
+const (
+	otherToken lexWord = iota
+	beginToken         // BEGIN
+	labelToken         // AS or a dot: what follows is a name
+)
+
+// lexAfterE follows a string constant that is continued behind a line end: it
+// goes on as what it began as.
+type lexAfterE byte
+
+const (
+	notAfterE lexAfterE = iota
+	afterE
+	afterELine // and behind a line end
+)
+
 // scan reads src from i up to and including the semicolon that ends the
 // statement, or to the end of src.
 func (l *lexer) scan(src []byte, i int) (next int, ended bool) {
@@ -47,9 +70,11 @@ func (l *lexer) scan(src []byte, i int) (next int, ended bool) {
 		b := src[i]
 		switch {
 		case b == ';' && l.depth == 0 && l.atomic == 0:
-			l.lastWord = ""
+			l.token(otherToken)
+			l.afterE = notAfterE
 			return i + 1, true
 		case b <= ' ':
+			l.space(b)
 			i++
 			continue
 		case b == '-' && i+1 < len(src) && src[i+1] == '-':
@@ -57,7 +82,7 @@ func (l *lexer) scan(src []byte, i int) (next int, ended bool) {
 			i += 2
 			continue
 		case b == '/' && i+1 < len(src) && src[i+1] == '*':
-			l.mode, l.comment = lexBlockComment, 1
+			l.mode, l.comment, l.afterE = lexBlockComment, 1, notAfterE
 			i += 2
 			continue
 		}
@@ -68,91 +93,131 @@ func (l *lexer) scan(src []byte, i int) (next int, ended bool) {
 	return i, false
 }
 
+func (l *lexer) space(b byte) {
+	if l.afterE == afterE && (b == '\n' || b == '\r') {
+		l.afterE = afterELine
+	}
+}
+
 // scanToken reads one token, or the opening of a quoted one.
 func (l *lexer) scanToken(src []byte, i int) int {
-	b := src[i]
-	switch {
-	case isWordStart(b):
+	b, continued := src[i], l.afterE == afterELine
+	l.afterE = notAfterE
+	if isWordStart(b) {
 		j := i + 1
 		for j < len(src) && (isWordStart(src[j]) || src[j] >= '0' && src[j] <= '9' || src[j] == '$') {
 			j++
 		}
 		if j < len(src) && src[j] == '\'' && j == i+1 && (b == 'e' || b == 'E') {
-			l.mode, l.lastWord = lexEscapeString, ""
+			l.token(otherToken)
+			l.mode = lexEscapeString
 			return j + 1
 		}
-		l.word(strings.ToLower(string(src[i:j])))
+		l.word(src[i:j])
 		return j
-	case b == '\'':
+	}
+	kind := otherToken
+	switch b {
+	case '\'':
 		l.mode = lexString
-		if l.backslash {
+		if l.backslash || continued {
 			l.mode = lexEscapeString
 		}
-	case b == '"':
+	case '"':
 		l.mode = lexIdentifier
-	case b == '$':
+	case '$':
 		if end := dollarTagEnd(src, i); end > 0 {
-			l.mode, l.dollarTag, l.lastWord = lexDollar, string(src[i:end]), ""
-			return end
+			l.mode, l.dollarTag = lexDollar, string(src[i:end])
+			i = end - 1
 		}
-	case b == '(' || b == '[':
+	case '(':
 		l.depth++
-	case b == ')' || b == ']':
-		l.depth--
-	case b == '\\':
+	case ')':
+		l.depth = max(l.depth-1, 0)
+	case '.':
+		kind = labelToken
+	case '\\':
 		l.unsafe = true
-	case b == ':':
+	case ':':
 		if i+1 < len(src) && src[i+1] == ':' {
-			l.lastWord = ""
-			return i + 2
-		}
-		if i+1 < len(src) && (isWordStart(src[i+1]) || src[i+1] == '\'' || src[i+1] == '"' || src[i+1] == '{') {
-			l.unsafe = true // psql's variables
+			i++
+		} else if i+1 < len(src) && isVariable(src[i+1]) {
+			l.unsafe = true
 		}
 	}
-	l.lastWord = ""
+	l.token(kind)
 	return i + 1
 }
 
-// word follows the nesting of SQL-standard function bodies.
-func (l *lexer) word(w string) {
-	switch {
-	case w == "atomic" && l.lastWord == "begin":
-		l.atomic++
-	case l.atomic > 0 && w == "case":
-		l.caseDepth++
-	case l.atomic > 0 && w == "end" && l.caseDepth > 0:
-		l.caseDepth--
-	case l.atomic > 0 && w == "end":
-		l.atomic--
+// isVariable tells whether psql looks for a variable behind a colon.
+func isVariable(b byte) bool {
+	return isWordStart(b) || b >= '0' && b <= '9' || b == '\'' || b == '"' || b == '{'
+}
+
+// token notes a token other than a word that means something.
+func (l *lexer) token(t lexWord) {
+	// psql takes any BEGIN in a CREATE FUNCTION for that of a body.
+	l.begins = l.begins || l.last == beginToken
+	l.last = t
+}
+
+// word follows the nesting of SQL-standard function bodies. psql counts the
+// same words, without looking at what stands before or behind them.
+func (l *lexer) word(w []byte) {
+	is := func(name string) bool { return len(w) == len(name) && strings.EqualFold(string(w), name) }
+	if l.words < len(l.initials) {
+		l.initials[l.words] = w[0] | 0x20
 	}
-	l.lastWord = w
+	l.words++
+	body := is("begin") || is("case") || is("end")
+	switch {
+	case body && l.last == labelToken:
+		l.token(otherToken)
+		l.begins = true
+	case is("begin"):
+		l.token(beginToken)
+		l.begins = l.begins || l.atomic > 0
+	case is("atomic") && l.last == beginToken:
+		l.atomic++
+		l.last = otherToken
+	case is("as"):
+		l.token(labelToken)
+	default:
+		l.token(otherToken)
+		switch {
+		case !body || l.atomic == 0:
+		case is("case"):
+			l.caseDepth++
+		case l.caseDepth > 0:
+			l.caseDepth--
+		default:
+			l.atomic--
+		}
+	}
+}
+
+// routine tells whether psql takes the statement for one that may have a body:
+// it looks at the first letters of CREATE [OR REPLACE] FUNCTION or PROCEDURE.
+func (l *lexer) routine() bool {
+	w := l.initials
+	if w[0] == 'c' && w[1] == 'o' && w[2] == 'r' {
+		w[1] = w[3]
+	}
+	return w[0] == 'c' && (w[1] == 'f' || w[1] == 'p')
 }
 
 // scanInside reads on within a quoted token or comment.
 func (l *lexer) scanInside(src []byte, i int) int {
 	switch l.mode {
 	case lexLineComment:
-		n := bytes.IndexByte(src[i:], '\n')
+		n := bytes.IndexAny(src[i:], "\n\r")
 		if n < 0 {
 			return len(src)
 		}
 		l.mode = lexNormal
-		return i + n + 1
+		return i + n // the line end counts as space
 	case lexBlockComment:
-		for ; i < len(src); i++ {
-			if bytes.HasPrefix(src[i:], []byte("*/")) {
-				i++
-				if l.comment--; l.comment == 0 {
-					l.mode = lexNormal
-					return i + 1
-				}
-			} else if bytes.HasPrefix(src[i:], []byte("/*")) {
-				i++
-				l.comment++
-			}
-		}
-		return i
+		return l.scanComment(src, i)
 	case lexDollar:
 		n := bytes.Index(src[i:], []byte(l.dollarTag))
 		if n < 0 {
@@ -166,22 +231,45 @@ func (l *lexer) scanInside(src []byte, i int) int {
 	if l.mode == lexIdentifier {
 		quote = '"'
 	}
-	for ; i < len(src); i++ {
-		if src[i] == '\\' && l.mode == lexEscapeString {
-			i++
-		} else if src[i] == quote {
-			// A doubled quote closes and opens again, which ends in the
-			// same place, except that an escape string must stay one.
-			if i+1 < len(src) && src[i+1] == quote {
-				i++
-				continue
-			}
-			l.mode = lexNormal
-			l.tail = i + 1
-			return i + 1
+	for i < len(src) {
+		var n int
+		if l.mode == lexEscapeString {
+			n = bytes.IndexAny(src[i:], `'\`)
+		} else {
+			n = bytes.IndexByte(src[i:], quote)
 		}
+		if n < 0 {
+			return len(src)
+		}
+		i += n
+		if src[i] != quote || i+1 < len(src) && src[i+1] == quote {
+			i += 2 // an escape or a doubled quote
+			continue
+		}
+		if l.mode == lexEscapeString && !l.backslash {
+			l.afterE = afterE
+		}
+		l.mode = lexNormal
+		l.tail = i + 1
+		return i + 1
 	}
 	return len(src)
+}
+
+func (l *lexer) scanComment(src []byte, i int) int {
+	for ; i < len(src); i++ {
+		if bytes.HasPrefix(src[i:], []byte("*/")) {
+			i++
+			if l.comment--; l.comment == 0 {
+				l.mode = lexNormal
+				return i + 1
+			}
+		} else if bytes.HasPrefix(src[i:], []byte("/*")) {
+			i++
+			l.comment++
+		}
+	}
+	return i
 }
 
 // closed tells that a text that ends here ends between tokens.
@@ -217,7 +305,7 @@ func dollarTagEnd(src []byte, i int) int {
 func SplitSQL(text string, conforming bool) (statements []string, ok bool) {
 	src := []byte(text)
 	l := lexer{backslash: !conforming}
-	start, i := 0, 0
+	i := 0
 	for i < len(src) {
 		l.restart()
 		next, ended := l.scan(src, i)
@@ -226,38 +314,50 @@ func SplitSQL(text string, conforming bool) (statements []string, ok bool) {
 			if !ended && l.mode != lexNormal && l.mode != lexLineComment {
 				end = len(src)
 			}
-			statements = append(statements, strings.TrimSpace(string(src[start:end])))
+			statements = append(statements, strings.Trim(text[i:end], " \t\n\r\f\v"))
 		}
-		i, start = next, next
+		i = next
 	}
-	return statements, l.closed() || l.mode == lexLineComment
+	return statements, l.closed() || l.mode == lexLineComment && l.depth == 0 && l.atomic == 0
 }
 
-// trimStatement drops the final semicolon and what is only comment after it.
-func trimStatement(sql string) string {
-	if parts, ok := SplitSQL(sql, true); ok && len(parts) == 1 {
-		return parts[0]
+// unwrapped returns the one statement of a text without its final semicolon
+// and what is only comment behind it. ok is false when the text cannot stand
+// in a segment as it is.
+func unwrapped(sql string) (statement string, ok bool) {
+	for _, conforming := range []bool{true, false} {
+		parts, whole := SplitSQL(sql, conforming)
+		if !whole || len(parts) != 1 || !conforming && parts[0] != statement {
+			return "", false
+		}
+		statement = parts[0]
+		if !safeForPsql(statement, conforming) {
+			return "", false
+		}
 	}
-	return strings.TrimRight(strings.TrimSpace(sql), ";")
+	return statement, true
 }
 
-// safeForPsql tells whether psql reads the statement as the server does.
-func safeForPsql(sql string) bool {
-	var l lexer
+// safeForPsql tells whether psql reads the statement as the server does, and
+// none of its lines passes for pg_scribe's own.
+func safeForPsql(sql string, conforming bool) bool {
+	l := lexer{backslash: !conforming}
 	next, ended := l.scan([]byte(sql), 0)
-	if ended || next != len(sql) || !l.closed() || l.unsafe {
+	l.token(otherToken)
+	if ended || next != len(sql) || !l.closed() || l.unsafe || l.begins && l.routine() {
 		return false
 	}
 	for line := range strings.SplitSeq(sql, "\n") {
-		if strings.HasPrefix(line, ownPrefix) || strings.HasPrefix(line, beginPrefix) ||
-			strings.HasPrefix(line, commitPrefix) {
+		if isOwn([]byte(line)) {
 			return false
 		}
 	}
 	return true
 }
 
-// wrapStatement says the same on one line that holds only quoted text.
+// wrapStatement says the same on one line that holds only quoted text and
+// that reads the same under any setting.
 func wrapStatement(sql string) string {
-	return "DO " + Literal("BEGIN EXECUTE "+Literal(sql)+"; END")
+	body := append([]byte("BEGIN EXECUTE "), appendEscapeString(nil, []byte(sql))...)
+	return "DO " + string(appendEscapeString(nil, append(body, "; END"...)))
 }

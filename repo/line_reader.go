@@ -1,56 +1,96 @@
 package repo
 
 import (
-	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 
 	"pg_scribe/catalog"
 )
 
 // lineReader reads the text of any file of a repository line by line, keeps
-// the checksum of what stands before the trailer, and names the file and line
-// of whatever is wrong.
+// the checksum of what it has read, and names the file and line of whatever
+// is wrong.
 type lineReader struct {
 	name    string
-	src     *bufio.Reader
-	text    hashCounter // of everything before the trailer
-	line    int64       // lines read
-	buf     []byte      // for lines longer than src's buffer
-	inCopy  bool        // the rows of a COPY block come next
-	ended   bool        // the trailer was read
+	src     io.Reader
+	srcErr  error  // of src, once it has one
+	buf     []byte // buf[pos:] was read from src but not yet from here
+	pos     int
+	start   int       // of the last line in buf
+	sum     hash.Hash // of the text before buf[hashed]; nil: nobody asks
+	hashed  int
+	sumSize int64
+	line    int64 // lines read
+	inCopy  bool  // the rows of a COPY block come next
+	midRow  bool  // one of them was read in part
+	ended   bool  // the trailer was read
 	closers []io.Closer
 }
 
+const readSize = 256 << 10
+
 func newLineReader(name string, src io.Reader) lineReader {
-	r := lineReader{name: name, src: bufio.NewReaderSize(src, 1<<20)}
-	r.text.reset(io.Discard)
-	return r
+	return lineReader{name: name, src: src, buf: make([]byte, 0, readSize), sum: sha256.New()}
 }
 
 // readLine returns the next line without its end, valid until the next call.
 func (r *lineReader) readLine() ([]byte, error) {
-	line, err := r.src.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		r.buf = append(r.buf[:0], line...)
-		for errors.Is(err, bufio.ErrBufferFull) {
-			line, err = r.src.ReadSlice('\n')
-			r.buf = append(r.buf, line...)
+	seen := 0
+	for {
+		if n := bytes.IndexByte(r.buf[r.pos+seen:], '\n'); n >= 0 {
+			r.start = r.pos
+			r.pos += seen + n + 1
+			r.line++
+			return r.buf[r.start : r.pos-1], nil
 		}
-		line = r.buf
-	}
-	if err != nil {
-		if errors.Is(err, io.EOF) && len(line) > 0 {
-			return nil, io.ErrUnexpectedEOF
+		seen = len(r.buf) - r.pos
+		if err := r.fill(); err != nil {
+			if errors.Is(err, io.EOF) && seen > 0 {
+				return nil, io.ErrUnexpectedEOF
+			}
+			return nil, err
 		}
-		return nil, err
 	}
-	r.line++
-	if !r.ended && string(line) != trailerLine {
-		r.text.Write(line)
+}
+
+// fill reads more of src behind what was not yet read from here.
+func (r *lineReader) fill() error {
+	if r.srcErr != nil {
+		return r.srcErr
 	}
-	return line[:len(line)-1], nil
+	r.hash(r.pos)
+	rest := copy(r.buf, r.buf[r.pos:])
+	r.buf, r.pos, r.start, r.hashed = r.buf[:rest], 0, 0, 0
+	if rest == cap(r.buf) {
+		r.buf = append(make([]byte, 0, 2*cap(r.buf)), r.buf...)
+	}
+	for range 100 {
+		n, err := r.src.Read(r.buf[rest:cap(r.buf)])
+		r.buf = r.buf[:rest+n]
+		r.srcErr = err
+		if n > 0 {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.srcErr = io.ErrNoProgress
+	return r.srcErr
+}
+
+// hash takes the text up to buf[to] into the checksum.
+func (r *lineReader) hash(to int) {
+	if r.sum != nil {
+		r.sum.Write(r.buf[r.hashed:to])
+		r.sumSize += int64(to - r.hashed)
+	}
+	r.hashed = to
 }
 
 func (r *lineReader) failf(format string, args ...any) error {
@@ -79,13 +119,14 @@ func (r *lineReader) readHeader(kind catalog.Kind) (Header, error) {
 	if string(line) != ownPrefix+string(kind) {
 		return h, r.failf("this is not a %s of pg_scribe", kind)
 	}
+	started := false
 	for {
 		line, err := r.readLine()
 		if err != nil {
 			return h, r.fault(err)
 		}
 		if string(line) == "--" {
-			return h, nil
+			break
 		}
 		f, ok := parseField(line)
 		if !ok {
@@ -94,7 +135,12 @@ func (r *lineReader) readHeader(kind catalog.Kind) (Header, error) {
 		if err := h.set(f); err != nil {
 			return h, r.fault(err)
 		}
+		started = started || f.key == "start"
 	}
+	if h.Format == 0 || !started {
+		return h, r.failf("the header lacks its format or its start")
+	}
+	return h, nil
 }
 
 // readTrailer reads the lines behind the trailer's first one, and checks the
@@ -104,65 +150,114 @@ func (r *lineReader) readTrailer() (Trailer, error) {
 	r.ended = true
 	for {
 		line, err := r.readLine()
-		if errors.Is(err, io.EOF) {
-			break
-		}
 		if err != nil {
 			return t, r.fault(err)
 		}
 		f, ok := parseField(line)
 		if !ok {
-			return t, r.failf("text stands behind the trailer")
+			return t, r.failf("the trailer is malformed")
+		}
+		if f.key == sumKey {
+			r.hash(r.start)
 		}
 		if err := t.set(f); err != nil {
 			return t, r.fault(err)
 		}
+		if f.key == sumKey {
+			break
+		}
 	}
-	if r.text.n != t.TextBytes || r.text.sum() != t.TextSHA256 {
+	if r.sumSize != t.TextBytes || hex.EncodeToString(r.sum.Sum(nil)) != t.TextSHA256 {
 		return t, r.failf("the text does not match the checksum in its trailer")
 	}
-	return t, nil
+	switch _, err := r.readLine(); {
+	case errors.Is(err, io.EOF):
+		return t, nil
+	case err == nil || errors.Is(err, io.ErrUnexpectedEOF):
+		return t, r.failf("text stands behind the trailer")
+	default:
+		return t, r.fault(err)
+	}
 }
 
-// CopyData is the rows of the COPY block just begun, as COPY's text format,
-// without the line that ends them. It must be read to its end or not at all.
+// CopyData is the rows of the COPY block just begun, in COPY's text format,
+// without the line that ends them. Next passes over what is not read of them.
 func (r *lineReader) CopyData() io.Reader { return &copyData{r: r} }
 
-type copyData struct {
-	r    *lineReader
-	rest []byte
-	done bool
+type copyData struct{ r *lineReader }
+
+var (
+	copyEnd    = []byte("\\.\n")
+	rowCopyEnd = []byte("\n\\.\n")
+)
+
+// chunk returns the next rows or piece of a row, at most limit bytes, valid
+// until the next call.
+func (c *copyData) chunk(limit int) ([]byte, error) {
+	r := c.r
+	if !r.inCopy {
+		return nil, io.EOF
+	}
+	for {
+		b := r.buf[r.pos:]
+		if !r.midRow && bytes.HasPrefix(b, copyEnd) {
+			r.pos += len(copyEnd)
+			r.line++
+			r.inCopy = false
+			return nil, io.EOF
+		}
+		if len(b) > 0 && (r.midRow || !bytes.HasPrefix(copyEnd, b)) {
+			return c.take(b[:min(limit, len(b))]), nil
+		}
+		if err := r.fill(); err != nil {
+			return nil, r.fault(err)
+		}
+	}
+}
+
+// take hands out as much of b as is certain to be rows. If b begins a row, it
+// was seen not to be the end of the block.
+func (c *copyData) take(b []byte) []byte {
+	if i := bytes.Index(b, rowCopyEnd); i >= 0 {
+		b = b[:i+1]
+	} else if i := bytes.LastIndexByte(b, '\n'); i >= 0 && bytes.HasPrefix(copyEnd, b[i+1:]) {
+		b = b[:i+1] // what follows may be the end
+	}
+	c.r.line += int64(bytes.Count(b, []byte{'\n'}))
+	c.r.pos += len(b)
+	c.r.midRow = b[len(b)-1] != '\n'
+	return b
 }
 
 func (c *copyData) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) && !c.done {
-		if len(c.rest) == 0 {
-			line, err := c.r.readLine()
-			if err != nil {
-				return n, c.r.fault(err)
-			}
-			if string(line) == `\.` {
-				c.done, c.r.inCopy = true, false
-				break
-			}
-			c.rest = line[:len(line)+1] // with its line end
+	if len(p) == 0 {
+		return 0, nil
+	}
+	b, err := c.chunk(len(p))
+	return copy(p, b), err
+}
+
+// WriteTo saves io.Copy its buffer.
+func (c *copyData) WriteTo(w io.Writer) (int64, error) {
+	var n int64
+	for {
+		b, err := c.chunk(readSize)
+		if errors.Is(err, io.EOF) {
+			return n, nil
 		}
-		k := copy(p[n:], c.rest)
-		n += k
-		c.rest = c.rest[k:]
+		if err != nil {
+			return n, err
+		}
+		k, err := w.Write(b)
+		n += int64(k)
+		if err != nil {
+			return n, err
+		}
 	}
-	if n == 0 && c.done {
-		return 0, io.EOF
-	}
-	return n, nil
 }
 
 // skipCopy reads over the rows that nobody asked for.
 func (r *lineReader) skipCopy() error {
-	if !r.inCopy {
-		return nil
-	}
 	_, err := io.Copy(io.Discard, r.CopyData())
 	return err
 }

@@ -1,10 +1,10 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"strings"
 
 	"pg_scribe/catalog"
 )
@@ -31,7 +31,7 @@ func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
 	if err != nil {
 		return err
 	}
-	var b strings.Builder
+	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("This directory is a backup of a PostgreSQL database, made by pg_scribe.")
 	line("It is plain SQL, compressed: zstd (or gzip, lz4), psql and this text are enough")
@@ -54,11 +54,34 @@ func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
 		line("  %s  point %s  %s", a.Name, a.Start, formatTime(a.ReachedAt))
 	}
 	b.WriteString(byHand)
-	tmp := r.Path(MetadataName + partialSuffix)
-	if err := os.WriteFile(tmp, []byte(b.String()), 0o600); err != nil {
+	return r.replace(MetadataName, b.Bytes())
+}
+
+// replace writes a small file anew, so that a crash leaves the old or the new.
+func (r *Repository) replace(name string, content []byte) error {
+	partial := fmt.Sprintf("%s.%d%s", name, os.Getpid(), partialSuffix)
+	tmp := r.Path(partial)
+	// In a container a process that died before had the same number.
+	if err := r.removeDead(partial); err != nil {
 		return err
 	}
-	return r.publish(MetadataName+partialSuffix, MetadataName)
+	f, err := createLocked(tmp)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(tmp, r.Path(name))
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return syncDir(r.dir)
 }
 
 // byHand is how to restore with the usual tools alone.

@@ -5,9 +5,9 @@
 // What it guarantees: a file that has its final name is complete and on disk;
 // a catalog row names only such files, or an open segment's bytes up to its
 // last checkpoint. The order is always bytes, fsync, rename, catalog. A
-// process that dies at any point leaves at most a stray file, which the next
-// streamer removes, and an open segment, which it seals at its last
-// checkpoint.
+// process that dies at any point leaves at most an incomplete stray file,
+// which the next streamer removes, and an open segment, which it seals at its
+// last checkpoint.
 //
 // What it does not know: SQL beyond where a statement ends, and servers.
 //
@@ -43,6 +43,7 @@ type Repository struct {
 	cat   *catalog.Catalog
 	codec Codec
 	now   func() time.Time
+	hook  func(step string) error // tests stop here; nil otherwise
 
 	madeDir bool // Create made the directory
 }
@@ -88,7 +89,7 @@ type MissingFileError struct{ Name string }
 func (e *MissingFileError) Error() string { return fmt.Sprintf("%s is missing", e.Name) }
 
 // CheckEmpty tells whether a repository can be made in dir: it is an empty
-// directory, or absent in a directory that exists.
+// directory, or absent.
 func CheckEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -109,7 +110,8 @@ func CheckEmpty(dir string) error {
 }
 
 // Create makes a repository in dir, which must be absent or empty. On an
-// error, and when Undo is called on the result, everything made is undone.
+// error, and when Undo is called on the result, the files and the directory
+// that it made are removed again.
 func Create(ctx context.Context, dir string, info catalog.Repository, now func() time.Time) (*Repository, error) {
 	codec, err := ParseCodec(info.Compression)
 	if err != nil {
@@ -124,10 +126,10 @@ func Create(ctx context.Context, dir string, info catalog.Repository, now func()
 	}
 	r := &Repository{dir: dir, codec: codec, now: now, madeDir: errors.Is(statErr, os.ErrNotExist)}
 	undo := func() {
-		if r.cat != nil {
+		if r.cat != nil { // else it may be another process's
 			r.cat.Close()
+			os.Remove(r.Path(CatalogName))
 		}
-		os.Remove(r.Path(CatalogName))
 		if r.madeDir {
 			os.Remove(dir)
 		}
@@ -138,9 +140,13 @@ func Create(ctx context.Context, dir string, info catalog.Repository, now func()
 	}
 	if r.cat, err = catalog.Create(r.Path(CatalogName)); err != nil {
 		undo()
+		if errors.Is(err, os.ErrExist) {
+			return nil, &NotEmptyError{dir, true}
+		}
 		return nil, err
 	}
-	if err := r.cat.SetRepository(ctx, info); err != nil {
+	err = r.cat.SetRepository(ctx, info)
+	if err = errors.Join(err, syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
 		undo()
 		return nil, err
 	}
@@ -176,6 +182,9 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 		return nil, &NotRepositoryError{Dir: dir, Cause: err}
 	}
 	codec, err := ParseCodec(info.Compression)
+	if info.Format > FormatVersion {
+		err = newerFormat(info.Format)
+	}
 	if err != nil {
 		cat.Close()
 		return nil, &NotRepositoryError{Dir: dir, Cause: err}
@@ -225,7 +234,7 @@ func (r *Repository) LockStreamer() (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, &BusyError{r.dir}
@@ -235,28 +244,52 @@ func (r *Repository) LockStreamer() (release func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// End is the position up to which the repository holds the stream: the end of
-// its last segment, or the point of its first base when nothing was streamed.
+// End is the position up to which the repository holds the stream of its
+// source's present timeline: the end of the last segment, or the point of the
+// first base when nothing was streamed.
 func (r *Repository) End(ctx context.Context) (catalog.LSN, error) {
-	artifacts, err := r.cat.Artifacts(ctx, catalog.KindSegment)
+	info, err := r.cat.Repository(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if len(artifacts) > 0 {
-		return artifacts[len(artifacts)-1].End, nil
-	}
-	if artifacts, err = r.cat.Artifacts(ctx, catalog.KindBase); err != nil {
+	artifacts, err := r.cat.Artifacts(ctx, catalog.KindSegment, catalog.KindBase)
+	if err != nil {
 		return 0, err
 	}
-	if len(artifacts) == 0 {
-		return 0, &NotRepositoryError{Dir: r.dir, Cause: errors.New("it holds no base")}
+	var base, end catalog.LSN
+	based, streamed := false, false
+	for _, a := range artifacts { // by start
+		switch {
+		case a.SystemID != info.SystemID || a.Timeline != info.Timeline:
+		case a.Kind == catalog.KindSegment:
+			end, streamed = max(end, a.End), true
+		case !based:
+			base, based = a.Start, true
+		}
 	}
-	return artifacts[0].Start, nil
+	switch {
+	case streamed:
+		return end, nil
+	case based:
+		return base, nil
+	}
+	return 0, &NotRepositoryError{Dir: r.dir, Cause: errors.New("it holds no base")}
 }
 
-// publish gives a finished file its final name, and waits until the name is
-// on disk.
+// reach tells a test how far an operation has come; its error ends it there.
+func (r *Repository) reach(step string) error {
+	if r.hook == nil {
+		return nil
+	}
+	return r.hook(step)
+}
+
+// publish gives a finished file its final name, which nobody has yet, and
+// waits until the name is on disk.
 func (r *Repository) publish(from, to string) error {
+	if err := r.absent(to); err != nil {
+		return err
+	}
 	if err := os.Rename(r.Path(from), r.Path(to)); err != nil {
 		return err
 	}
@@ -277,8 +310,11 @@ func (r *Repository) openArtifact(a catalog.Artifact) (*os.File, io.Reader, erro
 	f, err := os.Open(r.Path(a.Name))
 	if errors.Is(err, os.ErrNotExist) && a.State == catalog.StateOpen {
 		// Sealed since the catalog was read: what counted then still
-		// stands at its beginning.
+		// stands at its beginning. Recover may even take the name back.
 		f, err = os.Open(r.Path(SegmentName(a.Start, Codec{Name: codecName(a.Filters)})))
+		if errors.Is(err, os.ErrNotExist) {
+			f, err = os.Open(r.Path(a.Name))
+		}
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil, &MissingFileError{a.Name}

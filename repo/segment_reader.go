@@ -3,7 +3,6 @@ package repo
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -29,7 +28,8 @@ const (
 	ItemEnd                       // the trailer: see Trailer
 )
 
-// An Item is one element of a segment. SQL is valid until the next call.
+// An Item is one element of a segment. SQL is valid until the next call of
+// Next.
 type Item struct {
 	Kind ItemKind
 	SQL  []byte // without its line end, with its semicolon
@@ -49,8 +49,11 @@ type SegmentReader struct {
 
 	lineReader
 	inTx   bool
-	stream bool // behind the preamble
-	open   bool // an open segment has no trailer
+	stream bool        // behind the preamble
+	open   bool        // an open segment has no trailer
+	at     catalog.LSN // where the last thing read ends; in a transaction, its commit record
+	txs    int64       // read so far
+	copy   []byte      // the COPY statement, while its rows are read
 }
 
 // newSegmentReader reads the header. open says that the text may end without
@@ -61,6 +64,7 @@ func newSegmentReader(name string, src io.Reader, open bool) (*SegmentReader, er
 	if r.Header, err = r.readHeader(catalog.KindSegment); err != nil {
 		return nil, err
 	}
+	r.at = r.Header.Start
 	return r, nil
 }
 
@@ -88,100 +92,157 @@ func (r *SegmentReader) Next() (Item, error) {
 			r.stream = true
 			return r.Next()
 		}
-		if !bytes.HasPrefix(line, []byte("SET ")) {
+		if !bytes.HasPrefix(line, []byte("SET ")) || line[len(line)-1] != ';' {
 			return item, r.failf("the preamble holds something else than SET")
 		}
 		return item, nil
-	case bytes.HasPrefix(line, []byte(ownPrefix)):
-		return r.own(item, line[len(ownPrefix):])
-	case bytes.HasPrefix(line, []byte(beginPrefix)):
-		return r.begin(item, line[len(beginPrefix):])
-	case bytes.HasPrefix(line, []byte(commitPrefix)):
-		item.Kind = ItemCommit
-		item.LSN, err = catalog.ParseLSN(string(line[len(commitPrefix):]))
-		if err != nil || !r.inTx {
-			return item, r.failf("malformed COMMIT")
-		}
-		r.inTx = false
-		return item, nil
+	case isOwn(line):
+		return r.framing(item, line)
 	case !r.inTx:
 		return item, r.failf("a statement stands outside of a transaction")
+	case len(line) == 0 || line[len(line)-1] != ';':
+		return item, r.failf("a statement does not end with its line")
 	case bytes.HasPrefix(line, []byte("COPY ")):
-		item.Kind, item.SQL = ItemCopy, line
+		if !bytes.HasSuffix(line, []byte(copyFrom)) {
+			return item, r.failf("malformed COPY")
+		}
+		// Reading the rows overwrites line.
+		r.copy = append(r.copy[:0], line...)
+		item.Kind, item.SQL = ItemCopy, r.copy
 		r.inCopy = true
 		return item, nil
 	}
 	item.Kind, item.SQL = ItemStatement, line
-	if len(line) == 0 || line[len(line)-1] != ';' {
-		return item, r.failf("a statement does not end with its line")
-	}
 	return item, nil
 }
 
+// framing reads a line that only pg_scribe writes.
+func (r *SegmentReader) framing(item Item, line []byte) (Item, error) {
+	switch line[0] {
+	case 'B':
+		return r.begin(item, string(line[len(beginPrefix):]))
+	case 'C':
+		return r.commit(item, string(line[len(commitPrefix):]))
+	default:
+		return r.own(item, string(line[len(ownPrefix):]))
+	}
+}
+
 // begin reads "XID commit LSN at TIME".
-func (r *SegmentReader) begin(item Item, line []byte) (Item, error) {
-	f := strings.Fields(string(line))
-	if len(f) != 5 || f[1] != "commit" || f[3] != "at" || r.inTx {
+func (r *SegmentReader) begin(item Item, rest string) (Item, error) {
+	xidText, rest, _ := strings.Cut(rest, " commit ")
+	lsnText, timeText, _ := strings.Cut(rest, " at ")
+	xid, err1 := strconv.ParseUint(xidText, 10, 32)
+	lsn, err2 := catalog.ParseLSN(lsnText)
+	at, err3 := parseTime(timeText)
+	switch {
+	case err1 != nil || err2 != nil || err3 != nil:
 		return item, r.failf("malformed BEGIN")
+	case r.inTx:
+		return item, r.failf("a transaction begins within another")
+	case lsn < r.at:
+		return item, r.failf("a transaction of LSN %s follows what reaches up to %s", lsn, r.at)
 	}
-	xid, err1 := strconv.ParseUint(f[0], 10, 32)
-	lsn, err2 := catalog.ParseLSN(f[2])
-	at, err3 := time.Parse(timeLayout, f[4])
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return item, r.failf("malformed BEGIN")
-	}
-	r.inTx = true
+	r.inTx, r.at = true, lsn
+	r.txs++
 	item.Kind, item.XID, item.LSN, item.Time = ItemBegin, uint32(xid), lsn, at
 	return item, nil
 }
 
+// commit reads the LSN behind the commit record.
+func (r *SegmentReader) commit(item Item, rest string) (Item, error) {
+	lsn, err := catalog.ParseLSN(rest)
+	switch {
+	case err != nil:
+		return item, r.failf("malformed COMMIT")
+	case !r.inTx:
+		return item, r.failf("a COMMIT without a BEGIN")
+	case lsn <= r.at:
+		return item, r.failf("a transaction of LSN %s ends at %s", r.at, lsn)
+	}
+	r.inTx, r.at = false, lsn
+	item.Kind, item.LSN = ItemCommit, lsn
+	return item, nil
+}
+
 // own reads one of pg_scribe's comment lines, given without its prefix.
-func (r *SegmentReader) own(item Item, line []byte) (Item, error) {
-	word, rest, _ := strings.Cut(string(line), " ")
+func (r *SegmentReader) own(item Item, line string) (Item, error) {
+	word, rest, _ := strings.Cut(line, " ")
+	where, known := ownWords[word]
+	switch {
+	case !known:
+		return item, r.failf("unknown line %q", word)
+	case where == insideTx && !r.inTx, where == betweenTx && r.inTx:
+		return item, r.failf("a line %q stands where none may", word)
+	}
 	var err error
 	switch word {
 	case "ddl":
 		return r.ddl(item, rest)
+	case "end":
+		return r.end(item)
 	case "origin":
 		lsn, name, _ := strings.Cut(rest, " ")
 		item.Kind = ItemOrigin
 		if item.LSN, err = catalog.ParseLSN(lsn); err == nil {
 			item.Text, err = unquote(name)
 		}
-	case "mark", "gap":
+	case "mark":
 		item.Kind = ItemMark
-		if word == "gap" {
-			item.Kind = ItemGap
-		}
+		item.Text, err = unquote(rest)
+	case "gap":
+		item.Kind = ItemGap
 		item.Text, err = unquote(rest)
 	case "reached":
 		lsn, at, timed := strings.Cut(rest, " at ")
 		item.Kind = ItemReached
 		if item.LSN, err = catalog.ParseLSN(lsn); err == nil && timed {
-			item.Time, err = time.Parse(timeLayout, at)
+			item.Time, err = parseTime(at)
 		}
-	case "end":
-		if r.inTx {
-			return item, r.failf("the last transaction has no COMMIT")
+		if err == nil && item.LSN < r.at {
+			return item, r.failf("the stream goes back from %s to %s", r.at, item.LSN)
 		}
-		if r.Trailer, err = r.readTrailer(); err != nil {
-			return item, err
-		}
-		item.Kind, item.LSN, item.Time = ItemEnd, r.Trailer.End, r.Trailer.Reached
-	default:
-		err = fmt.Errorf("unknown line %q", word)
+		r.at = item.LSN
 	}
 	if err != nil {
-		return item, r.fault(err)
+		return item, r.failf("malformed line %q: %v", word, err)
 	}
+	return item, nil
+}
+
+// Where pg_scribe's comment lines may stand.
+const (
+	anywhere = iota
+	insideTx
+	betweenTx
+)
+
+var ownWords = map[string]int{"ddl": insideTx, "origin": insideTx, "mark": insideTx, "gap": anywhere,
+	"reached": betweenTx, "end": betweenTx}
+
+// end reads the trailer and compares it with what was read.
+func (r *SegmentReader) end(item Item) (Item, error) {
+	if r.open {
+		return item, r.failf("an open segment has a trailer")
+	}
+	var err error
+	if r.Trailer, err = r.readTrailer(); err != nil {
+		return item, err
+	}
+	if r.Trailer.Transactions != r.txs || r.Trailer.End < r.at {
+		return item, r.failf("the trailer tells of %d transactions up to %s, the text holds %d up to %s",
+			r.Trailer.Transactions, r.Trailer.End, r.txs, r.at)
+	}
+	item.Kind, item.LSN, item.Time = ItemEnd, r.Trailer.End, r.Trailer.Reached
 	return item, nil
 }
 
 // ddl reads "LINES TAG" and that many lines of one statement.
 func (r *SegmentReader) ddl(item Item, rest string) (Item, error) {
 	count, tag, _ := strings.Cut(rest, " ")
-	n, err := strconv.Atoi(count)
-	if err != nil || n < 1 || !r.inTx {
+	n, err1 := strconv.ParseUint(count, 10, 31)
+	tag, err2 := unplain(tag)
+	if err1 != nil || err2 != nil || n < 1 {
 		return item, r.failf("malformed ddl line")
 	}
 	item.Kind, item.Tag = ItemDDL, tag
@@ -191,9 +252,15 @@ func (r *SegmentReader) ddl(item Item, rest string) (Item, error) {
 		if err != nil {
 			return item, r.fault(err)
 		}
+		if isOwn(line) {
+			return item, r.failf("a statement of %d lines is cut off", n)
+		}
 		sql = append(sql, line...)
 		sql = append(sql, '\n')
 	}
 	item.SQL = sql[:len(sql)-1]
+	if !bytes.HasSuffix(item.SQL, []byte{';'}) {
+		return item, r.failf("a statement does not end with its %d lines", n)
+	}
 	return item, nil
 }

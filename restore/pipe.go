@@ -33,9 +33,9 @@ type pipe struct {
 	reading sync.WaitGroup
 	stop    func() bool
 
-	err       error                 // why the reader ended; read behind over
-	committed func(*milestone)      // called by the reader
-	notice    func(*pgconn.Notice)  // called by the reader
+	err       error                // why the reader ended; read behind over
+	committed func(*milestone)     // called by the reader
+	notice    func(*pgconn.Notice) // called by the reader
 }
 
 // newPipe takes the connection over. Cancelling the context ends the pipe.

@@ -3,7 +3,6 @@ package restore
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -95,48 +94,66 @@ func checkDirectory(path, name string) error {
 // resolve reads the segments in which something is not decided by the catalog:
 // where the restore stops, and which transactions the base has already.
 func (p *Prepared) resolve(ctx context.Context) error {
-	stop := stopRule(p.Plan)
 	counts := map[string]catalog.TableCount{}
-	var whole []int64 // segments that count as the catalog says
+	var whole []int64            // segments that count as the catalog says
+	var unread *catalog.Artifact // the one of them that holds the last transaction so far
 	for i, a := range p.Plan.Segments {
 		last := i == len(p.Plan.Segments)-1
 		if !last && a.Start >= p.Plan.From && !mayStop(p.Plan.Target, a) {
 			whole = append(whole, a.ID)
 			p.Transactions += a.Transactions
+			if a.Transactions > 0 {
+				unread = &p.Plan.Segments[i]
+			}
 			continue
 		}
-		s := scan{from: p.Plan.From, stop: stop, counts: counts}
-		if err := s.segment(ctx, p.repo, a); err != nil {
+		s, err := p.scan(ctx, a, counts)
+		if err != nil {
 			return err
 		}
 		p.Transactions += s.transactions
 		if s.transactions > 0 {
-			p.Last = s.last
+			p.Last, unread = s.last, nil
 		}
 		if s.stopped {
 			p.Plan.Segments = p.Plan.Segments[:i+1]
-			break
 		}
-		if last {
+		if s.stopped || last {
 			if err := p.reached(s); err != nil {
 				return err
 			}
+			break
 		}
 	}
-	if err := p.findLast(ctx, whole); err != nil {
-		return err
+	if unread != nil {
+		s, err := p.scan(ctx, *unread, map[string]catalog.TableCount{})
+		if err != nil {
+			return err
+		}
+		p.Last = s.last
 	}
 	return p.sumTables(ctx, whole, counts)
 }
 
-// reached tells whether segments without a stopping transaction lead to the
-// target all the same.
-func (p *Prepared) reached(s scan) error {
-	switch t := p.Plan.Target; t.Kind {
-	case catalog.ByXID:
+func (p *Prepared) scan(ctx context.Context, a catalog.Artifact, counts map[string]catalog.TableCount) (*scan, error) {
+	s := &scan{from: p.Plan.From, stop: stopRule(p.Plan.Target), mark: p.Plan.Target.Name, counts: counts}
+	return s, s.segment(ctx, p.repo, a)
+}
+
+// reached tells whether what was read, up to the stop or the end, leads to the
+// target.
+func (p *Prepared) reached(s *scan) error {
+	t := p.Plan.Target
+	switch {
+	case t.Kind == catalog.ByXID && !s.stopped:
 		return catalog.UnknownXIDError{XID: t.XID}
-	case catalog.ByTime:
+	case t.Kind == catalog.ByName && !t.Exclusive && !s.marked:
+		return &UnreachableError{Target: t}
+	case t.Kind == catalog.ByTime && !s.stopped:
 		at := p.Plan.Base.ReachedAt
+		if at.IsZero() {
+			at = p.Plan.Base.FinishedAt // the dump ended later than its moment
+		}
 		for _, a := range p.Plan.Segments {
 			for _, known := range []time.Time{a.ReachedAt, a.LastCommitAt} {
 				if known.After(at) {
@@ -147,25 +164,6 @@ func (p *Prepared) reached(s scan) error {
 		if at.Before(t.Time) {
 			return &UnreachableError{Target: t}
 		}
-	case catalog.ByName:
-		if !s.marked {
-			return &UnreachableError{Target: t}
-		}
-	}
-	return nil
-}
-
-// findLast finds the last transaction when the last segment has none.
-func (p *Prepared) findLast(ctx context.Context, whole []int64) error {
-	for _, a := range slices.Backward(p.Plan.Segments) {
-		if p.Last.LSN != 0 || a.Transactions == 0 || !slices.Contains(whole, a.ID) {
-			continue
-		}
-		s := scan{from: p.Plan.From, stop: stopRule(p.Plan), counts: map[string]catalog.TableCount{}}
-		if err := s.segment(ctx, p.repo, a); err != nil {
-			return err
-		}
-		p.Last = s.last
 	}
 	return nil
 }
@@ -216,8 +214,7 @@ const (
 // stopRule decides, for each transaction in stream order from the base's point
 // on, whether it is restored. foreign tells that its commit time is another
 // server's.
-func stopRule(plan catalog.Plan) func(m Moment, foreign bool) verdict {
-	t := plan.Target
+func stopRule(t catalog.Target) func(m Moment, foreign bool) verdict {
 	at := func(reached bool) verdict {
 		switch {
 		case !reached:
@@ -266,12 +263,13 @@ func mayStop(t catalog.Target, a catalog.Artifact) bool {
 type scan struct {
 	from   catalog.LSN
 	stop   func(Moment, bool) verdict
+	mark   string
 	counts map[string]catalog.TableCount
 
 	transactions int64
 	last         Moment
 	stopped      bool
-	marked       bool // a mark was seen in a transaction that was decided on
+	marked       bool // the mark was seen
 }
 
 func (s *scan) segment(ctx context.Context, r *repo.Repository, a catalog.Artifact) error {
@@ -296,7 +294,7 @@ func (s *scan) segment(ctx context.Context, r *repo.Repository, a catalog.Artifa
 			return err
 		}
 		if err := s.transaction(reader, &tx); err != nil {
-			return fmt.Errorf("read %s: %w", a.Name, err)
+			return err
 		}
 	}
 	return nil
@@ -326,7 +324,7 @@ func (s *scan) transaction(reader *repo.SegmentReader, tx *txReader) error {
 				}
 			}
 		case repo.ItemMark:
-			s.marked = true
+			s.marked = s.marked || wanted && item.Text == s.mark
 		case repo.ItemCommit:
 			if wanted {
 				s.transactions++

@@ -68,13 +68,17 @@ type cutter struct {
 	values []literal
 	rows   int64 // how many rows it has to affect, or anyRows
 
-	sql    []byte
-	pos    int
-	depth  int
-	before byte // last significant byte; 'w' for a word, 'F' for FROM
-	verb   byte // I, U or D
-	values1, where, query, defaults bool
-	groups int64
+	sql      []byte
+	pos      int
+	depth    int  // of parentheses
+	verb     byte // I, U or D
+	before   byte // last significant byte; 'w' for a word, 'F' for FROM
+	operator bool // within OPERATOR(…)
+	defaults bool // the words DEFAULT, VALUES, SELECT and WHERE were seen,
+	inValues bool // outside of parentheses
+	query    bool
+	where    bool
+	groups   int64 // parentheses behind VALUES
 }
 
 // cut takes the values out of a statement that begins with INSERT, UPDATE or
@@ -108,7 +112,7 @@ func (c *cutter) affects() int64 {
 	switch {
 	case c.verb != 'I' && c.where, c.verb == 'I' && c.defaults:
 		return 1
-	case c.verb == 'I' && c.values1 && !c.query:
+	case c.verb == 'I' && c.inValues && !c.query:
 		return c.groups
 	}
 	return anyRows
@@ -133,12 +137,19 @@ func (c *cutter) token() bool {
 			return false
 		}
 	case b == '(':
-		if c.depth == 0 && c.values1 {
+		if c.depth == 0 && c.inValues {
 			c.groups++
 		}
 		c.depth++
 	case b == ')':
 		c.depth--
+		if c.operator { // as =, behind which a value stands
+			c.operator = false
+			c.text = append(c.text, ')')
+			c.before = '='
+			c.pos++
+			return true
+		}
 	case b == '$', b < ' ', b >= 0x7f, b == '\\', // dollar quotes, foreign letters
 		c.before == '-' && b == '-', c.before == '/' && b == '*': // comments
 		return false
@@ -191,7 +202,7 @@ func (c *cutter) word() bool {
 	switch string(w) {
 	case "NULL":
 		// One form for all rows of a table, whichever columns are null.
-		if !c.where && (before == '=' || before == ',' || before == '(') && (c.verb == 'U' || c.values1) {
+		if !c.where && (before == '=' || before == ',' || before == '(') && (c.verb == 'U' || c.inValues) {
 			c.values = append(c.values, literal{kind: literalNull})
 			c.pos = end
 			c.parameter()
@@ -199,7 +210,7 @@ func (c *cutter) word() bool {
 		}
 	case "VALUES":
 		if c.depth == 0 {
-			c.values1 = true
+			c.inValues = true
 		}
 	case "SELECT":
 		if c.depth == 0 {
@@ -210,11 +221,13 @@ func (c *cutter) word() bool {
 			c.where = true
 		}
 	case "DEFAULT":
-		if c.depth == 0 && !c.values1 {
+		if c.depth == 0 && !c.inValues {
 			c.defaults = true
 		}
 	case "FROM":
 		c.before = 'F'
+	case "OPERATOR":
+		c.operator = true
 	}
 	c.text = append(c.text, w...)
 	c.pos = end

@@ -100,7 +100,10 @@ type milestone struct {
 	end          catalog.LSN // of the last source transaction in it
 	transactions int64       // source transactions so far
 	statements   int64
-	bytes        int64 // stored bytes read so far
+}
+
+func (m *milestone) plus(n *milestone) *milestone {
+	return &milestone{n.end, m.transactions + n.transactions, m.statements + n.statements}
 }
 
 // batch is a piece of the conversation: what to send and what must come back.

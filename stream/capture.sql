@@ -62,12 +62,25 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 $fn$;
 REVOKE ALL ON FUNCTION scribe.mark(text) FROM PUBLIC;
 
+-- A command with CONCURRENTLY ends in another transaction than it began in,
+-- so what is noted for it has to outlive the first.
 CREATE FUNCTION scribe.on_start_user() RETURNS event_trigger
 LANGUAGE plpgsql AS $fn$
+DECLARE
+  transient boolean := pg_catalog.current_query() OPERATOR(pg_catalog.!~*) '\mconcurrently\M';
 BEGIN
-  PERFORM pg_catalog.set_config('scribe.role', current_user, true),
-          pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), true);
+  PERFORM pg_catalog.set_config('scribe.role', current_user, transient),
+          pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), transient);
 END $fn$;
+
+-- Commands that run in several transactions, and must come first in theirs: a
+-- message at their start would take a transaction id and so break them.
+CREATE FUNCTION scribe.concurrent(tag text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $fn$
+  SELECT tag IN ('DROP INDEX', 'CREATE INDEX', 'REINDEX') AND current_query() ~* '\mconcurrently\M'
+    OR tag = 'ALTER TABLE' AND current_query() ~* '\mdetach\M.*\mpartition\M.*\mconcurrently\M'
+$fn$;
+REVOKE ALL ON FUNCTION scribe.concurrent(text) FROM PUBLIC;
 
 -- Columns that were added with a default and without a rewrite.
 CREATE FUNCTION scribe.missing_columns() RETURNS text
@@ -95,9 +108,8 @@ SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
 $fn$;
 REVOKE ALL ON FUNCTION scribe.missing_values(text, text) FROM PUBLIC;
 
--- The text of the command, with what decides how it reads. A command with
--- CONCURRENTLY must come first in its transaction, which a message would
--- break by taking a transaction id: scribe_y sends its text instead.
+-- The text of the command, with what decides how it reads, and the roles that
+-- it may name: their own commands fire no event.
 CREATE FUNCTION scribe.command(context text) RETURNS jsonb
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
   SELECT jsonb_build_object(
@@ -105,12 +117,17 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
     'super', (SELECT rolsuper FROM pg_roles WHERE rolname = current_setting('scribe.role', true)),
     'path', current_setting('scribe.path', true),
     'sql', current_query(), 'ctx', context,
+    'sources', (SELECT jsonb_agg(DISTINCT p.prosrc) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+      WHERE l.lanname = 'sql' AND context ~ '^[^\n]*\nSQL function "'
+        AND p.proname = substring(context FROM '^[^\n]*\nSQL function "([^\n]*)" statement \d+')),
+    'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'super', rolsuper, 'inherit', rolinherit,
+        'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls))
+      FROM pg_roles WHERE oid >= 16384 AND position(lower(rolname) IN lower(current_query() || context)) > 0),
     'at', extract(epoch FROM statement_timestamp())::text, 'pid', pg_backend_pid(),
     'set', (SELECT jsonb_object_agg(name, current_setting(name)) FROM unnest(ARRAY[
       'DateStyle', 'IntervalStyle', 'TimeZone', 'default_tablespace', 'default_table_access_method',
       'default_toast_compression', 'standard_conforming_strings', 'xmloption', 'array_nulls',
-      'transform_null_equals', 'backslash_quote', 'lc_monetary', 'bytea_output', 'extra_float_digits',
-      'row_security', 'check_function_bodies']) AS name))
+      'transform_null_equals', 'backslash_quote', 'lc_monetary', 'bytea_output']) AS name))
 $fn$;
 REVOKE ALL ON FUNCTION scribe.command(text) FROM PUBLIC;
 
@@ -119,7 +136,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages =
 DECLARE
   context text;
 BEGIN
-  IF scribe.quiet() OR current_query() ~* '\mconcurrently\M' THEN
+  IF scribe.quiet() OR scribe.concurrent(tg_tag) THEN
     RETURN;
   END IF;
   GET DIAGNOSTICS context = PG_CONTEXT;
@@ -206,11 +223,38 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
   SELECT jsonb_strip_nulls(jsonb_build_object(
     'oid', c.oid::int8, 'schema', n.nspname, 'table', c.relname, 'kind', c.relkind, 'persistence', c.relpersistence,
     'always', (SELECT jsonb_agg(attname ORDER BY attnum) FROM pg_attribute
-               WHERE attrelid = c.oid AND attidentity = 'a' AND NOT attisdropped),
-    'bound', pg_get_expr(c.relpartbound, c.oid)))
+               WHERE attrelid = c.oid AND attidentity = 'a' AND NOT attisdropped)))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel
 $fn$;
 REVOKE ALL ON FUNCTION scribe.table_facts(oid) FROM PUBLIC;
+
+-- Bounds of the partitions that this transaction made or attached, as they
+-- were computed: an expression among them could give another value later.
+CREATE FUNCTION scribe.new_bounds() RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET extra_float_digits = 3 SET TimeZone = 'UTC'
+SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
+  SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'text', pg_get_expr(c.relpartbound, c.oid)))
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relispartition AND c.xmin::text::bigint >= pg_current_xact_id_if_assigned()::text::bigint % 4294967296
+$fn$;
+REVOKE ALL ON FUNCTION scribe.new_bounds() FROM PUBLIC;
+
+-- The constraints of a table that was detached concurrently: the server adds
+-- one that says what its bounds said.
+CREATE FUNCTION scribe.detached_checks(command text, path text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  rel oid;
+BEGIN
+  PERFORM set_config('search_path', path, true);
+  rel := pg_catalog.to_regclass((pg_catalog.regexp_match(command, '\mpartition\s+(("([^"]|"")*"|[^\s".]+)(\.("([^"]|"")*"|[^\s".]+))?)\s+concurrently', 'i'))[1]);
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+  RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'name', k.conname, 'text', pg_get_constraintdef(k.oid)))
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.conrelid = rel AND k.contype = 'c');
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.detached_checks(text, text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
@@ -222,9 +266,13 @@ BEGIN
   IF scribe.quiet() THEN
     RETURN;
   END IF;
-  IF current_query() ~* '\mconcurrently\M' THEN
+  IF scribe.concurrent(tg_tag) THEN
     GET DIAGNOSTICS context = PG_CONTEXT;
     message := message || scribe.command(context) || '{"late": true}';
+    IF tg_tag = 'ALTER TABLE' THEN
+      message := message || jsonb_build_object('checks',
+        scribe.detached_checks(current_query(), current_setting('scribe.path', true)));
+    END IF;
   END IF;
   message := message || jsonb_build_object(
     'objects', (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'tag', command_tag,
@@ -235,6 +283,13 @@ BEGIN
       WHERE EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind IN ('r', 'p'))),
     'creates', (SELECT jsonb_agg(scribe.table_definition(objid)) FROM pg_event_trigger_ddl_commands()
       WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table'));
+  IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE') THEN
+    message := message || jsonb_build_object('bounds', scribe.new_bounds());
+  ELSIF tg_tag ~ 'SUBSCRIPTION' THEN
+    message := message || jsonb_build_object('subscriptions',
+      (SELECT jsonb_agg(jsonb_build_object('name', subname, 'connection', subconninfo, 'publications', subpublications))
+       FROM pg_subscription WHERE oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_subscription'::regclass)));
+  END IF;
   IF tg_tag = 'ALTER TABLE' THEN
     message := message || jsonb_build_object('missing',
       scribe.missing_values(coalesce(current_setting('scribe.missing', true), ''), current_query()));

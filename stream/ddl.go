@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"pg_scribe/catalog"
@@ -28,6 +29,8 @@ type captureMessage struct {
 	Path    string            `json:"path"`
 	SQL     string            `json:"sql"`
 	Context string            `json:"ctx"`
+	Sources []string          `json:"sources"`
+	Roles   []roleFacts       `json:"roles"`
 	At      string            `json:"at"`
 	PID     int               `json:"pid"`
 	Set     map[string]string `json:"set"`
@@ -36,6 +39,9 @@ type captureMessage struct {
 	Tables  []tableFacts      `json:"tables"`
 	Creates []string          `json:"creates"`
 	Missing []missingValue    `json:"missing"`
+	Bounds  []namedText       `json:"bounds"`
+	Checks  []namedText       `json:"checks"`
+	Subs    []subscription    `json:"subscriptions"`
 	Reason  string            `json:"reason"`
 	Name    string            `json:"name"`
 	OID     uint32            `json:"oid"`
@@ -61,9 +67,54 @@ func (o captureObject) temporary() bool {
 	return o.Temporary || o.Schema == "pg_temp" || strings.Contains(o.Identity, "pg_temp.")
 }
 
+// roleFacts is a role that a command may name.
+type roleFacts struct {
+	Name        string `json:"name"`
+	Super       bool   `json:"super"`
+	Inherit     bool   `json:"inherit"`
+	CreateRole  bool   `json:"createrole"`
+	CreateDB    bool   `json:"createdb"`
+	Login       bool   `json:"login"`
+	Replication bool   `json:"replication"`
+	BypassRLS   bool   `json:"bypassrls"`
+}
+
+// create is the SQL that makes the role where it is missing. It gets no
+// password, so that it cannot be used before the globals give it one.
+func (f roleFacts) create() string {
+	sql := "CREATE ROLE " + repo.Identifier(f.Name)
+	for _, a := range []struct {
+		on   bool
+		word string
+	}{{f.Super, "SUPERUSER"}, {f.Inherit, "INHERIT"}, {f.CreateRole, "CREATEROLE"}, {f.CreateDB, "CREATEDB"},
+		{f.Login, "LOGIN"}, {f.Replication, "REPLICATION"}, {f.BypassRLS, "BYPASSRLS"}} {
+		if a.on {
+			sql += " " + a.word
+		} else {
+			sql += " NO" + a.word
+		}
+	}
+	return "DO " + repo.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN %s; END IF; END",
+		repo.Literal(f.Name), sql)) + ";"
+}
+
 type tableFacts struct {
 	OID    uint32   `json:"oid"`
 	Always []string `json:"always"`
+}
+
+// namedText is a partition's bound or a table's constraint.
+type namedText struct {
+	Schema string `json:"schema"`
+	Table  string `json:"table"`
+	Name   string `json:"name"`
+	Text   string `json:"text"`
+}
+
+type subscription struct {
+	Name         string   `json:"name"`
+	Connection   string   `json:"connection"`
+	Publications []string `json:"publications"`
 }
 
 type missingValue struct {
@@ -133,8 +184,27 @@ func (m *captureMessage) narrow() {
 			narrow(&m.Tables[i].Always[j])
 		}
 	}
-	for i := range m.Creates {
-		narrow(&m.Creates[i])
+	for _, list := range [][]string{m.Creates, m.Sources, m.Columns} {
+		for i := range list {
+			narrow(&list[i])
+		}
+	}
+	for i := range m.Roles {
+		narrow(&m.Roles[i].Name)
+	}
+	for _, list := range [][]namedText{m.Bounds, m.Checks} {
+		for i := range list {
+			for _, s := range []*string{&list[i].Schema, &list[i].Table, &list[i].Name, &list[i].Text} {
+				narrow(s)
+			}
+		}
+	}
+	for i := range m.Subs {
+		narrow(&m.Subs[i].Name)
+		narrow(&m.Subs[i].Connection)
+		for j := range m.Subs[i].Publications {
+			narrow(&m.Subs[i].Publications[j])
+		}
 	}
 	for i := range m.Missing {
 		v := &m.Missing[i]
@@ -144,9 +214,6 @@ func (m *captureMessage) narrow() {
 		if v.Value != nil {
 			narrow(v.Value)
 		}
-	}
-	for i := range m.Columns {
-		narrow(&m.Columns[i])
 	}
 	for _, row := range m.Rows {
 		for _, v := range row {
@@ -359,7 +426,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		}
 	}
 	if !onlyTemporary(end.Objects, dropped) {
-		if err := r.writeDDL(start, end); err != nil {
+		if err := r.writeDDL(start, end, dropped); err != nil {
 			return err
 		}
 	}
@@ -394,11 +461,69 @@ func onlyTemporary(created, dropped []captureObject) bool {
 	return true
 }
 
+// writeSubscriptions writes subscriptions as they are now, and such that a
+// restored database leaves the publisher alone: not connected, not enabled,
+// and without the production's slot.
+func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription) {
+	for _, s := range subs {
+		quoted := make([]string, len(s.Publications))
+		for i, p := range s.Publications {
+			quoted[i] = repo.Identifier(p)
+		}
+		name, publications := repo.Identifier(s.Name), strings.Join(quoted, ", ")
+		text, err := r.statementText(start)
+		sql := []string{
+			fmt.Sprintf("ALTER SUBSCRIPTION %s CONNECTION %s", name, repo.Literal(s.Connection)),
+			fmt.Sprintf("ALTER SUBSCRIPTION %s SET PUBLICATION %s WITH (refresh = false)", name, publications),
+		}
+		switch w := words(text); {
+		case start.Tag == "CREATE SUBSCRIPTION":
+			sql = []string{fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION %s WITH (connect = false, enabled = false, create_slot = false, slot_name = NONE)",
+				name, repo.Literal(s.Connection), publications)}
+		case err == nil && (slices.Contains(w, "owner") || slices.Contains(w, "rename")):
+			sql = []string{text}
+		}
+		r.context(start, func() {
+			for _, q := range sql {
+				r.out = repo.AppendDDL(r.out, start.Tag, q)
+			}
+		})
+	}
+}
+
+// dropsPart tells whether a DROP named temporary objects beside others, and
+// then returns statements that drop the others alone.
+func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
+	if !strings.HasPrefix(tag, "DROP ") {
+		return nil, false
+	}
+	for _, o := range dropped {
+		switch {
+		case !o.Original:
+		case o.temporary():
+			ok = true
+		default:
+			kept = append(kept, "DROP "+strings.ToUpper(o.Type)+" IF EXISTS "+o.Identity+" CASCADE")
+		}
+	}
+	return kept, ok
+}
+
 // writeDDL writes the command as it is to be run again.
-func (r *renderer) writeDDL(start, end captureMessage) error {
+func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) error {
 	if start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" {
 		for _, sql := range end.Creates {
 			start.Path = `""`
+			r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
+		}
+		return nil
+	}
+	if len(end.Subs) > 0 {
+		r.writeSubscriptions(start, end.Subs)
+		return nil
+	}
+	if kept, ok := dropsPart(start.Tag, dropped); ok {
+		for _, sql := range kept {
 			r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
 		}
 		return nil
@@ -410,7 +535,14 @@ func (r *renderer) writeDDL(start, end captureMessage) error {
 	if start.Late {
 		sql = withoutConcurrently(sql)
 	}
+	sql = withBounds(sql, end.Bounds)
 	r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
+	for _, c := range end.Checks {
+		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", repo.Identifier(c.Schema), repo.Identifier(c.Table), repo.Identifier(c.Name), c.Text)
+		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+repo.Literal(fmt.Sprintf(
+			"BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %s::pg_catalog.regclass AND conname = %s) THEN EXECUTE %s; END IF; END",
+			repo.Literal(repo.Identifier(c.Schema)+"."+repo.Identifier(c.Table)), repo.Literal(c.Name), repo.Literal(add))))
+	}
 	for _, m := range end.Missing {
 		value := "NULL"
 		if m.Value != nil {
@@ -429,22 +561,16 @@ var pinned = []struct{ name, value string }{
 	{"default_tablespace", ""}, {"default_table_access_method", "heap"}, {"default_toast_compression", "pglz"},
 	{"standard_conforming_strings", "on"}, {"xmloption", "content"}, {"array_nulls", "on"},
 	{"transform_null_equals", "off"}, {"backslash_quote", "safe_encoding"}, {"lc_monetary", "C"},
-	{"bytea_output", "hex"}, {"row_security", "off"},
+	{"bytea_output", "hex"},
 }
 
 // context writes the session settings that a command ran under, the command
 // itself, and the settings that rows need again.
 func (r *renderer) context(m captureMessage, write func()) {
 	r.open()
-	role := repo.Identifier(m.Role)
-	attributes := "NOLOGIN"
-	if m.Super {
-		attributes = "SUPERUSER NOLOGIN"
-	}
 	line := func(format string, args ...any) { r.out = fmt.Appendf(r.out, format+"\n", args...) }
-	if m.Role != "" {
-		line("DO %s;", repo.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN CREATE ROLE %s %s; END IF; END",
-			repo.Literal(m.Role), role, attributes)))
+	for _, f := range m.Roles {
+		line("%s", f.create())
 	}
 	var reset []string
 	for _, p := range pinned {
@@ -457,7 +583,7 @@ func (r *renderer) context(m captureMessage, write func()) {
 	}
 	line("SET LOCAL search_path = %s;", quotePath(m.Path))
 	if m.Role != "" {
-		line("SET LOCAL ROLE %s;", role)
+		line("SET LOCAL ROLE %s;", repo.Identifier(m.Role))
 	}
 	write()
 	if m.Role != "" {
@@ -496,7 +622,11 @@ func quotePath(path string) string {
 			}
 			name, rest = strings.ToLower(rest[:i]), rest[i:]
 		}
-		names = append(names, repo.Identifier(name))
+		if name == "" {
+			names = append(names, "''") // no quoted name may be empty
+		} else {
+			names = append(names, repo.Identifier(name))
+		}
 		rest = strings.TrimLeft(rest, ", \t\r\n\f\v")
 	}
 	if len(names) == 0 {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"pg_scribe/repo"
@@ -16,7 +18,8 @@ const nestedStatement = `SQL statement "`
 // contextFrame is where the next frame of PG_CONTEXT begins.
 var contextFrame = regexp.MustCompile(`"\n(?:PL/|SQL function |SQL statement |SQL expression |[a-zA-Z_]+ function )`)
 
-var errSQLFunction = errors.New("it ran within an SQL function, whose text the message does not hold")
+// sqlFunction is how PG_CONTEXT shows a statement of an SQL function.
+var sqlFunction = regexp.MustCompile(`^SQL function "[^\n]*" statement (\d+)`)
 
 // statementText finds the text of one command in the string that the client
 // sent, or in the function that ran it.
@@ -26,14 +29,9 @@ func (r *renderer) statementText(m captureMessage) (string, error) {
 	if nested {
 		switch {
 		case strings.HasPrefix(outer, nestedStatement):
-			text = outer[len(nestedStatement):]
-			if at := contextFrame.FindStringIndex(text); at != nil {
-				text = text[:at[0]]
-			} else {
-				text = strings.TrimSuffix(text, `"`)
-			}
+			text = nestedText(outer[len(nestedStatement):], m)
 		case strings.HasPrefix(outer, "SQL function "):
-			return "", errSQLFunction
+			return functionStatement(outer, m)
 		}
 	}
 	parts, ok := repo.SplitSQL(text, m.Set["standard_conforming_strings"] != "off")
@@ -46,30 +44,111 @@ func (r *renderer) statementText(m captureMessage) (string, error) {
 	return r.ddl.part(fmt.Sprint(m.PID, " ", m.At, " ", text), parts, m.Tag)
 }
 
+// nestedText cuts a statement out of the frames of a context, given from the
+// statement's first character on. The statement itself may hold what looks
+// like the next frame: the first end that leaves it whole is the right one.
+func nestedText(frames string, m captureMessage) string {
+	for _, at := range contextFrame.FindAllStringIndex(frames, -1) {
+		if _, ok := repo.SplitSQL(frames[:at[0]], m.Set["standard_conforming_strings"] != "off"); ok {
+			return frames[:at[0]]
+		}
+	}
+	return strings.TrimSuffix(frames, `"`)
+}
+
+// functionStatement finds a statement in the text of an SQL function. The
+// context names the function without its arguments: of several functions of
+// that name, all must agree.
+func functionStatement(context string, m captureMessage) (string, error) {
+	n := 0
+	if at := sqlFunction.FindStringSubmatch(context); at != nil {
+		n, _ = strconv.Atoi(at[1])
+	}
+	found := ""
+	for _, source := range m.Sources {
+		parts, ok := repo.SplitSQL(source, m.Set["standard_conforming_strings"] != "off")
+		if !ok || n < 1 || n > len(parts) || !matchesTag(parts[n-1], m.Tag) {
+			continue
+		}
+		if found != "" && found != parts[n-1] {
+			return "", errors.New("it ran within an SQL function of which there are several")
+		}
+		found = parts[n-1]
+	}
+	if found == "" {
+		return "", errors.New("it ran within an SQL function whose text does not hold it")
+	}
+	return found, nil
+}
+
 // part finds the statement of a string of several: events arrive in the order
-// of the statements, and each must fit its command tag.
+// of the statements that were not rolled back, and each must fit its command
+// tag.
 func (d *ddlState) part(key string, parts []string, tag string) (string, error) {
 	if d.lastKey != key {
 		d.lastKey, d.lastPart = key, 0
 	}
-	candidates := 0
-	for _, p := range parts[d.lastPart:] {
-		if matchesTag(p, tag) {
-			candidates++
-		}
-		if rollsBack(p) {
-			// What was rolled back sent no event: the order alone no
-			// longer tells which statement this is.
-			return "", errors.New("it stands among several statements of which some may have been rolled back")
-		}
-	}
+	undone := rolledBack(parts)
 	for i := d.lastPart; i < len(parts); i++ {
-		if matchesTag(parts[i], tag) {
+		if !undone[i] && matchesTag(parts[i], tag) {
 			d.lastPart = i + 1
 			return parts[i], nil
 		}
 	}
 	return "", fmt.Errorf("none of the %d statements it was sent with fits", len(parts))
+}
+
+// rolledBack tells which statements of a string had their effect taken back
+// by a later one: those sent no event.
+func rolledBack(parts []string) []bool {
+	undone := make([]bool, len(parts))
+	type savepoint struct {
+		name string
+		at   int
+	}
+	var points []savepoint
+	begin := 0
+	undo := func(from, to int) {
+		for i := from; i < to; i++ {
+			undone[i] = true
+		}
+	}
+	for i, p := range parts {
+		w := slices.DeleteFunc(words(p), func(s string) bool { return s == "work" || s == "transaction" })
+		if len(w) == 0 {
+			continue
+		}
+		switch w[0] {
+		case "begin", "start", "commit", "end":
+			points, begin = nil, i+1
+		case "savepoint":
+			points = append(points, savepoint{w[len(w)-1], i + 1})
+		case "release":
+			for j := len(points) - 1; j >= 0; j-- {
+				if points[j].name == w[len(w)-1] {
+					points = points[:j]
+					break
+				}
+			}
+		case "rollback", "abort":
+			if len(w) > 1 && w[1] == "prepared" {
+				break
+			}
+			if len(w) < 3 || w[1] != "to" {
+				undo(begin, i)
+				points, begin = nil, i+1
+				break
+			}
+			for j := len(points) - 1; j >= 0; j-- {
+				if points[j].name == w[len(w)-1] {
+					undo(points[j].at, i)
+					points = points[:j+1]
+					break
+				}
+			}
+		}
+	}
+	return undone
 }
 
 var leadingComment = regexp.MustCompile(`^(?s:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+`)
@@ -81,11 +160,6 @@ func words(sql string) []string {
 		sql = sql[:200]
 	}
 	return strings.Fields(strings.ToLower(strings.NewReplacer("(", " ( ", ";", " ").Replace(sql)))
-}
-
-func rollsBack(sql string) bool {
-	w := words(sql)
-	return len(w) > 0 && (w[0] == "rollback" || w[0] == "abort")
 }
 
 // matchesTag tells whether a statement can have the command tag.
@@ -125,4 +199,80 @@ func withoutConcurrently(sql string) string {
 	}
 	detach := regexp.MustCompile(`(?i)\s+concurrently\s*$`)
 	return detach.ReplaceAllString(sql, "")
+}
+
+// partitionOf finds the partition that a command makes or attaches, and
+// boundClause what it says of the bounds.
+var (
+	partitionOf = regexp.MustCompile(`(?is)^\s*(?:create\s.*?\btable\s+(?:if\s+not\s+exists\s+)?(\S+?)\s+partition\s+of\b|alter\s+table\s.*?\battach\s+partition\s+(\S+))`)
+	boundClause = regexp.MustCompile(`(?is)\bfor\s+values\s+(?:in\s*\(|with\s*\(|from\s*\()`)
+	boundWord   = regexp.MustCompile(`(?i)'(?:[^']|'')*'|[a-z_][a-z_0-9]*`)
+)
+
+// withBounds replaces the bounds of a partition by those that the source
+// computed, where the command holds more than constants.
+func withBounds(sql string, bounds []namedText) string {
+	m := partitionOf.FindStringSubmatch(sql)
+	at := boundClause.FindStringIndex(sql)
+	if m == nil || at == nil || len(bounds) == 0 {
+		return sql
+	}
+	end := at[1] - 1 // its opening parenthesis
+	if end = closing(sql, end); end < 0 {
+		return sql
+	}
+	if rest := strings.TrimLeft(sql[end:], " \t\r\n"); len(rest) > 2 && strings.EqualFold(rest[:2], "to") {
+		open := strings.IndexByte(sql[end:], '(')
+		if open < 0 {
+			return sql
+		}
+		if end = closing(sql, end+open); end < 0 {
+			return sql
+		}
+	}
+	constant := true
+	for _, w := range boundWord.FindAllString(sql[at[0]:end], -1) {
+		switch strings.ToLower(w) {
+		case "for", "values", "in", "with", "from", "to", "modulus", "remainder", "minvalue", "maxvalue", "null", "true", "false":
+		default:
+			constant = constant && w[0] == '\'' && !unstableLiteral.MatchString(w)
+		}
+	}
+	if constant {
+		return sql
+	}
+	name := m[1] + m[2]
+	name = strings.Trim(name[strings.LastIndexByte(name, '.')+1:], `"`)
+	var found string
+	for _, b := range bounds {
+		if strings.EqualFold(b.Table, name) {
+			found = b.Text
+		}
+	}
+	if found == "" {
+		return sql
+	}
+	return sql[:at[0]] + found + sql[end:]
+}
+
+// unstableLiteral is a date that means another one tomorrow.
+var unstableLiteral = regexp.MustCompile(`(?i)now|today|tomorrow|yesterday`)
+
+// closing is the position behind the parenthesis that closes the one at open.
+func closing(sql string, open int) int {
+	depth, quoted := 0, false
+	for i := open; i < len(sql); i++ {
+		switch {
+		case sql[i] == '\'':
+			quoted = !quoted
+		case quoted:
+		case sql[i] == '(':
+			depth++
+		case sql[i] == ')':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return -1
 }

@@ -74,12 +74,13 @@ var (
 	ourEntry    = regexp.MustCompile(`^-- Name: (scribe_.*; Type: EVENT TRIGGER|EVENT TRIGGER scribe_.*; Type: COMMENT); Schema: -; `)
 	// noise is what differs from run to run: versions, and the random key of the latest minor releases.
 	noise           = regexp.MustCompile(`^(-- Dumped (from database|by pg_dump) version |\\(un)?restrict )`)
-	replicaIdentity = regexp.MustCompile(`^ALTER TABLE ONLY .* REPLICA IDENTITY (FULL|NOTHING|USING INDEX .*);$`)
+	// A name in it may hold line ends.
+	replicaIdentity = regexp.MustCompile(`(?m)\n^ALTER TABLE ONLY ("(?:[^"]|"")*"|[^\s".]+)\.("(?:[^"]|"")*"|[^\s".]+) REPLICA IDENTITY (FULL|NOTHING|USING INDEX ("(?:[^"]|"")*"|[^\s".;]+));\n`)
 )
 
 func normalizeDump(dump string) string {
 	const end = "-- PostgreSQL database dump complete"
-	lines := strings.Split(dump, "\n")
+	lines := strings.Split(replicaIdentity.ReplaceAllString(dump, ""), "\n")
 	kept := make([]string, 0, len(lines))
 	skip := false
 	for i, line := range lines {
@@ -88,7 +89,7 @@ func normalizeDump(dump string) string {
 		}
 		switch {
 		case skip:
-		case noise.MatchString(line), replicaIdentity.MatchString(line):
+		case noise.MatchString(line):
 			// The empty line above belongs to it.
 			if n := len(kept); n > 0 && kept[n-1] == "" {
 				kept = kept[:n-1]

@@ -1,0 +1,286 @@
+package repo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pg_scribe/catalog"
+)
+
+// snapshots copies the directory of a repository each time a step is reached,
+// as if the machine stopped there. It returns the copies by step; a step that
+// is reached several times gets a number.
+func snapshots(t *testing.T, r *Repository) map[string]string {
+	copies := map[string]string{}
+	r.hook = func(step string) error {
+		name := step
+		for n := 2; copies[name] != ""; n++ {
+			name = fmt.Sprintf("%s %d", step, n)
+		}
+		copies[name] = copyDir(t, r.dir)
+		return nil
+	}
+	return copies
+}
+
+func copyDir(t *testing.T, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	must(t, os.CopyFS(to, os.DirFS(dir)))
+	return to
+}
+
+// recovered opens a copy, recovers it, and returns the transactions that its
+// segments hold.
+func recovered(t *testing.T, dir string) (*Repository, []string) {
+	t.Helper()
+	r := reopen(t, dir)
+	segments, err := r.Catalog().Artifacts(ctx, catalog.KindSegment)
+	must(t, err)
+	if holes := catalog.Holes(segments); len(holes) > 0 {
+		t.Errorf("holes %v", holes)
+	}
+	var all []string
+	names := map[string]bool{}
+	for _, a := range segments {
+		checkSealed(t, r, a)
+		list, err := readItems(t, r, a)
+		must(t, err)
+		all = append(all, xids(list)...)
+		names[a.Name] = true
+	}
+	files, err := filepath.Glob(r.Path("incremental-*"))
+	must(t, err)
+	for _, f := range files {
+		if !names[filepath.Base(f)] {
+			t.Errorf("stray file %s", f)
+		}
+	}
+	return r, all
+}
+
+// goOn streams into a recovered repository from where it ends.
+func goOn(t *testing.T, r *Repository, start catalog.LSN, n int) {
+	t.Helper()
+	if _, err := r.cat.Artifacts(ctx, catalog.KindSegment); err != nil {
+		t.Fatal(err)
+	}
+	w := createSegment(t, r, start)
+	addTx(t, w, n, "SELECT 1;")
+	must(t, w.Seal(ctx))
+	segments, err := r.Catalog().Artifacts(ctx, catalog.KindSegment)
+	must(t, err)
+	if holes := catalog.Holes(segments); len(holes) > 0 {
+		t.Errorf("the next segment does not join: %v", holes)
+	}
+	for _, a := range segments {
+		checkSealed(t, r, a)
+	}
+}
+
+// A streamer is stopped at each step of its life. Everything that a
+// checkpoint reported as stored is there, nothing else, and the next segment
+// joins.
+func TestCrashOfStreamer(t *testing.T) {
+	eachCodec(t, func(t *testing.T, spec string) {
+		r := testRepository(t, spec)
+		copies := snapshots(t, r)
+		w := createSegment(t, r, txLSN(1))
+		addTx(t, w, 1, "SELECT 1;")
+		copies["written"] = copyDir(t, r.dir)
+		must(t, w.Checkpoint(ctx))
+		addTx(t, w, 2, "SELECT '"+strings.Repeat("x", 1<<20)+"';")
+		must(t, w.Write(AppendBegin(nil, 3, txLSN(3), testClock)))
+		copies["in a transaction"] = copyDir(t, r.dir)
+		must(t, w.Rollback())
+		copies["rolled back"] = copyDir(t, r.dir)
+		addTx(t, w, 2, "SELECT 2;")
+		w, err := w.Next(ctx) // seals without a checkpoint before
+		must(t, err)
+		defer w.Close()
+		addTx(t, w, 3, "SELECT 3;")
+		must(t, w.Seal(ctx))
+		r.hook = nil
+
+		one, two, three := []string{"1"}, []string{"1", "2"}, []string{"1", "2", "3"}
+		want := map[string][]string{
+			"fsync": nil, "segment begun": nil, "segment open": nil, "written": nil,
+			"fsync 2": nil, "checkpoint written": nil,
+			"checkpoint": one, "in a transaction": one, "rolled back": one,
+			"fsync 3": one, "trailer": one, "renamed": one,
+			"sealed": two, "fsync 4": two, "segment begun 2": two, "segment open 2": two,
+			"fsync 5": two, "trailer 2": two, "renamed 2": two, "sealed 2": three,
+		}
+		for step := range copies {
+			if _, known := want[step]; !known {
+				t.Errorf("step %q was reached", step)
+			}
+		}
+		for step, stored := range want {
+			t.Run(step, func(t *testing.T) {
+				if copies[step] == "" {
+					t.Fatal("this step was not reached")
+				}
+				r, all := recovered(t, copies[step])
+				if !slices.Equal(all, stored) {
+					t.Errorf("transactions %v, want %v", all, stored)
+				}
+				start := txLSN(1)
+				if len(stored) > 0 {
+					end, err := r.End(ctx)
+					must(t, err)
+					start = end
+					if end != txLSN(len(stored))+8 {
+						t.Errorf("End() = %s", end)
+					}
+				}
+				goOn(t, r, start, len(stored)+1)
+			})
+		}
+	})
+}
+
+// Recover itself is stopped at each step and runs again.
+func TestCrashOfRecover(t *testing.T) {
+	for _, at := range []string{"written", "renamed"} {
+		t.Run(at, func(t *testing.T) {
+			r := testRepository(t, "zstd")
+			w := createSegment(t, r, txLSN(1))
+			addTx(t, w, 1, "SELECT 1;")
+			must(t, w.Checkpoint(ctx))
+			addTx(t, w, 2, "SELECT 2;")
+			copies := snapshots(t, r)
+			must(t, w.Seal(ctx))
+			r.hook = nil
+			dir := copies["renamed"]
+			if at == "written" {
+				dir = copies["fsync"]
+			}
+
+			second, err := Open(ctx, dir, r.now)
+			must(t, err)
+			defer second.Close()
+			copies = snapshots(t, second)
+			must(t, second.Recover(ctx))
+			second.hook = nil
+			if len(copies) != 4 {
+				t.Errorf("steps %v", copies)
+			}
+			copies["done"] = dir
+			for step, dir := range copies {
+				if _, all := recovered(t, dir); !slices.Equal(all, []string{"1"}) {
+					t.Errorf("%s: transactions %v", step, all)
+				}
+			}
+		})
+	}
+}
+
+// What power loss leaves behind the last checkpoint is anything at all.
+func TestPowerLoss(t *testing.T) {
+	eachCodec(t, func(t *testing.T, spec string) {
+		r := testRepository(t, spec)
+		w := createSegment(t, r, txLSN(1))
+		addTx(t, w, 1, "SELECT 1;")
+		must(t, w.Checkpoint(ctx))
+		a := segmentAt(t, r, txLSN(1))
+		stored, err := os.ReadFile(r.Path(a.Name))
+		must(t, err)
+		for name, tail := range map[string][]byte{"zeros": make([]byte, 5000), "garbage": bytes.Repeat([]byte("\xfe\x01x\n"), 3000),
+			"text": []byte(textBegin + "DROP TABLE t;\n" + textCommit + textEnd), "frames again": stored} {
+			t.Run(name, func(t *testing.T) {
+				dir := copyDir(t, r.dir)
+				must(t, os.WriteFile(filepath.Join(dir, a.Name), append(bytes.Clone(stored), tail...), 0o600))
+				r, all := recovered(t, dir)
+				if !slices.Equal(all, []string{"1"}) {
+					t.Errorf("transactions %v", all)
+				}
+				goOn(t, r, txLSN(1)+8, 2)
+			})
+		}
+	})
+}
+
+// A checkpointed segment that is damaged or gone is an error, never less.
+func TestRecoverRefusesLoss(t *testing.T) {
+	eachCodec(t, func(t *testing.T, spec string) {
+		r := testRepository(t, spec)
+		w := createSegment(t, r, txLSN(1))
+		addTx(t, w, 1, "SELECT 1;")
+		must(t, w.Checkpoint(ctx))
+		a := segmentAt(t, r, txLSN(1))
+		stored, err := os.ReadFile(r.Path(a.Name))
+		must(t, err)
+		middle := bytes.Clone(stored)
+		copy(middle[len(middle)/2:], "\x00\x00\x00\x00")
+		for name, content := range map[string][]byte{"short": stored[:len(stored)-1], "empty": {}, "damaged": middle, "gone": nil} {
+			dir := copyDir(t, r.dir)
+			path := filepath.Join(dir, a.Name)
+			must(t, os.Remove(path))
+			if content != nil {
+				must(t, os.WriteFile(path, content, 0o600))
+			}
+			again, err := Open(ctx, dir, r.now)
+			must(t, err)
+			defer again.Close()
+			err = again.Recover(ctx)
+			var format *FormatError
+			var missing *MissingFileError
+			if !errors.As(err, &format) && !errors.As(err, &missing) || (content == nil) != (missing != nil) {
+				t.Errorf("%s: Recover gives %v", name, err)
+			}
+			if a := segmentAt(t, again, txLSN(1)); a.State != catalog.StateOpen {
+				t.Errorf("%s: the catalog has %+v", name, a)
+			}
+		}
+	})
+}
+
+// A row without a file, before anything was checkpointed, stands for nothing.
+func TestRecoverForgetsEmptySegmentWithoutFile(t *testing.T) {
+	r := testRepository(t, "zstd")
+	w := createSegment(t, r, txLSN(1))
+	must(t, w.Close())
+	must(t, os.Remove(r.Path(w.name)))
+	must(t, r.Recover(ctx))
+	goOn(t, r, txLSN(1), 1)
+}
+
+// CreateSegment that fails in the catalog leaves nothing that stands in the
+// way of another try.
+func TestCreateSegmentTakesBack(t *testing.T) {
+	r := testRepository(t, "zstd")
+	cancelled, cancel := context.WithCancel(ctx)
+	r.hook = func(step string) error {
+		if step == "segment begun" {
+			cancel()
+		}
+		return nil
+	}
+	if _, err := r.CreateSegment(cancelled, segmentHeader(txLSN(1))); !errors.Is(err, context.Canceled) {
+		t.Fatalf("CreateSegment gives %v", err)
+	}
+	r.hook = nil
+	goOn(t, r, txLSN(1), 1)
+}
+
+// A crash between the catalog and the removal of an empty segment.
+func TestCrashOfDiscard(t *testing.T) {
+	r := testRepository(t, "zstd")
+	w := createSegment(t, r, txLSN(1))
+	copies := snapshots(t, r)
+	must(t, w.Seal(ctx))
+	r.hook = nil
+	again, all := recovered(t, copies["discarded"])
+	if len(all) != 0 {
+		t.Errorf("transactions %v", all)
+	}
+	goOn(t, again, txLSN(1), 1)
+}

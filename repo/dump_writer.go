@@ -1,0 +1,197 @@
+package repo
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"pg_scribe/catalog"
+)
+
+// partialSuffix marks a dump that is being written. Its writer holds a lock
+// on the file, so that a partial file without one is known to be dead.
+const partialSuffix = ".partial"
+
+// stampLayout dates the names of bases and globals, in UTC.
+const stampLayout = "20060102-150405"
+
+// A DumpWriter writes one base or globals file. Nothing of it counts until
+// Finish returned, and until the catalog has its row.
+type DumpWriter struct {
+	repo    *Repository
+	header  Header
+	codec   Codec
+	name    string
+	file    *os.File
+	enc     frameWriter
+	stored  hashCounter
+	text    hashCounter
+	last    byte // of the text
+	renamed bool // the file has its final name
+}
+
+// Stamp reserves a moment for the names of a base and its globals: the first
+// second from now on that no base of the repository bears yet.
+func (r *Repository) Stamp() (string, error) {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return "", err
+	}
+	taken := func(stamp string) bool {
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), "base-"+stamp) || strings.HasPrefix(e.Name(), "globals-"+stamp) {
+				return true
+			}
+		}
+		return false
+	}
+	at := r.now().UTC()
+	for taken(at.Format(stampLayout)) {
+		at = at.Add(time.Second)
+	}
+	return at.Format(stampLayout), nil
+}
+
+// CreateDump begins the base or globals file of the given stamp with h as its
+// header. It fails with fs.ErrExist if somebody else has taken the stamp.
+func (r *Repository) CreateDump(h Header, stamp string, codec Codec) (*DumpWriter, error) {
+	h.Format, h.Filters = FormatVersion, codec.String()
+	w := &DumpWriter{repo: r, header: h, codec: codec,
+		name: string(h.Kind) + "-" + stamp + ".sql" + codec.Extension()}
+	file, err := createLocked(r.Path(w.name + partialSuffix))
+	if err != nil {
+		return nil, err
+	}
+	w.file = file
+	if err := w.begin(); err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *DumpWriter) begin() (err error) {
+	if err := w.repo.absent(w.name); err != nil {
+		return err
+	}
+	w.stored.reset(w.file)
+	if w.enc, err = w.codec.newWriter(&w.stored); err != nil {
+		return err
+	}
+	w.text.reset(w.enc)
+	_, err = w.Write(w.header.append(nil))
+	return err
+}
+
+// Write appends SQL text.
+func (w *DumpWriter) Write(text []byte) (int, error) {
+	if len(text) > 0 {
+		w.last = text[len(text)-1]
+	}
+	return w.text.Write(text)
+}
+
+// TextBytes and StoredBytes tell how far the file has come; what the
+// compressor holds is not counted as stored yet.
+func (w *DumpWriter) TextBytes() int64   { return w.text.n.Load() }
+func (w *DumpWriter) StoredBytes() int64 { return w.stored.n.Load() }
+
+// Finish ends the file and gives it its name. The artifact it returns is for
+// the catalog; until that has it, Abort takes the file back. A file that has
+// its name is taken for good by a rebuild of the catalog, so whatever could
+// make it bad has to be ruled out before.
+func (w *DumpWriter) Finish(t Trailer) (catalog.Artifact, error) {
+	if err := w.end(&t); err != nil {
+		return catalog.Artifact{}, err
+	}
+	if err := w.file.Sync(); err != nil {
+		return catalog.Artifact{}, err
+	}
+	if err := w.repo.absent(w.name); err != nil {
+		return catalog.Artifact{}, err
+	}
+	if err := os.Rename(w.repo.Path(w.name+partialSuffix), w.repo.Path(w.name)); err != nil {
+		return catalog.Artifact{}, err
+	}
+	w.renamed = true
+	if err := syncDir(w.repo.dir); err != nil {
+		return catalog.Artifact{}, err
+	}
+	h := w.header
+	return catalog.Artifact{
+		Kind: h.Kind, State: catalog.StateSealed, Name: w.name,
+		SystemID: h.SystemID, Timeline: h.Timeline, Database: h.Database,
+		Start: h.Start, End: h.Start, CreatedAt: h.Created, FinishedAt: w.repo.now(), ReachedAt: h.At,
+		Bytes: w.stored.n.Load(), TextBytes: t.TextBytes, SHA256: w.stored.sum(), TextSHA256: t.TextSHA256,
+		Filters: h.Filters, ServerVersion: h.Server, Format: "plain",
+	}, nil
+}
+
+// end writes the trailer, at the beginning of a line.
+func (w *DumpWriter) end(t *Trailer) error {
+	if w.last != '\n' {
+		if _, err := w.Write([]byte{'\n'}); err != nil {
+			return err
+		}
+	}
+	t.End = w.header.Start
+	if _, err := w.Write(t.append(nil)); err != nil {
+		return err
+	}
+	t.TextBytes, t.TextSHA256 = w.text.n.Load(), w.text.sum()
+	if _, err := w.enc.Write(t.appendSum(nil)); err != nil {
+		return err
+	}
+	return w.enc.Close()
+}
+
+// Abort removes the file, finished or not, unless the catalog has it.
+func (w *DumpWriter) Abort() {
+	w.file.Close()
+	if !w.renamed {
+		os.Remove(w.repo.Path(w.name + partialSuffix))
+		return
+	}
+	if known, err := w.repo.knows(w.name); err == nil && !known {
+		os.Remove(w.repo.Path(w.name))
+	}
+}
+
+// Close lets go of a finished file.
+func (w *DumpWriter) Close() error { return w.file.Close() }
+
+// AddBase enters a finished base and its globals in the catalog, which is
+// what makes them count.
+func (r *Repository) AddBase(ctx context.Context, base, globals catalog.Artifact) error {
+	_, err := r.cat.AddBase(ctx, base, globals)
+	return err
+}
+
+// knows tells whether the catalog has a file. An operation that was cancelled
+// asks it too, so it takes no context.
+func (r *Repository) knows(name string) (bool, error) {
+	all, err := r.cat.Artifacts(context.Background())
+	if err != nil {
+		return false, err
+	}
+	for _, a := range all {
+		if a.Name == name {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// absent makes sure that no file has a name yet: finished files never change.
+func (r *Repository) absent(name string) error {
+	_, err := os.Lstat(r.Path(name))
+	if err == nil {
+		return &fs.PathError{Op: "create", Path: r.Path(name), Err: fs.ErrExist}
+	}
+	if os.IsNotExist(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,298 @@
+package repo
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/quick"
+)
+
+// The decoders here read as PostgreSQL does, written from its documentation
+// and apart from the writers.
+
+// readLiteral reads a string constant at the start of s, under
+// standard_conforming_strings = on, and returns what stands behind it.
+func readLiteral(s string) (value, rest string, err error) {
+	escape := strings.HasPrefix(s, "E")
+	s = strings.TrimPrefix(s, "E")
+	if !strings.HasPrefix(s, "'") {
+		return "", "", fmt.Errorf("no constant: %q", s)
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '\'' && i+1 < len(s) && s[i+1] == '\'':
+			b.WriteByte('\'')
+			i++
+		case s[i] == '\'':
+			return b.String(), s[i+1:], nil
+		case escape && s[i] == '\\':
+			i++
+			if i == len(s) {
+				return "", "", fmt.Errorf("ends within an escape")
+			}
+			switch s[i] {
+			case 'n':
+				b.WriteByte('\n')
+			case 'r':
+				b.WriteByte('\r')
+			case '\\', '\'':
+				b.WriteByte(s[i])
+			default:
+				return "", "", fmt.Errorf("escape \\%c", s[i])
+			}
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return "", "", fmt.Errorf("constant does not end: %q", s)
+}
+
+// readIdentifier reads a quoted identifier at the start of s.
+func readIdentifier(s string) (name, rest string, err error) {
+	unicode := strings.HasPrefix(s, "U&")
+	s = strings.TrimPrefix(s, "U&")
+	if !strings.HasPrefix(s, `"`) {
+		return "", "", fmt.Errorf("no identifier: %q", s)
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case strings.HasPrefix(s[i:], `""`):
+			b.WriteByte('"')
+			i++
+		case s[i] == '"':
+			return b.String(), s[i+1:], nil
+		case unicode && strings.HasPrefix(s[i:], `\\`):
+			b.WriteByte('\\')
+			i++
+		case unicode && s[i] == '\\':
+			n, err := strconv.ParseUint(s[i+1:i+5], 16, 32)
+			if err != nil {
+				return "", "", err
+			}
+			b.WriteRune(rune(n))
+			i += 4
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return "", "", fmt.Errorf("identifier does not end: %q", s)
+}
+
+// readCopyRow splits a line of COPY's text format into its columns; nil is
+// null.
+func readCopyRow(line string) ([]any, error) {
+	var row []any
+	for field := range strings.SplitSeq(line, "\t") {
+		if field == `\N` {
+			row = append(row, nil)
+			continue
+		}
+		var b strings.Builder
+		for i := 0; i < len(field); i++ {
+			if field[i] != '\\' {
+				b.WriteByte(field[i])
+				continue
+			}
+			i++
+			if i == len(field) {
+				return nil, fmt.Errorf("ends within an escape")
+			}
+			if c := strings.IndexByte("btnvfr", field[i]); c >= 0 {
+				b.WriteByte("\b\t\n\v\f\r"[c])
+			} else if field[i] >= '0' && field[i] <= '7' {
+				end := i + 1
+				for end < len(field) && end < i+3 && field[end] >= '0' && field[end] <= '7' {
+					end++
+				}
+				n, _ := strconv.ParseUint(field[i:end], 8, 32)
+				b.WriteByte(byte(n))
+				i = end - 1
+			} else {
+				b.WriteByte(field[i])
+			}
+		}
+		row = append(row, b.String())
+	}
+	return row, nil
+}
+
+// hostileValues are texts that could be taken for something else.
+var hostileValues = []string{
+	"", "'", "''", `\`, `\\`, `\'`, `\.`, `\N`, `\n`, "\n", "\r", "\r\n", "\n\\.\n", "\t", "\b\f\v", "it's", "a\nb", "a'\n'b",
+	"-- pg_scribe end", "-- pg_scribe", "-- pg_scribe ", "\n-- pg_scribe end\n", "BEGIN; -- xid 1 commit 0/0 at x", "BEGIN; -- xid ",
+	"COMMIT; -- 0/1", "COMMIT; -- ", "COMMIT;", "BEGIN;", ":name", ":'name'", "$$", "$1", "/*", "--", ";", "E'x'", `U&"x"`, `"`, `""`,
+	"\x01\x02\x1f\x7f", "\x80\xff", "naïve 🐘", strings.Repeat("x", 100), strings.Repeat("'\n\\", 50), "1234567\\", "12345678\\", "123456\x1f8",
+	"\u2028", "a\u0085b",
+}
+
+func oneLine(s string) bool { return !strings.ContainsAny(s, "\n\r") }
+
+func checkLiteral(value string) error {
+	for _, text := range []string{Literal(value), string(appendEscapeString(nil, []byte(value)))} {
+		got, rest, err := readLiteral(text)
+		if err != nil || got != value || rest != "" || !oneLine(text) {
+			return fmt.Errorf("%q is written %q and read %q, rest %q, error %v", value, text, got, rest, err)
+		}
+	}
+	return nil
+}
+
+func checkIdentifier(name string) error {
+	text := Identifier(name)
+	got, rest, err := readIdentifier(text)
+	if err != nil || got != name || rest != "" || !oneLine(text) {
+		return fmt.Errorf("%q is written %q and read %q, rest %q, error %v", name, text, got, rest, err)
+	}
+	return nil
+}
+
+// copyRow renders a row as stream does.
+func copyRow(dst []byte, row []any) []byte {
+	start := len(dst)
+	for i, v := range row {
+		if i > 0 {
+			dst = append(dst, '\t')
+		}
+		if v == nil {
+			dst = AppendCopyNull(dst)
+		} else {
+			dst = AppendCopyValue(dst, []byte(v.(string)))
+		}
+	}
+	return SealCopyRow(dst, start)
+}
+
+func checkCopyRow(row []any) error {
+	const before = "row before\n"
+	text := string(copyRow([]byte(before), row))
+	line, found := strings.CutPrefix(text, before)
+	line, ended := strings.CutSuffix(line, "\n")
+	got, err := readCopyRow(line)
+	switch {
+	case !found || !ended || !oneLine(line):
+		return fmt.Errorf("row %q is not one line: %q", row, text)
+	case err != nil || !reflect.DeepEqual(got, row):
+		return fmt.Errorf("row %q is written %q and read %q, error %v", row, line, got, err)
+	case line == `\.` || isOwn([]byte(line)):
+		return fmt.Errorf("row %q is written as a line that means something: %q", row, line)
+	}
+	return nil
+}
+
+func TestQuotersOnHostileText(t *testing.T) {
+	for _, v := range hostileValues {
+		for _, err := range []error{checkLiteral(v), checkIdentifier(v), checkCopyRow([]any{v}), checkCopyRow([]any{v, nil, v}), checkCopyRow([]any{nil, v})} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func TestQuotersQuick(t *testing.T) {
+	// Bytes that mean something come far more often than chance has them.
+	alphabet := []byte("'\\\n\r\t\b\f\v\"$;-: aN.0\x00\x1f\x7f\x80\xff/*EU&BCG")
+	random := rand.New(rand.NewSource(1))
+	text := func() string {
+		b := make([]byte, random.Intn(40))
+		for i := range b {
+			b[i] = alphabet[random.Intn(len(alphabet))]
+		}
+		return string(b)
+	}
+	for range 50_000 {
+		a, b := text(), text()
+		for _, err := range []error{checkLiteral(a), checkIdentifier(a), checkCopyRow([]any{a, b, nil})} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	same := func(b []byte) bool {
+		return checkLiteral(string(b)) == nil && checkIdentifier(string(b)) == nil && checkCopyRow([]any{string(b)}) == nil
+	}
+	if err := quick.Check(same, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzQuoters(f *testing.F) {
+	for _, v := range hostileValues {
+		f.Add([]byte(v), []byte("x"))
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		for _, err := range []error{checkLiteral(string(a)), checkIdentifier(string(a)), checkCopyRow([]any{string(a), nil, string(b)})} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestQuotersLookAsExpected(t *testing.T) {
+	cases := []struct{ got, want string }{
+		{Literal("plain"), `'plain'`},
+		{Literal("it's"), `'it''s'`},
+		{Literal(`C:\dir`), `'C:\dir'`},
+		{Literal("a\nb\\"), `E'a\nb\\'`},
+		{Identifier("t"), `"t"`},
+		{Identifier(`a"b`), `"a""b"`},
+		{Identifier("a\nb\\"), `U&"a\000ab\\"`},
+		{string(copyRow(nil, []any{"1", nil, "a\tb"})), "1\t\\N\ta\\tb\n"},
+		{string(copyRow(nil, []any{"-- pg_scribe end"})), "\\055- pg_scribe end\n"},
+		{string(copyRow(nil, []any{"BEGIN; -- xid 1", "x"})), "\\102EGIN; -- xid 1\tx\n"},
+		{string(copyRow(nil, []any{"COMMIT; -- 0/1"})), "\\103OMMIT; -- 0/1\n"},
+		{string(copyRow(nil, []any{"COMMIT; --0/1"})), "COMMIT; --0/1\n"},
+		{string(copyRow(nil, []any{""})), "\n"},
+	}
+	for _, c := range cases {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}
+
+// skipPlain looks at eight bytes at a time; it has to agree with a look at
+// each, wherever the byte lies.
+func TestSkipPlain(t *testing.T) {
+	for length := range 20 {
+		for at := range length {
+			for b := range 256 {
+				value := bytes.Repeat([]byte{'~'}, length)
+				value[at] = byte(b)
+				want := length
+				if b < ' ' || b == '\\' {
+					want = at
+				}
+				for from := range at + 1 {
+					if got := skipPlain(value, from); got != want {
+						t.Fatalf("skipPlain(%q, %d) = %d, want %d", value, from, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestFraming(t *testing.T) {
+	cases := []struct{ got, want string }{
+		{string(AppendBegin(nil, 743, 0x3829A018, testClock)), "BEGIN; -- xid 743 commit 0/3829A018 at 2026-11-21T01:57:58.268382Z\n"},
+		{string(AppendCommit(nil, 0x1_3829A048)), "COMMIT; -- 1/3829A048\n"},
+		{string(AppendOrigin(nil, "up\nstream", 5)), `-- pg_scribe origin 0/5 "up\nstream"` + "\n"},
+		{string(AppendMark(nil, `before "it"`)), `-- pg_scribe mark "before \"it\""` + "\n"},
+		{string(AppendGap(nil, "no\r\nprivilege")), `-- pg_scribe gap "no\r\nprivilege"` + "\n"},
+		{string(AppendCopyBegin(nil, `"s"."t"`, `"a", "b"`)), `COPY "s"."t" ("a", "b") FROM stdin;` + "\n"},
+		{string(AppendCopyEnd(nil)), "\\.\n"},
+	}
+	for _, c := range cases {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/internal/pgtest"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("PG_SCRIBE_TEST_HOLD"); dir != "" {
+		hold(dir)
+		return
+	}
+	pgtest.Main(m)
+}
+
+var ctx = context.Background()
+
+// testClock is a time that every file of a test repository bears.
+var testClock = time.Date(2026, 11, 21, 1, 57, 58, 268382000, time.UTC)
+
+// testRepository makes a repository that compresses as spec says.
+func testRepository(t testing.TB, spec string) *Repository {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "repo")
+	r, err := Create(ctx, dir, catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app",
+		Compression: spec}, func() time.Time { return testClock })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// reopen opens a directory as the next process would, and recovers it.
+func reopen(t testing.TB, dir string) *Repository {
+	t.Helper()
+	r, err := Open(ctx, dir, func() time.Time { return testClock })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	release, err := r.LockStreamer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	if err := r.Recover(ctx); err != nil {
+		t.Fatalf("Recover: %v", err)
+	}
+	return r
+}
+
+func segmentHeader(start catalog.LSN) Header {
+	return Header{SystemID: "7", Timeline: 1, Database: "app", Slot: "pg_scribe", Server: "15.18", Encoding: "UTF8",
+		Start: start, Created: testClock}
+}
+
+func createSegment(t testing.TB, r *Repository, start catalog.LSN) *SegmentWriter {
+	t.Helper()
+	w, err := r.CreateSegment(ctx, segmentHeader(start))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	return w
+}
+
+// addTx writes transaction n of a test: its xid is n, its commit record lies
+// at 16n and ends at 16n+8.
+func addTx(t testing.TB, w *SegmentWriter, n int, lines ...string) {
+	t.Helper()
+	commit, end, at := txLSN(n), txLSN(n)+8, testClock.Add(time.Duration(n)*time.Second)
+	text := AppendBegin(nil, uint32(n), commit, at)
+	for _, l := range lines {
+		text = append(append(text, l...), '\n')
+	}
+	text = AppendCommit(text, end)
+	if err := w.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	w.Add(Stats{End: end, Reached: at, Transactions: 1, FirstCommit: at, LastCommit: at, MinXID: uint32(n), MaxXID: uint32(n),
+		Tables: map[string]catalog.TableCount{"public.t": {Table: "public.t", Inserted: int64(len(lines))}}})
+}
+
+func txLSN(n int) catalog.LSN { return catalog.LSN(16 * n) }
+
+// artifact finds the only artifact that match takes.
+func artifact(t testing.TB, r *Repository, match func(catalog.Artifact) bool) catalog.Artifact {
+	t.Helper()
+	all, err := r.Catalog().Artifacts(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []catalog.Artifact
+	for _, a := range all {
+		if match(a) {
+			found = append(found, a)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d of the artifacts match: %+v", len(found), all)
+	}
+	return found[0]
+}
+
+func segmentAt(t testing.TB, r *Repository, start catalog.LSN) catalog.Artifact {
+	t.Helper()
+	return artifact(t, r, func(a catalog.Artifact) bool { return a.Kind == catalog.KindSegment && a.Start == start })
+}
+
+// readItems reads a segment to its end and returns a line for each item.
+func readItems(t testing.TB, r *Repository, a catalog.Artifact) ([]string, error) {
+	t.Helper()
+	reader, err := r.OpenSegment(a)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	return items(reader)
+}
+
+func items(reader *SegmentReader) ([]string, error) {
+	var list []string
+	for {
+		item, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		if err != nil {
+			return list, err
+		}
+		switch item.Kind {
+		case ItemPreamble:
+		case ItemBegin:
+			list = append(list, fmt.Sprintf("begin %d %s %s", item.XID, item.LSN, formatTime(item.Time)))
+		case ItemStatement:
+			list = append(list, "sql "+string(item.SQL))
+		case ItemDDL:
+			list = append(list, "ddl "+item.Tag+": "+string(item.SQL))
+		case ItemCopy:
+			rows, err := io.ReadAll(reader.CopyData())
+			if err != nil {
+				return list, err
+			}
+			list = append(list, string(item.SQL)+"\n"+string(rows))
+		case ItemCommit:
+			list = append(list, "commit "+item.LSN.String())
+		case ItemOrigin:
+			list = append(list, fmt.Sprintf("origin %s %q", item.LSN, item.Text))
+		case ItemMark:
+			list = append(list, fmt.Sprintf("mark %q", item.Text))
+		case ItemGap:
+			list = append(list, fmt.Sprintf("gap %q", item.Text))
+		case ItemReached:
+			list = append(list, "reached "+item.LSN.String()+" "+formatTime(item.Time))
+		case ItemEnd:
+			list = append(list, "end "+item.LSN.String())
+		}
+	}
+}
+
+// xids are the transactions of a list of items.
+func xids(list []string) []string {
+	var found []string
+	for _, s := range list {
+		if rest, ok := strings.CutPrefix(s, "begin "); ok {
+			xid, _, _ := strings.Cut(rest, " ")
+			found = append(found, xid)
+		}
+	}
+	return found
+}
+
+// need fails the test when a command is not installed: .ci/deps installs it.
+func need(t testing.TB, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Fatalf("%v (install it with make deps)", err)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hold is the body of a process that holds the streamer's lock until it is
+// killed.
+func hold(dir string) {
+	r, err := Open(ctx, dir, time.Now)
+	if err == nil {
+		_, err = r.LockStreamer()
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("held")
+	select {}
+}

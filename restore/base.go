@@ -1,0 +1,174 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// loader brings a plain base into the target: every statement of the dump in
+// its order, except that indexes which stand side by side are built at the
+// same time.
+type loader struct {
+	x      *execution
+	reader *repo.DumpReader
+	at     *place
+	state  sessionState
+	build  *buildPlan // index statements put aside; nil: none
+	bytes  map[string]int64
+	counts map[string]catalog.TableCount
+}
+
+// sessionState is the settings that a dump has made so far, for the sessions
+// that help to build its indexes.
+type sessionState struct {
+	names      []string
+	statements map[string]string
+}
+
+var setting = regexp.MustCompile(`(?s)^(?:SET ([a-z_.]+) (?:=|TO) |SELECT pg_catalog\.set_config\('([a-z_.]+)', )`)
+
+// take remembers a statement if it is a setting, and tells whether it is.
+func (s *sessionState) take(sql string) (name string, ok bool) {
+	m := setting.FindStringSubmatch(sql)
+	if m == nil {
+		return "", false
+	}
+	name = m[1] + m[2]
+	if _, known := s.statements[name]; !known {
+		s.names = append(s.names, name)
+	}
+	if s.statements == nil {
+		s.statements = map[string]string{}
+	}
+	s.statements[name] = sql
+	return name, true
+}
+
+func (s *sessionState) list() []string {
+	list := make([]string, len(s.names))
+	for i, name := range s.names {
+		list[i] = s.statements[name]
+	}
+	return list
+}
+
+// loadBase executes the base's text on a session of its own.
+func (x *execution) loadBase(ctx context.Context) error {
+	base := x.p.Plan.Base
+	reader, err := x.p.repo.OpenDump(base)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	conn, err := x.server.open(ctx, x.o.TargetConn)
+	if err != nil {
+		return err
+	}
+	l := &loader{x: x, reader: reader, at: &place{file: base.Name}, bytes: map[string]int64{},
+		counts: map[string]catalog.TableCount{}}
+	err = feeding(ctx, conn, x.listen, func(f *feed) error { return l.fill(ctx, f) }, func(f *feed) {
+		x.progress(PhaseBase, f.what.Load(), f.textBytes.Load(), base.TextBytes)
+	})
+	for _, c := range l.counts {
+		addCount(x.counts, c)
+	}
+	return err
+}
+
+func (l *loader) fill(ctx context.Context, f *feed) error {
+	for {
+		item, err := l.reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f.textBytes.Add(int64(len(item.SQL)) + 1)
+		switch item.Kind {
+		case repo.ItemCopy:
+			err = l.copy(f, item)
+		case repo.ItemStatement:
+			err = l.statement(ctx, f, item)
+		case repo.ItemEnd:
+			err = l.buildNow(ctx, f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (l *loader) answer(item repo.Item) answer {
+	return answer{rows: anyRows, line: item.Line, at: l.at, sql: shorten(string(item.SQL))}
+}
+
+func (l *loader) copy(f *feed, item repo.Item) error {
+	table := displayName(string(item.SQL[len("COPY "):]))
+	f.what.Store(&table)
+	before := f.textBytes.Load()
+	rows, err := copyBlock(f, item.SQL, l.answer(item), l.reader.CopyData(), &f.textBytes)
+	l.bytes[table] += f.textBytes.Load() - before
+	addCount(l.counts, catalog.TableCount{Table: table, Inserted: rows})
+	return err
+}
+
+func (l *loader) statement(ctx context.Context, f *feed, item repo.Item) error {
+	sql, notice := l.x.spaces.rewrite(string(item.SQL))
+	l.x.note(notice)
+	if sql == "" {
+		return nil
+	}
+	if _, ok := l.state.take(sql); ok {
+		if l.build != nil {
+			return nil // taken along by what is put aside, and sent behind it
+		}
+		return f.query([]byte(sql), l.answer(item))
+	}
+	if l.build == nil {
+		l.build = &buildPlan{groups: map[string]*buildGroup{}, byIndex: map[string]*buildGroup{}}
+	}
+	if l.build.take(sql, buildStep{sql: sql, line: item.Line, space: l.state.statements["default_tablespace"]}) {
+		return nil
+	}
+	if err := l.buildNow(ctx, f); err != nil {
+		return err
+	}
+	return f.query([]byte(sql), l.answer(item))
+}
+
+// buildNow builds what was put aside, and waits for it.
+func (l *loader) buildNow(ctx context.Context, f *feed) error {
+	plan := l.build
+	l.build = nil
+	if plan == nil || len(plan.groups) == 0 {
+		return nil
+	}
+	session := l.state.list()
+	what := "indexes"
+	f.what.Store(&what)
+	plan.largestFirst(l.bytes)
+	if err := f.wait(func() error { return l.x.buildIndexes(ctx, plan, session, l.at) }); err != nil {
+		return err
+	}
+	// Settings that came while statements were put aside.
+	for _, sql := range session {
+		if err := f.query([]byte(sql), answer{rows: anyRows, at: l.at, sql: shorten(sql)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen takes what a pipe hears besides answers.
+func (x *execution) listen(p *pipe) {
+	p.notice = func(n *pgconn.Notice) { x.note(strings.TrimSpace(n.Severity + ": " + n.Message)) }
+}

@@ -1,0 +1,144 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/repo"
+)
+
+// SQLSTATEs that tell one thing from another.
+const (
+	stateDuplicateDatabase = "42P04"
+	stateDuplicateObject   = "42710"
+	stateWrongObjectType   = "42809" // a locale name that the system does not know
+	stateInvalidParameter  = "22023" // encoding and locale do not fit, unknown ICU locale
+	stateNotSupported      = "0A000" // no ICU in this server
+	stateInternal          = "XX000" // what ICU's refusals were before version 16
+	stateUndefinedTable    = "42P01"
+	stateInvalidSchema     = "3F000"
+	stateDeadlock          = "40P01"
+)
+
+// state is the SQLSTATE of an error from the server, or empty.
+func state(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// databaseExists asks any database of the server.
+func databaseExists(ctx context.Context, conn *pgconn.PgConn, name string) (bool, error) {
+	rows, err := query(ctx, conn, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = "+quoteLiteral(name))
+	return len(rows) > 0, err
+}
+
+// createDatabase makes the target as the source was, as far as that is decided
+// when a database is made.
+func createDatabase(ctx context.Context, conn *pgconn.PgConn, s server, name string, like repo.Header) error {
+	_, err := query(ctx, conn, createStatement(s.major, name, like))
+	switch state(err) {
+	case stateDuplicateDatabase:
+		return &ExistsError{name}
+	case stateWrongObjectType, stateInvalidParameter, stateNotSupported, stateInternal:
+		return &LocaleError{Encoding: like.Encoding, Provider: like.LocaleProvider, Collate: like.Collate,
+			CType: like.CType, Locale: like.Locale, Err: err}
+	}
+	return err
+}
+
+func createStatement(major int, name string, like repo.Header) string {
+	var b strings.Builder
+	b.WriteString("CREATE DATABASE " + quoteIdent(name) + " TEMPLATE template0")
+	option := func(key, value string) {
+		if value != "" {
+			b.WriteString(" " + key + " " + quoteLiteral(value))
+		}
+	}
+	option("ENCODING", like.Encoding)
+	if major >= 15 {
+		// template0 itself may have another provider.
+		provider := like.LocaleProvider
+		if provider == "" {
+			provider = "libc"
+		}
+		b.WriteString(" LOCALE_PROVIDER " + quoteIdent(provider))
+		switch provider {
+		case "icu":
+			option("ICU_LOCALE", like.Locale)
+		case "builtin":
+			option("BUILTIN_LOCALE", like.Locale)
+		}
+	}
+	option("LC_COLLATE", like.Collate)
+	option("LC_CTYPE", like.CType)
+	return b.String()
+}
+
+// dropDatabase takes back what createDatabase made, even when the context is
+// over.
+func dropDatabase(ctx context.Context, conninfo, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	conn, err := connect(ctx, conninfo)
+	if err != nil {
+		return err
+	}
+	defer closeNow(conn)
+	// The server may not have noticed yet that our sessions have ended.
+	_, err = query(ctx, conn, "DROP DATABASE IF EXISTS "+quoteIdent(name)+" WITH (FORCE)")
+	return err
+}
+
+// listObjects finds what a new database would not have. What belongs to
+// extension plpgsql is there from the start.
+const listObjects = `
+WITH mine AS (
+	SELECT oid, nspname FROM pg_catalog.pg_namespace
+	WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'scribe_restore')
+), standard AS (
+	SELECT d.classid, d.objid FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e
+		ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+	WHERE d.deptype = 'e' AND e.extname = 'plpgsql'
+), found AS (
+	SELECT 1 AS rank, 'schema ' || pg_catalog.quote_ident(nspname) AS what FROM mine WHERE nspname <> 'public'
+	UNION ALL
+	SELECT 2, CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' WHEN 'S' THEN 'sequence '
+			WHEN 'f' THEN 'foreign table ' WHEN 'c' THEN 'type ' ELSE 'table ' END
+		|| pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+	FROM pg_catalog.pg_class c JOIN mine n ON n.oid = c.relnamespace
+	WHERE c.relkind NOT IN ('i', 'I', 't')
+	UNION ALL
+	SELECT 3, 'function ' || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname)
+	FROM pg_catalog.pg_proc p JOIN mine n ON n.oid = p.pronamespace
+	WHERE NOT EXISTS (SELECT FROM standard s WHERE s.objid = p.oid
+		AND s.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
+	UNION ALL
+	SELECT 4, 'type ' || pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname)
+	FROM pg_catalog.pg_type t JOIN mine n ON n.oid = t.typnamespace
+	WHERE t.typtype IN ('d', 'e', 'r')
+	UNION ALL
+	SELECT 5, 'large object ' || oid::pg_catalog.text FROM pg_catalog.pg_largeobject_metadata
+)
+SELECT what, pg_catalog.count(*) OVER () FROM found ORDER BY rank, what LIMIT 3`
+
+// checkEmpty makes sure that the database holds nothing yet.
+func checkEmpty(ctx context.Context, conn *pgconn.PgConn, name string) error {
+	rows, err := query(ctx, conn, listObjects)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	e := &NotEmptyError{Database: name}
+	for _, row := range rows {
+		e.Objects = append(e.Objects, row[0])
+		e.Total, _ = strconv.ParseInt(row[1], 10, 64)
+	}
+	return e
+}

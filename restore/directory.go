@@ -1,0 +1,122 @@
+package restore
+
+import (
+	"bytes"
+	"context"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// loadDirectory brings in a base that pg_dump made with several jobs.
+func (x *execution) loadDirectory(ctx context.Context) error {
+	name := "pg_restore"
+	args := []string{"--exit-on-error", "--no-password", "--jobs=" + strconv.Itoa(max(1, x.o.Jobs))}
+	if !x.spaces.own {
+		args = append(args, "--no-tablespaces") // whichever there were, they are missing here
+	}
+	conninfo, err := withoutPassword(x.o.TargetConn)
+	if err != nil {
+		return err
+	}
+	args = append(args, "--dbname="+conninfo, x.p.repo.Path(x.p.Plan.Base.Name))
+	cmd := x.o.Command(ctx, name, args...)
+	// Its workers are processes of their own, which it ends when it is asked to
+	// stop, and leaves alone when it is killed.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	config, err := pgconn.ParseConfig(x.o.TargetConn)
+	if err != nil {
+		return err
+	}
+	if config.Password != "" {
+		cmd.Env = append(cmd.Env, "PGPASSWORD="+config.Password)
+	}
+	if os.Getenv("PGOPTIONS") == "" {
+		cmd.Env = append(cmd.Env, "PGOPTIONS=-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0")
+	}
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	x.progress(PhaseBase, &name, 0, x.p.Plan.Base.Bytes)
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return &ToolError{Name: name, Output: lastLines(said.String()), Err: err}
+	}
+	return nil
+}
+
+// lastLines is the end of a program's output, as one line.
+func lastLines(s string) string {
+	const limit = 500
+	s = strings.TrimSpace(s)
+	if len(s) > limit {
+		s = "…" + strings.ToValidUTF8(s[len(s)-limit:], "")
+	}
+	return strings.Join(strings.Fields(s), " ")
+}
+
+// withoutPassword takes the password out of a conninfo, because everybody on
+// the machine can see the arguments of a program.
+func withoutPassword(conninfo string) (string, error) {
+	if strings.HasPrefix(conninfo, "postgres://") || strings.HasPrefix(conninfo, "postgresql://") {
+		u, err := url.Parse(conninfo)
+		if err != nil {
+			return "", err
+		}
+		if u.User != nil {
+			u.User = url.User(u.User.Username())
+		}
+		q := u.Query()
+		if q.Has("password") {
+			q.Del("password")
+			u.RawQuery = q.Encode()
+		}
+		return u.String(), nil
+	}
+	var b strings.Builder
+	for rest := conninfo; ; {
+		rest = strings.TrimLeft(rest, " \t\r\n")
+		if rest == "" {
+			return b.String(), nil
+		}
+		n := settingLength(rest)
+		if key, _, _ := strings.Cut(rest[:n], "="); strings.TrimSpace(key) != "password" {
+			b.WriteString(rest[:n] + " ")
+		}
+		rest = rest[n:]
+	}
+}
+
+// settingLength is the length of the KEY = VALUE that s begins with.
+func settingLength(s string) int {
+	i := strings.IndexByte(s, '=')
+	if i < 0 {
+		return len(s)
+	}
+	for i++; i < len(s) && strings.IndexByte(" \t\r\n", s[i]) >= 0; i++ {
+	}
+	quoted := i < len(s) && s[i] == '\''
+	if quoted {
+		i++
+	}
+	for ; i < len(s); i++ {
+		switch {
+		case s[i] == '\\':
+			i++
+		case quoted && s[i] == '\'':
+			return i + 1
+		case !quoted && strings.IndexByte(" \t\r\n", s[i]) >= 0:
+			return i
+		}
+	}
+	return len(s)
+}

@@ -1,0 +1,140 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/repo"
+)
+
+// What to do with the roles, memberships and tablespaces of the globals file.
+const (
+	GlobalsNew  = "new"  // create what is missing, leave alone what exists; the default
+	GlobalsAll  = "all"  // bring what exists to the state of the file too
+	GlobalsNone = "none" // nothing
+)
+
+// globals applies the text of pg_dumpall --globals-only, one statement at a
+// time. Only a lost connection stops it: a target may well lack the folder of
+// a tablespace, and still take the database.
+type globals struct {
+	conn *pgconn.PgConn
+	mode string
+
+	kept, created []string        // roles
+	old           map[string]bool // "ROLE name" and "TABLESPACE name" that existed before
+	notices       []string
+}
+
+func (g *globals) run(ctx context.Context, p *Prepared) error {
+	reader, err := p.repo.OpenDump(p.Plan.Globals)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	g.old = map[string]bool{}
+	for {
+		item, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if item.Kind != repo.ItemStatement {
+			continue
+		}
+		if err := g.statement(ctx, string(item.SQL)); err != nil {
+			return err
+		}
+	}
+}
+
+func (g *globals) statement(ctx context.Context, sql string) error {
+	s := readGlobal(sql)
+	if s.kind != "" && s.verb != "CREATE" && g.old[s.object()] && g.mode != GlobalsAll {
+		return nil
+	}
+	if s.member != "" {
+		known, err := g.hasMembership(ctx, s)
+		if err != nil || known && g.mode != GlobalsAll {
+			return err
+		}
+	}
+	_, err := query(ctx, g.conn, sql)
+	switch {
+	case err == nil:
+		if s.verb == "CREATE" && s.kind == "ROLE" {
+			g.created = append(g.created, s.name)
+		}
+	case g.conn.IsClosed() || ctx.Err() != nil:
+		return err
+	case s.verb == "CREATE" && state(err) == stateDuplicateObject:
+		g.old[s.object()] = true
+		if s.kind == "ROLE" {
+			g.kept = append(g.kept, s.name)
+		}
+	default:
+		g.notices = append(g.notices, fmt.Sprintf("globals: %v: %s", err, shorten(redact(sql))))
+	}
+	return nil
+}
+
+func (g *globals) hasMembership(ctx context.Context, s global) (bool, error) {
+	rows, err := query(ctx, g.conn, fmt.Sprintf(`SELECT 1 FROM pg_catalog.pg_auth_members m
+		JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member
+		WHERE r.rolname = %s AND u.rolname = %s`, quoteLiteral(s.name), quoteLiteral(s.member)))
+	return len(rows) > 0, err
+}
+
+// global is what matters of a statement of pg_dumpall's.
+type global struct {
+	verb string // CREATE, ALTER, COMMENT or GRANT; empty: anything else
+	kind string // ROLE or TABLESPACE; empty: anything else
+	name string // of the role or tablespace, unquoted; for a membership of the group
+	// For a membership: who belongs to the group.
+	member string
+}
+
+func (g global) object() string { return g.kind + " " + g.name }
+
+var (
+	globalHead = regexp.MustCompile(`^(CREATE|ALTER|COMMENT ON|SECURITY LABEL (?:FOR \S+ )?ON) (ROLE|TABLESPACE) `)
+	grantHead  = regexp.MustCompile(`^GRANT `)
+	// grantSpace: privileges on a tablespace.
+	grantSpace = regexp.MustCompile(`^(?:GRANT|REVOKE) [A-Z, ]+ ON TABLESPACE `)
+)
+
+// readGlobal reads the start of a statement.
+func readGlobal(sql string) global {
+	if m := globalHead.FindStringSubmatch(sql); m != nil {
+		verb, _, _ := strings.Cut(m[1], " ")
+		name, _ := parsePart(sql[len(m[0]):])
+		return global{verb: verb, kind: m[2], name: name}
+	}
+	if m := grantSpace.FindString(sql); m != "" {
+		name, _ := parsePart(sql[len(m):])
+		return global{verb: "GRANT", kind: "TABLESPACE", name: name}
+	}
+	if m := grantHead.FindString(sql); m != "" {
+		group, n := parsePart(sql[len(m):])
+		rest, ok := strings.CutPrefix(sql[len(m)+n:], " TO ")
+		if !ok {
+			return global{}
+		}
+		member, _ := parsePart(rest)
+		return global{verb: "GRANT", name: group, member: member}
+	}
+	return global{}
+}
+
+var password = regexp.MustCompile(`(?i)PASSWORD\s+E?'(?:[^']|'')*'`)
+
+// redact takes passwords out of a statement that is shown.
+func redact(sql string) string { return password.ReplaceAllString(sql, "PASSWORD '…'") }

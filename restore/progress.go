@@ -1,0 +1,157 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+)
+
+// Schema scribe_restore exists in the target from the end of the base to the
+// end of the restore. Its one row is written in the transactions that apply
+// the stream, so that what it says is what the target holds.
+//
+// It also remembers what was disabled for the time of the replay: triggers,
+// rules and event triggers that fire even under session_replication_role =
+// replica. What they did on the source is in the stream already.
+//
+// Its functions run with the restore's own rights, because the stream sets the
+// roles that gave the commands on the source.
+const createProgress = `
+BEGIN;
+CREATE SCHEMA scribe_restore;
+GRANT USAGE ON SCHEMA scribe_restore TO PUBLIC;
+CREATE TABLE scribe_restore.progress (
+	system_id text NOT NULL, database text NOT NULL, base text NOT NULL, base_point pg_catalog.pg_lsn NOT NULL,
+	applied pg_catalog.pg_lsn NOT NULL, transactions bigint NOT NULL);
+CREATE TABLE scribe_restore.quiet (
+	kind text NOT NULL, object oid NOT NULL, relation oid NOT NULL, state "char" NOT NULL);
+
+CREATE FUNCTION scribe_restore.silence() RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = '' AS $f$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN
+		SELECT 'trigger' AS kind, t.oid, t.tgrelid AS relation, t.tgname AS name, t.tgenabled AS state
+		FROM pg_catalog.pg_trigger t WHERE t.tgenabled IN ('A', 'R')
+		UNION ALL
+		SELECT 'rule', w.oid, w.ev_class, w.rulename, w.ev_enabled
+		FROM pg_catalog.pg_rewrite w WHERE w.ev_enabled IN ('A', 'R')
+		UNION ALL
+		SELECT 'event', e.oid, 0, e.evtname, e.evtenabled
+		FROM pg_catalog.pg_event_trigger e
+		WHERE e.evtenabled IN ('A', 'R')
+		AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
+	LOOP
+		INSERT INTO scribe_restore.quiet VALUES (r.kind, r.oid, r.relation, r.state);
+		IF r.kind = 'event' THEN
+			EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I DISABLE', r.name);
+		ELSE
+			EXECUTE pg_catalog.format('ALTER TABLE ONLY %s DISABLE %s %I', r.relation::pg_catalog.regclass, r.kind, r.name);
+		END IF;
+	END LOOP;
+END $f$;
+
+CREATE FUNCTION scribe_restore.revive() RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = '' AS $f$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN
+		SELECT q.kind, q.relation, q.state, COALESCE(t.tgname, w.rulename, e.evtname) AS name
+		FROM scribe_restore.quiet q
+		LEFT JOIN pg_catalog.pg_trigger t ON q.kind = 'trigger' AND t.oid = q.object AND t.tgenabled = 'D'
+		LEFT JOIN pg_catalog.pg_rewrite w ON q.kind = 'rule' AND w.oid = q.object AND w.ev_enabled = 'D'
+		LEFT JOIN pg_catalog.pg_event_trigger e ON q.kind = 'event' AND e.oid = q.object AND e.evtenabled = 'D'
+		WHERE COALESCE(t.tgname, w.rulename, e.evtname) IS NOT NULL
+	LOOP
+		IF r.kind = 'event' THEN
+			EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE %s', r.name,
+				CASE r.state WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END);
+		ELSE
+			EXECUTE pg_catalog.format('ALTER TABLE ONLY %s ENABLE %s %s %I', r.relation::pg_catalog.regclass,
+				CASE r.state WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END, r.kind, r.name);
+		END IF;
+	END LOOP;
+	DELETE FROM scribe_restore.quiet;
+END $f$;
+`
+
+const (
+	silence      = "SELECT scribe_restore.silence()"
+	revive       = "SELECT scribe_restore.revive()"
+	dropProgress = "DROP SCHEMA IF EXISTS scribe_restore CASCADE"
+)
+
+// advance is the statement that records how far a transaction leads.
+func advance(end catalog.LSN, transactions int64) string {
+	return fmt.Sprintf("UPDATE scribe_restore.progress SET applied = '%s', transactions = transactions + %d", end, transactions)
+}
+
+// beginProgress records that the base is complete. The stream's first
+// transactions belong behind the base's point.
+func beginProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared) error {
+	base := p.Plan.Base
+	_, err := query(ctx, conn, createProgress+fmt.Sprintf(`
+		INSERT INTO scribe_restore.progress VALUES (%s, %s, %s, '%s', '%s', 0);
+		SELECT scribe_restore.silence();
+		COMMIT`, quoteLiteral(base.SystemID), quoteLiteral(base.Database), quoteLiteral(base.Name), p.Plan.From, p.Plan.From))
+	return err
+}
+
+// readProgress returns the position up to which the target holds the stream.
+// It fails with ResumeError when the target holds no part of this plan.
+func readProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared, database string) (catalog.LSN, error) {
+	// The row is locked for a moment: a session that was cut off while it
+	// committed is then over.
+	rows, err := query(ctx, conn, `SELECT system_id, database, base, base_point, applied
+		FROM scribe_restore.progress FOR UPDATE`)
+	switch code := state(err); {
+	case code == stateUndefinedTable || code == stateInvalidSchema, err == nil && len(rows) != 1:
+		return 0, &ResumeError{database, "it holds no complete base of an interrupted restore"}
+	case err != nil:
+		return 0, err
+	}
+	row, base := rows[0], p.Plan.Base
+	if row[0] != base.SystemID || row[1] != base.Database || row[2] != base.Name || row[3] != base.Start.String() {
+		return 0, &ResumeError{database, fmt.Sprintf("it was begun with base %q", row[2])}
+	}
+	applied, err := catalog.ParseLSN(row[4])
+	if err != nil {
+		return 0, err
+	}
+	if applied > max(p.Last.End, p.Plan.From) {
+		return 0, &ResumeError{database, fmt.Sprintf("it is at LSN %s already, behind the target", applied)}
+	}
+	return applied, nil
+}
+
+// Advisory locks in the target: one restore holds the first from its start to
+// its end, the session that replays holds the second.
+const (
+	lockRestore = 0x7067736372657300 + iota // "pgscres"
+	lockReplay
+)
+
+// lock waits for an advisory lock for a short time: the sessions of a run that
+// was cut off may need a moment to end.
+func lock(ctx context.Context, conn *pgconn.PgConn, key int64, database string) error {
+	for try := 0; ; try++ {
+		rows, err := query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_lock(%d)", key))
+		if err != nil || rows[0][0] == "t" {
+			return err
+		}
+		if try == 50 {
+			return &BusyError{database}
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,474 @@
+package restore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"regexp"
+	"strings"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// Consecutive source transactions without commands share a transaction of the
+// target, since each commit is a round trip. A group is kept moderate, because
+// the versions of a row that is updated again and again can be cleared away
+// only once the transaction that made them is over.
+const (
+	groupTransactions = 200
+	groupStatements   = 2000
+)
+
+// cachedStatements is how many forms of statements stay prepared.
+const cachedStatements = 256
+
+// replaySettings are for a session that finds rows by their keys, mostly in
+// tables without statistics: a plan made while the table was small must not
+// read all of it later.
+const replaySettings = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; " +
+	"SET plan_cache_mode = force_generic_plan"
+
+// Around commands the planner is left alone: they read whole tables.
+const (
+	plannerFree  = "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on"
+	plannerBound = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+	ownRole      = "SET LOCAL SESSION AUTHORIZATION DEFAULT"
+)
+
+// replayer turns segments into batches.
+//
+// What a source transaction does is kept in pending until it is known to fit
+// into a group: it is short and holds no command. Else it goes on as a
+// transaction of its own.
+type replayer struct {
+	x     *execution
+	feed  *feed
+	from  catalog.LSN // transactions before it are in the target
+	last  catalog.LSN // commit LSN of the last one wanted
+	cache *statements
+	cut   cutter
+	read  txReader
+
+	preamble []byte // as executed last
+
+	// The current source transaction.
+	at       *place
+	pending  batch
+	inThis   int64 // statements
+	own      bool  // it has a transaction of the target for itself
+	commands bool  // … and holds commands
+	free     bool  // the planner is left alone
+
+	// The current transaction of the target.
+	open    bool
+	group   int64 // source transactions
+	inGroup int64 // statements
+	end     catalog.LSN
+	endAt   *place
+
+	total milestone // of what is complete
+}
+
+// into and room make a replayer a sink.
+func (r *replayer) into() *batch {
+	if r.own {
+		return r.feed.cur
+	}
+	return &r.pending
+}
+
+func (r *replayer) room(inCopy bool) error {
+	if r.own {
+		return r.feed.room(inCopy)
+	}
+	if !r.pending.full() {
+		return nil
+	}
+	if err := r.separate(); err != nil {
+		return err
+	}
+	return r.feed.room(inCopy)
+}
+
+func (r *replayer) fill() error {
+	for _, a := range r.x.p.Plan.Segments {
+		if a.End <= r.from {
+			r.feed.textBytes.Add(a.TextBytes)
+			continue
+		}
+		before := r.feed.textBytes.Load()
+		r.feed.what.Store(&a.Name)
+		more, err := r.segment(a)
+		if err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+		r.feed.textBytes.Store(before + a.TextBytes)
+	}
+	return r.commit()
+}
+
+// segment replays one segment. It returns false when the target is reached.
+func (r *replayer) segment(a catalog.Artifact) (bool, error) {
+	reader, err := r.x.p.repo.OpenSegment(a)
+	if err != nil {
+		return false, err
+	}
+	defer reader.Close()
+	r.at = &place{file: a.Name}
+	var preamble []byte
+	r.read = txReader{}
+	for {
+		item, ok, err := r.read.next(reader)
+		if err != nil || !ok {
+			return true, err
+		}
+		if item.Kind == repo.ItemPreamble {
+			preamble = append(append(preamble, item.SQL...), '\n')
+			continue
+		}
+		if preamble != nil {
+			if err := r.setUp(preamble); err != nil {
+				return false, err
+			}
+			preamble = nil
+		}
+		if item.Kind != repo.ItemBegin {
+			continue
+		}
+		if r.feed.ctx.Err() != nil {
+			return false, errStopped
+		}
+		if r.read.moment.LSN > r.last {
+			return false, nil
+		}
+		r.at = &place{file: a.Name, lsn: r.read.moment.LSN, xid: r.read.moment.XID}
+		if err := r.transaction(reader); err != nil {
+			return false, err
+		}
+	}
+}
+
+// setUp executes a segment's preamble, unless the session has it already.
+func (r *replayer) setUp(preamble []byte) error {
+	if bytes.Equal(preamble, r.preamble) {
+		return nil
+	}
+	if err := r.commit(); err != nil {
+		return err
+	}
+	r.preamble = preamble
+	for line := range bytes.Lines(preamble) {
+		if err := r.feed.query(bytes.TrimSpace(line), r.command(string(line), 0)); err != nil {
+			return err
+		}
+	}
+	return r.feed.query([]byte(replaySettings), r.command(replaySettings, 0))
+}
+
+// transaction reads the one that has just begun to its end.
+func (r *replayer) transaction(reader *repo.SegmentReader) error {
+	skip := r.at.lsn < r.from
+	r.pending.reset()
+	r.own, r.commands, r.free = false, false, false
+	r.inThis = 0
+	for {
+		item, _, err := r.read.next(reader)
+		if err != nil {
+			return err
+		}
+		r.feed.textBytes.Add(int64(len(item.SQL)) + 1)
+		switch {
+		case item.Kind == repo.ItemCommit:
+			if skip {
+				return nil
+			}
+			return r.endTransaction(item.LSN)
+		case skip:
+		case item.Kind == repo.ItemCopy:
+			r.inThis++
+			a := r.command("", item.Line)
+			_, err = copyBlock(r, item.SQL, a, reader.CopyData(), &r.feed.textBytes)
+		case item.Kind == repo.ItemStatement || item.Kind == repo.ItemDDL:
+			r.inThis++
+			err = r.statement(item)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// endTransaction is called behind the last statement of a source transaction.
+func (r *replayer) endTransaction(end catalog.LSN) error {
+	if r.inThis > 0 && !r.own {
+		r.begin()
+		r.move()
+	}
+	r.group++
+	r.inGroup += r.inThis
+	r.end, r.endAt = end, r.at
+	if r.own || r.group >= groupTransactions || r.inGroup >= groupStatements {
+		return r.commit()
+	}
+	return r.feed.room(false)
+}
+
+// begin opens a transaction of the target, if none is.
+func (r *replayer) begin() {
+	if !r.open {
+		r.open = true
+		r.feed.cur.query([]byte("BEGIN"), r.command("BEGIN", 0))
+	}
+}
+
+// move takes over what was pending.
+func (r *replayer) move() {
+	cur := r.feed.cur
+	cur.wire = append(cur.wire, r.pending.wire...)
+	cur.answers = append(cur.answers, r.pending.answers...)
+	r.pending.reset()
+}
+
+// separate gives the current source transaction one of its own.
+func (r *replayer) separate() error {
+	if r.own {
+		return nil
+	}
+	if err := r.commit(); err != nil {
+		return err
+	}
+	r.own = true
+	r.begin()
+	r.move()
+	return r.feed.room(true)
+}
+
+// commit ends the transaction of the target, once all its answers are right.
+func (r *replayer) commit() error {
+	r.total.transactions += r.group
+	r.total.statements += r.inGroup
+	group := r.group
+	r.group, r.inGroup = 0, 0
+	if !r.open {
+		return nil
+	}
+	r.open = false
+	f := r.feed
+	if r.own && r.commands {
+		// The stream may have left another role behind.
+		f.cur.query([]byte(ownRole), answer{rows: anyRows, at: r.endAt, sql: ownRole})
+	}
+	sql := advance(r.end, group)
+	f.cur.query([]byte(sql), answer{rows: 1, at: r.endAt, sql: sql})
+	if err := f.wait(nil); err != nil {
+		return err
+	}
+	done := r.total
+	done.end = r.end
+	return f.query([]byte("COMMIT"), answer{kind: answerCommit, rows: anyRows, at: r.endAt, sql: "COMMIT", done: &done})
+}
+
+// command is the answer to a statement whose row count does not matter.
+func (r *replayer) command(sql string, line int64) answer {
+	return answer{rows: anyRows, line: line, at: r.at, sql: shorten(sql)}
+}
+
+// statement sends one statement of a source transaction.
+func (r *replayer) statement(item repo.Item) error {
+	sql := item.SQL
+	if item.Kind == repo.ItemDDL {
+		return r.ddl(item)
+	}
+	switch sql[0] {
+	case 'I', 'U', 'D':
+		if r.cut.cut(sql) {
+			return r.change(item)
+		}
+	}
+	word, _, _ := bytes.Cut(sql[:min(len(sql), 16)], []byte(" "))
+	switch string(word) {
+	case "INSERT", "UPDATE", "DELETE", "WITH", "SELECT":
+		return r.plain(sql, item.Line)
+	case "TRUNCATE", "SET", "RESET":
+		if err := r.separate(); err != nil {
+			return err
+		}
+		r.commands = true
+		return r.rewritten(sql, item.Line)
+	}
+	return r.ddl(item)
+}
+
+// change sends a row change as an execution of a prepared statement.
+func (r *replayer) change(item repo.Item) error {
+	b := r.into()
+	if r.free {
+		r.free = false
+		b.query([]byte(plannerBound), r.command(plannerBound, 0))
+	}
+	st, known := r.cache.get(r.cut.text)
+	if !known {
+		if r.x.unprepared[string(r.cut.text)] {
+			return r.plainRows(item)
+		}
+		var evicted *statement
+		if st, evicted = r.cache.add(r.cut.text); evicted != nil {
+			b.wire = appendClose(b.wire, evicted.name)
+			b.answers = append(b.answers, answer{kind: answerClose, at: r.at})
+		}
+		b.wire = appendParse(b.wire, st.name, r.cut.text)
+		b.answers = append(b.answers, answer{kind: answerParse, line: item.Line, at: r.at, sql: st.text})
+	}
+	b.wire = appendRun(b.wire, st.name, item.SQL, r.cut.values)
+	b.answers = append(b.answers, answer{kind: answerRun, rows: r.cut.rows, line: item.Line, at: r.at})
+	return r.room(false)
+}
+
+// plain sends a statement as it stands.
+func (r *replayer) plain(sql []byte, line int64) error {
+	b := r.into()
+	b.query(sql, answer{rows: anyRows, line: line, at: r.at})
+	return r.room(false)
+}
+
+// plainRows sends a row change as it stands.
+func (r *replayer) plainRows(item repo.Item) error {
+	b := r.into()
+	b.query(item.SQL, answer{rows: r.cut.rows, line: item.Line, at: r.at})
+	return r.room(false)
+}
+
+// rewritten sends a command as far as the target can run it.
+func (r *replayer) rewritten(sql []byte, line int64) error {
+	text, notice := r.x.spaces.rewrite(string(sql))
+	r.x.note(notice)
+	if text == "" {
+		return nil
+	}
+	return r.plain([]byte(text), line)
+}
+
+// firing tells commands that can change which triggers and rules fire.
+var firing = regexp.MustCompile(`(?i)trigger|rule|partition|extension`)
+
+// ddl sends a command. The source transaction that holds it stands alone.
+func (r *replayer) ddl(item repo.Item) error {
+	if err := r.separate(); err != nil {
+		return err
+	}
+	r.commands = true
+	b := r.into()
+	for _, name := range r.cache.clear() {
+		// Their parameters have the types of yesterday's columns.
+		b.wire = appendClose(b.wire, name)
+		b.answers = append(b.answers, answer{kind: answerClose, at: r.at})
+	}
+	if !r.free {
+		r.free = true
+		b.query([]byte(plannerFree), r.command(plannerFree, 0))
+	}
+	if !firing.Match(item.SQL) {
+		return r.rewritten(item.SQL, item.Line)
+	}
+	b.query([]byte(revive), r.command(revive, 0))
+	if err := r.rewritten(item.SQL, item.Line); err != nil {
+		return err
+	}
+	r.into().query([]byte(silence), r.command(silence, 0))
+	return r.room(false)
+}
+
+// replay applies the stream up to the last transaction wanted, and returns
+// when it is committed.
+func (x *execution) replay(ctx context.Context) error {
+	for {
+		err := x.replayOnce(ctx)
+		var p *parseError
+		if !errors.As(err, &p) || x.unprepared[p.sql] {
+			return x.explain(err)
+		}
+		// It says something only with its values in place. Go on behind the
+		// last commit, and send this form as it stands.
+		x.unprepared[p.sql] = true
+	}
+}
+
+func (x *execution) replayOnce(ctx context.Context) error {
+	conn, err := x.server.open(ctx, x.o.TargetConn)
+	if err != nil {
+		return err
+	}
+	if err := lock(ctx, conn, lockReplay, x.database); err != nil {
+		closeNow(conn)
+		return err
+	}
+	from, err := readProgress(ctx, conn, x.p, x.database)
+	if err != nil {
+		closeNow(conn)
+		return err
+	}
+	x.applied.Store(uint64(from))
+	r := &replayer{x: x, from: from, last: x.p.Last.LSN, cache: newStatements(cachedStatements)}
+	before := x.replayed.Load()
+	listen := func(p *pipe) {
+		x.listen(p)
+		p.committed = func(m *milestone) {
+			x.applied.Store(uint64(m.end))
+			x.replayed.Store(before.plus(m))
+		}
+	}
+	total := int64(0)
+	for _, a := range x.p.Plan.Segments {
+		total += a.TextBytes
+	}
+	err = feeding(ctx, conn, listen, func(f *feed) error {
+		r.feed = f
+		return r.fill()
+	}, func(f *feed) { x.progress(PhaseReplay, f.what.Load(), f.textBytes.Load(), total) })
+	if err == nil {
+		x.replayed.Store(before.plus(&r.total)) // with transactions that changed nothing
+	}
+	return err
+}
+
+// explain adds the statement to an error that knows only its line.
+func (x *execution) explain(err error) error {
+	var s *StatementError
+	var c *RowCountError
+	switch {
+	case errors.As(err, &s) && s.SQL == "":
+		s.SQL = x.statementAt(s.File, s.Line)
+	case errors.As(err, &c) && c.SQL == "":
+		c.SQL = x.statementAt(c.File, c.Line)
+	}
+	return err
+}
+
+// statementAt reads a segment again up to a line. Errors are rare, and keeping
+// the text of every statement in flight would cost more.
+func (x *execution) statementAt(file string, line int64) string {
+	for _, a := range x.p.Plan.Segments {
+		if a.Name != file || line == 0 {
+			continue
+		}
+		reader, err := x.p.repo.OpenSegment(a)
+		if err != nil {
+			return ""
+		}
+		defer reader.Close()
+		for {
+			item, err := reader.Next()
+			if err != nil || item.Line > line {
+				return ""
+			}
+			if item.Line == line {
+				return shorten(strings.TrimSpace(string(item.SQL)))
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,393 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+func execute(t *testing.T, p *Prepared, o Options) Report {
+	t.Helper()
+	report, err := p.Execute(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// TestRestore: base, stream and sequences of a small repository, into a
+// database whose name could not be worse.
+func TestRestore(t *testing.T) {
+	b := history(t)
+	name := "a b;c'd\"e\n\\"
+	c, o := target(t, name)
+	p := b.prepare(catalog.Target{Kind: catalog.ByLSN, LSN: 400})
+	report := execute(t, p, o)
+	got := c.Query(t, name, "SELECT id, v FROM public.t ORDER BY id")
+	want := "1|one\n2|two;\nsecond line\n11|a\n12|a\n13|a\n14|b\n20|x\n21|a\n30|a"
+	if got != want {
+		t.Errorf("table t:\n%s\nwant:\n%s", got, want)
+	}
+	if got := c.Query(t, name, "SELECT obj_description('public.t_v'::regclass)"); got != "it's; an index" {
+		t.Errorf("comment: %q", got)
+	}
+	if got := c.Query(t, name, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'scribe%'"); got != "0" {
+		t.Error("the progress schema is still there")
+	}
+	if !report.Created || report.Transactions != 7 || report.Statements != 8 || report.Last != p.Last || report.Database != name {
+		t.Errorf("report is %+v", report)
+	}
+	want = "[{public.s 0 0 0 0} {public.t 9 1 0 0}]"
+	if got := fmt.Sprint(report.Tables); got != want {
+		t.Errorf("tables are %s, want %s", got, want)
+	}
+	var phases []string
+	for _, phase := range report.Phases {
+		phases = append(phases, phase.Name)
+	}
+	if got := strings.Join(phases, " "); got != "connect base replay sequences analyze" {
+		t.Errorf("phases are %s", got)
+	}
+	if got := c.Query(t, name, "SELECT count(*) > 0 FROM pg_statistic WHERE starelid = 'public.t'::regclass"); got != "t" {
+		t.Error("no statistics")
+	}
+}
+
+// TestRestoreSequences: a sequence is moved behind the values of its column,
+// and never back.
+func TestRestoreSequences(t *testing.T) {
+	b := build(t)
+	base := smallBase + `
+CREATE TABLE public.d (id bigint NOT NULL, n numeric);
+ALTER TABLE public.d ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME public.d_id_seq START WITH -1 INCREMENT BY -1 MAXVALUE -1 MINVALUE -100);
+CREATE SEQUENCE public."n ""seq" OWNED BY public.d.n;
+`
+	b.base(100, 5, base, "")
+	b.open(100)
+	b.tx(120, 11, 10, `INSERT INTO "public"."s" ("id") VALUES ('2');`,
+		`INSERT INTO "public"."d" ("id", "n") OVERRIDING SYSTEM VALUE VALUES ('-7', '11'), ('-200', 'NaN');`)
+	b.reach(200, 20)
+	b.seal()
+	c, o := target(t, "sequences")
+	if report := execute(t, b.prepare(catalog.Target{}), o); report.Sequences != 2 {
+		t.Errorf("%d sequences were moved", report.Sequences)
+	}
+	got := c.Query(t, "sequences", `SELECT nextval('public.s_id_seq'), nextval('public.d_id_seq'), nextval('public."n ""seq"')`)
+	if got != "6|-8|12" {
+		t.Errorf("next values are %s", got)
+	}
+}
+
+func TestRowCountStops(t *testing.T) {
+	for _, test := range []struct {
+		sql        string
+		rows, want int64
+	}{
+		{`UPDATE ONLY "public"."t" SET "v" = 'x' WHERE "id" = '99';`, 0, 1},
+		{`DELETE FROM ONLY "public"."t" WHERE "id" = '99';`, 0, 1},
+		{`DELETE FROM ONLY "public"."t" WHERE "id" = "id";`, 3, 1},
+	} {
+		b := build(t)
+		b.base(100, 5, smallBase, "")
+		b.open(100)
+		b.tx(120, 11, 10, row(11, "a"))
+		b.tx(140, 12, 10, row(12, "a"), test.sql)
+		b.tx(160, 13, 10, row(13, "a"))
+		b.reach(200, 20)
+		b.seal()
+		c, o := target(t, "rowcount")
+		report, err := b.prepare(catalog.Target{}).Execute(context.Background(), o)
+		var count *RowCountError
+		if test.want == 1 && test.rows == 3 {
+			test.rows = 4
+		}
+		if !errors.As(err, &count) || count.Rows != test.rows || count.Want != test.want || count.XID != 12 || count.LSN != 140 ||
+			count.SQL != test.sql || count.Line == 0 {
+			t.Fatalf("%s: %v (%+v)", test.sql, err, count)
+		}
+		var incomplete *IncompleteError
+		if !errors.As(err, &incomplete) || !incomplete.Resumable || !incomplete.Created || incomplete.Applied != 100 || !report.Created {
+			t.Errorf("%+v", incomplete)
+		}
+		if got := c.Query(t, "rowcount", "SELECT count(*) FROM public.t"); got != "2" {
+			t.Errorf("%s rows are left", got)
+		}
+		c.Exec(t, "postgres", "DROP DATABASE rowcount WITH (FORCE)")
+	}
+}
+
+// TestStatementErrors: what the server refuses is named, wherever it stands.
+func TestStatementErrors(t *testing.T) {
+	const good = `ALTER TABLE public.t ADD COLUMN c int`
+	tests := []struct {
+		name, base string
+		lines      []string
+		sql, state string
+	}{
+		{"base", "CREATE TABLE a (i int);\nCREATE TABLE a (i int);\n", nil, "CREATE TABLE a (i int);", "42P07"},
+		{"base copy", "CREATE TABLE public.a (i int);\nCOPY public.a (i) FROM stdin;\nx\n\\.\n", nil,
+			"COPY public.a (i) FROM stdin;", "22P02"},
+		{"base index", "CREATE TABLE public.a (i int);\nCREATE INDEX i ON public.a USING btree (j);\nSET x.y = 1;\n", nil,
+			"CREATE INDEX i ON public.a USING btree (j);", "42703"},
+		{"duplicate key", smallBase, []string{row(1, "x")}, row(1, "x"), "23505"},
+		{"value", smallBase, []string{`INSERT INTO "public"."t" ("id") VALUES ('x');`}, `INSERT INTO "public"."t" ("id") VALUES ('x');`, "22P02"},
+		{"no table", smallBase, []string{row(5, ""), `DELETE FROM ONLY "public"."nix" WHERE "a" = '1';`},
+			`DELETE FROM ONLY "public"."nix" WHERE "a" = '1';`, "42P01"},
+		{"command", smallBase, []string{"ddl " + good, "ddl " + good}, good + ";", "42701"},
+		{"copy", smallBase, []string{"COPY \"public\".\"t\" (\"id\") FROM stdin;\n7\n8\n7\n\\."}, `COPY "public"."t" ("id") FROM stdin;`, "23505"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := build(t)
+			base := b.base(100, 5, test.base, "")
+			b.open(100)
+			b.tx(120, 11, 10, test.lines...)
+			b.reach(200, 20)
+			b.seal()
+			c, o := target(t, "statement_errors")
+			report, err := b.prepare(catalog.Target{}).Execute(context.Background(), o)
+			var s *StatementError
+			var pg *pgconn.PgError
+			if !errors.As(err, &s) || !errors.As(err, &pg) || pg.Code != test.state || s.SQL != test.sql || s.Line == 0 {
+				t.Fatalf("%v (%+v)", err, s)
+			}
+			inBase := test.lines == nil
+			if inBase != (s.File == base.Name) || inBase != (s.XID == 0) || inBase == report.Created ||
+				inBase == exists(t, c, "statement_errors") {
+				t.Errorf("file %s, xid %d, created %t", s.File, s.XID, report.Created)
+			}
+		})
+	}
+}
+
+// TestLineOfStatement: the line in an error is the one that an editor shows.
+func TestLineOfStatement(t *testing.T) {
+	b := build(t)
+	b.base(100, 5, smallBase, "")
+	b.open(100)
+	b.tx(120, 11, 10, "ddl CREATE TABLE public.u (\n\ta int\n)", row(5, "x"), row(5, "y"))
+	b.seal()
+	_, o := target(t, "line")
+	_, err := b.prepare(catalog.Target{}).Execute(context.Background(), o)
+	var s *StatementError
+	if !errors.As(err, &s) {
+		t.Fatal(err)
+	}
+	reader, err := b.repo.OpenSegment(b.prepare(catalog.Target{}).Plan.Segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	for {
+		item, err := reader.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if item.Line == s.Line {
+			if string(item.SQL) != row(5, "y") {
+				t.Errorf("line %d holds %s", item.Line, item.SQL)
+			}
+			return
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	b := history(t)
+	p := b.prepare(catalog.Target{})
+	c, o := target(t, "refused")
+	run := func(p *Prepared, o Options) error {
+		_, err := p.Execute(context.Background(), o)
+		var incomplete *IncompleteError
+		if errors.As(err, &incomplete) {
+			t.Errorf("a refusal says that it left something: %+v", incomplete)
+		}
+		return err
+	}
+
+	c.Exec(t, "postgres", "CREATE DATABASE refused TEMPLATE template0")
+	var existing *ExistsError
+	if err := run(p, o); !errors.As(err, &existing) || existing.Database != "refused" {
+		t.Errorf("existing: %v", err)
+	}
+
+	o.CreateDatabase = false
+	objects := map[string]string{
+		"CREATE TABLE t (i int)":   "table public.t",
+		`CREATE SCHEMA "a b"`:      `schema "a b"`,
+		"CREATE TYPE e AS ENUM ()": "type public.e",
+		"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'": "function public.f",
+		"SELECT lo_create(4711)":                                     "large object 4711",
+		"CREATE VIEW v AS SELECT 1":                                  "view public.v",
+	}
+	for sql, object := range objects {
+		c.Exec(t, "postgres", "DROP DATABASE refused")
+		c.Exec(t, "postgres", "CREATE DATABASE refused TEMPLATE template0")
+		c.Exec(t, "refused", sql)
+		var full *NotEmptyError
+		if err := run(p, o); !errors.As(err, &full) || full.Total != 1 || full.Objects[0] != object {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	o.Resume = true
+	var resume *ResumeError
+	if err := run(p, o); !errors.As(err, &resume) {
+		t.Errorf("resume of nothing: %v", err)
+	}
+	if got := c.Query(t, "refused", "SELECT count(*) FROM pg_namespace WHERE nspname = 'scribe_restore'"); got != "0" {
+		t.Error("a refusal left something")
+	}
+}
+
+// TestSourceIsNoTarget: neither is an older server.
+func TestSourceIsNoTarget(t *testing.T) {
+	b := build(t)
+	c, o := target(t, testDatabase)
+	b.header.SystemID = c.Query(t, "postgres", "SELECT system_identifier FROM pg_control_system()")
+	b.base(100, 5, smallBase, "")
+	p := b.prepare(catalog.Target{})
+	c.Exec(t, "postgres", "CREATE DATABASE "+testDatabase+" TEMPLATE template0")
+	o.CreateDatabase, o.Force = false, true
+	var source *SourceTargetError
+	if _, err := p.Execute(context.Background(), o); !errors.As(err, &source) || source.Database != testDatabase {
+		t.Errorf("source: %v", err)
+	}
+	o.AllowSource = true
+	execute(t, p, o)
+
+	b = build(t)
+	b.header.Server = "99.1"
+	b.base(100, 5, smallBase, "")
+	p = b.prepare(catalog.Target{})
+	_, o = target(t, "newer")
+	var older *OlderTargetError
+	if _, err := p.Execute(context.Background(), o); !errors.As(err, &older) || older.Source != "99.1" {
+		t.Errorf("older: %v", err)
+	}
+	if exists(t, c, "newer") {
+		t.Error("a refusal left a database")
+	}
+	o.Force = true
+	execute(t, p, o)
+}
+
+func TestLocale(t *testing.T) {
+	for _, h := range []repo.Header{
+		{Encoding: "UTF8", Collate: "xx_YY.UTF-8", CType: "C", LocaleProvider: "libc"},
+		{Encoding: "LATIN1", Collate: "C.UTF-8", CType: "C.UTF-8", LocaleProvider: "libc"},
+		{Encoding: "UTF8", Collate: "C", CType: "C", LocaleProvider: "icu", Locale: "not a locale at all"},
+	} {
+		b := build(t)
+		h.SystemID, h.Timeline, h.Database, h.Server = testSystem, 1, testDatabase, "15.1"
+		b.header = h
+		b.base(100, 5, smallBase, "")
+		c, o := target(t, "locale")
+		var locale *LocaleError
+		if _, err := b.prepare(catalog.Target{}).Execute(context.Background(), o); !errors.As(err, &locale) || locale.Collate != h.Collate {
+			t.Errorf("%+v: %v", h, err)
+		}
+		if exists(t, c, "locale") {
+			t.Error("a refusal left a database")
+		}
+	}
+	for major, want := range map[int]string{
+		14: `CREATE DATABASE "a""b" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'x' LC_CTYPE 'y'`,
+		17: `CREATE DATABASE "a""b" TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER "builtin" BUILTIN_LOCALE 'z' LC_COLLATE 'x' LC_CTYPE 'y'`,
+	} {
+		h := repo.Header{Encoding: "UTF8", Collate: "x", CType: "y", LocaleProvider: "builtin", Locale: "z"}
+		if got := createStatement(major, `a"b`, h); got != want {
+			t.Errorf("version %d: %s", major, got)
+		}
+	}
+	b := build(t)
+	b.header.Encoding, b.header.Collate, b.header.CType = "LATIN1", "C", "C"
+	b.base(100, 5, smallBase, "")
+	c, o := target(t, "latin")
+	execute(t, b.prepare(catalog.Target{}), o)
+	if got := c.Query(t, "latin", "SHOW server_encoding"); got != "LATIN1" {
+		t.Errorf("encoding is %s", got)
+	}
+}
+
+// TestResume cuts a restore off while it replays, and goes on.
+func TestResume(t *testing.T) {
+	const transactions = 3000
+	b := build(t)
+	b.base(100, 5, smallBase, "")
+	b.open(100)
+	for i := range transactions {
+		b.tx(catalog.LSN(1000+i*100), uint32(100+i), i, row(100+i, "x"),
+			`UPDATE ONLY "public"."t" SET "v" = `+repo.Literal(fmt.Sprint(i))+` WHERE "id" = '1';`)
+		if i%1000 == 999 {
+			b.next()
+		}
+	}
+	b.reach(1e6, 1e5)
+	b.seal()
+	c, o := target(t, "resume")
+	clock := time.Now()
+	o.Now = func() time.Time { clock = clock.Add(time.Minute); return clock } // report every batch
+	p := b.prepare(catalog.Target{})
+	var applied []catalog.LSN
+	for cut := int64(1); ; cut++ {
+		ctx, cancel := context.WithCancel(context.Background())
+		seen := int64(0)
+		o.Progress = func(p Progress) {
+			if p.Phase == PhaseReplay && p.Done > 0 {
+				if seen++; seen > 3 {
+					cancel()
+				}
+			}
+		}
+		report, err := p.Execute(ctx, o)
+		cancel()
+		if err == nil {
+			if !report.Resumed || report.Created {
+				t.Errorf("%+v", report)
+			}
+			break
+		}
+		var incomplete *IncompleteError
+		if !errors.Is(err, context.Canceled) || !errors.As(err, &incomplete) || !incomplete.Resumable {
+			t.Fatal(err)
+		}
+		applied = append(applied, incomplete.Applied)
+		if cut == 1 {
+			checkOtherResumes(t, b, o)
+		}
+		o.Resume = true
+	}
+	if len(applied) < 3 {
+		t.Errorf("was cut off at %v only", applied)
+	}
+	if got := c.Query(t, "resume", "SELECT count(*), sum(id), max(v) FILTER (WHERE id = 1) FROM public.t"); got != "3002|4798503|2999" {
+		t.Errorf("after %d interruptions: %s", len(applied), got)
+	}
+}
+
+// checkOtherResumes: only the plan that was interrupted can be continued.
+func checkOtherResumes(t *testing.T, b *builder, o Options) {
+	t.Helper()
+	o.Progress = nil
+	var existing *ExistsError
+	if _, err := b.prepare(catalog.Target{}).Execute(context.Background(), o); !errors.As(err, &existing) {
+		t.Errorf("without Resume: %v", err)
+	}
+	o.Resume = true
+	var resume *ResumeError
+	behind := b.prepare(catalog.Target{Kind: catalog.ByLSN, LSN: 150})
+	if _, err := behind.Execute(context.Background(), o); err != nil && !errors.As(err, &resume) {
+		t.Errorf("target behind: %v", err)
+	}
+	b.header.SystemID = "1"
+	b.base(200, 6, smallBase, "")
+	b.header.SystemID = testSystem
+}

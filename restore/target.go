@@ -1,0 +1,146 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+)
+
+// server is what is known of the target server.
+type server struct {
+	version   string // 15.18
+	major     int
+	system    string // its system identifier; empty when the role may not know
+	superuser bool
+}
+
+// connect opens a connection on which cancelling a context stops what the
+// server does, and not only the waiting for it.
+func connect(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
+	config, err := pgconn.ParseConfig(conninfo)
+	if err != nil {
+		return nil, err
+	}
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "pg_scribe restore"
+	}
+	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 5 * time.Second}
+	}
+	return pgconn.ConnectConfig(ctx, config)
+}
+
+// databaseOf is the database that a conninfo names.
+func databaseOf(conninfo string) (string, error) {
+	config, err := pgconn.ParseConfig(conninfo)
+	if err != nil {
+		return "", err
+	}
+	if config.Database == "" {
+		return config.User, nil // as the server reads it
+	}
+	return config.Database, nil
+}
+
+// query runs statements and returns the rows of all of them as text, null as
+// an empty string.
+func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	var rows [][]string
+	for _, result := range results {
+		for _, values := range result.Rows {
+			row := make([]string, len(values))
+			for i, v := range values {
+				row[i] = string(v)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+// describe asks a server what it is.
+func describe(ctx context.Context, conn *pgconn.PgConn) (server, error) {
+	rows, err := query(ctx, conn, `SELECT pg_catalog.current_setting('server_version_num'),
+		pg_catalog.current_setting('server_version'), pg_catalog.current_setting('is_superuser')`)
+	if err != nil {
+		return server{}, err
+	}
+	number, err := strconv.Atoi(rows[0][0])
+	if err != nil {
+		return server{}, fmt.Errorf("server_version_num: %w", err)
+	}
+	version, _, _ := strings.Cut(rows[0][1], " ") // "15.18 (Debian …)"
+	s := server{version: version, major: number / 10000, superuser: rows[0][2] == "on"}
+	if rows, err := query(ctx, conn, "SELECT system_identifier FROM pg_catalog.pg_control_system()"); err == nil {
+		s.system = rows[0][0]
+	}
+	return s, ctx.Err()
+}
+
+// settings are what every session that writes to the target starts with. They
+// undo what ALTER DATABASE or ALTER ROLE may have set.
+func (s server) settings() string {
+	list := []string{
+		"statement_timeout = 0", "lock_timeout = 0", "idle_in_transaction_session_timeout = 0",
+		"idle_session_timeout = 0", "synchronous_commit = off", "default_transaction_read_only = off",
+		"default_transaction_isolation = 'read committed'", "default_transaction_deferrable = off",
+		"client_min_messages = warning", "standard_conforming_strings = on", "row_security = off",
+	}
+	if s.major >= 17 {
+		list = append(list, "transaction_timeout = 0")
+		if s.superuser {
+			list = append(list, "event_triggers = off")
+		}
+	}
+	return "SET " + strings.Join(list, "; SET ")
+}
+
+// open connects to the target database with the settings of a writing session.
+func (s server) open(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
+	conn, err := connect(ctx, conninfo)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := query(ctx, conn, s.settings()); err != nil {
+		closeNow(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// closeNow closes a connection whatever became of the context.
+func closeNow(conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	conn.Close(ctx)
+}
+
+// majorOf reads the major version out of one like 15.18 or 17beta1; 0 when it
+// cannot.
+func majorOf(version string) int {
+	end := 0
+	for end < len(version) && isDigit(version[end]) {
+		end++
+	}
+	n, _ := strconv.Atoi(version[:end])
+	return n
+}
+
+// quoteIdent quotes a name for a statement, which need not stay on one line.
+func quoteIdent(name string) string {
+	return `"` + strings.ReplaceAll(strings.ReplaceAll(name, "\x00", ""), `"`, `""`) + `"`
+}
+
+// quoteLiteral quotes a value under standard_conforming_strings = on.
+func quoteLiteral(value string) string {
+	return "'" + strings.ReplaceAll(strings.ReplaceAll(value, "\x00", ""), "'", "''") + "'"
+}
