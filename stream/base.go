@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -368,13 +370,42 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 	}
 	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
 		"--no-unlogged-table-data"}
-	progress := &dumpProgress{d: d, file: file}
+	progress := &dumpProgress{d: d, file: file, last: time.Now()}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
 		counts, err = repo.FilterDump(progress, out, drop)
 		return err
 	})
-	return counts, err
+	if err != nil {
+		return nil, err
+	}
+	return counts, d.databaseSettings(ctx, file)
+}
+
+// databaseSettings writes what belongs to the database itself, which pg_dump
+// leaves to the command that creates one.
+func (d *dumper) databaseSettings(ctx context.Context, file *repo.DumpWriter) error {
+	for _, kind := range stateKinds {
+		if kind.name != "database" {
+			continue
+		}
+		tx, err := d.conn.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		states, err := kind.sample(ctx, tx, d.src)
+		if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
+			return err
+		}
+		text := "\n-- Settings, comment and privileges of the database\n\n"
+		for _, key := range slices.Sorted(maps.Keys(states)) {
+			text += states[key] + ";\n"
+		}
+		if _, err := file.Write([]byte(text)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dropper chooses the statements of a dump that are pg_scribe's own doing on

@@ -185,23 +185,36 @@ func guardTables(ctx context.Context, conn *pgx.Conn) ([]uint32, error) {
 	}
 }
 
-// alwaysIdentities lists the GENERATED ALWAYS identity columns by table.
-func alwaysIdentities(ctx context.Context, conn *pgx.Conn) (map[uint32]map[string]bool, error) {
+// readFacts asks the source what it has now; commands in the stream tell what
+// changes from there.
+func readFacts(ctx context.Context, conn *pgx.Conn) (*facts, error) {
 	rows, err := conn.Query(ctx, "SELECT attrelid, attname FROM pg_attribute WHERE attidentity = 'a' AND NOT attisdropped")
 	if err != nil {
 		return nil, err
 	}
-	always := map[uint32]map[string]bool{}
+	f := newFacts()
 	var oid uint32
 	var name string
 	_, err = pgx.ForEachRow(rows, []any{&oid, &name}, func() error {
-		if always[oid] == nil {
-			always[oid] = map[string]bool{}
+		if f.always[oid] == nil {
+			f.always[oid] = map[string]bool{}
 		}
-		always[oid][name] = true
+		f.always[oid][name] = true
 		return nil
 	})
-	return always, err
+	if err != nil {
+		return nil, err
+	}
+	rows, err = conn.Query(ctx, `SELECT f FROM (SELECT DISTINCT atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+	    WHERE c.relkind = 'r' AND a.atttypid >= 16384 AND NOT a.attisdropped) a, scribe.type_facts(a.atttypid) f WHERE f IS NOT NULL`)
+	if err != nil {
+		return nil, err
+	}
+	types, err := pgx.CollectRows(rows, pgx.RowTo[typeFacts])
+	for _, t := range types {
+		f.types[t.OID] = t
+	}
+	return f, err
 }
 
 // eventTriggers are capture.sql's.

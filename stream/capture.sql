@@ -216,6 +216,25 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.emit_contents(oid) FROM PUBLIC;
 
+-- How to compare values of a type that is not built in, where that takes more
+-- than =: composite types need their name, extensions' operators their schema.
+CREATE FUNCTION scribe.type_facts(type oid) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  WITH RECURSIVE base AS (
+    SELECT t.* FROM pg_type t WHERE t.oid = type
+    UNION ALL SELECT t.* FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd')
+  SELECT jsonb_strip_nulls(jsonb_build_object('oid', type::int8,
+    'cast', CASE WHEN b.typtype = 'c' THEN format('%I.%I', n.nspname, b.typname) END,
+    'equal', (SELECT format('OPERATOR(%I.%s)', on_.nspname, op.oprname)
+      FROM pg_opclass c JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+        JOIN pg_amop a ON a.amopfamily = c.opcfamily AND a.amopstrategy = 3 AND a.amoplefttype = b.oid AND a.amoprighttype = b.oid
+        JOIN pg_operator op ON op.oid = a.amopopr JOIN pg_namespace on_ ON on_.oid = op.oprnamespace
+      WHERE c.opcdefault AND c.opcintype = b.oid AND on_.nspname <> 'pg_catalog' LIMIT 1)))
+  FROM base b JOIN pg_namespace n ON n.oid = b.typnamespace
+  WHERE b.typtype <> 'd' AND (b.typtype = 'c' OR b.typtype = 'b' AND b.oid >= 16384)
+$fn$;
+REVOKE ALL ON FUNCTION scribe.type_facts(oid) FROM PUBLIC;
+
 -- Facts about a table that neither its rows in the stream nor the command's
 -- text tell.
 CREATE FUNCTION scribe.table_facts(rel oid) RETURNS jsonb
@@ -306,6 +325,26 @@ EXCEPTION WHEN OTHERS THEN
   PERFORM set_config('scribe.rewritten', '', true);
   PERFORM scribe.emit_gap(format('end of %s: %s', tg_tag, SQLERRM));
 END $fn$;
+
+-- Sequences do not appear in logical decoding; `start` samples them.
+CREATE FUNCTION scribe.sequence_values() RETURNS TABLE (schema text, name text, last_value bigint, is_called boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  r record;
+BEGIN
+  FOR r IN SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'scribe' LOOP
+    schema := r.nspname;
+    name := r.relname;
+    BEGIN
+      EXECUTE format('SELECT last_value, is_called FROM %I.%I', r.nspname, r.relname) INTO last_value, is_called;
+      RETURN NEXT;
+    EXCEPTION WHEN undefined_table OR lock_not_available THEN
+      NULL; -- dropped, or being altered: the next sample has it
+    END;
+  END LOOP;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.sequence_values() FROM PUBLIC;
 
 -- Tables whose UPDATE or DELETE would fail, or would not be sent, because a
 -- publication covers them and they have no usable replica identity.

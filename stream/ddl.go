@@ -42,6 +42,7 @@ type captureMessage struct {
 	Bounds  []namedText       `json:"bounds"`
 	Checks  []namedText       `json:"checks"`
 	Subs    []subscription    `json:"subscriptions"`
+	States  []string          `json:"states"`
 	Reason  string            `json:"reason"`
 	Name    string            `json:"name"`
 	OID     uint32            `json:"oid"`
@@ -99,8 +100,16 @@ func (f roleFacts) create() string {
 }
 
 type tableFacts struct {
-	OID    uint32   `json:"oid"`
-	Always []string `json:"always"`
+	OID    uint32      `json:"oid"`
+	Always []string    `json:"always"`
+	Types  []typeFacts `json:"types"`
+}
+
+// typeFacts say how values of a type are compared, where = alone fails.
+type typeFacts struct {
+	OID   uint32 `json:"oid"`
+	Cast  string `json:"cast"`  // name of a composite type
+	Equal string `json:"equal"` // OPERATOR(schema.=)
 }
 
 // namedText is a partition's bound or a table's constraint.
@@ -183,8 +192,12 @@ func (m *captureMessage) narrow() {
 		for j := range m.Tables[i].Always {
 			narrow(&m.Tables[i].Always[j])
 		}
+		for j := range m.Tables[i].Types {
+			narrow(&m.Tables[i].Types[j].Cast)
+			narrow(&m.Tables[i].Types[j].Equal)
+		}
 	}
-	for _, list := range [][]string{m.Creates, m.Sources, m.Columns} {
+	for _, list := range [][]string{m.Creates, m.Sources, m.Columns, m.States} {
 		for i := range list {
 			narrow(&list[i])
 		}
@@ -383,6 +396,11 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		r.open()
 		r.out = repo.AppendMark(r.out, c.Name)
 		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: c.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
+	case "state":
+		r.open()
+		for _, sql := range c.States {
+			r.out = repo.AppendDDL(r.out, c.Tag, sql)
+		}
 	case "refill":
 		return r.beginRefill(c)
 	case "rows":
@@ -412,12 +430,9 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	dropped := r.ddl.dropped
 	r.ddl.dropped = nil
 	for _, t := range end.Tables {
-		r.always[t.OID] = map[string]bool{}
-		for _, name := range t.Always {
-			r.always[t.OID][name] = true
-		}
+		r.facts.add(t)
 		if known := r.tables[t.OID]; known != nil {
-			r.tables[t.OID] = newTable(known.relation, r.always[t.OID])
+			r.tables[t.OID] = newTable(known.relation, r.facts)
 		}
 	}
 	for _, objects := range [][]captureObject{end.Objects, dropped} {

@@ -42,7 +42,7 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 		for range rec.chunks {
 		}
 	}()
-	f := &fenceReader{renderer: newRenderer(0, secret, map[uint32]map[string]bool{}), keeper: keeper}
+	f := &fenceReader{renderer: newRenderer(0, secret, newFacts()), keeper: keeper}
 	f.renderer.fence = true
 	ask := time.NewTicker(time.Second)
 	defer ask.Stop()

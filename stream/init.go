@@ -74,6 +74,9 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 
+	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
+		return base, err
+	}
 	opts.Step("creating replication slot " + opts.Slot)
 	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
 	if err != nil {

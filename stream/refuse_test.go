@@ -228,14 +228,14 @@ func TestStatementText(t *testing.T) {
 		{"CREATE TABLE", "begin; savepoint s; create table a (); rollback to savepoint s; create table b (); commit", "x", "create table b ()"},
 		{"CREATE TABLE", "select g()", "x\nSQL function \"g\" statement 1", ""},
 	} {
-		r := newRenderer(0, nil, nil)
+		r := newRenderer(0, nil, newFacts())
 		got, err := r.statementText(captureMessage{Tag: c.tag, SQL: c.sql, Context: c.context, Set: conforming})
 		if (err != nil) != (c.want == "") || got != c.want {
 			t.Errorf("%q: %q, %v; want %q", c.sql, got, err, c.want)
 		}
 	}
 	// The events of one string find their statements in turn.
-	r := newRenderer(0, nil, nil)
+	r := newRenderer(0, nil, newFacts())
 	sql := "create table a (); create table b (); drop table a"
 	for _, want := range []string{"create table a ()", "create table b ()"} {
 		got, err := r.statementText(captureMessage{Tag: "CREATE TABLE", SQL: sql, At: "1", Set: conforming})

@@ -32,8 +32,8 @@ type renderer struct {
 	secret []byte      // signs the capture's messages
 
 	dec    decoder
-	tables map[uint32]*table          // as this connection described them
-	always map[uint32]map[string]bool // identity columns, by relation OID
+	tables map[uint32]*table // as this connection described them
+	facts  *facts
 
 	out   []byte
 	whole int        // out[:whole] ends between two transactions
@@ -57,8 +57,8 @@ type renderer struct {
 	ddl     ddlState
 }
 
-func newRenderer(from catalog.LSN, secret []byte, always map[uint32]map[string]bool) *renderer {
-	return &renderer{from: from, secret: secret, always: always,
+func newRenderer(from catalog.LSN, secret []byte, known *facts) *renderer {
+	return &renderer{from: from, secret: secret, facts: known,
 		tables: map[uint32]*table{}, count: map[string]catalog.TableCount{}}
 }
 
@@ -134,7 +134,7 @@ func (r *renderer) apply(b []byte) error {
 		if err != nil {
 			return err
 		}
-		r.tables[rel.OID] = newTable(rel, r.always[rel.OID])
+		r.tables[rel.OID] = newTable(rel, r.facts)
 		return nil
 	case 'I':
 		if r.skip {

@@ -23,6 +23,7 @@ type RunOptions struct {
 	FsyncInterval  time.Duration // between checkpoints; 0: only when a segment is sealed
 	SegmentSize    int64         // bytes of SQL text after which a segment is sealed
 	SegmentAge     time.Duration // after which it is
+	StateInterval  time.Duration // between samples of sequences, roles and the like; 0: never
 	Endpos         catalog.LSN   // 0: stream on
 	NoLoop         bool          // end at the first broken connection
 	Rotate         <-chan struct{}
@@ -194,7 +195,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	always, err := alwaysIdentities(ctx, side)
+	known, err := readFacts(ctx, side)
 	if err != nil {
 		return false, err
 	}
@@ -213,15 +214,21 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		return false, slotInUse(err, s.opts.Slot)
 	}
 	defer rec.close()
-	p := &pipeline{streamer: s, rec: rec, renderer: newRenderer(from, secret, always),
+	p := &pipeline{streamer: s, rec: rec, renderer: newRenderer(from, secret, known),
 		batches: make(chan batch, 8), free: make(chan []byte, 12)}
-	clockCtx, stopClock := context.WithCancel(ctx)
+	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
+	if s.repo != nil && s.opts.StateInterval > 0 {
+		p.sampler = startSampler(clockCtx, s, src)
+	}
 	before := s.confirmed
 	err = p.run(ctx)
 	stopClock()
 	s.clock.wait()
+	if p.sampler != nil {
+		<-p.sampler.done
+	}
 	return s.confirmed > before, err
 }
 
@@ -314,6 +321,7 @@ type pipeline struct {
 	rec      *receiver
 	renderer *renderer
 	clockCtx context.Context // ends with the session
+	sampler  *sampler
 	batches  chan batch
 	free     chan []byte
 	err      error // of the rendering; read after batches is closed
@@ -395,6 +403,9 @@ func (p *pipeline) store(ctx context.Context) error {
 	var seen uint64
 	last := time.Now()
 	done := ctx.Done()
+	final := make(chan catalog.LSN, 1)
+	var until catalog.LSN
+	var deadline time.Time
 	for {
 		var err error
 		select {
@@ -419,15 +430,48 @@ func (p *pipeline) store(ctx context.Context) error {
 			p.sink.rotate()
 			err = p.checkpoint(ctx)
 		case <-done:
-			// Stop receiving; what is rendered already is still stored.
-			p.rec.stop()
+			// Take a last sample and let the stream come to it; then what
+			// is stored is the source as it stands.
 			done = nil
 			ctx = context.WithoutCancel(ctx)
+			go p.lastSample(ctx, final)
+		case lsn := <-final:
+			until = max(lsn, 1)
+			asked.Reset(20 * time.Millisecond)
+			deadline = time.Now().Add(10 * time.Second)
+			err = p.rec.status(true)
+		}
+		if until != 0 && (p.sink.end() >= until || time.Now().After(deadline)) {
+			p.rec.stop() // what is rendered already is still stored
+			until, final = 0, nil
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// lastSample samples once more and tells where the source's WAL then ends; 0
+// when that cannot be found out.
+func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
+	if p.sampler == nil {
+		end <- 0
+		return
+	}
+	p.sampler.last(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := Connect(ctx, p.opts.ConnString)
+	if err != nil {
+		end <- 0
+		return
+	}
+	defer conn.Close(ctx)
+	lsn, err := flushed(ctx, conn)
+	if err != nil {
+		lsn = 0
+	}
+	end <- lsn
 }
 
 func (p *pipeline) write(ctx context.Context, b batch) error {

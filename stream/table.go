@@ -11,6 +11,7 @@ type table struct {
 	columns string // "a", "b"
 	quoted  []string
 	match   []matchKind
+	types   []typeFacts
 	always  []bool // GENERATED ALWAYS AS IDENTITY: not to be SET
 	keyed   bool   // some column is part of the replica identity
 	ours    bool   // belongs to pg_scribe's own schema
@@ -46,13 +47,35 @@ var matchKinds = map[uint32]matchKind{
 	1000: matchBoth, 1005: matchBoth, 1007: matchBoth, 1016: matchBoth, 1009: matchBoth, 1015: matchBoth,
 }
 
-// newTable prepares a relation; always names its identity columns that only
-// OVERRIDING SYSTEM VALUE may write.
-func newTable(r *relation, always map[string]bool) *table {
+// facts are what is known of tables and types beside what the stream's own
+// descriptions say.
+type facts struct {
+	always map[uint32]map[string]bool // GENERATED ALWAYS identity columns, by relation OID
+	types  map[uint32]typeFacts       // by type OID
+}
+
+func newFacts() *facts {
+	return &facts{always: map[uint32]map[string]bool{}, types: map[uint32]typeFacts{}}
+}
+
+// add takes what a command's end tells of a table.
+func (f *facts) add(t tableFacts) {
+	f.always[t.OID] = map[string]bool{}
+	for _, name := range t.Always {
+		f.always[t.OID][name] = true
+	}
+	for _, ty := range t.Types {
+		f.types[ty.OID] = ty
+	}
+}
+
+// newTable prepares a relation.
+func newTable(r *relation, known *facts) *table {
 	t := &table{relation: r, ours: r.Schema == captureSchema}
 	t.name = repo.Identifier(r.Schema) + "." + repo.Identifier(r.Name)
 	t.quoted = make([]string, len(r.Columns))
 	t.match = make([]matchKind, len(r.Columns))
+	t.types = make([]typeFacts, len(r.Columns))
 	t.always = make([]bool, len(r.Columns))
 	for i, c := range r.Columns {
 		t.quoted[i] = repo.Identifier(c.Name)
@@ -60,12 +83,13 @@ func newTable(r *relation, always map[string]bool) *table {
 			t.columns += ", "
 		}
 		t.columns += t.quoted[i]
-		kind, known := matchKinds[c.TypeOID]
-		if !known {
+		kind, builtIn := matchKinds[c.TypeOID]
+		if !builtIn {
 			kind = matchText
 		}
 		t.match[i] = kind
-		t.always[i] = always[c.Name]
+		t.types[i] = known.types[c.TypeOID]
+		t.always[i] = known.always[r.OID][c.Name]
 		t.keyed = t.keyed || c.Key
 	}
 	return t
@@ -241,8 +265,15 @@ func (t *table) appendMatch(dst []byte, i int, v value, full bool) []byte {
 	}
 	if kind != matchText {
 		dst = append(dst, name...)
-		dst = append(dst, " = "...)
+		if equal := t.types[i].Equal; equal != "" {
+			dst = append(append(append(dst, ' '), equal...), ' ')
+		} else {
+			dst = append(dst, " = "...)
+		}
 		dst = repo.AppendLiteral(dst, v.Text)
+		if cast := t.types[i].Cast; cast != "" {
+			dst = append(append(dst, "::"...), cast...)
+		}
 		if kind == matchEqual {
 			return dst
 		}

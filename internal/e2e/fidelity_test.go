@@ -169,3 +169,46 @@ func TestRolesAndSearchPath(t *testing.T) {
 	tr.back()
 	tr.equal()
 }
+
+// states compares what no row and no event tells.
+func (tr *trip) states() {
+	tr.t.Helper()
+	for what, sql := range map[string]string{
+		"sequences": `SELECT n.nspname, c.relname, pg_sequence_last_value(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		   WHERE c.relkind = 'S' AND n.nspname <> 'scribe' ORDER BY 1, 2`,
+		"event triggers": `SELECT evtname, evtevent, evtenabled, evttags, evtfoid::regproc FROM pg_event_trigger WHERE evtname !~ '^scribe_.$' ORDER BY 1`,
+		"owners": `SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		   WHERE c.oid >= 16384 AND n.nspname NOT IN ('scribe', 'pg_toast') AND n.nspname !~ '^pg_' ORDER BY 1, 2`,
+		"clustered": `SELECT indexrelid::regclass FROM pg_index WHERE indisclustered ORDER BY 1`,
+		"database":  `SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1`,
+		"acl": `SELECT (SELECT array_agg(a ORDER BY a) FROM (SELECT format('%s %s %s', grantee::regrole, privilege_type, is_grantable) AS a FROM aclexplode(datacl)) x),
+		   shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()`,
+	} {
+		want, got := tr.source.Query(tr.t, tr.db, sql), tr.target.Query(tr.t, tr.restored, sql)
+		if want != got {
+			tr.t.Errorf("%s differ: source\n%s\nrestored\n%s", what, want, got)
+		}
+	}
+}
+
+func TestWhatHasNoEvent(t *testing.T) {
+	tr := begin(t, `CREATE SEQUENCE free; CREATE TABLE t (id serial PRIMARY KEY, a int GENERATED ALWAYS AS IDENTITY); CREATE INDEX t_a ON t (a); CREATE SEQUENCE cached CACHE 20 INCREMENT -5;
+	  CREATE FUNCTION et() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER gone_later ON ddl_command_end EXECUTE FUNCTION et()`)
+	one, two := tr.db+"_One", tr.db+"_two"
+	tr.run(`SELECT nextval('free') FROM generate_series(1, 7); SELECT setval('cached', -500, false); INSERT INTO t DEFAULT VALUES; SELECT nextval('t_id_seq')`,
+		`CREATE ROLE "`+one+`" LOGIN PASSWORD 'secret' CONNECTION LIMIT 3; CREATE ROLE `+two+` CREATEDB; GRANT "`+one+`" TO `+two+`; ALTER ROLE `+two+` SET search_path = a, "B c"; COMMENT ON ROLE `+two+` IS 'it''s'`,
+		`CREATE TABLE owned (x int); ALTER TABLE owned OWNER TO `+two+`; CREATE FUNCTION owned_f(a int, b text[]) RETURNS int LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION owned_f OWNER TO `+two,
+		`REASSIGN OWNED BY `+two+` TO "`+one+`"`, `CLUSTER t USING t_a`,
+		`CREATE EVENT TRIGGER mine ON ddl_command_start WHEN TAG IN ('CREATE TABLE', 'DROP TABLE') EXECUTE FUNCTION et(); ALTER EVENT TRIGGER mine ENABLE ALWAYS; DROP EVENT TRIGGER gone_later; COMMENT ON EVENT TRIGGER mine IS 'x'`,
+		`ALTER DATABASE `+tr.db+` SET work_mem = '7MB'; ALTER DATABASE `+tr.db+` SET search_path = "$user", public, 'odd one'; ALTER ROLE `+two+` IN DATABASE `+tr.db+` SET datestyle = 'German'; COMMENT ON DATABASE `+tr.db+` IS 'the "database"'; REVOKE CONNECT ON DATABASE `+tr.db+` FROM PUBLIC; GRANT CREATE ON DATABASE `+tr.db+` TO "`+one+`" WITH GRANT OPTION`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+	tr.states()
+	roles := `SELECT rolname, rolsuper, rolcreatedb, rolcanlogin, rolconnlimit, rolpassword, shobj_description(oid, 'pg_authid'), (SELECT array_agg(m.roleid::regrole::text) FROM pg_auth_members m WHERE m.member = r.oid)
+	  FROM pg_authid r WHERE rolname LIKE '` + tr.db + `\_%' ORDER BY 1`
+	if want, got := tr.source.Query(t, tr.db, roles), tr.target.Query(t, tr.restored, roles); want != got {
+		t.Errorf("roles differ: source\n%s\nrestored\n%s", want, got)
+	}
+}

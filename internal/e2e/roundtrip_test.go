@@ -83,7 +83,7 @@ func (tr *trip) run(scripts ...string) {
 		cmd := tr.source.Command("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", tr.db, "-f", "-")
 		cmd.Stdin = strings.NewReader(sql)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			tr.t.Fatalf("%s\n%s", sql, out)
+			tr.t.Fatalf("%s\n%.2000s", out, sql)
 		}
 	}
 }
@@ -96,8 +96,13 @@ func (tr *trip) once(sql string) {
 	}
 }
 
-// capture streams up to now.
+// capture streams up to now and takes a last sample.
 func (tr *trip) capture() {
+	tr.t.Helper()
+	tr.captureUntil(true)
+}
+
+func (tr *trip) captureUntil(sample bool) {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -113,6 +118,14 @@ func (tr *trip) capture() {
 	defer r.Close()
 	if err := r.Recover(ctx); err != nil {
 		tr.t.Fatal(err)
+	}
+	if sample {
+		stop, halt := context.WithTimeout(ctx, 500*time.Millisecond) // a stop is behind a last sample
+		defer halt()
+		if err := stream.Run(stop, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
+			StatusInterval: 100 * time.Millisecond, FsyncInterval: time.Second, StateInterval: time.Minute, Notice: func(s string) { tr.t.Log(s) }}); err != nil {
+			tr.t.Fatal(err)
+		}
 	}
 	err = stream.Run(ctx, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
 		StatusInterval: 100 * time.Millisecond, FsyncInterval: time.Second, Endpos: end, Notice: func(s string) { tr.t.Log(s) }})

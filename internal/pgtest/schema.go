@@ -73,7 +73,7 @@ var (
 	entryHeader = regexp.MustCompile(`^-- Name: .*; Type: [A-Z ]+; Schema: .*; Owner: `)
 	ourEntry    = regexp.MustCompile(`^-- Name: (scribe_.*; Type: EVENT TRIGGER|EVENT TRIGGER scribe_.*; Type: COMMENT); Schema: -; `)
 	// noise is what differs from run to run: versions, and the random key of the latest minor releases.
-	noise           = regexp.MustCompile(`^(-- Dumped (from database|by pg_dump) version |\\(un)?restrict )`)
+	noise = regexp.MustCompile(`^(-- Dumped (from database|by pg_dump) version |\\(un)?restrict )`)
 	// A name in it may hold line ends.
 	replicaIdentity = regexp.MustCompile(`(?m)\n^ALTER TABLE ONLY ("(?:[^"]|"")*"|[^\s".]+)\.("(?:[^"]|"")*"|[^\s".]+) REPLICA IDENTITY (FULL|NOTHING|USING INDEX ("(?:[^"]|"")*"|[^\s".;]+));\n`)
 )
