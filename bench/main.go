@@ -273,7 +273,7 @@ func (b *bench) replay() error {
 		if err := b.scribe(&out, "restore", "-d", b.conn(name), "-C", "-f", b.repo(), "--base-backup", first, "--output", "json"); err != nil {
 			return err
 		}
-		d, err := phase(out.Bytes(), "segments")
+		d, err := phase(out.Bytes(), "replay")
 		if err != nil {
 			return err
 		}

@@ -2,8 +2,6 @@ package repo
 
 import (
 	"bytes"
-	"encoding/binary"
-	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -134,40 +132,15 @@ var copyEscapes = [256]byte{'\\': '\\', '\n': 'n', '\r': 'r', '\t': 't', '\b': '
 
 // AppendCopyValue writes one column of a row, escaped.
 func AppendCopyValue(dst, value []byte) []byte {
-	from, i := 0, 0
-	for {
-		i = skipPlain(value, i)
-		if i == len(value) {
-			return append(dst, value[from:]...)
-		}
-		if e := copyEscapes[value[i]]; e != 0 {
+	from := 0
+	for i, b := range value {
+		if e := copyEscapes[b]; e != 0 {
 			dst = append(dst, value[from:i]...)
 			dst = append(dst, '\\', e)
 			from = i + 1
 		}
-		i++
 	}
-}
-
-// skipPlain returns the first place from i on where a byte may need an
-// escape in COPY: it is a control character or a backslash.
-func skipPlain(value []byte, i int) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for ; i+8 <= len(value); i += 8 {
-		// The high bit of each byte of v - n*ones &^ v is set where that
-		// byte, or by a borrow one behind such a byte, is below n.
-		v := binary.LittleEndian.Uint64(value[i:])
-		x := v ^ '\\'*ones
-		if found := ((v-' '*ones)&^v | (x-ones)&^x) & highs; found != 0 {
-			return i + bits.TrailingZeros64(found)/8
-		}
-	}
-	for ; i < len(value); i++ {
-		if value[i] < ' ' || value[i] == '\\' {
-			return i
-		}
-	}
-	return i
+	return append(dst, value[from:]...)
 }
 
 // SealCopyRow ends the row that begins at dst[start:]. A row must not look
@@ -186,11 +159,12 @@ func SealCopyRow(dst []byte, start int) []byte {
 // plain quotes where they do, an escape string where the text has line ends.
 // It reads the same under standard_conforming_strings = on only.
 func AppendLiteral(dst, value []byte) []byte {
-	if bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0 {
+	quotes, lines := literalNeeds(value)
+	if lines {
 		return appendEscapeString(dst, value)
 	}
 	dst = append(dst, '\'')
-	for {
+	for quotes {
 		i := bytes.IndexByte(value, '\'')
 		if i < 0 {
 			break
@@ -201,6 +175,19 @@ func AppendLiteral(dst, value []byte) []byte {
 	}
 	dst = append(dst, value...)
 	return append(dst, '\'')
+}
+
+// literalNeeds tells whether a value holds quotes and whether it holds line
+// ends. For the many short values a loop is the fastest way.
+func literalNeeds(value []byte) (quotes, lines bool) {
+	if len(value) >= 16 {
+		return bytes.IndexByte(value, '\'') >= 0, bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0
+	}
+	for _, b := range value {
+		quotes = quotes || b == '\''
+		lines = lines || b == '\n' || b == '\r'
+	}
+	return quotes, lines
 }
 
 // appendEscapeString writes a string constant that reads the same under any

@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand"
 	"reflect"
@@ -254,28 +253,6 @@ func TestQuotersLookAsExpected(t *testing.T) {
 	for _, c := range cases {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
-		}
-	}
-}
-
-// skipPlain looks at eight bytes at a time; it has to agree with a look at
-// each, wherever the byte lies.
-func TestSkipPlain(t *testing.T) {
-	for length := range 20 {
-		for at := range length {
-			for b := range 256 {
-				value := bytes.Repeat([]byte{'~'}, length)
-				value[at] = byte(b)
-				want := length
-				if b < ' ' || b == '\\' {
-					want = at
-				}
-				for from := range at + 1 {
-					if got := skipPlain(value, from); got != want {
-						t.Fatalf("skipPlain(%q, %d) = %d, want %d", value, from, got, want)
-					}
-				}
-			}
 		}
 	}
 }

@@ -122,6 +122,7 @@ func (l *lexer) scanToken(src []byte, i int) int {
 		l.mode = lexString
 		if l.backslash || continued {
 			l.mode = lexEscapeString
+			l.unsafe = l.unsafe || !l.backslash // psql reads line by line
 		}
 	case '"':
 		l.mode = lexIdentifier

@@ -230,6 +230,7 @@ func TestAppendDDL(t *testing.T) {
 		{"backslash outside of quotes", `SELECT 1 \q`},
 		{"variable", "SELECT :x"}, {"quoted variable", "SELECT :'x'"}, {"variable as a name", `SELECT :"x"`}, {"variable test", "SELECT :{?x}"},
 		{"slice", "SELECT a[1:2]"},
+		{"escape string that goes on in the next line", "SELECT E'a'\n'\\';'"},
 		{"line like BEGIN", "CREATE FUNCTION f() AS $$\nBEGIN; -- xid 743\n$$"},
 		{"line like COMMIT", "COMMENT ON TABLE t IS '\nCOMMIT; -- 0/1'"},
 		{"line like ours", "COMMENT ON TABLE t IS '\n-- pg_scribe end\n'"},

@@ -258,6 +258,9 @@ func (c *copyData) WriteTo(w io.Writer) (int64, error) {
 
 // skipCopy reads over the rows that nobody asked for.
 func (r *lineReader) skipCopy() error {
+	if !r.inCopy {
+		return nil
+	}
 	_, err := io.Copy(io.Discard, r.CopyData())
 	return err
 }

@@ -234,7 +234,12 @@ func (r *Repository) LockStreamer() (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+	for try := 0; try < 10 && errors.Is(err, syscall.EWOULDBLOCK); try++ {
+		time.Sleep(10 * time.Millisecond) // StreamerRunning has it for a moment
+		err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, &BusyError{r.dir}
@@ -242,6 +247,16 @@ func (r *Repository) LockStreamer() (release func(), err error) {
 		return nil, err
 	}
 	return func() { f.Close() }, nil
+}
+
+// StreamerRunning tells whether some process holds the streamer's lock.
+func (r *Repository) StreamerRunning() bool {
+	f, err := os.Open(r.Path(lockName))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(flock(f, syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
 // End is the position up to which the repository holds the stream of its
@@ -391,6 +406,9 @@ func closeAll(closers []io.Closer) {
 // many, and of the same checksum. An open segment has no checksum yet: its
 // frames carry their own, which its reader checks.
 func (r *Repository) Check(a catalog.Artifact) error {
+	if a.Format == "directory" {
+		return r.checkDir(a)
+	}
 	f, stored, err := r.openArtifact(a)
 	if err != nil {
 		return err

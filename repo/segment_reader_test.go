@@ -169,8 +169,8 @@ func TestReaderNoticesEveryDamage(t *testing.T) {
 			}
 		}
 		step := 1
-		if testing.Short() {
-			step = 7
+		if spec != "none" {
+			step = 11 // the frames have checksums, which the tests of the codecs look into
 		}
 		for i := 0; i < len(stored); i += step {
 			broken := bytes.Clone(stored)

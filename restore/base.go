@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"regexp"
 	"strings"
 
@@ -24,6 +25,10 @@ type loader struct {
 	build  *buildPlan // index statements put aside; nil: none
 	bytes  map[string]int64
 	counts map[string]catalog.TableCount
+
+	helper  *helper // a second session for large COPY blocks
+	alone   bool    // there can be none
+	inBlock bool    // between BEGIN and COMMIT, where another session sees nothing
 }
 
 // sessionState is the settings that a dump has made so far, for the sessions
@@ -74,16 +79,20 @@ func (x *execution) loadBase(ctx context.Context) error {
 	}
 	l := &loader{x: x, reader: reader, at: &place{file: base.Name}, bytes: map[string]int64{},
 		counts: map[string]catalog.TableCount{}}
-	err = feeding(ctx, conn, x.listen, func(f *feed) error { return l.fill(ctx, f) }, func(f *feed) {
-		x.progress(PhaseBase, f.what.Load(), f.textBytes.Load(), base.TextBytes)
-	})
+	f, err := newFeed(ctx, conn, x.listen)
+	if err != nil {
+		return err
+	}
+	go f.fill(func() error { return l.fill(ctx, f) })
+	err = f.run(ctx, func() { x.progress(PhaseBase, f.what.Load(), f.textBytes.Load(), base.TextBytes) })
 	for _, c := range l.counts {
 		addCount(x.counts, c)
 	}
 	return err
 }
 
-func (l *loader) fill(ctx context.Context, f *feed) error {
+func (l *loader) fill(ctx context.Context, f *feed) (err error) {
+	defer func() { err = l.endHelper(err) }()
 	for {
 		item, err := l.reader.Next()
 		if errors.Is(err, io.EOF) {
@@ -95,7 +104,7 @@ func (l *loader) fill(ctx context.Context, f *feed) error {
 		f.textBytes.Add(int64(len(item.SQL)) + 1)
 		switch item.Kind {
 		case repo.ItemCopy:
-			err = l.copy(f, item)
+			err = l.copy(ctx, f, item)
 		case repo.ItemStatement:
 			err = l.statement(ctx, f, item)
 		case repo.ItemEnd:
@@ -111,13 +120,27 @@ func (l *loader) answer(item repo.Item) answer {
 	return answer{rows: anyRows, line: item.Line, at: l.at, sql: shorten(string(item.SQL))}
 }
 
-func (l *loader) copy(f *feed, item repo.Item) error {
+func (l *loader) copy(ctx context.Context, f *feed, item repo.Item) error {
 	table := displayName(string(item.SQL[len("COPY "):]))
 	f.what.Store(&table)
 	before := f.textBytes.Load()
-	rows, err := copyBlock(f, item.SQL, l.answer(item), l.reader.CopyData(), &f.textBytes)
+	a, sql := l.answer(item), string(item.SQL)
+	rows := l.reader.CopyData()
+	c := beginCopy(f, item.SQL, a)
+	err := c.rows(rows, spreadFrom, &f.textBytes)
+	helped := int64(0)
+	if err == nil && c.started.Load() && l.haveHelper(ctx) {
+		helped, err = l.spread(f, c, rows, spreadCopy{sql, a})
+	} else {
+		if err == nil {
+			err = c.rows(rows, math.MaxInt, &f.textBytes)
+		}
+		if errors.Is(err, io.EOF) {
+			err = c.end()
+		}
+	}
 	l.bytes[table] += f.textBytes.Load() - before
-	addCount(l.counts, catalog.TableCount{Table: table, Inserted: rows})
+	addCount(l.counts, catalog.TableCount{Table: table, Inserted: c.sent.Load() + helped})
 	return err
 }
 
@@ -126,6 +149,12 @@ func (l *loader) statement(ctx context.Context, f *feed, item repo.Item) error {
 	l.x.note(notice)
 	if sql == "" {
 		return nil
+	}
+	switch sql {
+	case "BEGIN;":
+		l.inBlock = true
+	case "COMMIT;":
+		l.inBlock = false
 	}
 	if _, ok := l.state.take(sql); ok {
 		if l.build != nil {

@@ -124,7 +124,7 @@ func (x *execution) buildIndexes(ctx context.Context, plan *buildPlan, session [
 	}
 	close(queue)
 	var workers sync.WaitGroup
-	for range min(max(2, x.o.Jobs), len(plan.order)) {
+	for range min(x.o.sessions(), len(plan.order)) {
 		workers.Go(func() {
 			if err := x.buildWorker(ctx, queue, session, at); err != nil {
 				cancel(err)

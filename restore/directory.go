@@ -3,19 +3,29 @@ package restore
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/repo"
 )
 
-// loadDirectory brings in a base that pg_dump made with several jobs.
+// directoryFormat is the Artifact.Format of a base that pg_dump made with
+// several jobs.
+const directoryFormat = "directory"
+
+// loadDirectory brings in a base that pg_dump made with several jobs, and then
+// the settings of the database, which stand beside it.
 func (x *execution) loadDirectory(ctx context.Context) error {
 	name := "pg_restore"
-	args := []string{"--exit-on-error", "--no-password", "--jobs=" + strconv.Itoa(max(1, x.o.Jobs))}
+	args := []string{"--exit-on-error", "--no-password", "--jobs=" + strconv.Itoa(x.o.sessions())}
 	if !x.spaces.own {
 		args = append(args, "--no-tablespaces") // whichever there were, they are missing here
 	}
@@ -23,7 +33,11 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args = append(args, "--dbname="+conninfo, x.p.repo.Path(x.p.Plan.Base.Name))
+	dir := x.p.repo.Path(x.p.Plan.Base.Name)
+	if list := filepath.Join(dir, repo.DirListName); present(list) {
+		args = append(args, "--use-list="+list)
+	}
+	args = append(args, "--dbname="+conninfo, dir)
 	cmd := x.o.Command(ctx, name, args...)
 	// Its workers are processes of their own, which it ends when it is asked to
 	// stop, and leaves alone when it is killed.
@@ -50,6 +64,35 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		return &ToolError{Name: name, Output: lastLines(said.String()), Err: err}
+	}
+	return x.loadSettings(ctx, filepath.Join(dir, repo.DirSettingsIn))
+}
+
+func present(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// loadSettings executes the settings of the database.
+func (x *execution) loadSettings(ctx context.Context, path string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	conn, err := x.server.open(ctx, x.o.TargetConn)
+	if err != nil {
+		return err
+	}
+	defer closeNow(conn)
+	list, _ := repo.SplitSQL(string(text), true)
+	for _, sql := range list {
+		if _, err := query(ctx, conn, sql); err != nil {
+			at := &place{file: x.p.Plan.Base.Name + "/" + filepath.Base(path)}
+			return (&answer{at: at, sql: shorten(sql)}).fail(err)
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,11 +15,12 @@ import (
 // A feed turns files into batches, in a goroutine of its own: reading,
 // decompressing and encoding go on while the server works.
 type feed struct {
-	ctx  context.Context
-	pipe *pipe
-	out  chan *batch
-	cur  *batch
-	err  error // why it ended; read behind the end of out
+	ctx    context.Context // over when nobody takes batches any more
+	cancel func()
+	pipe   *pipe
+	out    chan *batch
+	cur    *batch
+	err    error // why it ended; read behind the end of out
 
 	textBytes atomic.Int64 // of SQL text read
 	what      atomic.Pointer[string]
@@ -27,37 +29,47 @@ type feed struct {
 // errStopped ends a feed whose batches nobody takes any more.
 var errStopped = errors.New("stopped")
 
-// feeding lets fill make batches and sends them over the connection, which it
-// takes over and closes. tick is called between batches.
-func feeding(ctx context.Context, conn *pgconn.PgConn, setUp func(*pipe), fill func(*feed) error, tick func(*feed)) error {
-	inner, cancel := context.WithCancel(ctx)
-	defer cancel()
+// newFeed takes the connection over.
+func newFeed(ctx context.Context, conn *pgconn.PgConn, setUp func(*pipe)) (*feed, error) {
 	p, err := newPipe(ctx, conn)
 	if err != nil {
 		closeNow(conn)
-		return err
+		return nil, err
 	}
 	setUp(p)
 	p.start()
-	f := &feed{ctx: inner, pipe: p, out: make(chan *batch, inFlight), cur: p.batch()}
-	go func() {
-		defer close(f.out)
-		if f.err = fill(f); f.err == nil {
-			f.err = f.wait(nil)
-		}
-	}()
-	for b := range f.out {
-		if err == nil {
-			if err = p.send(b); err != nil {
-				cancel()
-			}
-			tick(f)
-		}
+	f := &feed{pipe: p, out: make(chan *batch, inFlight), cur: p.batch()}
+	f.ctx, f.cancel = context.WithCancel(ctx)
+	return f, nil
+}
+
+// fill makes the batches by calling the function, and ends the feed behind it.
+func (f *feed) fill(by func() error) {
+	defer close(f.out)
+	if f.err = by(); f.err == nil {
+		f.err = f.wait(nil)
 	}
-	if err == nil {
+}
+
+// run sends the batches until the feed ends or something fails, and closes the
+// connection. tick is called between batches.
+func (f *feed) run(ctx context.Context, tick func()) error {
+	var err error
+	for b := range f.out {
+		if err != nil {
+			continue // until the feed has noticed
+		}
+		if err = f.pipe.send(b); err != nil {
+			f.cancel()
+			continue
+		}
+		tick()
+	}
+	f.cancel()
+	if f.err != nil && (err == nil || errors.Is(err, errStopped)) {
 		err = f.err
 	}
-	p.close(err == nil)
+	f.pipe.close(err == nil)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -113,32 +125,59 @@ type sink interface {
 	room(inCopy bool) error // called between two of them
 }
 
-// copyBlock sends a COPY block: a is its answer but for the kind, rows the
-// text that follows it.
-func copyBlock(s sink, sql []byte, a answer, rows io.Reader, read *atomic.Int64) (int64, error) {
-	sent := new(atomic.Int64)
+// copying is a COPY block on its way.
+type copying struct {
+	sink    sink
+	sent    *atomic.Int64 // rows
+	started *atomic.Bool  // the server waits for rows
+	midRow  bool          // what was sent ends within a row
+}
+
+// beginCopy sends the command; a is its answer but for the kind.
+func beginCopy(s sink, sql []byte, a answer) *copying {
+	c := &copying{sink: s, sent: new(atomic.Int64), started: new(atomic.Bool)}
 	b := s.into()
-	a.kind = answerCopyStart
+	a.kind, a.started = answerCopyStart, c.started
 	b.query(sql, a)
-	a.kind, a.sent = answerCopyEnd, sent
+	a.kind, a.sent = answerCopyEnd, c.sent
 	b.answers = append(b.answers, a)
-	for {
-		lines, size, err := s.into().copyData(rows)
-		sent.Add(lines)
+	return c
+}
+
+// rows sends rows up to a number of bytes, counted in read. Behind the last
+// row it returns io.EOF.
+func (c *copying) rows(rows io.Reader, limit int, read *atomic.Int64) error {
+	for done := 0; done < limit; {
+		b := c.sink.into()
+		lines, size, err := b.copyData(rows)
+		c.sent.Add(lines)
 		read.Add(int64(size))
-		if errors.Is(err, io.EOF) {
-			break
-		}
+		done += size
 		if err != nil {
-			return 0, err
+			return err
 		}
-		if err := s.room(true); err != nil {
-			return 0, err
+		c.midRow = b.wire[len(b.wire)-1] != '\n'
+		if err := c.sink.room(true); err != nil {
+			return err
 		}
 	}
-	b = s.into()
+	return nil
+}
+
+// end ends the block.
+func (c *copying) end() error {
+	b := c.sink.into()
 	b.wire = appendCopyDone(b.wire)
-	return sent.Load(), s.room(false)
+	return c.sink.room(false)
+}
+
+// copyBlock sends a whole block.
+func copyBlock(s sink, sql []byte, a answer, rows io.Reader, read *atomic.Int64) error {
+	c := beginCopy(s, sql, a)
+	if err := c.rows(rows, math.MaxInt, read); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return c.end()
 }
 
 // copyChunk is how much of a COPY block goes into one message.
@@ -146,20 +185,24 @@ const copyChunk = 64 << 10
 
 // copyData adds one message of rows.
 func (b *batch) copyData(rows io.Reader) (lines int64, size int, err error) {
-	start := len(b.wire)
-	wire := append(b.wire, 'd', 0, 0, 0, 0)
-	if cap(wire)-len(wire) < copyChunk {
-		grown := make([]byte, len(wire), len(wire)+roomBytes+copyChunk)
-		copy(grown, wire)
-		wire = grown
-	}
-	body := wire[len(wire) : len(wire)+copyChunk]
+	b.grow(5 + copyChunk)
+	wire := b.wire
+	body := wire[len(wire)+5 : len(wire)+5+copyChunk]
 	n, err := rows.Read(body)
 	if n == 0 {
-		b.wire = wire[:start]
 		return 0, 0, err
 	}
-	binary.BigEndian.PutUint32(wire[start+1:], uint32(n+4))
+	wire = append(wire, 'd')
+	wire = binary.BigEndian.AppendUint32(wire, uint32(n+4))
 	b.wire = wire[:len(wire)+n]
-	return int64(bytes.Count(body[:n], []byte{'\n'})), n, err
+	return int64(bytes.Count(body[:n], []byte{'\n'})), n, nil
+}
+
+// grow makes room for n more bytes.
+func (b *batch) grow(n int) {
+	if cap(b.wire)-len(b.wire) < n {
+		grown := make([]byte, len(b.wire), max(2*len(b.wire), roomBytes)+n)
+		copy(grown, b.wire)
+		b.wire = grown
+	}
 }

@@ -200,10 +200,14 @@ func (p *pipe) check(a *answer) error {
 		return err
 	case answerCopyStart:
 		msg, err := p.receive(a)
-		if _, ok := msg.(*pgproto3.CopyInResponse); err == nil && !ok {
-			err = p.unexpected(msg)
+		if err != nil {
+			return err
 		}
-		return err
+		if _, ok := msg.(*pgproto3.CopyInResponse); !ok {
+			return p.unexpected(msg)
+		}
+		a.started.Store(true)
+		return nil
 	case answerRun:
 		return p.checkRun(a)
 	}

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -66,29 +63,11 @@ func (p *Prepared) check(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		var err error
-		if a.Format == directoryFormat {
-			err = checkDirectory(p.repo.Path(a.Name), a.Name)
-		} else {
-			err = p.repo.Check(a)
-		}
-		if err != nil {
+		if err := p.repo.Check(a); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// directoryFormat is the Artifact.Format of a base that pg_dump made with
-// several jobs.
-const directoryFormat = "directory"
-
-func checkDirectory(path, name string) error {
-	_, err := os.Stat(filepath.Join(path, "toc.dat"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return &repo.MissingFileError{Name: name + "/toc.dat"}
-	}
-	return err
 }
 
 // resolve reads the segments in which something is not decided by the catalog:

@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,76 +15,82 @@ import (
 // end of the restore. Its one row is written in the transactions that apply
 // the stream, so that what it says is what the target holds.
 //
-// It also remembers what was disabled for the time of the replay: triggers,
+// It also remembers what is disabled for the time of the replay: triggers,
 // rules and event triggers that fire even under session_replication_role =
 // replica. What they did on the source is in the stream already.
 //
 // Its functions run with the restore's own rights, because the stream sets the
 // roles that gave the commands on the source.
 const createProgress = `
-BEGIN;
 CREATE SCHEMA scribe_restore;
 GRANT USAGE ON SCHEMA scribe_restore TO PUBLIC;
 CREATE TABLE scribe_restore.progress (
 	system_id text NOT NULL, database text NOT NULL, base text NOT NULL, base_point pg_catalog.pg_lsn NOT NULL,
 	applied pg_catalog.pg_lsn NOT NULL, transactions bigint NOT NULL);
 CREATE TABLE scribe_restore.quiet (
-	kind text NOT NULL, object oid NOT NULL, relation oid NOT NULL, state "char" NOT NULL);
+	rank int NOT NULL, kind text NOT NULL, object oid NOT NULL, relation oid NOT NULL, state "char" NOT NULL);
 
+-- silence disables whatever would fire: event triggers first, because they
+-- would fire for the rest.
 CREATE FUNCTION scribe_restore.silence() RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = '' AS $f$
 DECLARE
 	r record;
 BEGIN
 	FOR r IN
-		SELECT 'trigger' AS kind, t.oid, t.tgrelid AS relation, t.tgname AS name, t.tgenabled AS state
+		SELECT 0 AS rank, 'EVENT TRIGGER' AS kind, e.oid, 0::oid AS relation, e.evtname AS name, e.evtenabled AS state
+		FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled IN ('A', 'R')
+		AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
+		UNION ALL
+		SELECT 1, 'TRIGGER', t.oid, t.tgrelid, t.tgname, t.tgenabled
 		FROM pg_catalog.pg_trigger t WHERE t.tgenabled IN ('A', 'R')
 		UNION ALL
-		SELECT 'rule', w.oid, w.ev_class, w.rulename, w.ev_enabled
+		SELECT 1, 'RULE', w.oid, w.ev_class, w.rulename, w.ev_enabled
 		FROM pg_catalog.pg_rewrite w WHERE w.ev_enabled IN ('A', 'R')
-		UNION ALL
-		SELECT 'event', e.oid, 0, e.evtname, e.evtenabled
-		FROM pg_catalog.pg_event_trigger e
-		WHERE e.evtenabled IN ('A', 'R')
-		AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER)
+		ORDER BY 1
 	LOOP
-		INSERT INTO scribe_restore.quiet VALUES (r.kind, r.oid, r.relation, r.state);
-		IF r.kind = 'event' THEN
+		INSERT INTO scribe_restore.quiet VALUES (r.rank, r.kind, r.oid, r.relation, r.state);
+		IF r.rank = 0 THEN
 			EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I DISABLE', r.name);
 		ELSE
 			EXECUTE pg_catalog.format('ALTER TABLE ONLY %s DISABLE %s %I', r.relation::pg_catalog.regclass, r.kind, r.name);
 		END IF;
 	END LOOP;
 END $f$;
+GRANT EXECUTE ON FUNCTION scribe_restore.silence() TO PUBLIC;
 
-CREATE FUNCTION scribe_restore.revive() RETURNS void LANGUAGE plpgsql
+-- revive takes back what silence did, as far as it is still there.
+CREATE FUNCTION scribe_restore.revive(events boolean) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = '' AS $f$
 DECLARE
 	r record;
 BEGIN
 	FOR r IN
-		SELECT q.kind, q.relation, q.state, COALESCE(t.tgname, w.rulename, e.evtname) AS name
+		SELECT q.rank, q.kind, q.relation, CASE q.state WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END AS state,
+			COALESCE(t.tgname, w.rulename, e.evtname) AS name
 		FROM scribe_restore.quiet q
-		LEFT JOIN pg_catalog.pg_trigger t ON q.kind = 'trigger' AND t.oid = q.object AND t.tgenabled = 'D'
-		LEFT JOIN pg_catalog.pg_rewrite w ON q.kind = 'rule' AND w.oid = q.object AND w.ev_enabled = 'D'
-		LEFT JOIN pg_catalog.pg_event_trigger e ON q.kind = 'event' AND e.oid = q.object AND e.evtenabled = 'D'
-		WHERE COALESCE(t.tgname, w.rulename, e.evtname) IS NOT NULL
+		LEFT JOIN pg_catalog.pg_trigger t ON q.kind = 'TRIGGER' AND t.oid = q.object AND t.tgenabled = 'D'
+		LEFT JOIN pg_catalog.pg_rewrite w ON q.kind = 'RULE' AND w.oid = q.object AND w.ev_enabled = 'D'
+		LEFT JOIN pg_catalog.pg_event_trigger e ON q.rank = 0 AND e.oid = q.object AND e.evtenabled = 'D'
+		WHERE COALESCE(t.tgname, w.rulename, e.evtname) IS NOT NULL AND (q.rank > 0 OR events)
+		ORDER BY q.rank DESC
 	LOOP
-		IF r.kind = 'event' THEN
-			EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE %s', r.name,
-				CASE r.state WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END);
+		IF r.rank = 0 THEN
+			EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE %s', r.name, r.state);
 		ELSE
-			EXECUTE pg_catalog.format('ALTER TABLE ONLY %s ENABLE %s %s %I', r.relation::pg_catalog.regclass,
-				CASE r.state WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END, r.kind, r.name);
+			EXECUTE pg_catalog.format('ALTER TABLE ONLY %s ENABLE %s %s %I',
+				r.relation::pg_catalog.regclass, r.state, r.kind, r.name);
 		END IF;
 	END LOOP;
-	DELETE FROM scribe_restore.quiet;
+	DELETE FROM scribe_restore.quiet WHERE rank > 0 OR events;
 END $f$;
+GRANT EXECUTE ON FUNCTION scribe_restore.revive(boolean) TO PUBLIC;
 `
 
 const (
 	silence      = "SELECT scribe_restore.silence()"
-	revive       = "SELECT scribe_restore.revive()"
+	revive       = "SELECT scribe_restore.revive(false)"
+	reviveEvents = "SELECT scribe_restore.revive(true)"
 	dropProgress = "DROP SCHEMA IF EXISTS scribe_restore CASCADE"
 )
 
@@ -95,11 +102,44 @@ func advance(end catalog.LSN, transactions int64) string {
 // beginProgress records that the base is complete. The stream's first
 // transactions belong behind the base's point.
 func beginProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared) error {
+	// The user's event triggers must not see our schema. These commands fire
+	// none themselves.
+	events, err := query(ctx, conn, `SELECT oid, evtname, evtenabled FROM pg_catalog.pg_event_trigger
+		WHERE evtenabled IN ('A', 'R') AND pg_catalog.current_setting('is_superuser') = 'on'`)
+	if err != nil {
+		return err
+	}
+	var sql strings.Builder
+	sql.WriteString("BEGIN;")
+	for _, e := range events {
+		sql.WriteString("ALTER EVENT TRIGGER " + quoteIdent(e[1]) + " DISABLE;")
+	}
+	sql.WriteString(createProgress)
+	for _, e := range events {
+		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.quiet VALUES (0, 'EVENT TRIGGER', %s, 0, '%s');", e[0], e[2])
+	}
 	base := p.Plan.Base
-	_, err := query(ctx, conn, createProgress+fmt.Sprintf(`
-		INSERT INTO scribe_restore.progress VALUES (%s, %s, %s, '%s', '%s', 0);
-		SELECT scribe_restore.silence();
-		COMMIT`, quoteLiteral(base.SystemID), quoteLiteral(base.Database), quoteLiteral(base.Name), p.Plan.From, p.Plan.From))
+	fmt.Fprintf(&sql, "INSERT INTO scribe_restore.progress VALUES (%s, %s, %s, '%s', '%s', 0);",
+		quoteLiteral(base.SystemID), quoteLiteral(base.Database), quoteLiteral(base.Name), p.Plan.From, p.Plan.From)
+	sql.WriteString(silence + "; COMMIT")
+	_, err = query(ctx, conn, sql.String())
+	return err
+}
+
+// endProgress leaves the target as the source was, without a trace of the
+// restore.
+func endProgress(ctx context.Context, conn *pgconn.PgConn) error {
+	events, err := query(ctx, conn, `SELECT e.evtname, CASE q.state WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+		FROM scribe_restore.quiet q JOIN pg_catalog.pg_event_trigger e ON q.rank = 0 AND e.oid = q.object
+		WHERE e.evtenabled = 'D'`)
+	if err != nil {
+		return err
+	}
+	sql := "BEGIN; " + revive + "; " + dropProgress + ";"
+	for _, e := range events {
+		sql += "ALTER EVENT TRIGGER " + quoteIdent(e[0]) + " ENABLE " + e[1] + ";"
+	}
+	_, err = query(ctx, conn, sql+" COMMIT")
 	return err
 }
 
@@ -145,7 +185,7 @@ func lock(ctx context.Context, conn *pgconn.PgConn, key int64, database string) 
 		if err != nil || rows[0][0] == "t" {
 			return err
 		}
-		if try == 50 {
+		if try == 30 {
 			return &BusyError{database}
 		}
 		select {

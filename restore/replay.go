@@ -2,10 +2,8 @@ package restore
 
 import (
 	"bytes"
-	"context"
-	"errors"
+	"io"
 	"regexp"
-	"strings"
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
@@ -176,9 +174,12 @@ func (r *replayer) transaction(reader *repo.SegmentReader) error {
 	r.own, r.commands, r.free = false, false, false
 	r.inThis = 0
 	for {
-		item, _, err := r.read.next(reader)
+		item, ok, err := r.read.next(reader)
 		if err != nil {
 			return err
+		}
+		if !ok {
+			return io.ErrUnexpectedEOF // the reader does not end within a transaction
 		}
 		r.feed.textBytes.Add(int64(len(item.SQL)) + 1)
 		switch {
@@ -191,7 +192,7 @@ func (r *replayer) transaction(reader *repo.SegmentReader) error {
 		case item.Kind == repo.ItemCopy:
 			r.inThis++
 			a := r.command("", item.Line)
-			_, err = copyBlock(r, item.SQL, a, reader.CopyData(), &r.feed.textBytes)
+			err = copyBlock(r, item.SQL, a, reader.CopyData(), &r.feed.textBytes)
 		case item.Kind == repo.ItemStatement || item.Kind == repo.ItemDDL:
 			r.inThis++
 			err = r.statement(item)
@@ -244,7 +245,7 @@ func (r *replayer) separate() error {
 	r.own = true
 	r.begin()
 	r.move()
-	return r.feed.room(true)
+	return nil
 }
 
 // commit ends the transaction of the target, once all its answers are right.
@@ -352,8 +353,12 @@ func (r *replayer) rewritten(sql []byte, line int64) error {
 	return r.plain([]byte(text), line)
 }
 
-// firing tells commands that can change which triggers and rules fire.
-var firing = regexp.MustCompile(`(?i)trigger|rule|partition|extension`)
+// firing tells commands that can change which triggers and rules fire, events
+// those that can change which event triggers do.
+var (
+	firing = regexp.MustCompile(`(?i)trigger|rule|partition|extension`)
+	events = regexp.MustCompile(`(?i)event\s+trigger|extension`)
+)
 
 // ddl sends a command. The source transaction that holds it stands alone.
 func (r *replayer) ddl(item repo.Item) error {
@@ -374,101 +379,14 @@ func (r *replayer) ddl(item repo.Item) error {
 	if !firing.Match(item.SQL) {
 		return r.rewritten(item.SQL, item.Line)
 	}
-	b.query([]byte(revive), r.command(revive, 0))
+	before := revive
+	if events.Match(item.SQL) {
+		before = reviveEvents
+	}
+	b.query([]byte(before), r.command(before, 0))
 	if err := r.rewritten(item.SQL, item.Line); err != nil {
 		return err
 	}
 	r.into().query([]byte(silence), r.command(silence, 0))
 	return r.room(false)
-}
-
-// replay applies the stream up to the last transaction wanted, and returns
-// when it is committed.
-func (x *execution) replay(ctx context.Context) error {
-	for {
-		err := x.replayOnce(ctx)
-		var p *parseError
-		if !errors.As(err, &p) || x.unprepared[p.sql] {
-			return x.explain(err)
-		}
-		// It says something only with its values in place. Go on behind the
-		// last commit, and send this form as it stands.
-		x.unprepared[p.sql] = true
-	}
-}
-
-func (x *execution) replayOnce(ctx context.Context) error {
-	conn, err := x.server.open(ctx, x.o.TargetConn)
-	if err != nil {
-		return err
-	}
-	if err := lock(ctx, conn, lockReplay, x.database); err != nil {
-		closeNow(conn)
-		return err
-	}
-	from, err := readProgress(ctx, conn, x.p, x.database)
-	if err != nil {
-		closeNow(conn)
-		return err
-	}
-	x.applied.Store(uint64(from))
-	r := &replayer{x: x, from: from, last: x.p.Last.LSN, cache: newStatements(cachedStatements)}
-	before := x.replayed.Load()
-	listen := func(p *pipe) {
-		x.listen(p)
-		p.committed = func(m *milestone) {
-			x.applied.Store(uint64(m.end))
-			x.replayed.Store(before.plus(m))
-		}
-	}
-	total := int64(0)
-	for _, a := range x.p.Plan.Segments {
-		total += a.TextBytes
-	}
-	err = feeding(ctx, conn, listen, func(f *feed) error {
-		r.feed = f
-		return r.fill()
-	}, func(f *feed) { x.progress(PhaseReplay, f.what.Load(), f.textBytes.Load(), total) })
-	if err == nil {
-		x.replayed.Store(before.plus(&r.total)) // with transactions that changed nothing
-	}
-	return err
-}
-
-// explain adds the statement to an error that knows only its line.
-func (x *execution) explain(err error) error {
-	var s *StatementError
-	var c *RowCountError
-	switch {
-	case errors.As(err, &s) && s.SQL == "":
-		s.SQL = x.statementAt(s.File, s.Line)
-	case errors.As(err, &c) && c.SQL == "":
-		c.SQL = x.statementAt(c.File, c.Line)
-	}
-	return err
-}
-
-// statementAt reads a segment again up to a line. Errors are rare, and keeping
-// the text of every statement in flight would cost more.
-func (x *execution) statementAt(file string, line int64) string {
-	for _, a := range x.p.Plan.Segments {
-		if a.Name != file || line == 0 {
-			continue
-		}
-		reader, err := x.p.repo.OpenSegment(a)
-		if err != nil {
-			return ""
-		}
-		defer reader.Close()
-		for {
-			item, err := reader.Next()
-			if err != nil || item.Line > line {
-				return ""
-			}
-			if item.Line == line {
-				return shorten(strings.TrimSpace(string(item.SQL)))
-			}
-		}
-	}
-	return ""
 }

@@ -53,11 +53,18 @@ type Options struct {
 	Globals         string // GlobalsNew (the default), GlobalsAll or GlobalsNone
 	SyncSequences   bool   // move sequences behind the values of their columns
 	Resume          bool   // go on with an interrupted restore of the same plan
-	Jobs            int    // sessions that build indexes, at least 2; pg_restore's jobs for a directory base
+	Jobs            int    // sessions that load the base and build its indexes; 0: 2
 
 	Command  func(ctx context.Context, name string, arg ...string) *exec.Cmd // for pg_restore; nil: exec.CommandContext
 	Progress func(Progress)                                                  // called now and then, never twice at once
 	Now      func() time.Time                                                // nil: time.Now
+}
+
+func (o *Options) sessions() int {
+	if o.Jobs <= 0 {
+		return 2
+	}
+	return o.Jobs
 }
 
 // The phases of a restore.
@@ -261,8 +268,7 @@ func (x *execution) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = query(ctx, control, "BEGIN; "+revive+"; "+dropProgress+"; COMMIT")
-	return err
+	return endProgress(ctx, control)
 }
 
 // connect makes all checks, then the database if that is asked for, and

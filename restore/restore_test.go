@@ -382,12 +382,13 @@ func checkOtherResumes(t *testing.T, b *builder, o Options) {
 		t.Errorf("without Resume: %v", err)
 	}
 	o.Resume = true
+	b.base(2e5, 50, smallBase, "")
 	var resume *ResumeError
-	behind := b.prepare(catalog.Target{Kind: catalog.ByLSN, LSN: 150})
-	if _, err := behind.Execute(context.Background(), o); err != nil && !errors.As(err, &resume) {
-		t.Errorf("target behind: %v", err)
+	if _, err := b.prepare(catalog.Target{}).Execute(context.Background(), o); !errors.As(err, &resume) {
+		t.Errorf("another base: %v", err)
 	}
-	b.header.SystemID = "1"
-	b.base(200, 6, smallBase, "")
-	b.header.SystemID = testSystem
+	short := b.prepare(catalog.Target{Kind: catalog.ByLSN, LSN: 100})
+	if _, err := short.Execute(context.Background(), o); !errors.As(err, &resume) {
+		t.Errorf("a target behind: %v", err)
+	}
 }

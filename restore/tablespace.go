@@ -66,11 +66,19 @@ func (s *spaces) rewrite(sql string) (rewritten, notice string) {
 			}
 			c.from, c.to = m[0], len(sql)-len(more)
 		}
+		notice = s.tell(c.name)
 		// The other clauses have moved: read the shorter statement anew.
-		rest, _ := s.rewrite(sql[:c.from] + sql[c.to:])
-		return rest, s.tell(c.name)
+		rest, more := s.rewrite(sql[:c.from] + sql[c.to:])
+		return rest, joinNotices(notice, more)
 	}
 	return sql, ""
+}
+
+func joinNotices(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
 }
 
 func (s *spaces) tell(name string) string {

@@ -97,7 +97,11 @@ func (s server) settings() string {
 	}
 	if s.major >= 17 {
 		list = append(list, "transaction_timeout = 0")
-		if s.superuser {
+	}
+	if s.superuser {
+		// Event triggers that the base brings must not fire for what follows.
+		list = append(list, "session_replication_role = replica", "update_process_title = off")
+		if s.major >= 17 {
 			list = append(list, "event_triggers = off")
 		}
 	}

@@ -39,11 +39,8 @@ func (l literal) append(dst, sql []byte) []byte {
 	case literalNull:
 		return dst
 	}
-	for len(s) > 0 {
-		n := bytes.IndexByte(s, '\'')
-		if l.kind == literalEscaped {
-			n = bytes.IndexAny(s, `'\`)
-		}
+	for {
+		n := l.special(s)
 		if n < 0 {
 			return append(dst, s...)
 		}
@@ -58,7 +55,24 @@ func (l literal) append(dst, sql []byte) []byte {
 		}
 		s = s[n+2:]
 	}
-	return dst
+}
+
+// special is the index of the next byte that begins an escape, or -1.
+func (l literal) special(s []byte) int {
+	if l.kind == literalDoubled {
+		return bytes.IndexByte(s, '\'')
+	}
+	return specialByte(s)
+}
+
+// specialByte is the index of the next quote or backslash, or -1.
+func specialByte(s []byte) int {
+	for i, b := range s {
+		if b == '\'' || b == '\\' {
+			return i
+		}
+	}
+	return -1
 }
 
 // cutter holds what cut found in one statement. Its fields are valid until the
@@ -265,7 +279,7 @@ func (c *cutter) literal(from int, escapes bool) bool {
 // it has escapes that no writer of ours makes.
 func escapedEnd(sql []byte, from int) int {
 	for from < len(sql)-1 {
-		n := bytes.IndexAny(sql[from:], `'\`)
+		n := specialByte(sql[from:])
 		if n < 0 || from+n+1 >= len(sql) {
 			return -1
 		}

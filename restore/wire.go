@@ -90,9 +90,11 @@ type answer struct {
 	rows int64 // answerRun, answerQuery: how many, or anyRows
 	line int64
 	at   *place
-	sql  string        // shortened, or empty: it can be read again at its line
-	sent *atomic.Int64 // answerCopyEnd: rows written, known at the end only
-	done *milestone    // answerCommit
+	sql  string // shortened, or empty: it can be read again at its line
+
+	started *atomic.Bool  // answerCopyStart: to be set
+	sent    *atomic.Int64 // answerCopyEnd: rows written, known at the end only
+	done    *milestone    // answerCommit
 }
 
 // milestone is what holds once a transaction of the target is committed.

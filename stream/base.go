@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,7 +26,8 @@ type BaseOptions struct {
 	ConnString  string
 	Publication string
 	Codec       repo.Codec
-	Attempts    int // times to try again when DDL gets in the way; 0: 5
+	Jobs        int // more than 1: a directory archive, dumped by as many sessions
+	Attempts    int // times to try again when DDL gets in the way; 0: 10
 	Command     Commander
 	Report      func(BaseProgress)
 	Notice      func(string)
@@ -89,7 +91,7 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	}
 	attempts := opts.Attempts
 	if attempts == 0 {
-		attempts = 5
+		attempts = 10
 	}
 	for attempt := 1; ; attempt++ {
 		base, err := fullBackupOnce(ctx, r, conn, src, opts)
@@ -97,7 +99,10 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 		if !errors.As(err, &fence) || attempt == attempts {
 			return base, err
 		}
-		pause := time.Duration(attempt) * 2 * time.Second
+		pause := time.Duration(attempt*attempt) * 200 * time.Millisecond
+		if opts.Notice == nil {
+			opts.Notice = func(string) {}
+		}
 		opts.Notice(fmt.Sprintf("%v; taking it again in %s", err, pause))
 		select {
 		case <-ctx.Done():
@@ -176,32 +181,27 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if out, verr := d.opts.Command(ctx, "pg_dump", "--version").Output(); verr == nil {
 		header.Dump = strings.TrimSpace(string(out))
 	}
-	file, err := d.repo.CreateDump(header, stamp, d.opts.Codec)
+	fence := func(ctx context.Context) (catalog.LSN, error) { return d.fence(ctx, slotConn, keeper) }
+	var made madeBase
+	if d.opts.Jobs > 1 {
+		made, err = d.directory(ctx, header, stamp, snapshot, fence)
+	} else {
+		made, err = d.plain(ctx, header, stamp, snapshot, fence)
+	}
 	if err != nil {
 		return base, err
 	}
 	defer func() {
 		if err != nil {
-			file.Abort()
+			made.file.Abort()
 		}
-		file.Close()
+		made.file.Close()
 	}()
-	counts, err := d.dump(ctx, file, snapshot)
-	if err != nil {
-		return base, err
-	}
-	fence, err := d.fence(ctx, slotConn, keeper)
-	if err != nil {
-		return base, err
-	}
-	for _, c := range counts {
+	for _, c := range made.counts {
 		base.Rows += c.Inserted
 	}
-	base.Tables = len(counts)
-	artifact, err := file.Finish(repo.Trailer{Fence: fence, Tables: counts})
-	if err != nil {
-		return base, err
-	}
+	base.Tables = len(made.counts)
+	artifact := made.artifact
 	globals, abortGlobals, err := d.globals(ctx, header, stamp)
 	if err != nil {
 		return base, err
@@ -212,6 +212,33 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	}
 	base.Base, base.Globals, base.Duration = artifact, globals, time.Since(began)
 	return base, d.repo.WriteMetadata(ctx, d.metadata(ctx))
+}
+
+// madeBase is a base's finished file or directory.
+type madeBase struct {
+	file interface {
+		Abort()
+		Close() error
+	}
+	artifact catalog.Artifact
+	counts   []catalog.TableCount
+}
+
+// plain dumps into one file of SQL.
+func (d *dumper) plain(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+	file, err := d.repo.CreateDump(h, stamp, d.opts.Codec)
+	if err != nil {
+		return made, err
+	}
+	counts, until, err := d.dumpFenced(ctx, file, snapshot, fence)
+	if err == nil {
+		made = madeBase{file: file, counts: counts}
+		made.artifact, err = file.Finish(repo.Trailer{Fence: until, Tables: counts})
+	}
+	if err != nil {
+		file.Abort()
+	}
+	return made, err
 }
 
 // keep takes the slot's snapshot over into a session of its own, which holds
@@ -279,6 +306,7 @@ const pgOptions = "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_dig
 
 // tool runs pg_dump or pg_dumpall and hands its output to read.
 func (d *dumper) tool(ctx context.Context, name string, args []string, read func(io.Reader) error) error {
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	conninfo, env, err := ToolConnection(d.opts.ConnString)
@@ -307,6 +335,8 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 	err = cmd.Wait()
 	var format *repo.FormatError
 	switch {
+	case outer.Err() != nil:
+		return context.Cause(outer)
 	case readErr != nil && !errors.As(readErr, &format):
 		return readErr
 	case err != nil:
@@ -362,29 +392,80 @@ func (t *tail) String() string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// dump runs pg_dump at the snapshot.
-func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot string) ([]catalog.TableCount, error) {
+// dumpFenced runs pg_dump and, as soon as it has read every definition, the
+// fence beside it. pg_dump writes nothing before that; afterwards it reads
+// only tables, which the locks protect. A dump that the fence condemns is
+// given up at once.
+func (d *dumper) dumpFenced(ctx context.Context, file *repo.DumpWriter, snapshot string, fence func(context.Context) (catalog.LSN, error)) ([]catalog.TableCount, catalog.LSN, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var until catalog.LSN
+	done := make(chan error, 1)
+	var once sync.Once
+	run := func() {
+		once.Do(func() {
+			go func() {
+				lsn, err := fence(ctx)
+				until = lsn
+				if err != nil {
+					cancel(err)
+				}
+				done <- err
+			}()
+		})
+	}
+	counts, err := d.dump(ctx, file, snapshot, run)
+	if err != nil && ctx.Err() != nil {
+		return nil, 0, context.Cause(ctx)
+	}
+	run() // a dump that failed may have failed because of what the fence finds
+	if ferr := <-done; ferr != nil {
+		return nil, 0, ferr
+	}
+	if err == nil {
+		err = d.writeSettings(ctx, file)
+	}
+	return counts, until, err
+}
+
+// firstRead tells when the first output of a tool arrives.
+type firstRead struct {
+	io.Reader
+	told bool
+	tell func()
+}
+
+func (r *firstRead) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 && !r.told {
+		r.told = true
+		r.tell()
+	}
+	return n, err
+}
+
+// dump runs pg_dump at the snapshot; begun is called when its output begins.
+func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot string, begun func()) ([]catalog.TableCount, error) {
 	drop, err := d.dropper(ctx)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
+	// A dump that queues behind DDL would only find out at its end that it
+	// cannot be used.
+	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
 		"--no-unlogged-table-data"}
 	progress := &dumpProgress{d: d, file: file, last: time.Now()}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
-		counts, err = repo.FilterDump(progress, out, drop)
+		counts, err = repo.FilterDump(progress, &firstRead{Reader: out, tell: begun}, drop)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return counts, d.databaseSettings(ctx, file)
+	return counts, err
 }
 
-// databaseSettings writes what belongs to the database itself, which pg_dump
+// writeSettings writes what belongs to the database itself, which pg_dump
 // leaves to the command that creates one.
-func (d *dumper) databaseSettings(ctx context.Context, file *repo.DumpWriter) error {
+func (d *dumper) writeSettings(ctx context.Context, file io.Writer) error {
 	for _, kind := range stateKinds {
 		if kind.name != "database" {
 			continue

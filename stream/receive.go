@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,6 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 )
 
 // chunkBytes is how much a chunk of received messages may hold before it is
@@ -57,7 +57,8 @@ func startReplication(ctx context.Context, conn *pgconn.PgConn, slot, publicatio
 	err := pglogrepl.StartReplication(ctx, conn, quoteName(slot), pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication,
 		PluginArgs: []string{"proto_version '1'", "messages 'true'",
-			"publication_names " + repo.Literal(quoteName(publication))},
+			// The replication grammar knows no escape strings.
+			"publication_names '" + strings.ReplaceAll(quoteName(publication), "'", "''") + "'"},
 	})
 	if err != nil {
 		return nil, err

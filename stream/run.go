@@ -421,6 +421,9 @@ func (p *pipeline) store(ctx context.Context) error {
 			if p.rec.asked.Swap(false) && len(p.batches) == 0 {
 				err = p.checkpoint(ctx)
 			}
+			if p.opts.Endpos != 0 && len(p.batches) == 0 {
+				err = errors.Join(err, p.rec.status(true)) // it may be passed already
+			}
 		case <-status:
 			p.rec.watch(&seen)
 			p.clock.ask(p.clockCtx)

@@ -62,6 +62,7 @@ type world struct {
 	quiet sync.RWMutex
 	stop  chan struct{}
 	tasks sync.WaitGroup
+	ended sync.Once
 	bench *exec.Cmd
 
 	stream *exec.Cmd
@@ -191,10 +192,12 @@ func (w *world) largeStep(step int) {
 
 // endWriting ends the load and waits until it has.
 func (w *world) endWriting() {
-	close(w.stop)
-	w.tasks.Wait()
-	w.bench.Process.Signal(syscall.SIGINT)
-	w.bench.Wait()
+	w.ended.Do(func() {
+		close(w.stop)
+		w.tasks.Wait()
+		w.bench.Process.Signal(syscall.SIGINT)
+		w.bench.Wait()
+	})
 }
 
 // observe takes the truth at the consistent point of a temporary slot, while
@@ -243,7 +246,7 @@ func (w *world) observeTime(name string) {
 	w.bench.Process.Signal(syscall.SIGSTOP)
 	defer w.bench.Process.Signal(syscall.SIGCONT)
 	ctx := context.Background()
-	for w.cluster.Query(w.t, w.db, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' AND pid <> pg_backend_pid()") != "0" {
+	for w.cluster.Query(w.t, w.db, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' AND wait_event_type IS DISTINCT FROM 'Lock' AND pid <> pg_backend_pid() AND application_name = 'pgbench'") != "0" {
 		time.Sleep(5 * time.Millisecond)
 	}
 	time.Sleep(10 * time.Millisecond)
@@ -346,6 +349,7 @@ func TestRestoreEqualsSourceUnderLoad(t *testing.T) {
 	w.cluster.Exec(t, w.db, `CREATE TABLE big (a int, b text, c float8); ALTER TABLE pgbench_history REPLICA IDENTITY FULL;
 	  ALTER TABLE big REPLICA IDENTITY FULL; CREATE INDEX ON big (a)`)
 	w.write()
+	defer w.endWriting()
 	t.Log(w.must("--init", "-d", w.conn(), "-f", w.repo))
 	w.start()
 	kills := 0

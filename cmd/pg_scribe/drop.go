@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/term"
+
+	"pg_scribe/repo"
+	"pg_scribe/stream"
+)
+
+type dropCmd struct {
+	connFlags
+	outputFlag
+	File        string `short:"f" placeholder:"DIRECTORY" help:"Repository whose slot and publication are meant; nothing in it is removed."`
+	Slot        string `short:"S" placeholder:"NAME" help:"Replication slot (default: that of -f, or pg_scribe)."`
+	Publication string `placeholder:"NAME" help:"Publication (default: that of -f, or pg_scribe)."`
+	KeepCapture bool   `help:"Remove the slot only, when another repository of this database needs the rest."`
+	Yes         bool   `help:"Do not ask."`
+}
+
+// Run removes what init made on the server.
+func (c *dropCmd) Run(ctx context.Context, a *app) error {
+	if err := c.names(ctx, a); err != nil {
+		return err
+	}
+	conn, err := a.connect(ctx, c.connFlags)
+	if err != nil {
+		return err
+	}
+	found, err := c.look(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if len(found.items) == 0 {
+		return &stream.SlotError{Slot: c.Slot, Problem: stream.SlotMissing}
+	}
+	for _, other := range found.otherSlots {
+		a.words.warn("slot %s of this database may be another repository's, which needs publication and capture; see --keep-capture", other)
+	}
+	if err := c.confirm(a, found); err != nil {
+		return err
+	}
+	if found.slot {
+		if err := stream.DropSlot(ctx, conn, c.Slot); err != nil {
+			return err
+		}
+	}
+	if !c.KeepCapture {
+		if err := stream.Uninstall(ctx, conn, c.Publication); err != nil {
+			return err
+		}
+	}
+	if c.json() {
+		return writeJSON(a.stdout, dropJSON{Database: found.database, Removed: found.items})
+	}
+	a.print("Removed from database %q: %s. No files were touched.", found.database, strings.Join(found.items, ", "))
+	return nil
+}
+
+// names takes what is not said from the repository.
+func (c *dropCmd) names(ctx context.Context, a *app) error {
+	slot, publication := stream.DefaultSlot, stream.DefaultPublication
+	if c.File != "" {
+		a.facts.dir = c.File
+		r, err := repo.OpenReadOnly(ctx, c.File)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		info, err := r.Catalog().Repository(ctx)
+		if err != nil {
+			return err
+		}
+		slot, publication = info.Slot, info.Publication
+	}
+	if c.Slot == "" {
+		c.Slot = slot
+	}
+	if c.Publication == "" {
+		c.Publication = publication
+	}
+	a.facts.slot = c.Slot
+	return checkNames(c.Slot, c.Publication)
+}
+
+// installed is what there is to be removed.
+type installed struct {
+	database   string
+	slot       bool
+	items      []string // in words
+	otherSlots []string
+}
+
+// look finds it, and refuses a slot that is in use before anything is gone.
+func (c *dropCmd) look(ctx context.Context, connString string) (found installed, err error) {
+	slot, err := stream.ReadSlot(ctx, connString, c.Slot)
+	var missing *stream.SlotError
+	switch {
+	case err == nil && slot.Active:
+		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotBusy, PID: slot.ActivePID}
+	case err == nil:
+		found.slot = true
+		found.items = append(found.items, "replication slot "+c.Slot)
+	case !errors.As(err, &missing) || missing.Problem != stream.SlotMissing:
+		return found, err
+	}
+	conn, err := stream.Connect(ctx, connString)
+	if err != nil {
+		return found, err
+	}
+	defer conn.Close(ctx)
+	var publication, capture bool
+	err = conn.QueryRow(ctx, `SELECT current_database(), EXISTS (SELECT FROM pg_publication WHERE pubname = $1),
+	    to_regclass('scribe.config') IS NOT NULL`, c.Publication).Scan(&found.database, &publication, &capture)
+	if err != nil || c.KeepCapture {
+		return found, err
+	}
+	if found.slot && slot.Database != found.database {
+		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign,
+			Detail: fmt.Sprintf("it is of database %q", slot.Database)}
+	}
+	if publication {
+		found.items = append(found.items, fmt.Sprintf("publication %q", c.Publication))
+	}
+	if capture {
+		found.items = append(found.items, "capture of DDL (schema scribe, event triggers, replica identities)")
+	}
+	rows, err := conn.Query(ctx, `SELECT slot_name::text FROM pg_replication_slots WHERE plugin = 'pgoutput'
+	    AND database = current_database() AND slot_name <> $1 AND NOT temporary ORDER BY 1`, c.Slot)
+	if err != nil {
+		return found, err
+	}
+	found.otherSlots, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	return found, err
+}
+
+// confirm asks, unless --yes answers already.
+func (c *dropCmd) confirm(a *app, found installed) error {
+	if c.Yes {
+		return nil
+	}
+	refused := &usageError{"nothing was removed: it was not confirmed", "say so with --yes"}
+	in, isFile := a.stdin.(*os.File)
+	if !isFile || !term.IsTerminal(int(in.Fd())) {
+		return refused
+	}
+	fmt.Fprintf(a.stderr, "Remove from database %q: %s? The stream cannot be taken up again afterwards. [y/N] ",
+		found.database, strings.Join(found.items, ", "))
+	answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return refused
+	}
+	return nil
+}

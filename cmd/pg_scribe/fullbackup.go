@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+
+	"pg_scribe/stream"
+)
+
+type fullBackupCmd struct {
+	connFlags
+	outputFlag
+	File     string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Compress codec  `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of the base: zstd, lz4, gzip or none (default: that of the repository)."`
+}
+
+// Run takes a base, whether or not a streamer runs.
+func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
+	r, err := a.openRepository(ctx, c.File)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	info, err := r.Catalog().Repository(ctx)
+	if err != nil {
+		return err
+	}
+	a.facts.slot = info.Slot
+	conn, err := a.connect(ctx, c.connFlags)
+	if err != nil {
+		return err
+	}
+	a.words.say("taking a base of database %q", info.Database)
+	var base stream.Base
+	err = a.operation(ctx, r, "full-backup", func() (err error) {
+		base, err = stream.FullBackup(ctx, r, a.baseOptions(conn, info.Publication, c.Compress.or(r.Codec())))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		report := baseJSON{Directory: c.File, Database: info.Database, Slot: info.Slot}
+		report.fill(base)
+		return writeJSON(a.stdout, report)
+	}
+	a.print("Base complete.")
+	a.printBase(base)
+	return nil
+}

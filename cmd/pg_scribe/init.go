@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+	"pg_scribe/stream"
+)
+
+type initCmd struct {
+	connFlags
+	outputFlag
+	File        string `short:"f" required:"" placeholder:"DIRECTORY" help:"Directory of the new repository: empty, or absent."`
+	Slot        string `short:"S" default:"pg_scribe" placeholder:"NAME" help:"Replication slot to make (default: ${default})."`
+	Publication string `default:"pg_scribe" placeholder:"NAME" help:"Publication to make (default: ${default})."`
+	Compress    codec  `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of files: zstd, lz4, gzip or none (default: zstd)."`
+	Force       bool   `help:"Go on in spite of critical findings."`
+}
+
+// Run begins a repository.
+func (c *initCmd) Run(ctx context.Context, a *app) error {
+	a.facts.dir, a.facts.slot = c.File, c.Slot
+	if err := checkNames(c.Slot, c.Publication); err != nil {
+		return err
+	}
+	if err := repo.CheckEmpty(c.File); err != nil {
+		return err
+	}
+	conn, err := a.connect(ctx, c.connFlags)
+	if err != nil {
+		return err
+	}
+	report := baseJSON{Directory: c.File, Database: a.facts.base, Slot: c.Slot}
+	if report.Findings, err = c.preflight(ctx, a, conn); err != nil {
+		if c.json() && report.Findings != nil {
+			writeJSON(a.stdout, report)
+		}
+		return err
+	}
+	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, c.Compress.or(repo.DefaultCodec)),
+		Dir: c.File, Slot: c.Slot, Step: func(s string) { a.words.say("%s", s) }}
+	base, err := stream.Init(ctx, opts, func(info catalog.Repository) (*repo.Repository, error) {
+		return repo.Create(ctx, c.File, info, a.now)
+	})
+	if err != nil {
+		return err
+	}
+	report.fill(base)
+	if c.json() {
+		return writeJSON(a.stdout, report)
+	}
+	a.print("Repository %s is ready.", oneLine(c.File))
+	a.printBase(base)
+	a.print("\nKeep the stream running, under a supervisor or in another terminal:\n  %s\nLook at it:\n  %s\nRestore:\n  %s",
+		a.facts.scribe("start", "-f", c.File), a.facts.scribe("status", "-f", c.File),
+		commandLine("pg_scribe", "restore", "-f", c.File, "-C", "-d", "NEW_DATABASE"))
+	return nil
+}
+
+// preflight prints all findings at once and decides whether init may go on.
+func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]stream.Finding, error) {
+	a.step("checking the source")
+	findings, err := stream.Preflight(ctx, conn, c.Slot, a.command)
+	if err != nil {
+		return nil, err
+	}
+	critical := 0
+	for _, f := range findings {
+		level := "warning"
+		if f.Critical {
+			level = "critical"
+			critical++
+		}
+		a.words.finding(level, f.Problem, f.Fix)
+	}
+	switch {
+	case critical > 0 && !c.Force:
+		return findings, &validationError{critical}
+	case critical > 0:
+		a.words.warn("going on in spite of %s, because of --force", plural(int64(critical), "critical finding"))
+	default:
+		a.words.say("the source is fit: no critical findings, %s", plural(int64(len(findings)), "warning"))
+	}
+	return findings, nil
+}
+
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+// checkNames refuses what the server would refuse later, half-way.
+func checkNames(slot, publication string) error {
+	if err := checkSlotName(slot); err != nil {
+		return err
+	}
+	if publication == "" || len(publication) > 63 {
+		return &usageError{fmt.Sprintf("%q cannot be a publication's name", publication), "give a name of 1 to 63 bytes with --publication"}
+	}
+	return nil
+}
+
+func checkSlotName(slot string) error {
+	if !slotName.MatchString(slot) {
+		return &usageError{fmt.Sprintf("%q cannot be a replication slot's name", slot),
+			"PostgreSQL allows 1 to 63 lower-case letters, digits and underscores, as in -S pg_scribe"}
+	}
+	return nil
+}
+
+// baseOptions are those of every base, with its progress in words.
+func (a *app) baseOptions(conn, publication string, codec repo.Codec) stream.BaseOptions {
+	var last time.Time
+	return stream.BaseOptions{ConnString: conn, Publication: publication, Codec: codec, Command: a.command,
+		Notice: func(s string) { a.words.say("%s", s) },
+		Report: func(p stream.BaseProgress) {
+			if now := a.now(); now.Sub(last) >= 2*time.Second {
+				last = now
+				a.words.say("base: %s read, %s stored, table %d of %d: %s",
+					showBytes(p.TextBytes), showBytes(p.StoredBytes), min(p.Tables+1, p.TotalTables), p.TotalTables, p.Table)
+			}
+		}}
+}
+
+// printBase reports one.
+func (a *app) printBase(b stream.Base) {
+	share := ""
+	if b.Base.TextBytes > 0 {
+		share = fmt.Sprintf(" (%.0f %%)", 100*float64(b.Base.Bytes)/float64(b.Base.TextBytes))
+	}
+	a.print("  base      %s", b.Base.Name)
+	a.print("  globals   %s", b.Globals.Name)
+	a.print("  point     %s at %s", b.Base.Start, showTime(b.Base.ReachedAt))
+	a.print("  content   %s, %s", plural(int64(b.Tables), "table"), plural(b.Rows, "row"))
+	a.print("  size      %s of SQL, %s stored%s", showBytes(b.Base.TextBytes), showBytes(b.Base.Bytes), share)
+	a.print("  duration  %s", showSpan(b.Duration))
+}

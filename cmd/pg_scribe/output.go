@@ -1,0 +1,282 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/restore"
+	"pg_scribe/stream"
+)
+
+// The JSON documents of --output json. docs/CLI.md describes them. They are
+// only ever added to: readers must ignore fields that they do not know. LSNs
+// are strings, moments are RFC 3339 in UTC or null, sizes are bytes, spans are
+// seconds.
+
+// moment is a time, or null when it is not known.
+type moment time.Time
+
+func (m moment) MarshalJSON() ([]byte, error) {
+	if time.Time(m).IsZero() {
+		return []byte("null"), nil
+	}
+	return json.Marshal(time.Time(m).UTC())
+}
+
+type artifactJSON struct {
+	Name          string      `json:"name"`
+	Kind          string      `json:"kind"`  // base, globals or segment
+	State         string      `json:"state"` // sealed, or open while it is written
+	StartLSN      catalog.LSN `json:"start_lsn"`
+	EndLSN        catalog.LSN `json:"end_lsn"`
+	CreatedAt     moment      `json:"created_at"`
+	FinishedAt    moment      `json:"finished_at"`
+	FirstCommitAt moment      `json:"first_commit_at"`
+	LastCommitAt  moment      `json:"last_commit_at"`
+	ReachedAt     moment      `json:"reached_at"`
+	Transactions  int64       `json:"transactions"`
+	Bytes         int64       `json:"bytes"`
+	TextBytes     int64       `json:"text_bytes"`
+	SHA256        string      `json:"sha256"`
+	Filters       string      `json:"filters"`
+	ServerVersion string      `json:"server_version"`
+}
+
+func toArtifact(a catalog.Artifact) artifactJSON {
+	return artifactJSON{Name: a.Name, Kind: string(a.Kind), State: string(a.State), StartLSN: a.Start, EndLSN: a.End,
+		CreatedAt: moment(a.CreatedAt), FinishedAt: moment(a.FinishedAt), FirstCommitAt: moment(a.FirstCommitAt),
+		LastCommitAt: moment(a.LastCommitAt), ReachedAt: moment(a.ReachedAt), Transactions: a.Transactions,
+		Bytes: a.Bytes, TextBytes: a.TextBytes, SHA256: a.SHA256, Filters: a.Filters, ServerVersion: a.ServerVersion}
+}
+
+type pointJSON struct {
+	Name string      `json:"name"`
+	LSN  catalog.LSN `json:"lsn"`
+	XID  uint32      `json:"xid"`
+	At   moment      `json:"at"`
+}
+
+// baseJSON is what init and full-backup report.
+type baseJSON struct {
+	Directory string           `json:"directory"`
+	Database  string           `json:"database"`
+	Slot      string           `json:"slot"`
+	Findings  []stream.Finding `json:"findings,omitzero"` // init only
+	Base      *artifactJSON    `json:"base"`              // null when init stopped at the findings
+	Globals   *artifactJSON    `json:"globals"`
+	Tables    int              `json:"tables"`
+	Rows      int64            `json:"rows"`
+	Seconds   float64          `json:"seconds"`
+}
+
+func (b *baseJSON) fill(base stream.Base) {
+	ours, globals := toArtifact(base.Base), toArtifact(base.Globals)
+	b.Base, b.Globals, b.Tables, b.Rows, b.Seconds = &ours, &globals, base.Tables, base.Rows, base.Duration.Seconds()
+}
+
+// listJSON has the lists that were asked for.
+type listJSON struct {
+	Bases    []artifactJSON `json:"bases,omitzero"`
+	Globals  []artifactJSON `json:"globals,omitzero"`
+	Segments []artifactJSON `json:"segments,omitzero"`
+	Points   []pointJSON    `json:"points,omitzero"`
+}
+
+type markJSON struct {
+	Name     string `json:"name"`
+	Database string `json:"database"`
+}
+
+type dropJSON struct {
+	Database string   `json:"database"`
+	Removed  []string `json:"removed"`
+}
+
+type planJSON struct {
+	Target       string         `json:"target"` // in words
+	Base         artifactJSON   `json:"base"`
+	Globals      *artifactJSON  `json:"globals"`
+	Segments     []artifactJSON `json:"segments"`
+	FromLSN      catalog.LSN    `json:"from_lsn"`
+	Last         momentJSON     `json:"last"` // the last transaction to be restored
+	Transactions int64          `json:"transactions"`
+	Bytes        int64          `json:"bytes"`
+	TextBytes    int64          `json:"text_bytes"`
+	AcceptedGaps []gapJSON      `json:"accepted_gaps"`
+	Tables       []tableJSON    `json:"tables"` // row changes to be replayed
+}
+
+type momentJSON struct {
+	LSN    catalog.LSN `json:"lsn"` // 0/0: the base alone
+	EndLSN catalog.LSN `json:"end_lsn"`
+	At     moment      `json:"at"`
+	XID    uint32      `json:"xid"`
+}
+
+func toMoment(m restore.Moment) momentJSON {
+	return momentJSON{LSN: m.LSN, EndLSN: m.End, At: moment(m.Time), XID: m.XID}
+}
+
+type tableJSON struct {
+	Table     string `json:"table"`
+	Inserted  int64  `json:"inserted"`
+	Updated   int64  `json:"updated"`
+	Deleted   int64  `json:"deleted"`
+	Truncated int64  `json:"truncated"`
+}
+
+func toTables(list []catalog.TableCount) []tableJSON {
+	tables := []tableJSON{}
+	for _, t := range list {
+		tables = append(tables, tableJSON(t))
+	}
+	return tables
+}
+
+type phaseJSON struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+type restoreJSON struct {
+	DryRun       bool        `json:"dry_run"`
+	Plan         planJSON    `json:"plan"`
+	Database     string      `json:"database"`
+	Created      bool        `json:"created"`
+	Resumed      bool        `json:"resumed"`
+	Phases       []phaseJSON `json:"phases"`
+	Transactions int64       `json:"transactions"`
+	Statements   int64       `json:"statements"`
+	Tables       []tableJSON `json:"tables"`
+	RolesCreated []string    `json:"roles_created"`
+	RolesKept    []string    `json:"roles_kept"`
+	Sequences    int         `json:"sequences"`
+	Notices      []string    `json:"notices"`
+	Seconds      float64     `json:"seconds"`
+}
+
+type statusJSON struct {
+	Verdict    string          `json:"verdict"` // ok, warning or critical
+	Reasons    []reasonJSON    `json:"reasons"`
+	Slot       *slotJSON       `json:"slot"`       // null without -d, or when it could not be read
+	Repository *repositoryJSON `json:"repository"` // null without -f
+}
+
+type reasonJSON struct {
+	Level   string `json:"level"` // warning or critical
+	Message string `json:"message"`
+	Hint    string `json:"hint"`
+}
+
+type slotJSON struct {
+	Name           string      `json:"name"`
+	Database       string      `json:"database"`
+	Plugin         string      `json:"plugin"`
+	Active         bool        `json:"active"`
+	ActivePID      int32       `json:"active_pid"`
+	RestartLSN     catalog.LSN `json:"restart_lsn"`
+	ConfirmedLSN   catalog.LSN `json:"confirmed_lsn"`
+	CurrentLSN     catalog.LSN `json:"current_lsn"`
+	LagBytes       int64       `json:"lag_bytes"`
+	LagSeconds     *float64    `json:"lag_seconds"` // null without -f
+	RetainedBytes  int64       `json:"retained_bytes"`
+	WALStatus      string      `json:"wal_status"`
+	SafeBytes      *int64      `json:"safe_bytes"` // null: no limit
+	CatalogXminAge int64       `json:"catalog_xmin_age"`
+}
+
+func toSlot(s stream.Slot) *slotJSON {
+	return &slotJSON{Name: s.Name, Database: s.Database, Plugin: s.Plugin, Active: s.Active, ActivePID: s.ActivePID,
+		RestartLSN: s.RestartLSN, ConfirmedLSN: s.ConfirmedFlush, CurrentLSN: s.CurrentLSN, LagBytes: s.LagBytes,
+		RetainedBytes: s.RetainedBytes, WALStatus: s.WALStatus, SafeBytes: s.SafeWALSize, CatalogXminAge: s.CatalogXminAge}
+}
+
+type repositoryJSON struct {
+	Directory         string       `json:"directory"`
+	SystemID          string       `json:"system_id"`
+	Timeline          uint32       `json:"timeline"`
+	Database          string       `json:"database"`
+	ServerVersion     string       `json:"server_version"`
+	Slot              string       `json:"slot"`
+	Publication       string       `json:"publication"`
+	Compression       string       `json:"compression"`
+	CreatedAt         moment       `json:"created_at"`
+	Bases             groupJSON    `json:"bases"`
+	Globals           groupJSON    `json:"globals"`
+	Segments          groupJSON    `json:"segments"`
+	Points            int          `json:"points"`
+	Transactions      int64        `json:"transactions"`
+	Holes             []holeJSON   `json:"holes"`
+	Gaps              []gapJSON    `json:"gaps"`
+	Windows           []windowJSON `json:"windows"`
+	LastTransactionAt moment       `json:"last_transaction_at"`
+	EndLSN            catalog.LSN  `json:"end_lsn"`
+	ReachedAt         moment       `json:"reached_at"`
+	FreshnessSeconds  *float64     `json:"freshness_seconds"`
+	StreamerRunning   bool         `json:"streamer_running"`
+	Missing           []string     `json:"missing_files"`
+	Damaged           []string     `json:"damaged_files"` // of another size than recorded
+	Disk              *diskJSON    `json:"disk"`
+}
+
+// groupJSON sums up the files of one kind.
+type groupJSON struct {
+	Count     int    `json:"count"`
+	Bytes     int64  `json:"bytes"`
+	TextBytes int64  `json:"text_bytes"`
+	First     string `json:"first"`
+	FirstAt   moment `json:"first_at"`
+	Last      string `json:"last"`
+	LastAt    moment `json:"last_at"`
+}
+
+type holeJSON struct {
+	Kind    string      `json:"kind"` // gap, overlap or timeline
+	FromLSN catalog.LSN `json:"from_lsn"`
+	ToLSN   catalog.LSN `json:"to_lsn"`
+	Since   moment      `json:"since"`
+	Until   moment      `json:"until"`
+}
+
+type gapJSON struct {
+	ID             int64       `json:"id"`
+	Kind           string      `json:"kind"` // missing or schema
+	FromLSN        catalog.LSN `json:"from_lsn"`
+	ToLSN          catalog.LSN `json:"to_lsn"`
+	DetectedAt     moment      `json:"detected_at"`
+	AcknowledgedAt moment      `json:"acknowledged_at"`
+	Reason         string      `json:"reason"`
+}
+
+func toGaps(list []catalog.Gap) []gapJSON {
+	gaps := []gapJSON{}
+	for _, g := range list {
+		gaps = append(gaps, gapJSON{ID: g.ID, Kind: g.Kind, FromLSN: g.From, ToLSN: g.To, DetectedAt: moment(g.DetectedAt),
+			AcknowledgedAt: moment(g.AcknowledgedAt), Reason: g.Reason})
+	}
+	return gaps
+}
+
+type windowJSON struct {
+	FromLSN catalog.LSN `json:"from_lsn"`
+	ToLSN   catalog.LSN `json:"to_lsn"`
+	FromAt  moment      `json:"from_at"`
+	ToAt    moment      `json:"to_at"`
+	Bases   int         `json:"bases"`
+}
+
+type diskJSON struct {
+	TotalBytes  int64   `json:"total_bytes"`
+	FreeBytes   int64   `json:"free_bytes"`
+	UsedPercent float64 `json:"used_percent"`
+}
+
+// writeJSON prints one document.
+func writeJSON(w io.Writer, document any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(document)
+}

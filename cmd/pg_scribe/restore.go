@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+	"pg_scribe/restore"
+	"pg_scribe/stream"
+)
+
+type restoreCmd struct {
+	connFlags
+	outputFlag
+	File            string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Create          bool   `short:"C" help:"Create the target database."`
+	BaseBackup      string `placeholder:"NAME" help:"Base to start from (default: the newest that the target allows)."`
+	TargetLsn       string `name:"target-lsn" xor:"target" placeholder:"LSN" help:"Stop behind the transaction that commits at this LSN, or the last before it."`
+	TargetTime      string `xor:"target" placeholder:"TIME" help:"Stop before the first transaction that commits later than this time; its zone must be said."`
+	TargetXid       string `xor:"target" placeholder:"XID" help:"Stop behind this transaction."`
+	TargetName      string `xor:"target" placeholder:"NAME" help:"Stop behind this mark."`
+	TargetExclusive bool   `help:"Leave out the transaction at the target."`
+	NoSyncSequences bool   `help:"Leave sequences where base and stream left them."`
+	DryRun          bool   `help:"Show the plan and stop."`
+	Force           bool   `help:"Restore into a database that is not empty, or a server of an older version."`
+	AllowSource     bool   `help:"Restore over the very database that was backed up."`
+	AcceptGaps      bool   `help:"Restore across schema changes that could not be captured."`
+	Globals         string `enum:"new,all,none" default:"new" placeholder:"WHICH" help:"Roles and tablespaces: new creates missing ones, all brings existing ones to their old state too, none (default: ${default})."`
+	Resume          bool   `help:"Go on with an interrupted restore."`
+	Jobs            int    `short:"j" default:"2" placeholder:"NUMBER" help:"Sessions that build indexes (default: ${default})."`
+}
+
+// errTargetNeeded: there is no database to restore into.
+var errTargetNeeded = errors.New("restore needs a target database")
+
+// Run plans, shows the plan, and executes it.
+func (c *restoreCmd) Run(ctx context.Context, a *app) error {
+	a.facts.dir = c.File
+	request, zone, err := c.request()
+	if err != nil {
+		return err
+	}
+	if c.Dbname == "" && !c.DryRun {
+		return errTargetNeeded
+	}
+	r, err := repo.OpenReadOnly(ctx, c.File)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	a.step("checking the files and looking for the target")
+	prepared, err := restore.Prepare(ctx, r, request)
+	if err != nil {
+		return err
+	}
+	doc := restoreJSON{DryRun: c.DryRun, Plan: toPlan(prepared)}
+	doc.fill(restore.Report{}, 0)
+	if !c.json() {
+		a.printPlan(prepared, zone)
+	}
+	if c.DryRun {
+		if c.json() {
+			return writeJSON(a.stdout, doc)
+		}
+		return nil
+	}
+	opts, err := c.options(ctx, a)
+	if err != nil {
+		return err
+	}
+	began := a.now()
+	report, err := prepared.Execute(ctx, opts)
+	if err != nil {
+		return err
+	}
+	doc.fill(report, a.now().Sub(began))
+	if c.json() {
+		return writeJSON(a.stdout, doc)
+	}
+	a.printReport(report, a.now().Sub(began))
+	return nil
+}
+
+// request reads the target. zone is that of a time, to be shown back.
+func (c *restoreCmd) request() (catalog.Request, *time.Location, error) {
+	t := catalog.Target{Exclusive: c.TargetExclusive}
+	zone := time.UTC
+	switch {
+	case c.TargetLsn != "":
+		lsn, err := catalog.ParseLSN(c.TargetLsn)
+		if err != nil {
+			return catalog.Request{}, nil, badLSN(c.TargetLsn)
+		}
+		t.Kind, t.LSN = catalog.ByLSN, lsn
+	case c.TargetTime != "":
+		at, err := parseTargetTime(c.TargetTime)
+		if err != nil {
+			return catalog.Request{}, nil, err
+		}
+		t.Kind, t.Time, zone = catalog.ByTime, at, at.Location()
+	case c.TargetXid != "":
+		xid, err := strconv.ParseUint(c.TargetXid, 10, 32)
+		if err != nil || xid == 0 {
+			return catalog.Request{}, nil, &usageError{strconv.Quote(c.TargetXid) + " is not a transaction ID", "write it as --target-xid 743"}
+		}
+		t.Kind, t.XID = catalog.ByXID, uint32(xid)
+	case c.TargetName != "":
+		t.Kind, t.Name = catalog.ByName, c.TargetName
+	case c.TargetExclusive:
+		return catalog.Request{}, nil, &usageError{"--target-exclusive without a target", "give one of --target-lsn, --target-time, --target-xid and --target-name"}
+	}
+	if c.Jobs < 1 {
+		return catalog.Request{}, nil, &usageError{"--jobs must be at least 1", "write it as -j 4"}
+	}
+	return catalog.Request{Target: t, Base: c.BaseBackup, AcceptGaps: c.AcceptGaps}, zone, nil
+}
+
+func badLSN(text string) error {
+	return &usageError{strconv.Quote(text) + " is not an LSN", "write it as PostgreSQL shows it: --target-lsn 16/B374D848"}
+}
+
+// options connects to the target's server and says how to write there.
+func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, error) {
+	opts := restore.Options{CreateDatabase: c.Create, Force: c.Force, AllowSource: c.AllowSource, Globals: c.Globals,
+		SyncSequences: !c.NoSyncSequences, Resume: c.Resume, Jobs: c.Jobs, Command: a.command, Progress: a.restoreProgress(), Now: a.now}
+	if !c.Create {
+		conn, err := a.connect(ctx, c.connFlags)
+		opts.TargetConn = conn
+		return opts, err
+	}
+	// The target does not exist yet: another database of the server is used
+	// to create it.
+	maintenance := "postgres"
+	conn, err := a.connectTo(ctx, c.connFlags, maintenance)
+	if refused := (*stream.ConnectError)(nil); errors.As(err, &refused) && refused.Fault == stream.FaultDatabase {
+		maintenance = "template1"
+		conn, err = a.connectTo(ctx, c.connFlags, maintenance)
+	}
+	opts.TargetConn, opts.MaintenanceConn = conn, withSetting(conn, "dbname", maintenance)
+	return opts, err
+}
+
+// restoreProgress prints a line where a phase begins, and now and then.
+func (a *app) restoreProgress() func(restore.Progress) {
+	var phase string
+	var last time.Time
+	return func(p restore.Progress) {
+		now := a.now()
+		if p.Phase == phase && now.Sub(last) < 2*time.Second {
+			return
+		}
+		begins := p.Phase != phase
+		phase, last = p.Phase, now
+		switch {
+		case begins:
+			a.words.say("%s", phaseWords[p.Phase])
+		case p.Total > 0:
+			a.words.say("%s: %s of %s, %s", p.Phase, showBytes(p.Done), showBytes(p.Total), p.What)
+		default:
+			a.words.say("%s: %s, %s", p.Phase, showBytes(p.Done), p.What)
+		}
+	}
+}
+
+var phaseWords = map[string]string{
+	restore.PhaseConnect:   "checking the target",
+	restore.PhaseGlobals:   "restoring roles and tablespaces",
+	restore.PhaseBase:      "restoring the base",
+	restore.PhaseReplay:    "replaying the segments",
+	restore.PhaseSequences: "moving sequences behind their columns",
+	restore.PhaseAnalyze:   "collecting statistics for the planner",
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+	"pg_scribe/stream"
+)
+
+type startCmd struct {
+	connFlags
+	File           string      `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository; - writes SQL to standard output."`
+	Slot           string      `short:"S" placeholder:"NAME" help:"Replication slot (default: that of the repository)."`
+	Publication    string      `placeholder:"NAME" help:"Publication, with -f - only (default: pg_scribe)."`
+	StatusInterval interval    `short:"s" default:"10s" placeholder:"TIME" help:"Time between progress lines and status packets (default: ${default})."`
+	FsyncInterval  interval    `short:"F" default:"10s" placeholder:"TIME" help:"Time between checkpoints; 0 only when a segment ends (default: ${default})."`
+	SegmentSize    size        `default:"128MB" placeholder:"SIZE" help:"SQL text after which a new segment begins; 0 never (default: ${default})."`
+	SegmentAge     interval    `default:"1h" placeholder:"TIME" help:"Time after which a new segment begins; 0 never (default: ${default})."`
+	Endpos         catalog.LSN `placeholder:"LSN" help:"Stop behind the last transaction that commits at or before this LSN."`
+	NoLoop         bool        `help:"Stop when the connection breaks, instead of connecting again."`
+}
+
+// Run streams until it is stopped.
+func (c *startCmd) Run(ctx context.Context, a *app) error {
+	if c.File == "-" {
+		return c.toStdout(ctx, a)
+	}
+	r, err := c.open(ctx, a)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	info, err := r.Catalog().Repository(ctx)
+	if err != nil {
+		return err
+	}
+	slot := c.Slot
+	if slot == "" {
+		slot = info.Slot
+	} else if slot != info.Slot {
+		return &stream.MismatchError{What: "slot", Repository: info.Slot, Source: slot}
+	}
+	opts, err := c.options(ctx, a, slot, info.Publication)
+	if err != nil {
+		return err
+	}
+	release, err := r.LockStreamer()
+	if err != nil {
+		return err
+	}
+	defer release()
+	return a.operation(ctx, r, "start", func() error {
+		if err := r.Recover(ctx); err != nil {
+			return err
+		}
+		end, err := r.End(ctx)
+		if err != nil {
+			return err
+		}
+		a.words.say("streaming database %q through slot %s into %s from %s", info.Database, slot, r.Dir(), end)
+		if err := stream.Run(ctx, r, opts); err != nil {
+			return err
+		}
+		if end, err = r.End(context.WithoutCancel(ctx)); err == nil {
+			a.words.say("stopped; everything up to %s is stored", end)
+		}
+		return err
+	})
+}
+
+// open finds the repository, also by the path of a file inside it, as a
+// program that streams into one file would be given.
+func (c *startCmd) open(ctx context.Context, a *app) (*repo.Repository, error) {
+	r, err := a.openRepository(ctx, c.File)
+	parent := filepath.Dir(c.File)
+	if info, serr := os.Stat(c.File); err == nil || errors.Is(err, fs.ErrPermission) || serr == nil && info.IsDir() || parent == c.File {
+		return r, err
+	}
+	inside, perr := a.openRepository(ctx, parent)
+	if perr != nil {
+		a.facts.dir = c.File
+		return nil, err
+	}
+	a.words.say("%s is inside the repository %s: streaming into segments there", c.File, parent)
+	return inside, nil
+}
+
+// toStdout streams without a repository.
+func (c *startCmd) toStdout(ctx context.Context, a *app) error {
+	slot, publication := c.Slot, c.Publication
+	if slot == "" {
+		slot = stream.DefaultSlot
+	}
+	if publication == "" {
+		publication = stream.DefaultPublication
+	}
+	opts, err := c.options(ctx, a, slot, publication)
+	if err != nil {
+		return err
+	}
+	opts.Text = a.stdout
+	return stream.Run(ctx, nil, opts)
+}
+
+// options connects and says how to stream.
+func (c *startCmd) options(ctx context.Context, a *app, slot, publication string) (stream.RunOptions, error) {
+	a.facts.slot = slot
+	if err := checkSlotName(slot); err != nil {
+		return stream.RunOptions{}, err
+	}
+	conn, err := a.connect(ctx, c.connFlags)
+	if err != nil {
+		return stream.RunOptions{}, err
+	}
+	return stream.RunOptions{ConnString: conn, Slot: slot, Publication: publication,
+		StatusInterval: time.Duration(c.StatusInterval), FsyncInterval: time.Duration(c.FsyncInterval),
+		SegmentSize: int64(c.SegmentSize), SegmentAge: time.Duration(c.SegmentAge), Endpos: c.Endpos, NoLoop: c.NoLoop,
+		Rotate: rotations(ctx, a), Report: reporter(a), Notice: func(s string) { a.words.say("%s", s) }}, nil
+}
+
+// rotations turns SIGHUP into requests for a new segment.
+func rotations(ctx context.Context, a *app) <-chan struct{} {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	rotate := make(chan struct{}, 1)
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-signals:
+				a.step("SIGHUP: a new segment")
+				select {
+				case rotate <- struct{}{}:
+				default: // one is asked for already
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return rotate
+}
+
+// reporter prints the progress line.
+func reporter(a *app) func(stream.Progress) {
+	var before stream.Progress
+	return func(p stream.Progress) {
+		seconds := p.Elapsed.Seconds()
+		rate := func(n int64) float64 {
+			if seconds <= 0 {
+				return 0
+			}
+			return float64(n) / seconds
+		}
+		a.words.say("%s, lag %s, stored to %s, %s (%.0f/s), %s", p.Position, showBytes(p.LagBytes), p.Confirmed,
+			plural(p.Transactions, "transaction"), rate(p.Transactions-before.Transactions),
+			fmt.Sprintf("%.1f MB/s", rate(p.TextBytes-before.TextBytes)/(1<<20)))
+		before = p
+	}
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+	"pg_scribe/stream"
+)
+
+type statusCmd struct {
+	connFlags
+	outputFlag
+	File string `short:"f" placeholder:"DIRECTORY" help:"Repository to look at."`
+	Slot string `short:"S" placeholder:"NAME" help:"Replication slot to look at (default: that of -f, or pg_scribe)."`
+}
+
+// Limits of the verdict.
+const (
+	warnLag     = 1 << 30
+	criticalLag = 10 << 30
+	staleAfter  = 24 * time.Hour
+	fullPercent = 80
+)
+
+// Run judges slot and repository. What can be seen is shown even when the
+// server cannot be reached.
+func (c *statusCmd) Run(ctx context.Context, a *app) error {
+	if c.Dbname == "" && c.File == "" {
+		return &usageError{"neither a database nor a repository was named", "give -d DATABASE, -f DIRECTORY, or both"}
+	}
+	s := &statusReport{app: a, Slot: c.Slot}
+	if c.File != "" {
+		if err := s.repository(ctx, c.File); err != nil {
+			return err
+		}
+	}
+	var slotErr error
+	if c.Dbname != "" {
+		slotErr = s.slot(ctx, c.connFlags)
+	}
+	s.verdict(slotErr)
+	if c.json() {
+		if err := writeJSON(a.stdout, s.doc); err != nil {
+			return err
+		}
+	} else {
+		s.print(slotErr)
+	}
+	switch {
+	case slotErr != nil:
+		return slotErr
+	case s.doc.Verdict != "ok":
+		return &exitError{exitWarnings}
+	}
+	return nil
+}
+
+// statusReport gathers what is seen, and what is wrong with it.
+type statusReport struct {
+	app  *app
+	Slot string
+	doc  statusJSON
+}
+
+func (s *statusReport) warn(message, hint string)     { s.reason("warning", message, hint) }
+func (s *statusReport) critical(message, hint string) { s.reason("critical", message, hint) }
+
+func (s *statusReport) reason(level, message, hint string) {
+	s.doc.Reasons = append(s.doc.Reasons, reasonJSON{level, message, hint})
+}
+
+func (s *statusReport) verdict(slotErr error) {
+	s.doc.Verdict = "ok"
+	if slotErr != nil {
+		s.critical(slotErr.Error(), "")
+	}
+	for _, r := range s.doc.Reasons {
+		if r.Level == "critical" || s.doc.Verdict == "ok" {
+			s.doc.Verdict = r.Level
+		}
+	}
+	if s.doc.Reasons == nil {
+		s.doc.Reasons = []reasonJSON{}
+	}
+}
+
+// slot looks at the server.
+func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
+	a := s.app
+	if s.Slot == "" {
+		s.Slot = stream.DefaultSlot
+	}
+	a.facts.slot = s.Slot
+	conn, err := a.connect(ctx, flags)
+	if err != nil {
+		return err
+	}
+	slot, err := stream.ReadSlot(ctx, conn, s.Slot)
+	if err != nil {
+		return err
+	}
+	s.doc.Slot = toSlot(slot)
+	if r := s.doc.Repository; r != nil && r.FreshnessSeconds != nil {
+		lag := 0.0
+		if slot.LagBytes > 0 {
+			lag = *r.FreshnessSeconds
+		}
+		s.doc.Slot.LagSeconds = &lag
+	}
+	start := a.facts.scribe("start", "-f", a.facts.dir)
+	switch {
+	case slot.LagBytes >= criticalLag:
+		s.critical(fmt.Sprintf("the slot lags by %s", showBytes(slot.LagBytes)), "see that start runs and keeps up: "+start)
+	case slot.LagBytes >= warnLag:
+		s.warn(fmt.Sprintf("the slot lags by %s", showBytes(slot.LagBytes)), "see that start runs and keeps up: "+start)
+	}
+	switch {
+	case slot.WALStatus == "lost":
+		s.critical("the slot is lost: the server has removed WAL that it needs", "begin a new repository: "+a.facts.scribe("init", "-f", "NEW_DIRECTORY"))
+	case !slot.Active:
+		s.critical("nothing streams from the slot, and the server keeps WAL for it", start)
+	case slot.WALStatus == "unreserved":
+		s.critical("the server is about to remove WAL that the slot needs", "raise max_slot_wal_keep_size, and see that start keeps up")
+	}
+	if r := s.doc.Repository; r != nil && slot.ConfirmedFlush > r.EndLSN {
+		s.critical(fmt.Sprintf("the slot was confirmed up to %s, the repository ends at %s: changes in between are lost", slot.ConfirmedFlush, r.EndLSN),
+			"begin a new repository: "+a.facts.scribe("init", "-f", "NEW_DIRECTORY"))
+	}
+	return nil
+}
+
+// repository looks at the files and the catalog.
+func (s *statusReport) repository(ctx context.Context, dir string) error {
+	s.app.facts.dir = dir
+	r, err := repo.OpenReadOnly(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	inv, err := r.Catalog().Inventory(ctx)
+	if err != nil {
+		return err
+	}
+	if s.Slot == "" {
+		s.Slot = inv.Repository.Slot
+	}
+	doc := summarize(inv)
+	doc.Directory = dir
+	doc.EndLSN, err = r.End(ctx)
+	if none := (*repo.NotRepositoryError)(nil); errors.As(err, &none) {
+		err = nil // it holds no base; that is said below
+	}
+	if err != nil {
+		return err
+	}
+	if at := time.Time(doc.ReachedAt); !at.IsZero() {
+		age := max(0, s.app.now().Sub(at).Seconds())
+		doc.FreshnessSeconds = &age
+	}
+	doc.StreamerRunning = r.StreamerRunning()
+	doc.Disk = diskUse(dir)
+	doc.Missing, doc.Damaged = statFiles(r, inv)
+	s.doc.Repository = doc
+	s.judge(doc, inv)
+	return nil
+}
+
+// summarize puts the catalog's facts into the document.
+func summarize(inv catalog.Inventory) *repositoryJSON {
+	info := inv.Repository
+	doc := &repositoryJSON{SystemID: info.SystemID, Timeline: info.Timeline, Database: info.Database,
+		ServerVersion: info.ServerVersion, Slot: info.Slot, Publication: info.Publication, Compression: info.Compression,
+		CreatedAt: moment(info.CreatedAt), Points: len(inv.Points), Holes: []holeJSON{}, Gaps: toGaps(inv.Gaps), Windows: []windowJSON{}}
+	var reached, last time.Time
+	for _, art := range inv.Artifacts {
+		switch art.Kind {
+		case catalog.KindBase:
+			doc.Bases.add(art)
+		case catalog.KindGlobals:
+			doc.Globals.add(art)
+		case catalog.KindSegment:
+			doc.Segments.add(art)
+			doc.Transactions += art.Transactions
+			if art.LastCommitAt.After(last) {
+				last = art.LastCommitAt
+			}
+		}
+		for _, at := range []time.Time{art.ReachedAt, art.LastCommitAt} {
+			if at.After(reached) {
+				reached = at
+			}
+		}
+	}
+	doc.ReachedAt, doc.LastTransactionAt = moment(reached), moment(last)
+	for _, h := range catalog.Holes(inv.Artifacts) {
+		doc.Holes = append(doc.Holes, holeJSON{string(h.Kind), h.From, h.To, moment(h.Since), moment(h.Until)})
+	}
+	for _, w := range catalog.Windows(inv) {
+		doc.Windows = append(doc.Windows, windowJSON{w.From, w.To, moment(w.FromAt), moment(w.ToAt), w.Bases})
+	}
+	return doc
+}
+
+func (g *groupJSON) add(a catalog.Artifact) {
+	at := a.ReachedAt
+	if at.IsZero() {
+		at = a.FinishedAt
+	}
+	if g.Count == 0 {
+		g.First, g.FirstAt = a.Name, moment(at)
+	}
+	g.Count++
+	g.Bytes += a.Bytes
+	g.TextBytes += a.TextBytes
+	g.Last, g.LastAt = a.Name, moment(at)
+}
+
+// judge finds what is wrong with a repository.
+func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
+	base := "pg_scribe full-backup -d " + shellQuote(doc.Database) + " -f " + shellQuote(doc.Directory)
+	start := "pg_scribe start -d " + shellQuote(doc.Database) + " -f " + shellQuote(doc.Directory)
+	if doc.Bases.Count == 0 {
+		s.critical("there is no base: nothing can be restored", base)
+	}
+	if len(doc.Missing) > 0 {
+		s.critical(fmt.Sprintf("missing: %s", named(doc.Missing)), "bring the files back from a copy of the repository")
+	}
+	if len(doc.Damaged) > 0 {
+		s.critical(fmt.Sprintf("not of the recorded size: %s", named(doc.Damaged)), "bring the files back from a copy of the repository")
+	}
+	if n := len(doc.Holes); n > 0 {
+		h := doc.Holes[n-1]
+		s.warn(fmt.Sprintf("the chain of segments has %s, the last between %s and %s", plural(int64(n), "break"), h.FromLSN, h.ToLSN),
+			"a base behind it makes later moments restorable: "+base)
+	}
+	newest := newestBase(inv)
+	for _, g := range inv.Gaps {
+		if g.AcknowledgedAt.IsZero() && g.From >= newest {
+			s.warn(fmt.Sprintf("at %s (%s): %s", g.From, showTime(g.DetectedAt), g.Reason), "a new base heals it: "+base)
+		}
+	}
+	if doc.FreshnessSeconds != nil {
+		if age := time.Duration(*doc.FreshnessSeconds * float64(time.Second)); age > staleAfter {
+			s.critical("nothing was stored for "+showSpan(age), start)
+		}
+	}
+	if doc.Disk != nil && doc.Disk.UsedPercent > fullPercent {
+		s.warn(fmt.Sprintf("the file system is %.0f %% full: %s are free", doc.Disk.UsedPercent, showBytes(doc.Disk.FreeBytes)),
+			"make room: "+commandLine("df", "-h", doc.Directory))
+	}
+}
+
+func newestBase(inv catalog.Inventory) catalog.LSN {
+	var newest catalog.LSN
+	for _, a := range inv.Artifacts {
+		if a.Kind == catalog.KindBase {
+			newest = max(newest, a.Start)
+		}
+	}
+	return newest
+}
+
+func named(list []string) string {
+	if len(list) > 5 {
+		return strings.Join(list[:5], ", ") + fmt.Sprintf(" and %d more", len(list)-5)
+	}
+	return strings.Join(list, ", ")
+}

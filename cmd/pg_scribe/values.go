@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"pg_scribe/repo"
+)
+
+// interval is a time span: plain seconds as in PostgreSQL's tools, or with
+// units as in Go.
+type interval time.Duration
+
+func (i *interval) UnmarshalText(text []byte) error {
+	s := string(text)
+	d, err := time.ParseDuration(s)
+	if seconds, nerr := strconv.ParseFloat(s, 64); nerr == nil {
+		d, err = time.Duration(seconds*float64(time.Second)), nil
+		if math.IsNaN(seconds) || seconds > 1e9 {
+			d = -1
+		}
+	}
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is not a time span: give seconds (10) or units (90s, 5m, 1h)", s)
+	}
+	*i = interval(d)
+	return nil
+}
+
+// size is a number of bytes, with PostgreSQL's units, which are powers of 1024.
+type size int64
+
+var sizeUnits = []struct {
+	name  string
+	shift int
+}{{"kB", 10}, {"MB", 20}, {"GB", 30}, {"TB", 40}, {"B", 0}, {"", 0}}
+
+func (s *size) UnmarshalText(text []byte) error {
+	t := strings.TrimSpace(string(text))
+	for _, unit := range sizeUnits {
+		if len(t) < len(unit.name) || !strings.EqualFold(t[len(t)-len(unit.name):], unit.name) {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(t[:len(t)-len(unit.name)]), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64>>unit.shift {
+			break
+		}
+		*s = size(n << unit.shift)
+		return nil
+	}
+	return fmt.Errorf("%q is not a size: give a whole number with kB, MB, GB or TB", t)
+}
+
+// codec is a compression method, or none when the flag was not given.
+type codec struct {
+	repo.Codec
+	given bool
+}
+
+func (c *codec) UnmarshalText(text []byte) (err error) {
+	c.Codec, err = repo.ParseCodec(string(text))
+	c.given = true
+	return err
+}
+
+// or returns the codec that was given, or else the other.
+func (c codec) or(other repo.Codec) repo.Codec {
+	if c.given {
+		return c.Codec
+	}
+	return other
+}
+
+// showBytes prints a size as a person reads it.
+func showBytes(n int64) string {
+	if n < 0 {
+		return "-" + showBytes(-n)
+	}
+	if n < 1024 {
+		return strconv.FormatInt(n, 10) + " B"
+	}
+	f, units := float64(n)/1024, []string{"kB", "MB", "GB", "TB"}
+	for len(units) > 1 && f >= 1024 {
+		f, units = f/1024, units[1:]
+	}
+	if f < 10 {
+		return fmt.Sprintf("%.1f %s", f, units[0])
+	}
+	return fmt.Sprintf("%.0f %s", f, units[0])
+}
+
+// showTime prints a moment of the source: always in UTC, so that no one has
+// to guess.
+func showTime(t time.Time) string {
+	if t.IsZero() {
+		return "unknown"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05.999999Z")
+}
+
+// showSpan prints a duration with no more digits than matter.
+func showSpan(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Millisecond).String()
+}
+
+// plural counts things in words.
+func plural(n int64, one string) string {
+	switch {
+	case n == 1:
+		return "1 " + one
+	case strings.HasSuffix(one, "s"):
+		return fmt.Sprintf("%d %ses", n, one)
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
+// shellQuote makes a word that a POSIX shell reads as s.
+func shellQuote(s string) string {
+	plain := s != ""
+	for _, r := range s {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:=,@%+", r) {
+			plain = false
+		}
+	}
+	if plain {
+		return s
+	}
+	if strings.ContainsAny(s, "\n\r\t\x1b") { // a hint stays on one line
+		return "$'" + strings.NewReplacer(`\`, `\\`, "'", `\'`, "\n", `\n`, "\r", `\r`, "\t", `\t`, "\x1b", `\e`).Replace(s) + "'"
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// commandLine joins words into something to paste into a shell.
+func commandLine(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = shellQuote(w)
+	}
+	return strings.Join(quoted, " ")
+}

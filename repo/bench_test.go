@@ -1,0 +1,133 @@
+package repo
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+)
+
+var benchValues = map[string][]byte{
+	"short":   []byte("4711"),
+	"plain":   []byte("A sentence of some length, as columns of text hold it, 80 bytes more or less now"),
+	"escaped": []byte("It's two\nlines, a tab\tand a back\\slash: the kind of text that needs many escapes"),
+	"long":    bytes.Repeat([]byte("0123456789abcdef"), 4096),
+}
+
+func benchEach(b *testing.B, f func(dst, value []byte) []byte) {
+	for _, name := range []string{"short", "plain", "escaped", "long"} {
+		value := benchValues[name]
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(value)))
+			b.ReportAllocs()
+			dst := make([]byte, 0, 1<<20)
+			for b.Loop() {
+				dst = f(dst[:0], value)
+			}
+		})
+	}
+}
+
+func BenchmarkAppendLiteral(b *testing.B)   { benchEach(b, AppendLiteral) }
+func BenchmarkAppendCopyValue(b *testing.B) { benchEach(b, AppendCopyValue) }
+
+func BenchmarkSealCopyRow(b *testing.B) {
+	benchEach(b, func(dst, value []byte) []byte { return SealCopyRow(append(dst, value...), 0) })
+}
+
+func BenchmarkAppendBegin(b *testing.B) {
+	b.ReportAllocs()
+	dst := make([]byte, 0, 1<<10)
+	for b.Loop() {
+		dst = AppendCommit(AppendBegin(dst[:0], 743, 0x1_3829A018, testClock), 0x1_3829A048)
+	}
+}
+
+func BenchmarkAppendDDL(b *testing.B) {
+	sql := "CREATE TABLE public.t (\n" + strings.Repeat("  column_name text NOT NULL DEFAULT 'x''y', -- a comment\n", 30) + "  last int\n);"
+	b.SetBytes(int64(len(sql)))
+	b.ReportAllocs()
+	var dst []byte
+	for b.Loop() {
+		dst = AppendDDL(dst[:0], "CREATE TABLE", sql)
+	}
+}
+
+// benchText is the text of a segment of which most is of one kind.
+func benchText(kind string) string {
+	text := []byte(textHeader + textStream)
+	lsn := txLSN(1)
+	begin := func() { text = AppendBegin(text, 1, lsn, testClock) }
+	commit := func() { text, lsn = AppendCommit(text, lsn+8), lsn+16 }
+	for i := range 20_000 {
+		switch {
+		case kind == "transactions" || i%10_000 == 0:
+			begin()
+		}
+		switch kind {
+		case "statements", "transactions":
+			text = fmt.Appendf(text, "UPDATE ONLY \"public\".\"t\" SET \"a\" = '%d', \"b\" = 'some text of a row' WHERE \"id\" = '%d';\n", i, i)
+		case "rows":
+			if i%10_000 == 0 {
+				text = AppendCopyBegin(text, `"public"."t"`, `"id", "a", "b"`)
+			}
+			text = fmt.Appendf(text, "%d\t%d\tsome text of a row that is as long as rows are\n", i, i)
+			if i%10_000 == 9_999 {
+				text = AppendCopyEnd(text)
+			}
+		}
+		if kind == "transactions" || i%10_000 == 9_999 {
+			commit()
+		}
+	}
+	return string(text)
+}
+
+func BenchmarkSegmentReader(b *testing.B) {
+	for _, kind := range []string{"statements", "transactions", "rows"} {
+		text := benchText(kind)
+		b.Run(kind, func(b *testing.B) {
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			buf := make([]byte, 64<<10)
+			for b.Loop() {
+				r, err := newSegmentReader("file", strings.NewReader(text), true)
+				for err == nil {
+					var item Item
+					if item, err = r.Next(); item.Kind == ItemCopy && err == nil {
+						_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r.CopyData()}, buf)
+					}
+				}
+				if !errors.Is(err, io.EOF) {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkFilterDump(b *testing.B) {
+	dump := "COPY public.t (id, a, b) FROM stdin;\n" + strings.Repeat("4711\t4711\tsome text of a row that is as long as rows are\n", 100_000) + "\\.\n"
+	b.SetBytes(int64(len(dump)))
+	for b.Loop() {
+		if _, err := FilterDump(struct{ io.Writer }{io.Discard}, strings.NewReader(dump), func([]byte) bool { return false }); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkSegmentWriter(b *testing.B) {
+	text := []byte(benchText("statements")[len(textHeader+textStream):])
+	for _, spec := range []string{"none", "zstd", "lz4"} {
+		b.Run(spec, func(b *testing.B) {
+			r := testRepository(b, spec)
+			w := createSegment(b, r, txLSN(1))
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				must(b, w.Write(text))
+			}
+		})
+	}
+}

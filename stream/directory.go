@@ -1,0 +1,120 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// directory dumps into a directory archive by several sessions. pg_dump
+// compresses it, because pg_restore has to read it as it is.
+func (d *dumper) directory(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+	method, err := d.archiveCompression(ctx)
+	if err != nil {
+		return made, err
+	}
+	h.Filters = d.opts.Codec.Name
+	dir, err := d.repo.CreateDumpDir(h, stamp)
+	if err != nil {
+		return made, err
+	}
+	defer func() {
+		if err != nil {
+			dir.Abort()
+		}
+	}()
+	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
+		"--no-unlogged-table-data", "--lock-wait-timeout=60s", "--format=directory", fmt.Sprintf("--jobs=%d", d.opts.Jobs),
+		"--compress=" + method, "--file=" + dir.Path()}
+	dumpErr := d.tool(ctx, "pg_dump", args, discard)
+	// What the fence finds may be why pg_dump failed.
+	until, err := fence(ctx)
+	if err == nil {
+		err = dumpErr
+	}
+	if err != nil {
+		return made, err
+	}
+	counts, err := d.describeArchive(ctx, dir.Path())
+	if err != nil {
+		return made, err
+	}
+	made = madeBase{file: dir, counts: counts}
+	made.artifact, err = dir.Finish(repo.Trailer{Fence: until})
+	return made, err
+}
+
+func discard(out io.Reader) error {
+	_, err := io.Copy(io.Discard, out)
+	return err
+}
+
+// archiveCompression is pg_dump's --compress for the chosen codec. Before
+// version 16 it knows gzip alone.
+func (d *dumper) archiveCompression(ctx context.Context) (string, error) {
+	c := d.opts.Codec
+	major, err := toolMajor(ctx, d.opts.Command, "pg_dump")
+	if err != nil {
+		return "", &DumpError{"pg_dump", err.Error(), err}
+	}
+	switch {
+	case c.Name == "none":
+		return "0", nil
+	case major >= 16:
+		return c.String(), nil
+	case c.Name != "gzip" && c != repo.DefaultCodec:
+		return "", &repo.CodecError{Spec: c.String(), Reason: fmt.Sprintf("pg_dump %d compresses the archive of --jobs with gzip only", major)}
+	case c.Level != 0:
+		return fmt.Sprint(c.Level), nil
+	}
+	d.opts.Codec = repo.Codec{Name: "gzip"}
+	return "6", nil
+}
+
+// describeArchive writes beside the archive what pg_restore is to leave out,
+// and the settings of the database, which the archive lacks.
+func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.TableCount, error) {
+	var contents bytes.Buffer
+	cmd := d.opts.Command(ctx, "pg_restore", "--list", dir)
+	cmd.Stdout = &contents
+	var words tail
+	cmd.Stderr = &words
+	if err := cmd.Run(); err != nil {
+		return nil, &DumpError{"pg_restore", words.String(), err}
+	}
+	var list strings.Builder
+	var counts []catalog.TableCount
+	for line := range strings.Lines(contents.String()) {
+		if d.ownEntry(line) {
+			continue
+		}
+		if _, name, ok := strings.Cut(line, " TABLE DATA "); ok && !strings.HasPrefix(line, ";") {
+			counts = append(counts, catalog.TableCount{Table: strings.TrimSpace(name)})
+		}
+		list.WriteString(line)
+	}
+	var settings bytes.Buffer
+	err := errors.Join(d.writeSettings(ctx, &settings),
+		os.WriteFile(filepath.Join(dir, repo.DirListName), []byte(list.String()), 0o600),
+		os.WriteFile(filepath.Join(dir, repo.DirSettingsIn), settings.Bytes(), 0o600))
+	return counts, err
+}
+
+// ownEntry tells whether a line of pg_restore --list is pg_scribe's own.
+func (d *dumper) ownEntry(line string) bool {
+	for _, name := range eventTriggers {
+		if strings.Contains(line, " EVENT TRIGGER - "+name+" ") || strings.Contains(line, " COMMENT - EVENT TRIGGER "+name+" ") {
+			return true
+		}
+	}
+	return strings.Contains(line, " PUBLICATION - "+d.opts.Publication+" ") ||
+		strings.Contains(line, " COMMENT - PUBLICATION "+d.opts.Publication+" ")
+}
