@@ -286,7 +286,9 @@ func (b *bench) replay() error {
 		"--target-lsn", b.pointOf(first), "--target-exclusive"); err != nil {
 		return err
 	}
-	if err := timed(&peer, func() error { return b.tool(nil, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "psql", "-f", text) }); err != nil {
+	if err := timed(&peer, func() error {
+		return b.tool(nil, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "psql", "-f", text)
+	}); err != nil {
 		return err
 	}
 	b.add("R2", "replay of the segments / psql -f of them", ours, peer, 0.05, 0.15)

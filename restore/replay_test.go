@@ -304,7 +304,7 @@ func TestDirectoryBase(t *testing.T) {
 		}
 	}
 	err = errors.Join(os.WriteFile(filepath.Join(w.Path(), repo.DirListName), []byte(strings.Join(kept, "")), 0o600),
-		os.WriteFile(filepath.Join(w.Path(), repo.DirSettingsIn), []byte("-- x\nDO 'BEGIN EXECUTE format(''COMMENT ON DATABASE %I IS a;b'', current_database()); END';\n"), 0o600))
+		os.WriteFile(filepath.Join(w.Path(), repo.DirSettingsIn), []byte("-- x\nDO 'BEGIN EXECUTE format(''COMMENT ON DATABASE %I IS %L'', current_database(), ''a;b''); END';\n"), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}

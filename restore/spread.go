@@ -108,6 +108,11 @@ func (l *loader) spread(f *feed, c *copying, rows io.Reader, of spreadCopy) (int
 		case <-landed:
 			return nil
 		case <-h.feed.ctx.Done():
+		}
+		select {
+		case <-landed: // and the helper has ended since
+			return nil
+		default:
 			return errStopped // endHelper knows why
 		}
 	})

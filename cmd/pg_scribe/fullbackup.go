@@ -11,6 +11,7 @@ type fullBackupCmd struct {
 	outputFlag
 	File     string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	Compress codec  `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of the base: zstd, lz4, gzip or none (default: that of the repository)."`
+	Jobs     int    `short:"j" default:"1" placeholder:"N" help:"Dump by N sessions into a directory archive, which pg_restore reads."`
 }
 
 // Run takes a base, whether or not a streamer runs.
@@ -29,10 +30,15 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if c.Jobs < 1 {
+		return &usageError{"--jobs must be at least 1", "--jobs 1 writes one file of SQL, --jobs 4 an archive by four sessions"}
+	}
+	opts := a.baseOptions(conn, info.Publication, c.Compress.or(r.Codec()))
+	opts.Jobs = c.Jobs
 	a.words.say("taking a base of database %q", info.Database)
 	var base stream.Base
 	err = a.operation(ctx, r, "full-backup", func() (err error) {
-		base, err = stream.FullBackup(ctx, r, a.baseOptions(conn, info.Publication, c.Compress.or(r.Codec())))
+		base, err = stream.FullBackup(ctx, r, opts)
 		return err
 	})
 	if err != nil {

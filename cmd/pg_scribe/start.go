@@ -25,6 +25,7 @@ type startCmd struct {
 	FsyncInterval  interval    `short:"F" default:"10s" placeholder:"TIME" help:"Time between checkpoints; 0 only when a segment ends (default: ${default})."`
 	SegmentSize    size        `default:"128MB" placeholder:"SIZE" help:"SQL text after which a new segment begins; 0 never (default: ${default})."`
 	SegmentAge     interval    `default:"1h" placeholder:"TIME" help:"Time after which a new segment begins; 0 never (default: ${default})."`
+	StateInterval  interval    `default:"1m" placeholder:"TIME" help:"Time between samples of sequences, roles and the like; 0 never (default: ${default})."`
 	Endpos         catalog.LSN `placeholder:"LSN" help:"Stop behind the last transaction that commits at or before this LSN."`
 	NoLoop         bool        `help:"Stop when the connection breaks, instead of connecting again."`
 }
@@ -123,7 +124,7 @@ func (c *startCmd) options(ctx context.Context, a *app, slot, publication string
 	}
 	return stream.RunOptions{ConnString: conn, Slot: slot, Publication: publication,
 		StatusInterval: time.Duration(c.StatusInterval), FsyncInterval: time.Duration(c.FsyncInterval),
-		SegmentSize: int64(c.SegmentSize), SegmentAge: time.Duration(c.SegmentAge), Endpos: c.Endpos, NoLoop: c.NoLoop,
+		SegmentSize: int64(c.SegmentSize), SegmentAge: time.Duration(c.SegmentAge), StateInterval: time.Duration(c.StateInterval), Endpos: c.Endpos, NoLoop: c.NoLoop,
 		Rotate: rotations(ctx, a), Report: reporter(a), Notice: func(s string) { a.words.say("%s", s) }}, nil
 }
 
