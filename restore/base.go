@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -55,6 +56,11 @@ func (s *sessionState) take(sql string) (name string, ok bool) {
 	}
 	s.statements[name] = sql
 	return name, true
+}
+
+func (s *sessionState) drop(name string) {
+	delete(s.statements, name)
+	s.names = slices.DeleteFunc(s.names, func(n string) bool { return n == name })
 }
 
 func (s *sessionState) list() []string {
@@ -156,7 +162,12 @@ func (l *loader) statement(ctx context.Context, f *feed, item repo.Item) error {
 	case "COMMIT;":
 		l.inBlock = false
 	}
-	if _, ok := l.state.take(sql); ok {
+	if name, ok := l.state.take(sql); ok {
+		if !l.x.settings[name] && !strings.Contains(name, ".") {
+			// pg_dump of a later version sets what only later servers know.
+			l.state.drop(name)
+			return nil
+		}
 		if l.build != nil {
 			return nil // taken along by what is put aside, and sent behind it
 		}

@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,6 +115,7 @@ type execution struct {
 	server   server
 	database string
 	spaces   *spaces
+	settings map[string]bool // names of the server's
 	report   Report
 
 	counts     map[string]catalog.TableCount
@@ -222,6 +224,9 @@ func (x *execution) note(notice string) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if slices.Contains(x.report.Notices, notice) {
+		return
+	}
 	if len(x.report.Notices) >= maxNotices {
 		x.withheld++
 		return
@@ -262,7 +267,10 @@ func (x *execution) run(ctx context.Context) error {
 		}
 	}
 	err = x.phase(PhaseAnalyze, func() error {
-		_, err := query(ctx, control, "ANALYZE")
+		notices, err := analyze(ctx, control)
+		for _, n := range notices {
+			x.note(n)
+		}
 		return err
 	})
 	if err != nil {
@@ -366,6 +374,15 @@ func (x *execution) inspect(ctx context.Context, conn *pgconn.PgConn) (err error
 	if x.spaces, err = readSpaces(ctx, conn); err != nil {
 		return err
 	}
+	if x.settings, err = readSettings(ctx, conn); err != nil {
+		return err
+	}
+	return x.vacant(ctx, conn)
+}
+
+// vacant makes sure that the target is new or empty, or holds what is to be
+// gone on with.
+func (x *execution) vacant(ctx context.Context, conn *pgconn.PgConn) error {
 	switch {
 	case x.report.Created:
 	case x.o.Resume:
@@ -377,10 +394,27 @@ func (x *execution) inspect(ctx context.Context, conn *pgconn.PgConn) (err error
 		x.report.Resumed = true
 		return nil
 	case x.o.Force:
-		_, err := query(ctx, conn, dropProgress)
-		return err
+		if _, err := query(ctx, conn, dropProgress); err != nil {
+			return err
+		}
+		return x.compareEncoding(ctx, conn)
 	default:
-		return checkEmpty(ctx, conn, x.database)
+		if err := checkEmpty(ctx, conn, x.database); err != nil {
+			return err
+		}
+		return x.compareEncoding(ctx, conn)
+	}
+	return nil
+}
+
+// compareEncoding notes that text has to be converted, which may not succeed.
+func (x *execution) compareEncoding(ctx context.Context, conn *pgconn.PgConn) error {
+	rows, err := query(ctx, conn, "SHOW server_encoding")
+	if err != nil {
+		return err
+	}
+	if source := x.p.Repository.Encoding; source != "" && source != rows[0][0] {
+		x.note(fmt.Sprintf("the target's encoding is %s, the source's %s", rows[0][0], source))
 	}
 	return nil
 }

@@ -86,6 +86,26 @@ CREATE SEQUENCE public."n ""seq" OWNED BY public.d.n;
 	}
 }
 
+// TestTolerated: what must not stop a restore.
+func TestTolerated(t *testing.T) {
+	b := build(t)
+	b.base(100, 5, strings.Replace(smallBase, "SET client_encoding", "SET transaction_timeout = 0;\nSET client_encoding", 1)+`
+CREATE FUNCTION public.bad(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN 1 / (SELECT count(*) FROM public.s); END $$;
+INSERT INTO public.s VALUES (1);
+CREATE INDEX bad ON public.t USING btree (public.bad(id));
+`, "")
+	b.open(100)
+	b.tx(120, 11, 10, row(11, "a"), `DELETE FROM ONLY "public"."s" WHERE "id" = '1';`)
+	b.seal()
+	c, o := target(t, "tolerated")
+	c.Exec(t, "postgres", "CREATE DATABASE tolerated TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+	o.CreateDatabase = false
+	report := execute(t, b.prepare(catalog.Target{}), o)
+	if got := strings.Join(report.Notices, "\n"); !strings.Contains(got, "LATIN1") || !strings.Contains(got, "no statistics of table public.t") || len(report.Notices) != 2 {
+		t.Errorf("notices are\n%s", got)
+	}
+}
+
 func TestRowCountStops(t *testing.T) {
 	for _, test := range []struct {
 		sql        string

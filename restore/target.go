@@ -108,6 +108,44 @@ func (s server) settings() string {
 	return "SET " + strings.Join(list, "; SET ")
 }
 
+// readSettings returns the names of the server's settings.
+func readSettings(ctx context.Context, conn *pgconn.PgConn) (map[string]bool, error) {
+	rows, err := query(ctx, conn, "SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings")
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		known[row[0]] = true
+	}
+	return known, nil
+}
+
+// analyze collects the statistics of all tables. One that cannot be analyzed,
+// because a function in one of its indexes fails, say, is restored all the
+// same: it is returned as a notice.
+func analyze(ctx context.Context, conn *pgconn.PgConn) (notices []string, err error) {
+	if _, err := query(ctx, conn, "ANALYZE"); err == nil || conn.IsClosed() || ctx.Err() != nil {
+		return nil, err
+	}
+	tables, err := query(ctx, conn, `SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range tables {
+		_, err := query(ctx, conn, "ANALYZE "+row[0])
+		if conn.IsClosed() || ctx.Err() != nil {
+			return notices, err
+		}
+		if err != nil {
+			notices = append(notices, fmt.Sprintf("no statistics of table %s: %v", row[0], err))
+		}
+	}
+	return notices, nil
+}
+
 // open connects to the target database with the settings of a writing session.
 func (s server) open(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
 	conn, err := connect(ctx, conninfo)

@@ -65,8 +65,11 @@ func newRenderer(from catalog.LSN, secret []byte, known *facts) *renderer {
 // ready tells that enough text is there to hand on.
 func (r *renderer) ready() bool { return len(r.out) >= batchBytes }
 
-// idle tells that there is nothing to hand on.
-func (r *renderer) idle() bool { return len(r.out) == 0 && r.stats.End == 0 }
+// complete tells that there is something to hand on that ends between two
+// transactions.
+func (r *renderer) complete() bool {
+	return r.whole > 0 || r.stats.End > 0
+}
 
 // take hands on what was rendered; next is a buffer to go on with. A
 // transaction that is still coming in is handed on apart from complete ones,

@@ -349,13 +349,10 @@ func (p *pipeline) render() {
 		if p.err != nil {
 			p.rec.stop()
 		}
-		if !p.renderer.idle() && (p.err != nil || len(p.rec.chunks) == 0 || p.renderer.ready()) {
+		// When the stream pauses, what is complete is handed on at once; of a
+		// transaction that is still coming in only what fills a batch.
+		if p.renderer.complete() && (p.err != nil || len(p.rec.chunks) == 0) || p.renderer.ready() {
 			emit()
-			// What is complete goes first; an unfinished transaction
-			// follows when it is large or the stream pauses.
-			if p.renderer.ready() {
-				emit()
-			}
 		}
 	}
 }

@@ -132,7 +132,7 @@ func (w *world) halt(sig syscall.Signal) {
 
 // write begins the load: pgbench, DDL, and large transactions.
 func (w *world) write() {
-	w.bench = w.cluster.Command("pgbench", "-n", "-c", "2", "-T", "600", w.db)
+	w.bench = w.cluster.Command("pgbench", "-n", "-c", "2", "-T", "600", "-R", "150", w.db)
 	if err := w.bench.Start(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func (w *world) write() {
 				select {
 				case <-w.stop:
 					return
-				case <-time.After(time.Duration(20+80*i) * time.Millisecond):
+				case <-time.After(time.Duration(50+250*i) * time.Millisecond):
 				}
 				w.quiet.RLock()
 				work(step)
@@ -186,7 +186,7 @@ func (w *world) ddlStep(step int) {
 }
 
 func (w *world) largeStep(step int) {
-	w.run(fmt.Sprintf(`BEGIN; INSERT INTO big SELECT g, repeat('%d ', 20), random() FROM generate_series(1, 4000) g;
+	w.run(fmt.Sprintf(`BEGIN; INSERT INTO big SELECT g, repeat('%d ', 20), random() FROM generate_series(1, 3000) g;
 	  SAVEPOINT a; DELETE FROM big; ROLLBACK TO a; UPDATE big SET c = c + 1 WHERE a %% 5 = 0; DELETE FROM big WHERE a %% 4 = %d; COMMIT`, step, step%4))
 }
 
@@ -238,25 +238,42 @@ func (w *world) look(ctx context.Context, p truth, snapshot string) truth {
 	return p
 }
 
-// observeTime takes the truth at a time, with every writer standing still.
-func (w *world) observeTime(name string) {
+// still takes the truth with every writer standing still. moment names the
+// moment once they do.
+func (w *world) still(name string, moment func() []string) {
 	w.t.Helper()
 	w.quiet.Lock()
 	defer w.quiet.Unlock()
 	w.bench.Process.Signal(syscall.SIGSTOP)
 	defer w.bench.Process.Signal(syscall.SIGCONT)
-	ctx := context.Background()
-	for w.cluster.Query(w.t, w.db, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' AND wait_event_type IS DISTINCT FROM 'Lock' AND pid <> pg_backend_pid() AND application_name = 'pgbench'") != "0" {
+	for w.cluster.Query(w.t, w.db, `SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND application_name = 'pgbench'
+	  AND wait_event_type IS DISTINCT FROM 'Lock'`) != "0" {
 		time.Sleep(5 * time.Millisecond)
 	}
 	time.Sleep(10 * time.Millisecond)
-	at := w.cluster.Query(w.t, w.db, "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')") + "+00"
+	flags := moment()
 	lsn, err := catalog.ParseLSN(w.cluster.Query(w.t, w.db, "SELECT pg_current_wal_insert_lsn()"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.look(ctx, truth{name: name, point: lsn, flags: []string{"--target-time", at}}, "")
+	w.look(context.Background(), truth{name: name, point: lsn, flags: flags}, "")
 	time.Sleep(10 * time.Millisecond)
+}
+
+func (w *world) observeTime(name string) {
+	w.t.Helper()
+	w.still(name, func() []string {
+		at := w.cluster.Query(w.t, w.db, "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')") + "+00"
+		return []string{"--target-time", at}
+	})
+}
+
+func (w *world) observeMark(name string) {
+	w.t.Helper()
+	w.still("mark", func() []string {
+		w.must("mark", "-d", w.conn(), name)
+		return []string{"--target-name", name}
+	})
 }
 
 // restored restores to a moment and compares.
@@ -365,9 +382,7 @@ func TestRestoreEqualsSourceUnderLoad(t *testing.T) {
 		case 6, 13:
 			w.must("--full-backup", "-d", w.conn(), "-f", w.repo)
 		case 9:
-			w.quiet.Lock()
-			w.must("mark", "-d", w.conn(), "before; the 'change\"")
-			w.quiet.Unlock()
+			w.observeMark("before; the 'change\"")
 		case 2, 5, 8, 11, 15:
 			w.observeTime(fmt.Sprintf("time %d", i))
 		}
