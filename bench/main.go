@@ -270,7 +270,7 @@ func (b *bench) replay() error {
 	for i := range b.rounds {
 		name := fmt.Sprintf("replay%d", i)
 		var out bytes.Buffer
-		if err := b.scribe(&out, "restore", "-d", b.conn(name), "-C", "-f", b.repo(), "--base-backup", first, "--output", "json"); err != nil {
+		if err := b.scribe(&out, "restore", "-d", b.conn(name), "-C", "-f", b.repo(), "--base-backup", first, "--target-lsn", b.end, "--output", "json"); err != nil {
 			return err
 		}
 		d, err := phase(out.Bytes(), "replay")

@@ -162,17 +162,18 @@ type IncompleteError struct {
 func (e *IncompleteError) Error() string { return e.Err.Error() }
 func (e *IncompleteError) Unwrap() error { return e.Err }
 
-// shorten makes a statement fit to be shown: one line, not too long.
+// shorten makes a statement fit to be shown: one line, not too long, and
+// without passwords.
 func shorten(sql string) string {
 	const limit = 240
 	cut := sql
 	if len(cut) > limit {
-		cut = strings.ToValidUTF8(cut[:limit], "") + "…"
+		cut = cut[:limit] + "…"
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return ' '
 		}
 		return r
-	}, strings.ToValidUTF8(cut, "?"))
+	}, redact(strings.ToValidUTF8(cut, "?")))
 }

@@ -81,7 +81,7 @@ func (g *globals) statement(ctx context.Context, sql string) error {
 			g.kept = append(g.kept, s.name)
 		}
 	default:
-		g.notices = append(g.notices, fmt.Sprintf("globals: %v: %s", err, shorten(redact(sql))))
+		g.notices = append(g.notices, fmt.Sprintf("globals: %v: %s", err, shorten(sql)))
 	}
 	return nil
 }
@@ -134,7 +134,17 @@ func readGlobal(sql string) global {
 	return global{}
 }
 
-var password = regexp.MustCompile(`(?i)PASSWORD\s+E?'(?:[^']|'')*'`)
+// A password stands in a constant of its own, or, in a command that is itself
+// a constant, between several quotes. What is cut off may lack its end.
+var (
+	nestedPassword = regexp.MustCompile(`(?i)\b(password\s+)E?''+[^']+(?:'+|$)`)
+	plainPassword  = regexp.MustCompile(`(?i)\b(password\s+)E?'(?:[^']|'')*(?:'|$)`)
+	connPassword   = regexp.MustCompile(`(?i)\b(password\s*=\s*)[^\s']+`)
+)
 
 // redact takes passwords out of a statement that is shown.
-func redact(sql string) string { return password.ReplaceAllString(sql, "PASSWORD '…'") }
+func redact(sql string) string {
+	sql = nestedPassword.ReplaceAllString(sql, "$1'…'")
+	sql = plainPassword.ReplaceAllString(sql, "$1'…'")
+	return connPassword.ReplaceAllString(sql, "$1…")
+}

@@ -124,8 +124,15 @@ func TestReadGlobal(t *testing.T) {
 
 func TestRedact(t *testing.T) {
 	for sql, want := range map[string]string{
-		`ALTER ROLE a PASSWORD 'x''y' LOGIN;`:         `ALTER ROLE a PASSWORD '…' LOGIN;`,
-		"alter role a encrypted password\n 'x' valid": `alter role a encrypted PASSWORD '…' valid`,
+		`ALTER ROLE a PASSWORD 'x''y' LOGIN;`:                                            `ALTER ROLE a PASSWORD '…' LOGIN;`,
+		"alter role a encrypted password\n 'x' valid":                                    "alter role a encrypted password\n '…' valid",
+		`ALTER ROLE a PASSWORD NULL; SELECT 'x'`:                                         `ALTER ROLE a PASSWORD NULL; SELECT 'x'`,
+		`DO 'BEGIN ALTER ROLE a PASSWORD ''SCRAM-SHA-256$x''; END';`:                     `DO 'BEGIN ALTER ROLE a PASSWORD '…'; END';`,
+		`DO E'BEGIN EXECUTE E''BEGIN ALTER ROLE a PASSWORD ''''md5'''';\\n END''; END';`: `DO E'BEGIN EXECUTE E''BEGIN ALTER ROLE a PASSWORD '…';\\n END''; END';`,
+		`CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'u', password 'p');`:           `CREATE USER MAPPING FOR a SERVER s OPTIONS (user 'u', password '…');`,
+		`CREATE SUBSCRIPTION s CONNECTION 'host=h password=geheim dbname=d';`:            `CREATE SUBSCRIPTION s CONNECTION 'host=h password=… dbname=d';`,
+		`ALTER ROLE a PASSWORD 'cut o`:                                                   `ALTER ROLE a PASSWORD '…'`,
+		`DO 'BEGIN ALTER ROLE a PASSWORD ''cut o`:                                        `DO 'BEGIN ALTER ROLE a PASSWORD '…'`,
 	} {
 		if got := redact(sql); got != want {
 			t.Errorf("%s: %s", sql, got)

@@ -22,7 +22,8 @@
 // How it is fast: row changes are sent as prepared statements (template.go),
 // many at a time and without waiting for each answer (pipe.go), while the next
 // ones are read and encoded (feed.go); short source transactions share one
-// commit (replay.go).
+// commit (replay.go). Of a base, large tables are loaded (spread.go) and
+// indexes built (build.go) by several sessions.
 //
 // Start with Prepare. The errors that a caller may want to tell apart are in
 // errors.go; what they mean for a person is the caller's to say.

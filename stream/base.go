@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,8 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	if err := sameSource(info, src); err != nil {
 		return Base{}, err
 	}
-	if err := checkTools(ctx, opts.Command, src); err != nil {
+	version, err := checkTools(ctx, opts.Command, src)
+	if err != nil {
 		return Base{}, err
 	}
 	attempts := opts.Attempts
@@ -94,7 +96,7 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 		attempts = 10
 	}
 	for attempt := 1; ; attempt++ {
-		base, err := fullBackupOnce(ctx, r, conn, src, opts)
+		base, err := fullBackupOnce(ctx, r, conn, src, version, opts)
 		var fence *FenceError
 		if !errors.As(err, &fence) || attempt == attempts {
 			return base, err
@@ -112,20 +114,28 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	}
 }
 
-func checkTools(ctx context.Context, command Commander, src server) error {
-	for _, tool := range []string{"pg_dump", "pg_dumpall"} {
-		major, err := toolMajor(ctx, command, tool)
-		if err != nil {
-			return &DumpError{tool, "it cannot be run: " + err.Error(), err}
-		}
-		if major < src.major() {
-			return &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.major()), nil}
-		}
+// checkTools makes sure that the tools can dump this server, and returns what
+// pg_dump says of its version.
+func checkTools(ctx context.Context, command Commander, src server) (version string, err error) {
+	tools := []string{"pg_dump", "pg_dumpall"}
+	versions, faults := make([]string, len(tools)), make([]error, len(tools))
+	var wait sync.WaitGroup
+	for i, tool := range tools {
+		wait.Go(func() {
+			var major int
+			versions[i], major, faults[i] = toolVersion(ctx, command, tool)
+			if faults[i] != nil {
+				faults[i] = &DumpError{tool, "it cannot be run: " + faults[i].Error(), faults[i]}
+			} else if major < src.major() {
+				faults[i] = &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.major()), nil}
+			}
+		})
 	}
-	return nil
+	wait.Wait()
+	return versions[0], cmp.Or(faults[0], faults[1])
 }
 
-func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src server, opts BaseOptions) (Base, error) {
+func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src server, version string, opts BaseOptions) (Base, error) {
 	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
 	if err != nil {
 		return Base{}, err
@@ -136,7 +146,7 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 	if err != nil {
 		return Base{}, withBlockers(ctx, err, opts.ConnString)
 	}
-	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot}
+	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot, version: version}
 	return d.take(ctx, slotConn)
 }
 
@@ -159,7 +169,8 @@ type dumper struct {
 	opts    BaseOptions
 	slot    string
 	created createdSlot
-	total   int // tables to dump
+	version string // of pg_dump
+	total   int    // tables to dump
 }
 
 // take dumps, proves by the stream that the dump is whole, and enters it in
@@ -178,9 +189,16 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	header := repo.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
 		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
 		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.point, At: at, Created: d.repo.Now()}
-	if out, verr := d.opts.Command(ctx, "pg_dump", "--version").Output(); verr == nil {
-		header.Dump = strings.TrimSpace(string(out))
-	}
+	header.Dump = d.version
+	globals, abortGlobals, globalsErr := catalog.Artifact{}, func() {}, error(nil)
+	var beside sync.WaitGroup
+	beside.Go(func() { globals, abortGlobals, globalsErr = d.globals(ctx, header, stamp) })
+	defer func() {
+		beside.Wait()
+		if err != nil && globalsErr == nil {
+			abortGlobals()
+		}
+	}()
 	fence := func(ctx context.Context) (catalog.LSN, error) { return d.fence(ctx, slotConn, keeper) }
 	var made madeBase
 	if d.opts.Jobs > 1 {
@@ -202,12 +220,10 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	}
 	base.Tables = len(made.counts)
 	artifact := made.artifact
-	globals, abortGlobals, err := d.globals(ctx, header, stamp)
-	if err != nil {
-		return base, err
+	if beside.Wait(); globalsErr != nil {
+		return base, globalsErr
 	}
 	if err = d.repo.AddBase(ctx, artifact, globals); err != nil {
-		abortGlobals()
 		return base, err
 	}
 	base.Base, base.Globals, base.Duration = artifact, globals, time.Since(began)
@@ -328,6 +344,7 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 	if err := cmd.Start(); err != nil {
 		return &DumpError{name, err.Error(), err}
 	}
+	widenPipe(out)
 	readErr := read(out)
 	if readErr != nil {
 		cancel() // nobody reads on

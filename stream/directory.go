@@ -61,7 +61,7 @@ func discard(out io.Reader) error {
 // version 16 it knows gzip alone.
 func (d *dumper) archiveCompression(ctx context.Context) (string, error) {
 	c := d.opts.Codec
-	major, err := toolMajor(ctx, d.opts.Command, "pg_dump")
+	_, major, err := toolVersion(ctx, d.opts.Command, "pg_dump")
 	if err != nil {
 		return "", &DumpError{"pg_dump", err.Error(), err}
 	}

@@ -29,7 +29,8 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	if err != nil {
 		return base, err
 	}
-	if err := checkTools(ctx, opts.Command, src); err != nil {
+	version, err := checkTools(ctx, opts.Command, src)
+	if err != nil {
 		return base, err
 	}
 	if _, err := readSlot(ctx, conn, opts.Slot); err == nil {
@@ -93,7 +94,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	})
 
 	opts.Step("taking the first base at " + slot.point.String())
-	d := &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot}
+	d := &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version}
 	base, err = d.take(ctx, slotConn)
 	return base, err
 }

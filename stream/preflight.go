@@ -168,7 +168,7 @@ var versionNumber = regexp.MustCompile(`\) (\d+)`)
 
 func (c *checker) tools(command Commander) {
 	for _, tool := range []string{"pg_dump", "pg_dumpall"} {
-		major, err := toolMajor(c.ctx, command, tool)
+		_, major, err := toolVersion(c.ctx, command, tool)
 		switch {
 		case err != nil:
 			c.fail(fmt.Sprintf("%s cannot be run: %v", tool, err),
@@ -180,17 +180,19 @@ func (c *checker) tools(command Commander) {
 	}
 }
 
-// toolMajor is the major version of a PostgreSQL client program.
-func toolMajor(ctx context.Context, command Commander, tool string) (int, error) {
+// toolVersion is what a PostgreSQL client program says of its version.
+func toolVersion(ctx context.Context, command Commander, tool string) (version string, major int, err error) {
 	out, err := command(ctx, tool, "--version").Output()
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
-	m := versionNumber.FindSubmatch(out)
+	version = strings.TrimSpace(string(out))
+	m := versionNumber.FindStringSubmatch(version)
 	if m == nil {
-		return 0, fmt.Errorf("%s --version printed %q", tool, strings.TrimSpace(string(out)))
+		return "", 0, fmt.Errorf("%s --version printed %q", tool, version)
 	}
-	return strconv.Atoi(string(m[1]))
+	major, err = strconv.Atoi(m[1])
+	return version, major, err
 }
 
 // coverage warns of what logical decoding does not carry.

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package stream
+
+import "io"
+
+func widenPipe(io.ReadCloser) {}
