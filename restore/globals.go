@@ -93,6 +93,23 @@ func (g *globals) hasMembership(ctx context.Context, s global) (bool, error) {
 	return len(rows) > 0, err
 }
 
+// existingRoles are the roles of the target, before a restore adds any.
+func existingRoles(ctx context.Context, conn *pgconn.PgConn) (map[string]bool, error) {
+	rows, err := query(ctx, conn, "SELECT rolname FROM pg_catalog.pg_roles")
+	roles := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		roles[row[0]] = true
+	}
+	return roles, err
+}
+
+// leavesRole tells whether the stream's changes of a role, given quoted, are
+// not for this target.
+func (x *execution) leavesRole(quoted string) bool {
+	name, _ := parsePart(quoted)
+	return x.o.Globals == GlobalsNone || x.o.Globals != GlobalsAll && x.roles[name]
+}
+
 // global is what matters of a statement of pg_dumpall's.
 type global struct {
 	verb string // CREATE, ALTER, COMMENT or GRANT; empty: anything else

@@ -27,6 +27,7 @@ GRANT USAGE ON SCHEMA scribe_restore TO PUBLIC;
 CREATE TABLE scribe_restore.progress (
 	system_id text NOT NULL, database text NOT NULL, base text NOT NULL, base_point pg_catalog.pg_lsn NOT NULL,
 	applied pg_catalog.pg_lsn NOT NULL, transactions bigint NOT NULL);
+CREATE TABLE scribe_restore.roles (name text NOT NULL);
 CREATE TABLE scribe_restore.quiet (
 	rank int NOT NULL, kind text NOT NULL, object oid NOT NULL, relation oid NOT NULL, state "char" NOT NULL);
 
@@ -101,7 +102,7 @@ func advance(end catalog.LSN, transactions int64) string {
 
 // beginProgress records that the base is complete. The stream's first
 // transactions belong behind the base's point.
-func beginProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared) error {
+func beginProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared, roles map[string]bool) error {
 	// The user's event triggers must not see our schema. These commands fire
 	// none themselves.
 	events, err := query(ctx, conn, `SELECT oid, evtname, evtenabled FROM pg_catalog.pg_event_trigger
@@ -117,6 +118,9 @@ func beginProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared) error 
 	sql.WriteString(createProgress)
 	for _, e := range events {
 		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.quiet VALUES (0, 'EVENT TRIGGER', %s, 0, '%s');", e[0], e[2])
+	}
+	for name := range roles {
+		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.roles VALUES (%s);", quoteLiteral(name))
 	}
 	base := p.Plan.Base
 	fmt.Fprintf(&sql, "INSERT INTO scribe_restore.progress VALUES (%s, %s, %s, '%s', '%s', 0);",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"regexp"
+	"strings"
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
@@ -362,6 +363,9 @@ var (
 
 // ddl sends a command. The source transaction that holds it stands alone.
 func (r *replayer) ddl(item repo.Item) error {
+	if role, ok := strings.CutPrefix(item.Tag, "ROLE "); ok && r.x.leavesRole(role) {
+		return nil
+	}
 	if err := r.separate(); err != nil {
 		return err
 	}

@@ -114,6 +114,7 @@ type execution struct {
 	p        *Prepared
 	o        Options
 	server   server
+	roles    map[string]bool // of the target, before this restore
 	database string
 	spaces   *spaces
 	settings map[string]bool // names of the server's
@@ -309,6 +310,11 @@ func (x *execution) create(ctx context.Context) error {
 	if x.server, err = describe(ctx, conn); err != nil {
 		return err
 	}
+	if x.roles == nil {
+		if x.roles, err = existingRoles(ctx, conn); err != nil {
+			return err
+		}
+	}
 	if err := x.checkVersion(); err != nil {
 		return err
 	}
@@ -359,6 +365,11 @@ func (x *execution) inspect(ctx context.Context, conn *pgconn.PgConn) (err error
 	if x.server, err = describe(ctx, conn); err != nil {
 		return err
 	}
+	if x.roles == nil {
+		if x.roles, err = existingRoles(ctx, conn); err != nil {
+			return err
+		}
+	}
 	if err := x.checkVersion(); err != nil {
 		return err
 	}
@@ -390,6 +401,14 @@ func (x *execution) vacant(ctx context.Context, conn *pgconn.PgConn) error {
 		applied, err := readProgress(ctx, conn, x.p, x.database)
 		if err != nil {
 			return err
+		}
+		rows, err := query(ctx, conn, "SELECT name FROM scribe_restore.roles")
+		if err != nil {
+			return err
+		}
+		x.roles = map[string]bool{} // as the first run found them
+		for _, row := range rows {
+			x.roles[row[0]] = true
 		}
 		x.applied.Store(uint64(applied))
 		x.report.Resumed = true
@@ -441,7 +460,7 @@ func (x *execution) bringBase(ctx context.Context, control *pgconn.PgConn) error
 			return err
 		}
 		x.applied.Store(uint64(x.p.Plan.From))
-		return beginProgress(ctx, control, x.p)
+		return beginProgress(ctx, control, x.p, x.roles)
 	})
 }
 

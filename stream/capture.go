@@ -65,7 +65,8 @@ func installCapture(ctx context.Context, conn *pgx.Conn, publication string) (ma
 		}
 		made.publication = publication
 	}
-	return made, nil
+	_, err = conn.Exec(ctx, "INSERT INTO scribe.config VALUES ('publication ' || $1::text, '') ON CONFLICT DO NOTHING", publication)
+	return made, err
 }
 
 // captureMade is what one installCapture made.

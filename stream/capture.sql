@@ -1,4 +1,4 @@
--- What pg_scribe installs in the source database: schema scribe, five event
+-- What pg_scribe installs in the source database: schema scribe, six event
 -- triggers and a publication. `pg_scribe drop` removes all of it.
 --
 -- The event triggers describe every DDL command in signed logical decoding
@@ -148,12 +148,25 @@ EXCEPTION WHEN OTHERS THEN
   PERFORM scribe.emit_gap(format('start of %s: %s', tg_tag, SQLERRM));
 END $fn$;
 
+-- Without the publication, decoding fails at the first change and for good:
+-- dropping it by mistake is refused.
 CREATE FUNCTION scribe.on_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
   IF scribe.quiet() THEN
     RETURN;
   END IF;
+  IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o JOIN scribe.config c ON c.key = 'publication ' || o.object_name
+      WHERE o.object_type = 'publication') THEN
+    RAISE EXCEPTION 'this publication carries the backup of pg_scribe' USING ERRCODE = 'object_in_use',
+      HINT = 'To end the backup, use: pg_scribe drop';
+  END IF;
+  PERFORM scribe.emit_dropped(tg_tag);
+END $fn$;
+
+CREATE FUNCTION scribe.emit_dropped(tg_tag text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
   PERFORM scribe.emit(jsonb_build_object('ev', 'drop', 'tag', tg_tag, 'objects',
     (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'type', object_type,
        'schema', schema_name, 'identity', object_identity, 'temp', is_temporary, 'original', original))
@@ -161,6 +174,7 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
   PERFORM scribe.emit_gap(format('objects dropped by %s: %s', tg_tag, SQLERRM));
 END $fn$;
+REVOKE ALL ON FUNCTION scribe.emit_dropped(text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_rewrite() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
@@ -211,7 +225,8 @@ BEGIN
     RETURN;
   END IF;
   EXECUTE format($q$SELECT count(scribe.emit(jsonb_build_object('ev', 'rows', 'oid', %s, 'rows', rows)::text))
-    FROM (SELECT jsonb_agg(r) AS rows FROM (SELECT jsonb_build_array(%s) AS r, row_number() OVER () / 500 AS g FROM ONLY %s) x GROUP BY g) y$q$,
+    FROM (SELECT jsonb_agg(r) AS rows FROM (SELECT r, sum(octet_length(r::text)) OVER (ROWS UNBOUNDED PRECEDING) / 1000000 AS g
+        FROM (SELECT jsonb_build_array(%s) AS r FROM ONLY %s) z) x GROUP BY g) y$q$,
     rel, row_json, rel::regclass);
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.emit_contents(oid) FROM PUBLIC;
@@ -295,7 +310,9 @@ BEGIN
   END IF;
   message := message || jsonb_build_object(
     'objects', (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'tag', command_tag,
-        'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension))
+        'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension,
+        'own', EXISTS (SELECT FROM pg_publication p JOIN scribe.config c ON c.key = 'publication ' || p.pubname
+          WHERE object_type = 'publication' AND p.oid = objid)))
       FROM pg_event_trigger_ddl_commands()),
     'tables', (SELECT jsonb_agg(scribe.table_facts(objid)) FROM
         (SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass) d

@@ -42,7 +42,7 @@ type captureMessage struct {
 	Bounds  []namedText       `json:"bounds"`
 	Checks  []namedText       `json:"checks"`
 	Subs    []subscription    `json:"subscriptions"`
-	States  []string          `json:"states"`
+	States  []stateCommand    `json:"states"`
 	Reason  string            `json:"reason"`
 	Name    string            `json:"name"`
 	OID     uint32            `json:"oid"`
@@ -62,6 +62,7 @@ type captureObject struct {
 	Extension bool   `json:"ext"`
 	Temporary bool   `json:"temp"`
 	Original  bool   `json:"original"`
+	Own       bool   `json:"own"` // the publication of a backup
 }
 
 func (o captureObject) temporary() bool {
@@ -124,6 +125,12 @@ type subscription struct {
 	Name         string   `json:"name"`
 	Connection   string   `json:"connection"`
 	Publications []string `json:"publications"`
+}
+
+// stateCommand brings about what the reconciler sampled.
+type stateCommand struct {
+	Tag string `json:"tag"`
+	SQL string `json:"sql"`
 }
 
 type missingValue struct {
@@ -197,13 +204,17 @@ func (m *captureMessage) narrow() {
 			narrow(&m.Tables[i].Types[j].Equal)
 		}
 	}
-	for _, list := range [][]string{m.Creates, m.Sources, m.Columns, m.States} {
+	for _, list := range [][]string{m.Creates, m.Sources, m.Columns} {
 		for i := range list {
 			narrow(&list[i])
 		}
 	}
 	for i := range m.Roles {
 		narrow(&m.Roles[i].Name)
+	}
+	for i := range m.States {
+		narrow(&m.States[i].Tag)
+		narrow(&m.States[i].SQL)
 	}
 	for _, list := range [][]namedText{m.Bounds, m.Checks} {
 		for i := range list {
@@ -398,8 +409,8 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: c.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
 	case "state":
 		r.open()
-		for _, sql := range c.States {
-			r.out = repo.AppendDDL(r.out, c.Tag, sql)
+		for _, s := range c.States {
+			r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
 		}
 	case "refill":
 		return r.beginRefill(c)
@@ -440,7 +451,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			r.touch(touch{start.Tag, o.Class, o.OID, o.Type + " " + o.Identity})
 		}
 	}
-	if !onlyTemporary(end.Objects, dropped) {
+	if !onlyTemporary(end.Objects, dropped) && !ownObjects(end.Objects) {
 		if err := r.writeDDL(start, end, dropped); err != nil {
 			return err
 		}
@@ -456,6 +467,16 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		return err
 	}
 	return r.endRun()
+}
+
+// ownObjects tells that a command changed what pg_scribe installed.
+func ownObjects(objects []captureObject) bool {
+	for _, o := range objects {
+		if o.Schema == captureSchema || o.Type == "schema" && o.Identity == captureSchema || o.Own {
+			return true
+		}
+	}
+	return false
 }
 
 // onlyTemporary tells that a command touched nothing that outlives a session.

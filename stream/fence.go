@@ -39,37 +39,34 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	go rec.run()
 	defer func() {
 		rec.stop()
-		for range rec.chunks {
+		for chunk, ok := []byte(nil), true; ok; {
+			chunk, ok = rec.take(chunk)
 		}
 	}()
+	asking := make(chan struct{})
+	defer close(asking)
+	go rec.ask(time.Second/2, asking)
 	f := &fenceReader{renderer: newRenderer(0, secret, newFacts()), keeper: keeper}
 	f.renderer.fence = true
-	ask := time.NewTicker(time.Second)
-	defer ask.Stop()
-	rec.status(true)
+	var chunk []byte
 	for {
-		select {
-		case chunk, ok := <-rec.chunks:
-			if !ok {
-				if ctx.Err() != nil {
-					return 0, ctx.Err()
-				}
-				return 0, fmt.Errorf("the stream that proves the dump ended: %w", rec.err)
+		var ok bool
+		if chunk, ok = rec.take(chunk); !ok {
+			if ctx.Err() != nil {
+				return 0, context.Cause(ctx)
 			}
-			err := renderChunk(f.renderer, chunk, until, func() {})
-			f.renderer.out, f.renderer.whole = f.renderer.out[:0], 0
-			if err != nil && !errors.Is(err, errEndpos) {
-				return 0, err
-			}
-			if ferr := f.check(ctx); ferr != nil {
-				return 0, ferr
-			}
-			rec.recycle(chunk)
-			if errors.Is(err, errEndpos) {
-				return until, nil
-			}
-		case <-ask.C:
-			rec.status(true)
+			return 0, fmt.Errorf("the stream that proves the dump ended: %w", rec.err)
+		}
+		err := renderChunk(f.renderer, chunk, until, func() {})
+		f.renderer.out, f.renderer.whole = f.renderer.out[:0], 0
+		if err != nil && !errors.Is(err, errEndpos) {
+			return 0, err
+		}
+		if ferr := f.check(ctx); ferr != nil {
+			return 0, ferr
+		}
+		if errors.Is(err, errEndpos) {
+			return until, nil
 		}
 	}
 }

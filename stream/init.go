@@ -96,5 +96,12 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	opts.Step("taking the first base at " + slot.point.String())
 	d := &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version}
 	base, err = d.take(ctx, slotConn)
+	var fence *FenceError
+	if errors.As(err, &fence) {
+		// The slot stands; any later point of its stream will do.
+		opts.Step(err.Error() + "; taking it again")
+		slotConn.Close(context.WithoutCancel(ctx))
+		base, err = FullBackup(ctx, r, opts.BaseOptions)
+	}
 	return base, err
 }

@@ -19,13 +19,9 @@ import (
 	"pg_scribe/catalog"
 )
 
-// chunkBytes is how much a chunk of received messages may hold before it is
-// handed on; chunksAhead how many may wait for the renderer. Together they
-// bound what the receive loop keeps in memory.
-const (
-	chunkBytes  = 128 << 10
-	chunksAhead = 32
-)
+// aheadBytes is how much may wait for the renderer: it bounds what the receive
+// loop keeps in memory, beside one message.
+const aheadBytes = 4 << 20
 
 // silence is how long the server may say nothing although it was asked.
 const silence = 90 * time.Second
@@ -34,16 +30,21 @@ const silence = 90 * time.Second
 const keepaliveKind = 0
 
 // receiver reads the replication stream of one connection. It does nothing
-// else: what it reads goes into chunks, so that the server's walsender is
-// never kept waiting by rendering, compression or disks.
+// else: what it reads goes into a buffer that the renderer swaps for an empty
+// one, so that the server's walsender is never kept waiting by rendering,
+// compression or disks, and no message waits for the next.
 type receiver struct {
 	conn     net.Conn
 	frontend *pgproto3.Frontend
-	chunks   chan []byte
-	free     chan []byte
-	err      error // why it ended; read after chunks is closed
+
+	mu      sync.Mutex
+	changed sync.Cond // of buffer and ended
+	buffer  []byte    // messages, each behind its length
+	ended   bool
+	err     error // why; read after take returned false
 
 	writes    sync.Mutex
+	deadlines sync.Mutex
 	confirmed atomic.Uint64 // what the server may forget
 	asked     atomic.Bool   // the server wants to hear of progress
 	received  atomic.Uint64 // messages so far, to tell progress
@@ -67,8 +68,8 @@ func startReplication(ctx context.Context, conn *pgconn.PgConn, slot, publicatio
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{conn: hijacked.Conn, frontend: hijacked.Frontend,
-		chunks: make(chan []byte, chunksAhead), free: make(chan []byte, chunksAhead+4)}
+	r := &receiver{conn: hijacked.Conn, frontend: hijacked.Frontend}
+	r.changed.L = &r.mu
 	r.confirmed.Store(uint64(from))
 	return r, nil
 }
@@ -85,103 +86,111 @@ func quoteName(name string) string {
 	return string(append(b, '"'))
 }
 
-// run reads until the connection ends or stop is called, then closes chunks.
+// run reads until the connection ends or stop is called.
 func (r *receiver) run() {
-	defer close(r.chunks)
-	r.err = r.read()
-	if r.stopping.Load() {
-		r.err = nil
+	err := r.read()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.stopping.Load() {
+		r.err = err
 	}
+	r.ended = true
+	r.changed.Broadcast()
 }
 
 func (r *receiver) read() error {
-	chunk := make([]byte, 0, chunkBytes+chunkBytes/4)
 	for {
 		msg, err := r.frontend.Receive()
 		if err != nil {
-			if len(chunk) > 0 {
-				r.chunks <- chunk
-			}
 			return err
 		}
 		switch m := msg.(type) {
 		case *pgproto3.CopyData:
-			chunk, err = r.copyData(chunk, m.Data)
-			if err != nil {
+			if err := r.copyData(m.Data); err != nil {
 				return err
 			}
 		case *pgproto3.ErrorResponse:
-			if len(chunk) > 0 {
-				r.chunks <- chunk
-			}
 			return pgconn.ErrorResponseToPgError(m)
 		case *pgproto3.CopyDone, *pgproto3.CommandComplete, *pgproto3.ReadyForQuery:
-			if len(chunk) > 0 {
-				r.chunks <- chunk
-			}
 			return io.ErrUnexpectedEOF // the server ended the stream
 		}
-		// A renderer that waits gets what there is; a busy one gets full
-		// chunks.
-		if len(chunk) >= chunkBytes || len(chunk) > 0 && len(r.chunks) == 0 {
-			r.chunks <- chunk
-			chunk = r.buffer()
-		}
 	}
 }
 
-func (r *receiver) buffer() []byte {
-	select {
-	case b := <-r.free:
-		return b[:0]
-	default:
-		return make([]byte, 0, chunkBytes+chunkBytes/4)
+// put hands a message to the renderer. It waits while too much waits there.
+func (r *receiver) put(message ...[]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.buffer) >= aheadBytes && !r.stopping.Load() {
+		r.changed.Wait()
+	}
+	size := 0
+	for _, part := range message {
+		size += len(part)
+	}
+	if len(r.buffer) == 0 {
+		r.changed.Broadcast()
+	}
+	r.buffer = binary.LittleEndian.AppendUint32(r.buffer, uint32(size))
+	for _, part := range message {
+		r.buffer = append(r.buffer, part...)
 	}
 }
 
-// recycle gives a chunk back, unless a large message made it large.
-func (r *receiver) recycle(chunk []byte) {
-	if cap(chunk) > 4*chunkBytes {
-		return
+// take returns what was received, waiting for it, and leaves a buffer to go on
+// with. ok is false once everything was taken and nothing more will come.
+func (r *receiver) take(next []byte) (messages []byte, ok bool) {
+	if cap(next) > 2*aheadBytes {
+		next = nil // one large message made it large
 	}
-	select {
-	case r.free <- chunk:
-	default:
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.buffer) == 0 && !r.ended {
+		r.changed.Wait()
 	}
+	if len(r.buffer) >= aheadBytes {
+		r.changed.Broadcast()
+	}
+	messages, r.buffer = r.buffer, next[:0]
+	return messages, len(messages) > 0
+}
+
+// waiting is how many bytes wait for the renderer.
+func (r *receiver) waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.buffer)
 }
 
 // copyData takes one message of the streaming replication protocol
 // (PostgreSQL documentation, "Streaming Replication Protocol").
-func (r *receiver) copyData(chunk, data []byte) ([]byte, error) {
+func (r *receiver) copyData(data []byte) error {
 	if len(data) == 0 {
-		return chunk, errShort
+		return errShort
 	}
 	r.received.Add(1)
 	switch data[0] {
 	case pglogrepl.XLogDataByteID:
 		if len(data) < 25 {
-			return chunk, errShort
+			return errShort
 		}
 		if lsn := binary.BigEndian.Uint64(data[1:]); lsn != 0 {
 			r.position.Store(lsn)
 		}
-		chunk = binary.LittleEndian.AppendUint32(chunk, uint32(len(data)-25))
-		return append(chunk, data[25:]...), nil
+		r.put(data[25:])
+		return nil
 	case pglogrepl.PrimaryKeepaliveMessageByteID:
 		if len(data) < 18 {
-			return chunk, errShort
+			return errShort
 		}
-		end := binary.BigEndian.Uint64(data[1:])
-		chunk = binary.LittleEndian.AppendUint32(chunk, 9)
-		chunk = append(chunk, keepaliveKind)
-		chunk = binary.LittleEndian.AppendUint64(chunk, end)
+		r.put([]byte{keepaliveKind}, data[1:9])
 		if data[17] == 1 {
 			r.asked.Store(true)
-			return chunk, r.status(false)
+			return r.status(false)
 		}
-		return chunk, nil
+		return nil
 	}
-	return chunk, fmt.Errorf("replication stream: unknown message %q", data[0])
+	return fmt.Errorf("replication stream: unknown message %q", data[0])
 }
 
 // confirm tells the server that everything before lsn is stored for good.
@@ -213,20 +222,42 @@ func (r *receiver) status(ask bool) error {
 	return err
 }
 
+// ask makes the server tell its position at an interval, until done is closed.
+func (r *receiver) ask(interval time.Duration, done <-chan struct{}) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for r.status(true) == nil {
+		select {
+		case <-done:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
 // watch makes a server that says nothing for too long an error. It is called
 // at every status interval, which asks for an answer.
 func (r *receiver) watch(last *uint64) {
 	n := r.received.Load()
-	if n != *last || len(r.chunks) == cap(r.chunks) {
-		r.conn.SetReadDeadline(time.Now().Add(silence))
+	if n != *last || r.waiting() >= aheadBytes {
+		r.deadlines.Lock()
+		defer r.deadlines.Unlock()
+		if !r.stopping.Load() { // stop's deadline is the last
+			r.conn.SetReadDeadline(time.Now().Add(silence))
+		}
 	}
 	*last = n
 }
 
 // stop ends run.
 func (r *receiver) stop() {
+	r.deadlines.Lock()
 	r.stopping.Store(true)
 	r.conn.SetReadDeadline(time.Unix(1, 0))
+	r.deadlines.Unlock()
+	r.mu.Lock()
+	r.changed.Broadcast()
+	r.mu.Unlock()
 }
 
 // close ends the connection, politely if it still lives.
@@ -240,7 +271,7 @@ func (r *receiver) close() {
 // errEndpos says that the wanted end was reached.
 var errEndpos = errors.New("end position reached")
 
-// renderChunk feeds a chunk to the renderer. emit is called whenever enough
+// renderChunk feeds received messages to the renderer. emit is called whenever enough
 // text is there. With endpos, a transaction that commits behind it ends it.
 func renderChunk(r *renderer, chunk []byte, endpos catalog.LSN, emit func()) error {
 	for len(chunk) > 0 {
@@ -248,7 +279,7 @@ func renderChunk(r *renderer, chunk []byte, endpos catalog.LSN, emit func()) err
 		msg := chunk[4 : 4+n]
 		chunk = chunk[4+n:]
 		if len(msg) > 0 && msg[0] == keepaliveKind {
-			end := catalog.LSN(binary.LittleEndian.Uint64(msg[1:]))
+			end := catalog.LSN(binary.BigEndian.Uint64(msg[1:]))
 			r.keepalive(end)
 			if endpos != 0 && !r.inTx && end >= endpos {
 				return errEndpos

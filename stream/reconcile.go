@@ -18,7 +18,7 @@ import (
 // What differs from the last sample goes into the stream.
 type stateKind struct {
 	name  string
-	tag   string // of the commands in the segments
+	tag   func(key string) string // of the commands in the segments
 	query func(server) string
 	gone  func(key string) string // SQL for an object that is no longer there; nil: its own event tells
 }
@@ -30,20 +30,30 @@ func same(sql string) func(server) string { return func(server) string { return 
 // object of the target's cluster may stand in its way.
 const forgiving = `format('DO %L', format('BEGIN %s; EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END', `
 
+// roleTag names the role that a command changes, because roles belong to the
+// target's cluster and not to the restored database: restore may leave alone
+// those that it finds there.
+func roleTag(name string) string { return "ROLE " + quoteName(name) }
+
+func constant(tag string) func(string) string { return func(string) string { return tag } }
+
 // stateKinds are sampled in this order, and replayed in it.
 var stateKinds = []stateKind{
-	{name: "role", tag: "ROLE", query: roleStates, gone: func(key string) string {
+	{name: "role", tag: roleTag, query: roleStates, gone: func(key string) string {
 		return "DO " + quoteLiteral("BEGIN DROP ROLE IF EXISTS "+quoteName(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
-	{name: "membership", tag: "ROLE", query: membershipStates, gone: func(key string) string {
+	{name: "membership", tag: func(key string) string {
+		_, member, _ := strings.Cut(key, "\x1f")
+		return roleTag(member)
+	}, query: membershipStates, gone: func(key string) string {
 		role, member, _ := strings.Cut(key, "\x1f")
 		return "DO " + quoteLiteral("BEGIN REVOKE "+quoteName(role)+" FROM "+quoteName(member)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
-	{name: "database", tag: "ALTER DATABASE", query: databaseStates},
-	{name: "sequence", tag: "SEQUENCE", query: same(`
+	{name: "database", tag: constant("ALTER DATABASE"), query: databaseStates},
+	{name: "sequence", tag: constant("SEQUENCE"), query: same(`
 	  SELECT format('%I.%I', schema, name), format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
-	{name: "event trigger", tag: "EVENT TRIGGER", query: same(`
+	{name: "event trigger", tag: constant("EVENT TRIGGER"), query: same(`
 	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s END',
 	      evtname, evtname, evtevent,
 	      (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(t), ', ') || ')' FROM unnest(evttags) t),
@@ -53,8 +63,8 @@ var stateKinds = []stateKind{
 	      (SELECT format(' COMMENT ON EVENT TRIGGER %I IS %L;', evtname, d) FROM obj_description(e.oid, 'pg_event_trigger') d WHERE d IS NOT NULL)))
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + quoteName(key) }},
-	{name: "owner", tag: "OWNER", query: same(ownerStates)},
-	{name: "cluster", tag: "CLUSTER", query: same(`
+	{name: "owner", tag: constant("OWNER"), query: same(ownerStates)},
+	{name: "cluster", tag: constant("CLUSTER"), query: same(`
 	  SELECT format('%I.%I', n.nspname, c.relname), coalesce(
 	    (SELECT format('ALTER TABLE %I.%I CLUSTER ON %I', n.nspname, c.relname, x.relname)
 	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
@@ -188,15 +198,15 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 				return 0, err
 			}
 		}
-		var sql []string
+		var sql []stateCommand
 		for _, key := range slices.Sorted(maps.Keys(now)) {
 			if before[key] != now[key] {
-				sql = append(sql, now[key])
+				sql = append(sql, stateCommand{kind.tag(key), now[key]})
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(before)) {
 			if _, there := now[key]; !there && kind.gone != nil {
-				sql = append(sql, kind.gone(key))
+				sql = append(sql, stateCommand{kind.tag(key), kind.gone(key)})
 			}
 		}
 		if len(sql) == 0 {
@@ -204,7 +214,7 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 		}
 		changed += len(sql)
 		samples[kind.name] = now
-		if err := emitState(ctx, tx, kind.tag, sql); err != nil {
+		if err := emitState(ctx, tx, sql); err != nil {
 			return 0, err
 		}
 	}
@@ -218,9 +228,9 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 }
 
 // emitState sends statements in messages of moderate size.
-func emitState(ctx context.Context, tx pgx.Tx, tag string, sql []string) error {
+func emitState(ctx context.Context, tx pgx.Tx, sql []stateCommand) error {
 	for part := range slices.Chunk(sql, 500) {
-		payload, err := json.Marshal(map[string]any{"ev": "state", "tag": tag, "states": part})
+		payload, err := json.Marshal(map[string]any{"ev": "state", "states": part})
 		if err != nil {
 			return err
 		}

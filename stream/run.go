@@ -340,18 +340,22 @@ func (p *pipeline) render() {
 		}
 		p.batches <- p.renderer.take(next)
 	}
-	for chunk := range p.rec.chunks {
+	var chunk []byte
+	for {
+		var ok bool
+		if chunk, ok = p.rec.take(chunk); !ok {
+			return
+		}
 		if p.err != nil {
-			continue // drain, so that the receiver can end
+			continue // until the receiver has ended
 		}
 		p.err = renderChunk(p.renderer, chunk, p.opts.Endpos, emit)
-		p.rec.recycle(chunk)
 		if p.err != nil {
 			p.rec.stop()
 		}
 		// When the stream pauses, what is complete is handed on at once; of a
 		// transaction that is still coming in only what fills a batch.
-		if p.renderer.complete() && (p.err != nil || len(p.rec.chunks) == 0) || p.renderer.ready() {
+		if p.renderer.complete() && (p.err != nil || p.rec.waiting() == 0) || p.renderer.ready() {
 			emit()
 		}
 	}

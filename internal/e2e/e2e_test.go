@@ -452,8 +452,7 @@ func (w *world) restoreByHand(p truth, base catalog.Artifact, inv catalog.Invent
 	  zstd -dc %s | psql -X -q -v ON_ERROR_STOP=1 -d byhand >/dev/null
 	  P=%s
 	  %s`, w.repo, globals, base.Name, base.Start, strings.ReplaceAll(recipe, "-d restored", "-d byhand"))
-	cmd := w.target.Command("true")
-	cmd = exec.Command("bash", "-c", script)
+	cmd := exec.Command("bash", "-c", script)
 	cmd.Env = w.target.Env()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		w.t.Fatalf("by hand: %v\n%s\n%s", err, script, out)
