@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -469,6 +470,10 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	return r.endRun()
 }
 
+// ownGrant is a privilege on what pg_scribe installed: GRANT and REVOKE do not
+// tell the event triggers what they are about.
+var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schema\s+"?scribe"?\s|(?:\w+\s+)*"?scribe"?\.|all\s+\w+\s+in\s+schema\s+"?scribe"?\s)`)
+
 // ownObjects tells that a command changed what pg_scribe installed.
 func ownObjects(objects []captureObject) bool {
 	for _, o := range objects {
@@ -570,6 +575,9 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 	}
 	if start.Late {
 		sql = withoutConcurrently(sql)
+	}
+	if ownGrant.MatchString(sql) {
+		return nil
 	}
 	sql = withBounds(sql, end.Bounds)
 	r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -266,4 +268,72 @@ func TestDirectoryBase(t *testing.T) {
 		t.Error("a flipped bit was not noticed")
 	}
 	r.Close()
+}
+
+// Roles belong to the target's cluster: those that were there before a restore
+// are left as they were, by the globals and by the stream.
+func TestExistingRolesAreLeftAlone(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	kept, dropped, fresh := tr.db+"_kept", tr.db+"_dropped", tr.db+"_fresh"
+	tr.run(`CREATE ROLE ` + kept + `; CREATE ROLE ` + dropped)
+	tr.capture()
+	tr.target.Exec(t, "postgres", `CREATE ROLE `+kept+` LOGIN CREATEDB; CREATE ROLE `+dropped+` LOGIN`)
+	tr.run(`ALTER ROLE ` + kept + ` SUPERUSER NOCREATEDB; DROP ROLE ` + dropped + `; CREATE ROLE ` + fresh + ` CREATEROLE`)
+	tr.capture()
+	tr.back()
+	got := tr.target.Query(t, "postgres", `SELECT rolname, rolsuper, rolcreatedb, rolcanlogin, rolcreaterole FROM pg_roles WHERE rolname LIKE '`+tr.db+`\_%' ORDER BY 1`)
+	want := dropped + "|f|f|t|f\n" + fresh + "|f|f|f|t\n" + kept + "|f|t|t|f"
+	if got != want {
+		t.Errorf("roles of the target:\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestOwnObjectsAreGuardedAndLeftOut(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	out, err := tr.source.Command("psql", "-X", "-d", tr.db, "-v", "ON_ERROR_STOP=1", "-c", "DROP PUBLICATION pg_scribe").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "pg_scribe drop") {
+		t.Errorf("dropping the publication: %v, %s", err, out)
+	}
+	tr.run(`GRANT USAGE ON SCHEMA scribe TO PUBLIC; ALTER PUBLICATION pg_scribe OWNER TO CURRENT_USER; COMMENT ON PUBLICATION pg_scribe IS 'x'; INSERT INTO t VALUES (1)`)
+	tr.capture()
+	tr.back()
+	tr.equal()
+	if err := stream.Uninstall(context.Background(), tr.conn(), stream.DefaultPublication); err != nil {
+		t.Error(err)
+	}
+	if left := tr.source.Query(t, tr.db, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_event_trigger), to_regnamespace('scribe') IS NULL"); left != "0|0|t" {
+		t.Errorf("Uninstall leaves publications, event triggers, no schema: %s", left)
+	}
+}
+
+// A message of a burst does not wait for the next one: what was committed is
+// stored at the next checkpoint though the source falls silent.
+func TestStopEndsSoonAndStoresTheLastTransaction(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	r, err := repo.Open(context.Background(), tr.dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for round := range 5 {
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() {
+			done <- stream.Run(ctx, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication,
+				StatusInterval: 20 * time.Millisecond, FsyncInterval: 50 * time.Millisecond, StateInterval: time.Minute})
+		}()
+		tr.run(fmt.Sprintf("INSERT INTO t SELECT g + %d FROM generate_series(1, 1000) g", round*1000))
+		time.Sleep(300 * time.Millisecond)
+		stop()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("a stop does not end the stream")
+		}
+	}
+	tr.back()
+	tr.equal()
 }

@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed is which package may import which of ours: data flows one way, and
+// stream and restore do not know each other.
+var allowed = map[string][]string{
+	"pg_scribe/migrations":    {},
+	"pg_scribe/catalog":       {"pg_scribe/migrations"},
+	"pg_scribe/repo":          {"pg_scribe/catalog"},
+	"pg_scribe/stream":        {"pg_scribe/catalog", "pg_scribe/repo"},
+	"pg_scribe/restore":       {"pg_scribe/catalog", "pg_scribe/repo"},
+	"pg_scribe/cmd/pg_scribe": {"pg_scribe/catalog", "pg_scribe/repo", "pg_scribe/stream", "pg_scribe/restore"},
+}
+
+func TestImportGraph(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}: {{join .Imports \" \"}}", "pg_scribe/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		name, imports, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		may, ruled := allowed[name]
+		if !ruled {
+			continue
+		}
+		seen++
+		for _, i := range strings.Fields(imports) {
+			if strings.HasPrefix(i, "pg_scribe/") && !slices.Contains(may, i) {
+				t.Errorf("%s imports %s", name, i)
+			}
+			if strings.Contains(i, "jackc/pg") && (name == "pg_scribe/catalog" || name == "pg_scribe/repo" || name == "pg_scribe/migrations") {
+				t.Errorf("%s imports %s: a server's types stop above it", name, i)
+			}
+		}
+	}
+	if seen != len(allowed) {
+		t.Errorf("%d of %d packages were seen", seen, len(allowed))
+	}
+}
