@@ -75,7 +75,11 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	}
 	total := int64(0)
 	for _, name := range names {
-		size, sum, err := fileSum(filepath.Join(w.partial(), name))
+		path := filepath.Join(w.partial(), name)
+		if err := os.Chmod(path, 0o600); err != nil { // pg_dump lets others read
+			return catalog.Artifact{}, err
+		}
+		size, sum, err := fileSum(path)
 		if err != nil {
 			return catalog.Artifact{}, err
 		}

@@ -88,6 +88,7 @@ func (r *Repository) replace(name string, content []byte) error {
 const byHand = `
 Files
   base-DATE-TIME.sql.zst       pg_dump of the database at the base's point
+  base-DATE-TIME.dir           the same as a directory archive, for pg_restore
   globals-DATE-TIME.sql        roles and tablespaces, from pg_dumpall
   incremental-LSN.sql.zst      every transaction from that LSN on, in commit order,
                                up to where the next such file begins
@@ -99,9 +100,13 @@ To restore by hand
                (roles that exist already are reported and can be ignored)
   2. Database: createdb -T template0 -E ENCODING restored     (see above)
   3. Base:     zstd -dc base-DATE-TIME.sql.zst | psql -X -v ON_ERROR_STOP=1 -d restored
+               A base-DATE-TIME.dir instead:
+               pg_restore -e -j 4 -L base-DATE-TIME.dir/restore.list -d restored base-DATE-TIME.dir
+               psql -X -v ON_ERROR_STOP=1 -d restored -f base-DATE-TIME.dir/settings.sql
   4. Changes, from the base's point on. A transaction belongs after the base if
      and only if its commit LSN, on its BEGIN line, is at or behind the point.
-     The point is on the "start:" line at the top of the base. Write it into P:
+     The point is on the "start:" line at the top of the base (of pg_scribe.txt
+     in a directory). Write it into P:
 
      P=0/3829A018
      for f in incremental-*.sql.zst; do zstd -dc "$f"; done |

@@ -22,7 +22,10 @@ var captureSQL string
 const captureVersion = "1"
 
 // CaptureError says that the capture on the source cannot be used.
-type CaptureError struct{ Reason string }
+type CaptureError struct {
+	Reason string
+	Denied bool // this role lacks the right to it
+}
 
 func (e *CaptureError) Error() string { return "DDL capture: " + e.Reason }
 
@@ -106,13 +109,13 @@ func checkCapture(ctx context.Context, conn *pgx.Conn) error {
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &pg) && pg.Code == "42501":
-		return &CaptureError{"this role may not read scribe.config; connect as the role that ran init"}
+		return &CaptureError{Reason: "this role may not read scribe.config; connect as the role that ran init", Denied: true}
 	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000"):
-		return &CaptureError{"it is not installed, or schema scribe is not pg_scribe's"}
+		return &CaptureError{Reason: "it is not installed, or schema scribe is not pg_scribe's"}
 	case err != nil:
 		return err
 	case version != captureVersion:
-		return &CaptureError{fmt.Sprintf("the source has version %s of it, this program needs %s", version, captureVersion)}
+		return &CaptureError{Reason: fmt.Sprintf("the source has version %s of it, this program needs %s", version, captureVersion)}
 	}
 	return nil
 }
@@ -178,7 +181,7 @@ func guardTables(ctx context.Context, conn *pgx.Conn) ([]uint32, error) {
 				guarded = append(guarded, t.OID)
 			case errors.As(err, &pg) && pg.Code == "55P03" && round < rounds: // lock_timeout
 			case errors.As(err, &pg) && pg.Code == "55P03":
-				return guarded, &CaptureError{fmt.Sprintf("table %s is locked all the time; its replica identity could not be set", t.Name)}
+				return guarded, &CaptureError{Reason: fmt.Sprintf("table %s is locked all the time; its replica identity could not be set", t.Name)}
 			default:
 				return guarded, err
 			}

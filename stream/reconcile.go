@@ -340,7 +340,7 @@ func sampleOnce(ctx context.Context, s *streamer, src server) error {
 		return err
 	}
 	if !published {
-		return &CaptureError{fmt.Sprintf("publication %q is gone: changes since then cannot be decoded", s.opts.Publication)}
+		return &CaptureError{Reason: fmt.Sprintf("publication %q is gone: changes since then cannot be decoded", s.opts.Publication)}
 	}
 	if _, err := guardTables(ctx, conn); err != nil {
 		return err

@@ -222,6 +222,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if s.repo != nil && s.opts.StateInterval > 0 {
 		p.sampler = startSampler(clockCtx, s, src)
 	}
+	s.confirmed = max(s.confirmed, from)
 	before := s.confirmed
 	err = p.run(ctx)
 	stopClock()

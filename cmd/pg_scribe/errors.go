@@ -97,7 +97,10 @@ var rules = []rule{
 	on(exitBackup, func(e *stream.DumpError, f facts) string {
 		return fmt.Sprintf("check %s --version and that it can read the database: %s", e.Tool, f.tool(e.Tool))
 	}),
-	on(exitBackup, func(_ *stream.CaptureError, f facts) string {
+	on(exitBackup, func(e *stream.CaptureError, f facts) string {
+		if e.Denied {
+			return "connect with -U as the role that ran init, or as a superuser"
+		}
 		return "to set the capture up anew: " + f.scribe("drop", "-S", f.slot) + ", then " + f.scribe("init", "-S", f.slot, "-f", "NEW_DIRECTORY")
 	}),
 	on(exitUsage, func(e *repo.NotEmptyError, f facts) string {

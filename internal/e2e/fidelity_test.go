@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -250,6 +251,22 @@ func TestDirectoryBase(t *testing.T) {
 	tr.back()
 	tr.equal()
 	tr.states()
+
+	// By hand, as the metadata file says.
+	tr.target.Exec(t, "postgres", "DROP DATABASE IF EXISTS by_hand_dir")
+	dir := filepath.Join(tr.dir, base.Base.Name)
+	for _, cmd := range []*exec.Cmd{
+		tr.target.Command("createdb", "-T", "template0", "by_hand_dir"),
+		tr.target.Command("pg_restore", "-e", "-j", "2", "-L", filepath.Join(dir, repo.DirListName), "-d", "by_hand_dir", dir),
+		tr.target.Command("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "by_hand_dir", "-f", filepath.Join(dir, repo.DirSettingsIn)),
+	} {
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", cmd.Args, err, out)
+		}
+	}
+	if got := tr.target.Query(t, "by_hand_dir", "SELECT (SELECT count(*) FROM bare), (SELECT count(*) FROM k WHERE v = 'after'), (SELECT count(*) FROM pg_event_trigger)"); got != "5000|0|0" {
+		t.Errorf("by hand: %s", got)
+	}
 
 	// One byte of it changed is noticed before anything is touched.
 	names, err := filepath.Glob(filepath.Join(tr.dir, base.Base.Name, "*.dat*"))
