@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
 )
 
@@ -29,7 +29,7 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	if !x.spaces.own {
 		args = append(args, "--no-tablespaces") // whichever there were, they are missing here
 	}
-	conninfo, err := withoutPassword(x.o.TargetConn)
+	target, err := conninfo.WithoutPassword(x.o.TargetConn)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	if list := filepath.Join(dir, repo.DirListName); present(list) {
 		args = append(args, "--use-list="+list)
 	}
-	args = append(args, "--dbname="+conninfo, dir)
+	args = append(args, "--dbname="+target, dir)
 	cmd := x.o.Command(ctx, name, args...)
 	// Its workers are processes of their own, which it ends when it is asked to
 	// stop, and leaves alone when it is killed.
@@ -105,61 +105,4 @@ func lastLines(s string) string {
 		s = "…" + strings.ToValidUTF8(s[len(s)-limit:], "")
 	}
 	return strings.Join(strings.Fields(s), " ")
-}
-
-// withoutPassword takes the password out of a conninfo, because everybody on
-// the machine can see the arguments of a program.
-func withoutPassword(conninfo string) (string, error) {
-	if strings.HasPrefix(conninfo, "postgres://") || strings.HasPrefix(conninfo, "postgresql://") {
-		u, err := url.Parse(conninfo)
-		if err != nil {
-			return "", err
-		}
-		if u.User != nil {
-			u.User = url.User(u.User.Username())
-		}
-		q := u.Query()
-		if q.Has("password") {
-			q.Del("password")
-			u.RawQuery = q.Encode()
-		}
-		return u.String(), nil
-	}
-	var b strings.Builder
-	for rest := conninfo; ; {
-		rest = strings.TrimLeft(rest, " \t\r\n")
-		if rest == "" {
-			return b.String(), nil
-		}
-		n := settingLength(rest)
-		if key, _, _ := strings.Cut(rest[:n], "="); strings.TrimSpace(key) != "password" {
-			b.WriteString(rest[:n] + " ")
-		}
-		rest = rest[n:]
-	}
-}
-
-// settingLength is the length of the KEY = VALUE that s begins with.
-func settingLength(s string) int {
-	i := strings.IndexByte(s, '=')
-	if i < 0 {
-		return len(s)
-	}
-	for i++; i < len(s) && strings.IndexByte(" \t\r\n", s[i]) >= 0; i++ {
-	}
-	quoted := i < len(s) && s[i] == '\''
-	if quoted {
-		i++
-	}
-	for ; i < len(s); i++ {
-		switch {
-		case s[i] == '\\':
-			i++
-		case quoted && s[i] == '\'':
-			return i + 1
-		case !quoted && strings.IndexByte(" \t\r\n", s[i]) >= 0:
-			return i
-		}
-	}
-	return len(s)
 }

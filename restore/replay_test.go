@@ -344,22 +344,6 @@ func TestDirectoryBase(t *testing.T) {
 	}
 }
 
-func TestWithoutPassword(t *testing.T) {
-	for in, want := range map[string]string{
-		"host=a password=b dbname=c":                        "host=a dbname=c ",
-		`host = 'a b' password = 'x\' y' dbname='it\'s \\'`: `host = 'a b' dbname='it\'s \\' `,
-		"password=b":                           "",
-		`password=a\ b host=c`:                 "host=c ",
-		"postgres://u:p@h:5/d?sslmode=require": "postgres://u@h:5/d?sslmode=require",
-		"postgresql://h/d?password=x&user=u":   "postgresql://h/d?user=u",
-		"postgresql:///d":                      "postgresql:///d",
-	} {
-		if got, err := withoutPassword(in); got != want || err != nil {
-			t.Errorf("%s became %s, %v", in, got, err)
-		}
-	}
-}
-
 func TestStatements(t *testing.T) {
 	s := newStatements(2)
 	get := func(text string) int {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 )
@@ -93,15 +95,21 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return dropSlotWhenFree(clean, opts.ConnString, opts.Slot)
 	})
 
-	opts.Step("taking the first base at " + slot.point.String())
-	d := &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version}
-	base, err = d.take(ctx, slotConn)
+	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version},
+		slotConn, opts)
+	return base, err
+}
+
+// firstBase takes the base at the new slot's own point, or, when DDL got in
+// the way, at a later one: the slot stands, and any point of its stream will do.
+func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgconn.PgConn, opts InitOptions) (Base, error) {
+	opts.Step("taking the first base at " + d.created.point.String())
+	base, err := d.take(ctx, slotConn)
 	var fence *FenceError
 	if errors.As(err, &fence) {
-		// The slot stands; any later point of its stream will do.
 		opts.Step(err.Error() + "; taking it again")
 		slotConn.Close(context.WithoutCancel(ctx))
-		base, err = FullBackup(ctx, r, opts.BaseOptions)
+		return FullBackup(ctx, r, opts.BaseOptions)
 	}
 	return base, err
 }

@@ -13,8 +13,8 @@ var allowed = map[string][]string{
 	"pg_scribe/migrations":    {},
 	"pg_scribe/catalog":       {"pg_scribe/migrations"},
 	"pg_scribe/repo":          {"pg_scribe/catalog"},
-	"pg_scribe/stream":        {"pg_scribe/catalog", "pg_scribe/repo"},
-	"pg_scribe/restore":       {"pg_scribe/catalog", "pg_scribe/repo"},
+	"pg_scribe/stream":        {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/repo"},
+	"pg_scribe/restore":       {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/repo"},
 	"pg_scribe/cmd/pg_scribe": {"pg_scribe/catalog", "pg_scribe/repo", "pg_scribe/stream", "pg_scribe/restore"},
 }
 

@@ -1,0 +1,45 @@
+package stream
+
+import "fmt"
+
+// SlotError says that a replication slot cannot be used.
+type SlotError struct {
+	Slot    string
+	Problem SlotProblem
+	Detail  string
+	PID     int32
+}
+
+// SlotProblem is why.
+type SlotProblem string
+
+// The problems that a user mends in different ways.
+const (
+	SlotMissing  SlotProblem = "missing"
+	SlotExists   SlotProblem = "exists"
+	SlotBusy     SlotProblem = "busy"
+	SlotLost     SlotProblem = "lost"     // the server removed WAL that it needs
+	SlotAhead    SlotProblem = "ahead"    // it was confirmed past the repository's end
+	SlotForeign  SlotProblem = "foreign"  // other plugin or database
+	SlotBlocked  SlotProblem = "blocked"  // running transactions keep it from being made
+	SlotNoneFree SlotProblem = "nonefree" // max_replication_slots is reached
+)
+
+func (e *SlotError) Error() string {
+	switch e.Problem {
+	case SlotMissing:
+		return fmt.Sprintf("replication slot %q does not exist", e.Slot)
+	case SlotExists:
+		return fmt.Sprintf("replication slot %q exists already", e.Slot)
+	case SlotBusy:
+		return fmt.Sprintf("replication slot %q is in use by process %d", e.Slot, e.PID)
+	}
+	return fmt.Sprintf("replication slot %q: %s", e.Slot, e.Detail)
+}
+
+// MismatchError says that the source is not the one the repository is of.
+type MismatchError struct{ What, Repository, Source string }
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("the repository is of %s %s, the source is %s", e.What, e.Repository, e.Source)
+}

@@ -1,0 +1,257 @@
+package stream
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"pg_scribe/repo"
+)
+
+// captureMessage is what the event triggers of capture.sql send. All its
+// strings are in the source's encoding, byte for byte.
+type captureMessage struct {
+	Event   string            `json:"ev"`
+	Tag     string            `json:"tag"`
+	Role    string            `json:"role"`
+	Super   bool              `json:"super"`
+	Session string            `json:"session"`
+	Path    string            `json:"path"`
+	SQL     string            `json:"sql"`
+	Context string            `json:"ctx"`
+	Sources []string          `json:"sources"`
+	Roles   []roleFacts       `json:"roles"`
+	At      string            `json:"at"`
+	PID     int               `json:"pid"`
+	Set     map[string]string `json:"set"`
+	Late    bool              `json:"late"`
+	Objects []captureObject   `json:"objects"`
+	Tables  []tableFacts      `json:"tables"`
+	Creates []string          `json:"creates"`
+	Missing []missingValue    `json:"missing"`
+	Bounds  []namedText       `json:"bounds"`
+	Checks  []namedText       `json:"checks"`
+	Subs    []subscription    `json:"subscriptions"`
+	States  []stateCommand    `json:"states"`
+	Reason  string            `json:"reason"`
+	Name    string            `json:"name"`
+	OID     uint32            `json:"oid"`
+	Schema  string            `json:"schema"`
+	Table   string            `json:"table"`
+	Columns []string          `json:"columns"`
+	Rows    [][]*string       `json:"rows"`
+}
+
+type captureObject struct {
+	Class     uint32 `json:"class"`
+	OID       uint32 `json:"oid"`
+	Tag       string `json:"tag"`
+	Type      string `json:"type"`
+	Schema    string `json:"schema"`
+	Identity  string `json:"identity"`
+	Extension bool   `json:"ext"`
+	Temporary bool   `json:"temp"`
+	Original  bool   `json:"original"`
+	Own       bool   `json:"own"` // the publication of a backup
+}
+
+func (o captureObject) temporary() bool {
+	return o.Temporary || o.Schema == "pg_temp" || strings.Contains(o.Identity, "pg_temp.")
+}
+
+// roleFacts is a role that a command may name.
+type roleFacts struct {
+	Name        string `json:"name"`
+	Super       bool   `json:"super"`
+	Inherit     bool   `json:"inherit"`
+	CreateRole  bool   `json:"createrole"`
+	CreateDB    bool   `json:"createdb"`
+	Login       bool   `json:"login"`
+	Replication bool   `json:"replication"`
+	BypassRLS   bool   `json:"bypassrls"`
+}
+
+// create is the SQL that makes the role where it is missing. It gets no
+// password, so that it cannot be used before the globals give it one.
+func (f roleFacts) create() string {
+	sql := "CREATE ROLE " + repo.Identifier(f.Name)
+	for _, a := range []struct {
+		on   bool
+		word string
+	}{{f.Super, "SUPERUSER"}, {f.Inherit, "INHERIT"}, {f.CreateRole, "CREATEROLE"}, {f.CreateDB, "CREATEDB"},
+		{f.Login, "LOGIN"}, {f.Replication, "REPLICATION"}, {f.BypassRLS, "BYPASSRLS"}} {
+		if a.on {
+			sql += " " + a.word
+		} else {
+			sql += " NO" + a.word
+		}
+	}
+	return "DO " + repo.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN %s; END IF; END",
+		repo.Literal(f.Name), sql)) + ";"
+}
+
+type tableFacts struct {
+	OID    uint32      `json:"oid"`
+	Always []string    `json:"always"`
+	Types  []typeFacts `json:"types"`
+}
+
+// typeFacts say how values of a type are compared, where = alone fails.
+type typeFacts struct {
+	OID   uint32 `json:"oid"`
+	Cast  string `json:"cast"`  // name of a composite type
+	Equal string `json:"equal"` // OPERATOR(schema.=)
+}
+
+// namedText is a partition's bound or a table's constraint.
+type namedText struct {
+	Schema string `json:"schema"`
+	Table  string `json:"table"`
+	Name   string `json:"name"`
+	Text   string `json:"text"`
+}
+
+type subscription struct {
+	Name         string   `json:"name"`
+	Connection   string   `json:"connection"`
+	Publications []string `json:"publications"`
+}
+
+// stateCommand brings about what the reconciler sampled.
+type stateCommand struct {
+	Tag string `json:"tag"`
+	SQL string `json:"sql"`
+}
+
+type missingValue struct {
+	Schema string  `json:"schema"`
+	Table  string  `json:"table"`
+	Column string  `json:"column"`
+	Value  *string `json:"value"`
+}
+
+// capturePrefix marks the capture's messages; signatureSize is the length of
+// the signature, in hexadecimal, that stands before each.
+const (
+	capturePrefix = "pg_scribe"
+	signatureSize = 2 * sha256.Size
+)
+
+// verifyCapture checks a message's signature and returns its payload.
+func verifyCapture(secret, content []byte) ([]byte, bool) {
+	if len(content) <= signatureSize || content[signatureSize] != ' ' {
+		return nil, false
+	}
+	payload := content[signatureSize+1:]
+	inner := sha256.Sum256(append(append([]byte(nil), secret...), payload...))
+	want := sha256.Sum256(append(append([]byte(nil), secret...), inner[:]...))
+	got := make([]byte, sha256.Size)
+	if _, err := hex.Decode(got, content[:signatureSize]); err != nil {
+		return nil, false
+	}
+	return payload, hmac.Equal(got, want[:])
+}
+
+// parseCapture reads a payload. JSON in Go is UTF-8 while the payload is in
+// the source's encoding: each byte passes through as the rune of its value,
+// which every encoding that a server can have allows, being ASCII below 128.
+func parseCapture(payload []byte) (captureMessage, error) {
+	var m captureMessage
+	wide := make([]byte, 0, len(payload)+len(payload)/8)
+	for _, b := range payload {
+		if b < 0x80 {
+			wide = append(wide, b)
+		} else {
+			wide = append(wide, 0xc0|b>>6, 0x80|b&0x3f)
+		}
+	}
+	if err := json.Unmarshal(wide, &m); err != nil {
+		return m, fmt.Errorf("message of the DDL capture: %w", err)
+	}
+	m.narrow()
+	return m, nil
+}
+
+// narrow turns each rune back into its byte.
+func (m *captureMessage) narrow() {
+	for _, s := range []*string{&m.Tag, &m.Role, &m.Session, &m.Path, &m.SQL, &m.Context, &m.Reason, &m.Name, &m.Schema, &m.Table} {
+		narrow(s)
+	}
+	for k, v := range m.Set {
+		narrow(&v)
+		m.Set[k] = v
+	}
+	for i := range m.Objects {
+		narrow(&m.Objects[i].Schema)
+		narrow(&m.Objects[i].Identity)
+	}
+	for i := range m.Tables {
+		for j := range m.Tables[i].Always {
+			narrow(&m.Tables[i].Always[j])
+		}
+		for j := range m.Tables[i].Types {
+			narrow(&m.Tables[i].Types[j].Cast)
+			narrow(&m.Tables[i].Types[j].Equal)
+		}
+	}
+	for _, list := range [][]string{m.Creates, m.Sources, m.Columns} {
+		for i := range list {
+			narrow(&list[i])
+		}
+	}
+	for i := range m.Roles {
+		narrow(&m.Roles[i].Name)
+	}
+	for i := range m.States {
+		narrow(&m.States[i].Tag)
+		narrow(&m.States[i].SQL)
+	}
+	for _, list := range [][]namedText{m.Bounds, m.Checks} {
+		for i := range list {
+			for _, s := range []*string{&list[i].Schema, &list[i].Table, &list[i].Name, &list[i].Text} {
+				narrow(s)
+			}
+		}
+	}
+	for i := range m.Subs {
+		narrow(&m.Subs[i].Name)
+		narrow(&m.Subs[i].Connection)
+		for j := range m.Subs[i].Publications {
+			narrow(&m.Subs[i].Publications[j])
+		}
+	}
+	for i := range m.Missing {
+		v := &m.Missing[i]
+		narrow(&v.Schema)
+		narrow(&v.Table)
+		narrow(&v.Column)
+		if v.Value != nil {
+			narrow(v.Value)
+		}
+	}
+	for _, row := range m.Rows {
+		for _, v := range row {
+			if v != nil {
+				narrow(v)
+			}
+		}
+	}
+}
+
+func narrow(s *string) {
+	ascii := true
+	for i := 0; i < len(*s) && ascii; i++ {
+		ascii = (*s)[i] < 0x80
+	}
+	if ascii {
+		return
+	}
+	b := make([]byte, 0, len(*s))
+	for _, r := range *s {
+		b = append(b, byte(r))
+	}
+	*s = string(b)
+}

@@ -1,0 +1,99 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/internal/conninfo"
+	"pg_scribe/repo"
+)
+
+// pgOptions pins what shapes a dump's text in the sessions of external tools.
+const pgOptions = "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c bytea_output=hex -c lc_monetary=C" +
+	" -c standard_conforming_strings=on -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=0"
+
+// tool runs pg_dump or pg_dumpall and hands its output to read.
+func (d *dumper) tool(ctx context.Context, name string, args []string, read func(io.Reader) error) error {
+	outer := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	target, env, err := toolConnection(d.opts.ConnString)
+	if err != nil {
+		return err
+	}
+	cmd := d.opts.Command(ctx, name, append([]string{"--dbname=" + target, "--no-password"}, args...)...)
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Env = append(cmd.Env, "PGOPTIONS="+pgOptions, "LC_MESSAGES=C")
+	var words tail
+	cmd.Stderr = &words
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return &DumpError{name, err.Error(), err}
+	}
+	widenPipe(out)
+	readErr := read(out)
+	if readErr != nil {
+		cancel() // nobody reads on
+	}
+	err = cmd.Wait()
+	var format *repo.FormatError
+	switch {
+	case outer.Err() != nil:
+		return context.Cause(outer)
+	case readErr != nil && !errors.As(readErr, &format):
+		return readErr
+	case err != nil:
+		reason := words.String()
+		if reason == "" {
+			reason = err.Error()
+		}
+		return &DumpError{name, reason, err}
+	}
+	return readErr
+}
+
+// toolConnection splits a connection string into one that may be seen in a
+// list of processes, and the environment that carries the password.
+func toolConnection(connString string) (text string, env []string, err error) {
+	cfg, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return "", nil, &ConnectError{Fault: FaultOther, Err: err}
+	}
+	if cfg.Password != "" {
+		env = append(env, "PGPASSWORD="+cfg.Password)
+	}
+	text, err = conninfo.WithoutPassword(connString)
+	return text, env, err
+}
+
+// tail keeps the last line that a tool wrote, which is the error.
+type tail struct{ buf []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > 16<<10 {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-8<<10:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	lines := strings.Split(strings.TrimSpace(string(t.buf)), "\n")
+	for _, l := range lines {
+		if strings.Contains(l, "error: ") || strings.Contains(l, "ERROR: ") {
+			return strings.TrimSpace(l)
+		}
+	}
+	return strings.TrimSpace(lines[len(lines)-1])
+}
