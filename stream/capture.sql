@@ -108,6 +108,16 @@ SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
 $fn$;
 REVOKE ALL ON FUNCTION scribe.missing_values(text, text) FROM PUBLIC;
 
+-- What a role is a member of, directly or not: its commands may rest on that.
+CREATE FUNCTION scribe.memberships(name text) RETURNS TABLE (roleid oid, member oid)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  WITH RECURSIVE m AS (
+    SELECT a.roleid, a.member FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.member WHERE r.rolname = name AND NOT r.rolsuper
+    UNION SELECT a.roleid, a.member FROM m JOIN pg_auth_members a ON a.member = m.roleid)
+  SELECT roleid, member FROM m WHERE roleid >= 16384
+$fn$;
+REVOKE ALL ON FUNCTION scribe.memberships(text) FROM PUBLIC;
+
 -- The text of the command, with what decides how it reads, and the roles that
 -- it may name: their own commands fire no event.
 CREATE FUNCTION scribe.command(context text) RETURNS jsonb
@@ -122,7 +132,12 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
         AND p.proname = substring(context FROM '^[^\n]*\nSQL function "([^\n]*)" statement \d+')),
     'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'super', rolsuper, 'inherit', rolinherit,
         'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls))
-      FROM pg_roles WHERE oid >= 16384 AND position(lower(rolname) IN lower(current_query() || context)) > 0),
+      FROM pg_roles WHERE oid >= 16384 AND (position(lower(rolname) IN lower(current_query() || context)) > 0
+        OR oid IN (SELECT member FROM scribe.memberships(current_setting('scribe.role', true))
+          UNION SELECT roleid FROM scribe.memberships(current_setting('scribe.role', true)))
+        OR rolname = current_setting('scribe.role', true))),
+    'members', (SELECT jsonb_agg(jsonb_build_object('role', r.rolname, 'member', u.rolname))
+      FROM scribe.memberships(current_setting('scribe.role', true)) m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member),
     'at', extract(epoch FROM statement_timestamp())::text, 'pid', pg_backend_pid(),
     'set', (SELECT jsonb_object_agg(name, current_setting(name)) FROM unnest(ARRAY[
       'DateStyle', 'IntervalStyle', 'TimeZone', 'default_tablespace', 'default_table_access_method',

@@ -367,6 +367,10 @@ func (r *renderer) context(m captureMessage, write func()) {
 	for _, f := range m.Roles {
 		line("%s", f.create())
 	}
+	for _, b := range m.Members {
+		grant := fmt.Sprintf("GRANT %s TO %s", repo.Identifier(b.Role), repo.Identifier(b.Member))
+		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+repo.Literal("BEGIN "+grant+"; END"))
+	}
 	var reset []string
 	for _, p := range pinned {
 		value, known := m.Set[p.name]

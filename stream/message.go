@@ -24,6 +24,7 @@ type captureMessage struct {
 	Context string            `json:"ctx"`
 	Sources []string          `json:"sources"`
 	Roles   []roleFacts       `json:"roles"`
+	Members []membership      `json:"members"`
 	At      string            `json:"at"`
 	PID     int               `json:"pid"`
 	Set     map[string]string `json:"set"`
@@ -72,6 +73,12 @@ type roleFacts struct {
 	Login       bool   `json:"login"`
 	Replication bool   `json:"replication"`
 	BypassRLS   bool   `json:"bypassrls"`
+}
+
+// membership is what a command's role may rest on.
+type membership struct {
+	Role   string `json:"role"`
+	Member string `json:"member"`
 }
 
 // create is the SQL that makes the role where it is missing. It gets no
@@ -204,6 +211,10 @@ func (m *captureMessage) narrow() {
 	}
 	for i := range m.Roles {
 		narrow(&m.Roles[i].Name)
+	}
+	for i := range m.Members {
+		narrow(&m.Members[i].Role)
+		narrow(&m.Members[i].Member)
 	}
 	for i := range m.States {
 		narrow(&m.States[i].Tag)

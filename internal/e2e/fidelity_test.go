@@ -354,3 +354,16 @@ func TestStopEndsSoonAndStoresTheLastTransaction(t *testing.T) {
 	tr.back()
 	tr.equal()
 }
+
+// A command may rest on a role and a membership that are newer than any
+// sample, and that its text does not name.
+func TestCommandOfNewRole(t *testing.T) {
+	tr := begin(t, `CREATE SCHEMA app`)
+	group, member := tr.db+"_group", tr.db+"_member"
+	tr.run(`CREATE ROLE `+group+`; CREATE ROLE `+member+` IN ROLE `+group+`; GRANT ALL ON SCHEMA app TO `+group,
+		`SET ROLE `+member+`; CREATE TABLE app.t (id int PRIMARY KEY); INSERT INTO app.t VALUES (1); ALTER TABLE app.t OWNER TO `+group+`; ALTER TABLE app.t ADD COLUMN v text; UPDATE app.t SET v = 'x'`)
+	tr.captureUntil(false)
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}
