@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
@@ -147,5 +148,21 @@ func TestSweepBesideWriters(t *testing.T) {
 		default:
 			must(t, r.sweep(ctx))
 		}
+	}
+}
+
+// The lock is the process's until it is released, even when nothing refers to
+// it any more.
+func TestLockOutlivesItsRelease(t *testing.T) {
+	r := testRepository(t, "zstd")
+	if _, err := r.LockStreamer(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		runtime.GC()
+	}
+	var busy *BusyError
+	if _, err := r.LockStreamer(); !errors.As(err, &busy) {
+		t.Errorf("after a collection: %v", err)
 	}
 }

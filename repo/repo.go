@@ -24,6 +24,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -229,24 +230,31 @@ func (r *Repository) Undo() error {
 
 // LockStreamer makes this process the only one that streams into the
 // repository. The kernel holds the lock, so that a dead process never blocks.
+//
+// The descriptor is not an os.File, which would be closed when it is no longer
+// referred to: the lock holds until release is called or the process ends.
 func (r *Repository) LockStreamer() (release func(), err error) {
-	f, err := os.OpenFile(r.Path(lockName), os.O_CREATE|os.O_RDWR, 0o600)
+	path := r.Path(lockName)
+	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
-	for try := 0; try < 10 && errors.Is(err, syscall.EWOULDBLOCK); try++ {
-		time.Sleep(10 * time.Millisecond) // StreamerRunning has it for a moment
-		err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+	for try := 0; ; try++ {
+		err = syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
+		if errors.Is(err, syscall.EWOULDBLOCK) && try < 10 {
+			time.Sleep(10 * time.Millisecond) // StreamerRunning has it for a moment
+		} else if !errors.Is(err, syscall.EINTR) {
+			break
+		}
 	}
 	if err != nil {
-		f.Close()
+		syscall.Close(fd)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, &BusyError{r.dir}
 		}
 		return nil, err
 	}
-	return func() { f.Close() }, nil
+	return sync.OnceFunc(func() { syscall.Close(fd) }), nil
 }
 
 // StreamerRunning tells whether some process holds the streamer's lock.
