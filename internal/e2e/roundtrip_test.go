@@ -51,6 +51,11 @@ type trip struct {
 func begin(t *testing.T, setup ...string) *trip {
 	t.Helper()
 	source, target := clusters(t)
+	return beginOn(t, source, target, setup...)
+}
+
+func beginOn(t *testing.T, source, target *pgtest.Cluster, setup ...string) *trip {
+	t.Helper()
 	tr := &trip{t: t, source: source, target: target, db: source.CreateDB(t, "src"), dir: filepath.Join(t.TempDir(), "repo")}
 	tr.slot = tr.db
 	tr.run(setup...)
@@ -96,6 +101,17 @@ func (tr *trip) once(sql string) {
 	}
 }
 
+// lsn makes the server write out its WAL and returns where it ends.
+func (tr *trip) lsn() catalog.LSN {
+	tr.t.Helper()
+	tr.run("SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'test', '')")
+	lsn, err := catalog.ParseLSN(tr.source.Query(tr.t, tr.db, "SELECT pg_current_wal_flush_lsn()"))
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	return lsn
+}
+
 // capture streams up to now and takes a last sample.
 func (tr *trip) capture() {
 	tr.t.Helper()
@@ -106,11 +122,7 @@ func (tr *trip) captureUntil(sample bool) {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	tr.run("SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'test', '')")
-	end, err := catalog.ParseLSN(tr.source.Query(tr.t, tr.db, "SELECT pg_current_wal_flush_lsn()"))
-	if err != nil {
-		tr.t.Fatal(err)
-	}
+	end := tr.lsn()
 	r, err := repo.Open(ctx, tr.dir, time.Now)
 	if err != nil {
 		tr.t.Fatal(err)
