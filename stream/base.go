@@ -138,8 +138,12 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 	if err != nil {
 		return Base{}, err
 	}
-	defer slotConn.Close(context.WithoutCancel(ctx))
 	name := fmt.Sprintf("pg_scribe_base_%d_%d", os.Getpid(), time.Now().UnixNano()%1e9)
+	defer func() {
+		clean := context.WithoutCancel(ctx)
+		slotConn.Close(clean)
+		waitForSlotEnd(clean, opts.ConnString, name)
+	}()
 	slot, err := createSlot(ctx, slotConn, src, name, true)
 	if err != nil {
 		return Base{}, withBlockers(ctx, err, opts.ConnString)

@@ -209,3 +209,27 @@ func dropSlotWhenFree(ctx context.Context, connString, name string) error {
 		time.Sleep(wait)
 	}
 }
+
+// waitForSlotEnd returns when a temporary slot whose connection was closed is
+// gone: the server needs a moment for it, or, if it is out of reach, a while.
+func waitForSlotEnd(ctx context.Context, connString, name string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := Connect(ctx, connString)
+	if err != nil {
+		return
+	}
+	defer conn.Close(ctx)
+	for wait := 5 * time.Millisecond; ; wait *= 2 {
+		var there bool
+		err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)", name).Scan(&there)
+		if err != nil || !there {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
