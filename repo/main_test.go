@@ -209,5 +209,5 @@ func hold(dir string) {
 		os.Exit(1)
 	}
 	fmt.Println("held")
-	select {}
+	time.Sleep(time.Hour) // a select without cases would end a program without cgo
 }

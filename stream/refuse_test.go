@@ -3,12 +3,15 @@ package stream
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
@@ -241,6 +244,37 @@ func TestStatementText(t *testing.T) {
 		got, err := r.statementText(captureMessage{Tag: "CREATE TABLE", SQL: sql, At: "1", Set: conforming})
 		if got != want || err != nil {
 			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+}
+
+func TestRetriable(t *testing.T) {
+	connect := func(fault ConnectFault, code string) error {
+		var err error = errors.New("refused")
+		if code != "" {
+			err = &pgconn.PgError{Code: code}
+		}
+		return &ConnectError{Fault: fault, Err: err}
+	}
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{connect(FaultServer, ""), true},
+		{connect(FaultOther, "57P03"), true}, // the server is starting up
+		{connect(FaultOther, "53300"), true}, // too many connections
+		{connect(FaultPassword, "28P01"), false},
+		{connect(FaultDatabase, "3D000"), false},
+		{&pgconn.PgError{Code: "57P01"}, true},
+		{&pgconn.PgError{Code: "42704"}, false},
+		{&SlotError{Problem: SlotBusy}, true},
+		{&SlotError{Problem: SlotLost}, false},
+		{&MismatchError{}, false},
+		{&storeError{io.ErrShortWrite}, false},
+		{io.ErrUnexpectedEOF, true},
+	} {
+		if got := retriable(c.err); got != c.want {
+			t.Errorf("%v: %t", c.err, got)
 		}
 	}
 }

@@ -88,12 +88,12 @@ func retriable(err error) bool {
 		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger
 	case errors.As(err, &mismatch):
 		return false
+	case errors.As(err, &pg) && len(pg.Code) == 5:
+		// Class 57: the server starts, shuts down or was told to end the
+		// session; class 08: connection; 53: resources; 55006: slot in use.
+		return pg.Code[:2] == "57" || pg.Code[:2] == "08" || pg.Code[:2] == "53" || pg.Code == "55006"
 	case errors.As(err, &connect):
 		return connect.Fault == FaultServer
-	case errors.As(err, &pg):
-		// Class 57: the server shuts down or was told to end the session;
-		// class 08: connection; 53: resources; 55006: slot in use.
-		return pg.Code[:2] == "57" || pg.Code[:2] == "08" || pg.Code[:2] == "53" || pg.Code == "55006"
 	}
 	var store *storeError
 	return !errors.As(err, &store)

@@ -49,6 +49,11 @@ func TestServerCrashesWhileStreaming(t *testing.T) {
 		if at, err := r.End(ctx); err != nil || at >= end {
 			break
 		}
+		select {
+		case err := <-done:
+			t.Fatalf("the streamer gave up: %v", err)
+		default:
+		}
 		if time.Now().After(deadline) {
 			t.Fatal("the streamer does not come back")
 		}
