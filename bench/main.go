@@ -142,11 +142,6 @@ func (b *bench) base() error {
 		return err
 	}
 	ours, peer = nil, nil
-	point, err := b.query("SELECT pg_current_wal_flush_lsn()")
-	if err != nil {
-		return err
-	}
-	_ = point
 	for i := range b.rounds {
 		name := fmt.Sprintf("base%d", i)
 		err := timed(&ours, func() error {

@@ -24,7 +24,6 @@ type ddlState struct {
 	dropped []captureObject
 	held    *os.File // messages, each behind its length
 	heldBuf *bufio.Writer
-	nested  int // brackets of commands that ran within the outermost one
 
 	// Events of one string of several statements, in order.
 	lastKey  string
@@ -104,9 +103,6 @@ func (d *ddlState) release(apply func([]byte) error) error {
 // logical takes a logical decoding message; raw is the whole of it.
 func (r *renderer) logical(m logicalMessage, raw []byte) error {
 	if string(m.Prefix) != capturePrefix {
-		if r.ddl.depth > 0 {
-			return nil
-		}
 		return nil
 	}
 	payload, ok := verifyCapture(r.secret, m.Content)
@@ -122,7 +118,6 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		switch c.Event {
 		case "start":
 			d.depth++
-			d.nested++
 			return d.hold(raw)
 		case "end":
 			if c.Late {
@@ -145,7 +140,7 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 	}
 	switch c.Event {
 	case "start":
-		d.depth, d.start, d.dropped, d.nested = 1, c, nil, 0
+		d.depth, d.start, d.dropped = 1, c, nil
 	case "drop":
 		d.dropped = c.Objects
 	case "end":

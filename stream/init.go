@@ -63,16 +63,15 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	undo = append(undo, func(context.Context) error { return r.Undo() })
 
 	opts.Step("installing the capture of DDL (schema scribe, event triggers, publication " + opts.Publication + ")")
-	undo = append(undo, func(clean context.Context) error { return nil })
 	made, err := installCapture(ctx, conn, opts.Publication)
-	undo[len(undo)-1] = func(clean context.Context) error {
+	undo = append(undo, func(clean context.Context) error {
 		again, cerr := Connect(clean, opts.ConnString) // a cancelled query may have closed conn
 		if cerr != nil {
 			return cerr
 		}
 		defer again.Close(clean)
 		return removeCapture(clean, again, made)
-	}
+	})
 	if err != nil {
 		return base, err
 	}

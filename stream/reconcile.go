@@ -26,7 +26,7 @@ type stateKind struct {
 // same makes a query that every server version understands.
 func same(sql string) func(server) string { return func(server) string { return sql } }
 
-// quietly wraps a command that must not stop a restore, because another
+// forgiving wraps a command that must not stop a restore, because another
 // object of the target's cluster may stand in its way.
 const forgiving = `format('DO %L', format('BEGIN %s; EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END', `
 

@@ -396,7 +396,7 @@ func (r *renderer) gap(reason string) error {
 // close releases what a broken-off transaction held.
 func (r *renderer) close() { r.ddl.reset() }
 
-// spill is a file for rows that a DDL command holds back, without a name.
+// newSpill makes a file for rows that a DDL command holds back, without a name.
 func newSpill() (*os.File, error) {
 	f, err := os.CreateTemp("", "pg_scribe-*")
 	if err != nil {
