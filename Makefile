@@ -3,7 +3,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build test check bench demo deps clean help
+.PHONY: build test check bench demo regress deps clean help
 
 build: ## build bin/pg_scribe, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/pg_scribe ./cmd/pg_scribe
@@ -23,6 +23,9 @@ demo: deps build ## back up a live database, break it, restore it to the moment 
 
 bench: deps build ## measure against pg_recvlogical, pg_dump and psql
 	$(GO) run ./bench
+
+regress: deps build ## run PostgreSQL's regression suite under capture, restore it, compare
+	$(GO) run ./internal/regress $(REGRESS)
 
 deps: ## install what the tests need (PostgreSQL server, compressors) where it is missing
 	@.ci/deps
