@@ -67,7 +67,7 @@ REVOKE ALL ON FUNCTION scribe.mark(text) FROM PUBLIC;
 CREATE FUNCTION scribe.on_start_user() RETURNS event_trigger
 LANGUAGE plpgsql AS $fn$
 DECLARE
-  transient boolean := pg_catalog.current_query() OPERATOR(pg_catalog.!~*) '\mconcurrently\M';
+  transient boolean := pg_catalog.current_query() OPERATOR(pg_catalog.!~*) E'\\mconcurrently\\M';
 BEGIN
   PERFORM pg_catalog.set_config('scribe.role', current_user, transient),
           pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), transient);
@@ -77,8 +77,8 @@ END $fn$;
 -- message at their start would take a transaction id and so break them.
 CREATE FUNCTION scribe.concurrent(tag text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $fn$
-  SELECT tag IN ('DROP INDEX', 'CREATE INDEX', 'REINDEX') AND current_query() ~* '\mconcurrently\M'
-    OR tag = 'ALTER TABLE' AND current_query() ~* '\mdetach\M.*\mpartition\M.*\mconcurrently\M'
+  SELECT tag IN ('DROP INDEX', 'CREATE INDEX', 'REINDEX') AND current_query() ~* E'\\mconcurrently\\M'
+    OR tag = 'ALTER TABLE' AND current_query() ~* E'\\mdetach\\M.*\\mpartition\\M.*\\mconcurrently\\M'
 $fn$;
 REVOKE ALL ON FUNCTION scribe.concurrent(text) FROM PUBLIC;
 
@@ -103,7 +103,7 @@ SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
   WHERE a.atthasmissing AND NOT a.attisdropped AND c.relpersistence <> 't'
     AND a.attrelid::text || '.' || a.attnum <> ALL (string_to_array(before, ' '))
     AND (d.adbin::text ~ 'SQLVALUEFUNCTION|COERCEVIAIO' OR command ~* 'now|today|tomorrow|yesterday'
-      OR EXISTS (SELECT FROM regexp_matches(d.adbin::text, ':(?:op)?funcid (\d+)', 'g') m
+      OR EXISTS (SELECT FROM regexp_matches(d.adbin::text, E':(?:op)?funcid (\\d+)', 'g') m
                  JOIN pg_proc p ON p.oid = m[1]::oid WHERE p.provolatile <> 'i'))
 $fn$;
 REVOKE ALL ON FUNCTION scribe.missing_values(text, text) FROM PUBLIC;
@@ -128,8 +128,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
     'path', current_setting('scribe.path', true),
     'sql', current_query(), 'ctx', context,
     'sources', (SELECT jsonb_agg(DISTINCT p.prosrc) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-      WHERE l.lanname = 'sql' AND context ~ '^[^\n]*\nSQL function "'
-        AND p.proname = substring(context FROM '^[^\n]*\nSQL function "([^\n]*)" statement \d+')),
+      WHERE l.lanname = 'sql' AND context ~ E'^[^\\n]*\\nSQL function "'
+        AND p.proname = substring(context FROM E'^[^\\n]*\\nSQL function "([^\\n]*)" statement \\d+')),
     'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'super', rolsuper, 'inherit', rolinherit,
         'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls))
       FROM pg_roles WHERE oid >= 16384 AND (position(lower(rolname) IN lower(current_query() || context)) > 0
@@ -297,13 +297,44 @@ DECLARE
   rel oid;
 BEGIN
   PERFORM set_config('search_path', path, true);
-  rel := pg_catalog.to_regclass((pg_catalog.regexp_match(command, '\mpartition\s+(("([^"]|"")*"|[^\s".]+)(\.("([^"]|"")*"|[^\s".]+))?)\s+concurrently', 'i'))[1]);
+  rel := pg_catalog.to_regclass((pg_catalog.regexp_match(command, E'\\mpartition\\s+(("([^"]|"")*"|[^\\s".]+)(\\.("([^"]|"")*"|[^\\s".]+))?)\\s+concurrently', 'i'))[1]);
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
   RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'name', k.conname, 'text', pg_get_constraintdef(k.oid)))
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.conrelid = rel AND k.contype = 'c');
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.detached_checks(text, text) FROM PUBLIC;
+
+-- An index on a partitioned table that did not become valid, because a
+-- partition has one that is invalid (its CREATE INDEX CONCURRENTLY failed): the
+-- commands that make all of it but the invalid ones, as pg_dump would.
+CREATE FUNCTION scribe.partial_index(root oid) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  SELECT jsonb_agg(cmd ORDER BY level, step) FROM pg_partition_tree(root) t
+    JOIN pg_index i ON i.indexrelid = t.relid AND (i.indisvalid OR NOT t.isleaf)
+    JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace,
+    LATERAL (VALUES (1, regexp_replace(pg_get_indexdef(t.relid), 'INDEX ', 'INDEX IF NOT EXISTS ')),
+      (2, (SELECT format('ALTER INDEX %I.%I ATTACH PARTITION %I.%I', pn.nspname, pc.relname, n.nspname, c.relname)
+           FROM pg_class pc JOIN pg_namespace pn ON pn.oid = pc.relnamespace WHERE pc.oid = t.parentrelid AND t.level > 0))) s (step, cmd)
+  WHERE cmd IS NOT NULL
+$fn$;
+REVOKE ALL ON FUNCTION scribe.partial_index(oid) FROM PUBLIC;
+
+-- The index that ALTER INDEX … ATTACH PARTITION names: whether it is valid,
+-- and its definition if it became so after it was made.
+CREATE FUNCTION scribe.attached_index(command text, path text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  rel oid;
+BEGIN
+  PERFORM set_config('search_path', path, true);
+  rel := pg_catalog.to_regclass((pg_catalog.regexp_match(command, E'\\mattach\\s+partition\\s+(("([^"]|"")*"|[^\\s".;]+)(\\.("([^"]|"")*"|[^\\s".;]+))?)', 'i'))[1]);
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+  RETURN (SELECT jsonb_build_object('valid', i.indisvalid OR c.relkind = 'I', 'text', CASE WHEN i.indisvalid AND c.relkind = 'i' AND i.xmin <> a.xmin
+      THEN regexp_replace(pg_get_indexdef(rel), 'INDEX ', 'INDEX IF NOT EXISTS ') END)
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_attribute a ON a.attrelid = rel AND a.attnum = 1 WHERE i.indexrelid = rel);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.attached_index(text, text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
@@ -336,6 +367,12 @@ BEGIN
       WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table'));
   IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE') THEN
     message := message || jsonb_build_object('bounds', scribe.new_bounds());
+  ELSIF tg_tag = 'CREATE INDEX' AND current_query() !~* E'\\mon\\s+only\\M' THEN
+    message := message || jsonb_build_object('instead', (SELECT scribe.partial_index(objid) FROM pg_event_trigger_ddl_commands()
+      JOIN pg_index ON indexrelid = objid JOIN pg_class c ON c.oid = objid WHERE c.relkind = 'I' AND NOT indisvalid LIMIT 1));
+  ELSIF tg_tag = 'ALTER INDEX' AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
+    message := message || jsonb_build_object('attached',
+      scribe.attached_index(current_query(), current_setting('scribe.path', true)));
   ELSIF tg_tag ~ 'SUBSCRIPTION' THEN
     message := message || jsonb_build_object('subscriptions',
       (SELECT jsonb_agg(jsonb_build_object('name', subname, 'connection', subconninfo, 'publications', subpublications))

@@ -296,6 +296,20 @@ func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
 	return kept, ok
 }
 
+// plainDrop is a command whose object the target may lack without being any
+// different for it: an index that was never valid, or a relation that came
+// about without an event.
+var plainDrop = regexp.MustCompile(`(?i)^\s*DROP\s+(?:TABLE|INDEX|MATERIALIZED\s+VIEW)\s+`)
+
+func dropIfExists(sql string) string {
+	if head := plainDrop.FindString(sql); head != "" && !dropGuarded.MatchString(sql[len(head):]) {
+		return head + "IF EXISTS " + sql[len(head):]
+	}
+	return sql
+}
+
+var dropGuarded = regexp.MustCompile(`(?i)^IF\s+EXISTS\s`)
+
 // writeDDL writes the command as it is to be run again.
 func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) error {
 	if start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" {
@@ -303,6 +317,17 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 			start.Path = `""`
 			r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
 		}
+		return nil
+	}
+	if len(end.Instead) > 0 {
+		r.context(start, func() {
+			for _, sql := range end.Instead {
+				r.out = repo.AppendDDL(r.out, start.Tag, sql)
+			}
+		})
+		return nil
+	}
+	if end.Attach != nil && !end.Attach.Valid {
 		return nil
 	}
 	if len(end.Subs) > 0 {
@@ -325,8 +350,13 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 	if ownGrant.MatchString(sql) {
 		return nil
 	}
-	sql = withBounds(sql, end.Bounds)
-	r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
+	sql = dropIfExists(withBounds(sql, end.Bounds))
+	r.context(start, func() {
+		if end.Attach != nil && end.Attach.Text != "" {
+			r.out = repo.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
+		}
+		r.out = repo.AppendDDL(r.out, start.Tag, sql)
+	})
 	for _, c := range end.Checks {
 		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", repo.Identifier(c.Schema), repo.Identifier(c.Table), repo.Identifier(c.Name), c.Text)
 		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+repo.Literal(fmt.Sprintf(
@@ -354,6 +384,10 @@ var pinned = []struct{ name, value string }{
 	{"bytea_output", "hex"},
 }
 
+// sharedTablespace may be a session's default, but no command can put anything
+// there: the one that succeeded was told another by its table.
+const sharedTablespace = "pg_global"
+
 // context writes the session settings that a command ran under, the command
 // itself, and the settings that rows need again.
 func (r *renderer) context(m captureMessage, write func()) {
@@ -369,7 +403,7 @@ func (r *renderer) context(m captureMessage, write func()) {
 	var reset []string
 	for _, p := range pinned {
 		value, known := m.Set[p.name]
-		if !known || value == p.value {
+		if !known || value == p.value || value == sharedTablespace {
 			continue
 		}
 		line("SET LOCAL %s = %s;", p.name, repo.Literal(value))

@@ -32,6 +32,8 @@ type captureMessage struct {
 	Objects []captureObject   `json:"objects"`
 	Tables  []tableFacts      `json:"tables"`
 	Creates []string          `json:"creates"`
+	Instead []string          `json:"instead"`
+	Attach  *attachedIndex    `json:"attached"`
 	Missing []missingValue    `json:"missing"`
 	Bounds  []namedText       `json:"bounds"`
 	Checks  []namedText       `json:"checks"`
@@ -121,6 +123,13 @@ type namedText struct {
 	Text   string `json:"text"`
 }
 
+// attachedIndex is what ALTER INDEX … ATTACH PARTITION names. One that is not
+// valid is not in a base either.
+type attachedIndex struct {
+	Valid bool   `json:"valid"`
+	Text  string `json:"text"` // makes it, if it became valid only after it was made
+}
+
 type subscription struct {
 	Name         string   `json:"name"`
 	Connection   string   `json:"connection"`
@@ -204,10 +213,13 @@ func (m *captureMessage) narrow() {
 			narrow(&m.Tables[i].Types[j].Equal)
 		}
 	}
-	for _, list := range [][]string{m.Creates, m.Sources, m.Columns} {
+	for _, list := range [][]string{m.Creates, m.Instead, m.Sources, m.Columns} {
 		for i := range list {
 			narrow(&list[i])
 		}
+	}
+	if m.Attach != nil {
+		narrow(&m.Attach.Text)
 	}
 	for i := range m.Roles {
 		narrow(&m.Roles[i].Name)

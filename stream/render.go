@@ -253,6 +253,9 @@ func (r *renderer) insert(b []byte) error {
 		if t.ours {
 			return nil
 		}
+		if t.lost != "" {
+			return r.lose(t)
+		}
 		r.run = t
 		r.open()
 	}
@@ -320,6 +323,9 @@ func (r *renderer) change(kind byte, b []byte) error {
 	t, err := r.table(c.OID)
 	if err != nil || t.ours {
 		return err
+	}
+	if t.lost != "" {
+		return r.lose(t)
 	}
 	r.open()
 	if len(c.Old) > len(t.Columns) || len(c.New) > len(t.Columns) ||
@@ -391,6 +397,14 @@ func (r *renderer) gap(reason string) error {
 			DetectedAt: r.tx.At, Reason: reason})
 	}
 	return nil
+}
+
+// lose leaves a row out, and says so once in each transaction.
+func (r *renderer) lose(t *table) error {
+	if slices.ContainsFunc(r.found.Gaps, func(g catalog.Gap) bool { return g.Reason == t.lost }) {
+		return nil
+	}
+	return r.gap(t.lost)
 }
 
 // close releases what a broken-off transaction held.

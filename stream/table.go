@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"fmt"
+
 	"pg_scribe/repo"
 )
 
@@ -15,6 +17,14 @@ type table struct {
 	always  []bool // GENERATED ALWAYS AS IDENTITY: not to be SET
 	keyed   bool   // some column is part of the replica identity
 	ours    bool   // belongs to pg_scribe's own schema
+	lost    string // what keeps its rows from being restored; empty: nothing
+}
+
+// unreadable are built-in types whose values PostgreSQL prints but does not
+// read (pg_node_tree_in and the like raise an error), by OID (pg_type.dat).
+var unreadable = map[uint32]string{
+	194: "pg_node_tree", 3361: "pg_ndistinct", 3402: "pg_dependencies", 5017: "pg_mcv_list",
+	3642: "gtsvector", 4600: "pg_brin_bloom_summary", 4601: "pg_brin_minmax_multi_summary",
 }
 
 // matchKind says how a WHERE clause finds a column's exact value.
@@ -79,6 +89,9 @@ func newTable(r *relation, known *facts) *table {
 	t.always = make([]bool, len(r.Columns))
 	for i, c := range r.Columns {
 		t.quoted[i] = repo.Identifier(c.Name)
+		if name := unreadable[c.TypeOID]; name != "" {
+			t.lost = fmt.Sprintf("rows of %s cannot be restored: PostgreSQL reads no values of type %s (column %s)", t.name, name, c.Name)
+		}
 		if i > 0 {
 			t.columns += ", "
 		}
