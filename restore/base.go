@@ -151,7 +151,7 @@ func (l *loader) copy(ctx context.Context, f *feed, item repo.Item) error {
 }
 
 func (l *loader) statement(ctx context.Context, f *feed, item repo.Item) error {
-	sql, notice := l.x.spaces.rewrite(string(item.SQL))
+	sql, notice := l.x.spaces.rewrite(string(l.x.searchPath(item.SQL)))
 	l.x.note(notice)
 	if sql == "" {
 		return nil

@@ -151,6 +151,32 @@ func (r *replayer) segment(a catalog.Artifact) (bool, error) {
 	}
 }
 
+// emptyPaths are the statements by which bases and segments empty the
+// search_path.
+var emptyPaths = [][]byte{[]byte("SET search_path = '';"), []byte("SET LOCAL search_path = '';"),
+	[]byte("SELECT pg_catalog.set_config('search_path', '', false);")}
+
+// searchPath puts the schemas of Options.SearchPath where a statement empties
+// the path.
+func (x *execution) searchPath(sql []byte) []byte {
+	if len(x.o.SearchPath) == 0 || len(sql) > 60 {
+		return sql
+	}
+	for i, empty := range emptyPaths {
+		if !bytes.Equal(bytes.TrimSpace(sql), empty) {
+			continue
+		}
+		quoted := make([]string, len(x.o.SearchPath))
+		for j, name := range x.o.SearchPath {
+			quoted[j] = quoteIdent(name)
+		}
+		path := strings.Join(quoted, ", ")
+		return []byte([]string{"SET search_path = " + path + ";", "SET LOCAL search_path = " + path + ";",
+			"SELECT pg_catalog.set_config('search_path', " + quoteLiteral(path) + ", false);"}[i])
+	}
+	return sql
+}
+
 // setUp executes a segment's preamble, unless the session has it already.
 func (r *replayer) setUp(preamble []byte) error {
 	if bytes.Equal(preamble, r.preamble) {
@@ -161,6 +187,7 @@ func (r *replayer) setUp(preamble []byte) error {
 	}
 	r.preamble = preamble
 	for line := range bytes.Lines(preamble) {
+		line = r.x.searchPath(line)
 		if err := r.feed.query(bytes.TrimSpace(line), r.command(string(line), 0)); err != nil {
 			return err
 		}
@@ -281,7 +308,7 @@ func (r *replayer) command(sql string, line int64) answer {
 
 // statement sends one statement of a source transaction.
 func (r *replayer) statement(item repo.Item) error {
-	sql := item.SQL
+	sql := r.x.searchPath(item.SQL)
 	if item.Kind == repo.ItemDDL {
 		return r.ddl(item)
 	}
@@ -354,10 +381,11 @@ func (r *replayer) rewritten(sql []byte, line int64) error {
 	return r.plain([]byte(text), line)
 }
 
-// firing tells commands that can change which triggers and rules fire, events
+// firing tells commands that can change which triggers and rules fire, or what
+// publications publish, events
 // those that can change which event triggers do.
 var (
-	firing = regexp.MustCompile(`(?i)trigger|rule|partition|extension`)
+	firing = regexp.MustCompile(`(?i)trigger|rule|partition|extension|publication`)
 	events = regexp.MustCompile(`(?i)event\s+trigger|extension`)
 )
 

@@ -53,9 +53,13 @@ type Options struct {
 	Force           bool   // take a target that is not empty, or of an older server
 	AllowSource     bool   // take the very database that the backup was made of
 	Globals         string // GlobalsNew (the default), GlobalsAll or GlobalsNone
-	SyncSequences   bool   // move sequences behind the values of their columns
-	Resume          bool   // go on with an interrupted restore of the same plan
-	Jobs            int    // sessions that load the base and build its indexes; 0: 2
+	// SearchPath lists schemas in which functions may look names up that are
+	// called while rows are restored. Empty, the default, is safe against
+	// objects that somebody planted, and fails where a function relies on names.
+	SearchPath    []string
+	SyncSequences bool // move sequences behind the values of their columns
+	Resume        bool // go on with an interrupted restore of the same plan
+	Jobs          int  // sessions that load the base and build its indexes; 0: 2
 
 	Command  func(ctx context.Context, name string, arg ...string) *exec.Cmd // for pg_restore; nil: exec.CommandContext
 	Progress func(Progress)                                                  // called now and then, never twice at once

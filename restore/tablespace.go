@@ -39,7 +39,9 @@ var (
 	spaceNextSet = regexp.MustCompile(`(?i),\s*SET\s+$`)
 	// spaceAsName: what stands before the word where it is a name itself.
 	spaceAsName = regexp.MustCompile(`(?i)(?:\.|\b(?:TABLE|INDEX|VIEW|ON|OF|ONLY|EXISTS|CONCURRENTLY))\s*$`)
-	spaceIndex  = regexp.MustCompile(`(?i)\bUSING\s+INDEX\s+$`)
+	// spaceAll moves all that is in a tablespace.
+	spaceAll   = regexp.MustCompile(`(?i)^\s*ALTER\s+(?:TABLE|INDEX|MATERIALIZED\s+VIEW)\s+ALL\s+IN\s+TABLESPACE\s+`)
+	spaceIndex = regexp.MustCompile(`(?i)\bUSING\s+INDEX\s+$`)
 )
 
 // rewrite returns the statement as the target can run it: empty when nothing
@@ -54,6 +56,11 @@ func (s *spaces) rewrite(sql string) (rewritten, notice string) {
 			return sql, ""
 		}
 		return m[1] + "'';", s.tell(name)
+	}
+	if m := spaceAll.FindStringIndex(sql); m != nil {
+		if name, _ := parsePart(sql[m[1]:]); !s.known[name] {
+			return "", s.tell(name) // nothing is in it
+		}
 	}
 	for _, c := range spaceClauses(sql) {
 		if s.known[c.name] {

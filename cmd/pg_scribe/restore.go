@@ -15,22 +15,23 @@ import (
 type restoreCmd struct {
 	connFlags
 	outputFlag
-	File            string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Create          bool   `short:"C" help:"Create the target database."`
-	BaseBackup      string `placeholder:"NAME" help:"Base to start from (default: the newest that the target allows)."`
-	TargetLsn       string `name:"target-lsn" xor:"target" placeholder:"LSN" help:"Stop behind the transaction that commits at this LSN, or the last before it."`
-	TargetTime      string `xor:"target" placeholder:"TIME" help:"Stop before the first transaction that commits later than this time; its zone must be said."`
-	TargetXid       string `xor:"target" placeholder:"XID" help:"Stop behind this transaction."`
-	TargetName      string `xor:"target" placeholder:"NAME" help:"Stop behind this mark."`
-	TargetExclusive bool   `help:"Leave out the transaction at the target."`
-	NoSyncSequences bool   `help:"Leave sequences where base and stream left them."`
-	DryRun          bool   `help:"Show the plan and stop."`
-	Force           bool   `help:"Restore into a database that is not empty, or a server of an older version."`
-	AllowSource     bool   `help:"Restore over the very database that was backed up."`
-	AcceptGaps      bool   `help:"Restore across schema changes that could not be captured."`
-	Globals         string `enum:"new,all,none" default:"new" placeholder:"WHICH" help:"Roles and tablespaces: new creates missing ones, all brings existing ones to their old state too, none (default: ${default})."`
-	Resume          bool   `help:"Go on with an interrupted restore."`
-	Jobs            int    `short:"j" default:"2" placeholder:"NUMBER" help:"Sessions that build indexes (default: ${default})."`
+	File            string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Create          bool     `short:"C" help:"Create the target database."`
+	BaseBackup      string   `placeholder:"NAME" help:"Base to start from (default: the newest that the target allows)."`
+	TargetLsn       string   `name:"target-lsn" xor:"target" placeholder:"LSN" help:"Stop behind the transaction that commits at this LSN, or the last before it."`
+	TargetTime      string   `xor:"target" placeholder:"TIME" help:"Stop before the first transaction that commits later than this time; its zone must be said."`
+	TargetXid       string   `xor:"target" placeholder:"XID" help:"Stop behind this transaction."`
+	TargetName      string   `xor:"target" placeholder:"NAME" help:"Stop behind this mark."`
+	TargetExclusive bool     `help:"Leave out the transaction at the target."`
+	NoSyncSequences bool     `help:"Leave sequences where base and stream left them."`
+	DryRun          bool     `help:"Show the plan and stop."`
+	Force           bool     `help:"Restore into a database that is not empty, or a server of an older version."`
+	AllowSource     bool     `help:"Restore over the very database that was backed up."`
+	AcceptGaps      bool     `help:"Restore across schema changes that could not be captured."`
+	Globals         string   `enum:"new,all,none" default:"new" placeholder:"WHICH" help:"Roles and tablespaces: new creates missing ones, all brings existing ones to their old state too, none (default: ${default})."`
+	SearchPath      []string `placeholder:"SCHEMA,…" help:"Schemas where functions called by constraints, indexes and generated columns find names (default: none)."`
+	Resume          bool     `help:"Go on with an interrupted restore."`
+	Jobs            int      `short:"j" default:"2" placeholder:"NUMBER" help:"Sessions that build indexes (default: ${default})."`
 }
 
 // errTargetNeeded: there is no database to restore into.
@@ -125,7 +126,7 @@ func badLSN(text string) error {
 // options connects to the target's server and says how to write there.
 func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, error) {
 	opts := restore.Options{CreateDatabase: c.Create, Force: c.Force, AllowSource: c.AllowSource, Globals: c.Globals,
-		SyncSequences: !c.NoSyncSequences, Resume: c.Resume, Jobs: c.Jobs, Command: a.command, Progress: a.restoreProgress(), Now: a.now}
+		SyncSequences: !c.NoSyncSequences, Resume: c.Resume, SearchPath: c.SearchPath, Jobs: c.Jobs, Command: a.command, Progress: a.restoreProgress(), Now: a.now}
 	if !c.Create {
 		conn, err := a.connect(ctx, c.connFlags)
 		opts.TargetConn = conn

@@ -1,0 +1,88 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// Event triggers run under the session's settings, and so do patterns in them.
+func TestNonstandardStrings(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, a int); CREATE INDEX t_a ON t (a)`)
+	tr.run(`SET standard_conforming_strings = off; SET escape_string_warning = off;
+DROP INDEX CONCURRENTLY t_a;
+CREATE INDEX CONCURRENTLY t_b ON t (a);
+COMMENT ON TABLE t IS 'a\tb\\c';
+ALTER TABLE t ADD COLUMN at text DEFAULT 'x\ny'`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}
+
+// What PostgreSQL prints but does not read is left out, and said.
+func TestUnreadableTypes(t *testing.T) {
+	tr := begin(t, `CREATE TABLE plain (id int PRIMARY KEY)`)
+	tr.run(`CREATE TABLE trees AS SELECT oid, relname, relpartbound FROM pg_class WHERE relname LIKE 'pg_c%' LIMIT 30;
+INSERT INTO plain SELECT generate_series(1, 20); UPDATE trees SET relname = 'x'; DELETE FROM trees`)
+	tr.capture()
+	if text := tr.text(); strings.Count(text, "-- pg_scribe gap") != 3 || !strings.Contains(text, "pg_node_tree") {
+		t.Errorf("the marks of three transactions are not there:\n%.3000s", text)
+	}
+}
+
+// A published table without key takes no UPDATE. On the source the capture
+// gave it a replica identity; the restored one must not need it.
+func TestPublishedTableWithoutKey(t *testing.T) {
+	tr := begin(t, `CREATE TABLE old (a int); INSERT INTO old VALUES (1); CREATE PUBLICATION p0 FOR TABLE old`)
+	tr.run(`UPDATE old SET a = 2; CREATE TABLE new (a int); CREATE PUBLICATION p FOR TABLE new WITH (publish = 'insert, update');
+INSERT INTO new VALUES (1), (2); UPDATE new SET a = a + 1; ALTER PUBLICATION p SET (publish = 'delete, insert'); DELETE FROM new WHERE a = 2;
+CREATE PUBLICATION q FOR ALL TABLES; UPDATE old SET a = 3; ALTER PUBLICATION q RENAME TO r; DROP PUBLICATION p0`)
+	const published = `SELECT pubname, pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname <> 'pg_scribe' ORDER BY 1`
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+	want := tr.source.Query(t, tr.db, published)
+	if got := tr.target.Query(t, tr.restored, published); got != want || want == "" {
+		t.Errorf("publications are\n%s\nwant\n%s", got, want)
+	}
+}
+
+// A failed CREATE INDEX CONCURRENTLY leaves an index that no dump holds, and
+// what is built upon it.
+func TestInvalidIndexes(t *testing.T) {
+	tr := begin(t, `CREATE TABLE p (a int, b int) PARTITION BY RANGE (a);
+CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (a);
+CREATE TABLE p11 PARTITION OF p1 FOR VALUES FROM (0) TO (5);
+CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20);
+INSERT INTO p VALUES (1, 0), (12, 1)`)
+	cmd := func(sql string) { // may fail
+		_ = tr.source.Command("psql", "-X", "-q", "-d", tr.db, "-c", sql).Run()
+	}
+	tr.run(`CREATE INDEX p_x ON ONLY p ((a / b)); CREATE INDEX p1_x ON ONLY p1 ((a / b))`)
+	cmd(`CREATE INDEX CONCURRENTLY p11_x ON p11 ((a / b))`)
+	tr.run(`ALTER INDEX p1_x ATTACH PARTITION p11_x; ALTER INDEX p_x ATTACH PARTITION p1_x; CREATE INDEX p2_x ON p2 ((a / b)); ALTER INDEX p_x ATTACH PARTITION p2_x`)
+	tr.run(`CREATE TABLE q (a int, b int) PARTITION BY RANGE (a); CREATE TABLE q1 PARTITION OF q FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (a);
+CREATE TABLE q11 PARTITION OF q1 FOR VALUES FROM (0) TO (5); CREATE TABLE q12 PARTITION OF q1 FOR VALUES FROM (5) TO (10); INSERT INTO q VALUES (1, 0)`)
+	cmd(`CREATE INDEX CONCURRENTLY q11_x ON q11 ((a / b))`)
+	tr.run(`CREATE INDEX q_x ON q ((a / b))`, `UPDATE p11 SET b = 1`, `REINDEX INDEX p11_x; ALTER INDEX p1_x ATTACH PARTITION p11_x`)
+	cmd(`CREATE UNIQUE INDEX CONCURRENTLY never ON p2 ((a / (b - 1)))`)
+	tr.run(`DROP INDEX never`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}
+
+// What a session's default tablespace may be, no table can be made in.
+func TestSharedTablespace(t *testing.T) {
+	tr := begin(t, `CREATE TABLE p (a int) PARTITION BY LIST (a)`)
+	tr.run(`SET allow_in_place_tablespaces = on; CREATE TABLESPACE scribe_test_space LOCATION '';
+ALTER TABLE p SET TABLESPACE scribe_test_space; SET default_tablespace = pg_global; CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1);
+ALTER TABLE ALL IN TABLESPACE scribe_test_space SET TABLESPACE pg_default; ALTER TABLE p SET TABLESPACE pg_default; RESET default_tablespace;
+DROP TABLESPACE scribe_test_space`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}
