@@ -23,6 +23,11 @@ func (r *run) byHand(ctx context.Context) error {
 	if err := psql(ctx, target, "postgres", "CREATE DATABASE "+database+" TEMPLATE template0"); err != nil {
 		return err
 	}
+	// Commands on tablespaces that were dropped since are in the stream, and psql cannot leave their clauses out.
+	if err := psql(ctx, target, "postgres", `SET allow_in_place_tablespaces = on;
+CREATE TABLESPACE regress_tblspace LOCATION ''; CREATE TABLESPACE regress_tblspace_renamed LOCATION '';`); err != nil {
+		return err
+	}
 	r.say("By hand: psql over the files")
 	script := `set -o pipefail; cd "$1"
 cat globals-*.sql* | { case $(ls globals-*) in *.zst) zstd -dcq;; *) cat;; esac; } | psql -Xq -d postgres
@@ -65,6 +70,20 @@ func failures(in io.Reader) []difference {
 		}
 	}
 	return found
+}
+
+// marks lists what the capture said that it could not capture.
+func (r *run) marks(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "bash", "-c", `zstd -dcq "$1"/incremental-* | grep -a '^-- pg_scribe gap ' || true`, "marks", r.repository()).Output()
+	if err != nil {
+		return fmt.Errorf("the segments: %w", err)
+	}
+	var found []difference
+	for line := range strings.Lines(string(out)) {
+		found = append(found, difference{kind: "gap", what: strings.TrimSpace(strings.TrimPrefix(line, "-- pg_scribe gap "))})
+	}
+	r.print("marks in the segments", found)
+	return nil
 }
 
 // compareResults compares what the suite printed with and without capture.

@@ -101,6 +101,9 @@ func (r *run) all(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := r.marks(ctx); err != nil {
+		return err
+	}
 	for _, o := range slices.Backward(r.observed) {
 		if err := r.restored(ctx, o); err != nil {
 			return err
@@ -219,7 +222,7 @@ func (r *run) restored(ctx context.Context, want *observation) error {
 	defer target.Stop()
 	report := new(strings.Builder)
 	err = r.scribe(ctx, target, report, "restore", "-f", r.repository(), "-d", target.ConnString(database), "-C", "--globals", "all",
-		"--target-lsn", want.lsn.String())
+		"--target-lsn", want.lsn.String(), "--accept-gaps", "--search-path", "public")
 	if err != nil {
 		r.failed++
 		r.say("Restore to %s (%s) failed:\n%s", want.lsn, want.moment, report)
