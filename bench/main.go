@@ -25,10 +25,11 @@ func main() {
 	scale := flag.Float64("scale", 1, "size of the workload; 1 is a million row changes")
 	rounds := flag.Int("rounds", 3, "times that each contender runs; the median counts")
 	huge := flag.Int("huge", 10_000_000, "rows of the one transaction that measures memory; 0: leave it out")
+	onlyDDL := flag.Bool("ddl", false, "measure only what the capture costs DDL commands")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{ctx: ctx, scale: *scale, rounds: *rounds, huge: *huge}
+	b := &bench{ctx: ctx, scale: *scale, rounds: *rounds, huge: *huge, onlyDDL: *onlyDDL}
 	if err := b.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
@@ -40,6 +41,7 @@ type bench struct {
 	ctx          context.Context
 	scale        float64
 	rounds, huge int
+	onlyDDL      bool
 	cluster      *pgtest.Cluster
 	binary, work string
 	end          string // LSN behind the workload
@@ -70,7 +72,11 @@ func (b *bench) run() (err error) {
 		return err
 	}
 	defer b.cluster.Stop()
-	for _, step := range []func() error{b.prepare, b.base, b.receive, b.size, b.replay, b.memory} {
+	steps := []func() error{b.prepare, b.base, b.receive, b.size, b.replay, b.memory, b.ddl}
+	if b.onlyDDL {
+		steps = []func() error{b.ddl}
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}

@@ -92,6 +92,9 @@ func createCapture(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", installLockTimeout.Milliseconds())); err != nil {
 		return err
 	}
+	if err := alone(ctx, tx); err != nil {
+		return err
+	}
 	if _, err := tx.Conn().PgConn().Exec(ctx, captureSQL).ReadAll(); err != nil {
 		return err
 	}
@@ -99,7 +102,19 @@ func createCapture(ctx context.Context, conn *pgx.Conn) error {
 		captureVersion, hex.EncodeToString(secret)); err != nil {
 		return err
 	}
+	if err := noteMissing(ctx, tx); err != nil {
+		return err
+	}
 	return tx.Commit(ctx)
+}
+
+// noteMissing tells the capture that the columns added by now are none of
+// those that later commands add.
+func noteMissing(ctx context.Context, conn interface {
+	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+}) error {
+	_, err := conn.Exec(ctx, "SELECT count(*) FROM scribe.note_missing(ARRAY(SELECT attrelid FROM pg_attribute WHERE atthasmissing))")
+	return err
 }
 
 // checkCapture makes sure that an installed capture is one this program knows.
@@ -132,6 +147,13 @@ func captureSecret(ctx context.Context, conn *pgx.Conn) ([]byte, error) {
 	return hex.DecodeString(secret)
 }
 
+// alone keeps event triggers of others from firing for our own commands,
+// where this role may: one that fails would make them fail.
+func alone(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, "SELECT set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper")
+	return err
+}
+
 // quietly runs DDL of our own, which the capture then leaves out.
 func quietly(ctx context.Context, conn *pgx.Conn, sql string) error {
 	tx, err := conn.Begin(ctx)
@@ -140,6 +162,9 @@ func quietly(ctx context.Context, conn *pgx.Conn, sql string) error {
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	if _, err := tx.Exec(ctx, "SELECT set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true)"); err != nil {
+		return err
+	}
+	if err := alone(ctx, tx); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, sql); err != nil {

@@ -6,6 +6,19 @@
 -- changes. They are written so that they never make a user's command fail: an
 -- error inside them becomes a "gap" message instead.
 --
+-- A message is put together where errors are caught, and emitted outside:
+-- emitted inside, it would take a subtransaction id for each command, and many
+-- of those slow down the snapshots of every other session.
+--
+-- Functions that run for every command are PL/pgSQL, because a session keeps
+-- their plans, and look only at what the command touched.
+--
+-- The bodies are read under the session's standard_conforming_strings: a
+-- literal with a backslash has to be an escape string.
+--
+-- Settings named scribe.* pass notes between the triggers. Anyone may change
+-- them, so each is either set again before it is read, or signed, or harmless.
+--
 -- Order of the triggers (PostgreSQL fires them by name):
 --   scribe_a  command start, as the user: notes role and search_path
 --   scribe_b  command start, as owner: emits the command's text
@@ -20,41 +33,68 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of DDL for continuous backup';
 
 CREATE TABLE scribe.config (key text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE scribe.identity (relid oid PRIMARY KEY, original "char" NOT NULL, index oid);
-REVOKE ALL ON scribe.config, scribe.identity FROM PUBLIC;
+CREATE TABLE scribe.missing (relid oid, attnum int2, PRIMARY KEY (relid, attnum));
+REVOKE ALL ON scribe.config, scribe.identity, scribe.missing FROM PUBLIC;
 COMMENT ON TABLE scribe.config IS 'pg_scribe: version of the capture and the secret that signs its messages';
 COMMENT ON TABLE scribe.identity IS 'pg_scribe: replica identities as they were before it changed them';
+COMMENT ON TABLE scribe.missing IS 'pg_scribe: columns that were added with a default and whose value is known';
 
 -- The signature keeps messages of others who may call
 -- pg_logical_emit_message from passing as captured DDL (the shape of HMAC).
-CREATE FUNCTION scribe.emit(payload text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+CREATE FUNCTION scribe.signature(body bytea) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   secret bytea;
-  body bytea := convert_to(payload, pg_catalog.getdatabaseencoding());
 BEGIN
   SELECT decode(value, 'hex') INTO STRICT secret FROM scribe.config WHERE key = 'secret';
-  PERFORM pg_logical_emit_message(true, 'pg_scribe',
-    convert_to(encode(sha256(secret || sha256(secret || body)), 'hex') || ' ', 'SQL_ASCII') || body);
+  RETURN encode(sha256(secret || sha256(secret || body)), 'hex');
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.signature(bytea) FROM PUBLIC;
+
+-- A message as it is to be emitted. Decoding needs several times its size, and
+-- cannot handle 1 GB.
+CREATE FUNCTION scribe.signed(payload text) RETURNS bytea
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  body bytea := convert_to(payload, getdatabaseencoding());
+BEGIN
+  IF octet_length(body) > 400000000 THEN
+    RAISE EXCEPTION 'its description takes % bytes', octet_length(body);
+  END IF;
+  RETURN convert_to(scribe.signature(body) || ' ', 'SQL_ASCII') || body;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.signed(text) FROM PUBLIC;
+
+CREATE FUNCTION scribe.emit(payload text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM pg_logical_emit_message(true, 'pg_scribe', scribe.signed(payload));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.emit(text) FROM PUBLIC;
 
 -- While pg_scribe itself runs DDL, this session setting holds the secret,
 -- which no other session can know.
 CREATE FUNCTION scribe.quiet() RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-  SELECT coalesce(current_setting('scribe.quiet', true), '') <> ''
-    AND current_setting('scribe.quiet', true) = (SELECT value FROM scribe.config WHERE key = 'secret')
-$fn$;
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF coalesce(current_setting('scribe.quiet', true), '') = '' THEN
+    RETURN false;
+  END IF;
+  RETURN current_setting('scribe.quiet') = (SELECT value FROM scribe.config WHERE key = 'secret');
+END $fn$;
 REVOKE ALL ON FUNCTION scribe.quiet() FROM PUBLIC;
 
-CREATE FUNCTION scribe.emit_gap(reason text) RETURNS void
+-- The message that something could not be captured; NULL, which is never
+-- emitted, when not even that can be made.
+CREATE FUNCTION scribe.gap(reason text) RETURNS bytea
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
-  PERFORM scribe.emit(jsonb_build_object('ev', 'gap', 'reason', reason)::text);
+  RETURN scribe.signed(jsonb_build_object('ev', 'gap', 'reason', reason)::text);
 EXCEPTION WHEN OTHERS THEN
   RAISE WARNING 'pg_scribe could not capture a DDL command: take a new base with "pg_scribe full-backup" (%)', reason;
+  RETURN NULL;
 END $fn$;
-REVOKE ALL ON FUNCTION scribe.emit_gap(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION scribe.gap(text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.mark(name text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
@@ -62,141 +102,333 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 $fn$;
 REVOKE ALL ON FUNCTION scribe.mark(text) FROM PUBLIC;
 
--- A command with CONCURRENTLY ends in another transaction than it began in,
--- so what is noted for it has to outlive the first.
+-- Role and search_path outlive the transaction, because a command with
+-- CONCURRENTLY ends in another than it began in. This function runs as the
+-- user and under the user's search_path: nothing in it may be looked up there.
 CREATE FUNCTION scribe.on_start_user() RETURNS event_trigger
 LANGUAGE plpgsql AS $fn$
-DECLARE
-  transient boolean := pg_catalog.current_query() OPERATOR(pg_catalog.!~*) E'\\mconcurrently\\M';
 BEGIN
-  PERFORM pg_catalog.set_config('scribe.role', current_user, transient),
-          pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), transient);
+  PERFORM pg_catalog.set_config('scribe.role', current_user, false),
+          pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), false);
 END $fn$;
 
 -- Commands that run in several transactions, and must come first in theirs: a
--- message at their start would take a transaction id and so break them.
+-- message at their start would take a transaction id and so break them. They
+-- stand alone in their string, so a string that had a command before is none,
+-- and never run inside another one, whose frame the context would show.
 CREATE FUNCTION scribe.concurrent(tag text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $fn$
-  SELECT tag IN ('DROP INDEX', 'CREATE INDEX', 'REINDEX') AND current_query() ~* E'\\mconcurrently\\M'
-    OR tag = 'ALTER TABLE' AND current_query() ~* E'\\mdetach\\M.*\\mpartition\\M.*\\mconcurrently\\M'
-$fn$;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF tag NOT IN ('DROP INDEX', 'CREATE INDEX', 'REINDEX', 'ALTER TABLE') OR scribe.text_sent() IS NOT NULL THEN
+    RETURN false;
+  ELSIF tag = 'ALTER TABLE' THEN
+    RETURN current_query() ~* E'\\mdetach\\M.*\\mpartition\\M.*\\mconcurrently\\M';
+  END IF;
+  RETURN current_query() ~* E'\\mconcurrently\\M';
+END $fn$;
 REVOKE ALL ON FUNCTION scribe.concurrent(text) FROM PUBLIC;
 
--- Columns that were added with a default and without a rewrite.
-CREATE FUNCTION scribe.missing_columns() RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-  SELECT coalesce(string_agg(attrelid::text || '.' || attnum, ' '), '') FROM pg_attribute WHERE atthasmissing
-$fn$;
-REVOKE ALL ON FUNCTION scribe.missing_columns() FROM PUBLIC;
+-- Notes of this statement that only the capture can have made. A seal is
+-- shorter than the signature of a message, so that it cannot pass as one.
+CREATE FUNCTION scribe.seal(note text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN left(scribe.signature(convert_to(concat_ws(chr(31), note, statement_timestamp(), pg_backend_pid()), getdatabaseencoding())), 32);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.seal(text) FROM PUBLIC;
 
--- The values of such columns, where running the command again could give
--- others: those that are new since command start and whose default is not
--- made of immutable functions only.
-CREATE FUNCTION scribe.missing_values(before text, command text) RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+-- What the start of such a command leaves for its end: role and path, which
+-- commands inside it, such as those of other event triggers, set anew.
+CREATE FUNCTION scribe.late_note() RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  note text := concat_ws(chr(31), current_setting('scribe.role', true), current_setting('scribe.path', true));
+BEGIN
+  RETURN concat_ws(chr(31), scribe.seal('late ' || note), note);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.late_note() FROM PUBLIC;
+
+-- Tells whether this statement is such a command, and puts its notes back.
+CREATE FUNCTION scribe.is_late() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  note text[];
+BEGIN
+  IF coalesce(current_setting('scribe.late', true), '') = '' THEN
+    RETURN false;
+  END IF;
+  note := string_to_array(current_setting('scribe.late'), chr(31));
+  IF note[1] = scribe.seal('late ' || array_to_string(note[2:], chr(31))) THEN
+    PERFORM set_config('scribe.role', note[2], false), set_config('scribe.path', array_to_string(note[3:], chr(31)), false);
+    RETURN true;
+  END IF;
+  RETURN false;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.is_late() FROM PUBLIC;
+
+-- The relations and all that inherit from them or are their partitions: what
+-- a command does to a parent it does to them, without naming them.
+CREATE FUNCTION scribe.family(rels oid[]) RETURNS SETOF oid
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN QUERY WITH RECURSIVE f AS (
+    SELECT unnest(rels) AS relid UNION SELECT i.inhrelid FROM f JOIN pg_inherits i ON i.inhparent = f.relid)
+  SELECT relid FROM f;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.family(oid[]) FROM PUBLIC;
+
+-- Notes columns that have a value for rows from before they were added, and
+-- returns those among them that are new.
+CREATE FUNCTION scribe.note_missing(rels oid[]) RETURNS SETOF scribe.missing
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN QUERY INSERT INTO scribe.missing SELECT attrelid, attnum FROM pg_attribute
+    WHERE atthasmissing AND NOT attisdropped AND attrelid = ANY (rels)
+  ON CONFLICT DO NOTHING RETURNING *;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.note_missing(oid[]) FROM PUBLIC;
+
+-- The values of columns that an ALTER TABLE added, where running the command
+-- again could give others: those whose default is not made of immutable
+-- functions only.
+CREATE FUNCTION scribe.missing_values(rels oid[], command text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET extra_float_digits = 3 SET TimeZone = 'UTC'
 SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
-  SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'column', a.attname,
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = ANY (rels) AND atthasmissing AND NOT attisdropped) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'column', a.attname,
       'value', (a.attmissingval::text::text[])[1]))
-  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  FROM scribe.note_missing(rels) m JOIN pg_attribute a ON a.attrelid = m.relid AND a.attnum = m.attnum
+    JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  WHERE a.atthasmissing AND NOT a.attisdropped AND c.relpersistence <> 't'
-    AND a.attrelid::text || '.' || a.attnum <> ALL (string_to_array(before, ' '))
+  WHERE c.relpersistence <> 't'
     AND (d.adbin::text ~ 'SQLVALUEFUNCTION|COERCEVIAIO' OR command ~* 'now|today|tomorrow|yesterday'
       OR EXISTS (SELECT FROM regexp_matches(d.adbin::text, E':(?:op)?funcid (\\d+)', 'g') m
-                 JOIN pg_proc p ON p.oid = m[1]::oid WHERE p.provolatile <> 'i'))
-$fn$;
-REVOKE ALL ON FUNCTION scribe.missing_values(text, text) FROM PUBLIC;
+                 JOIN pg_proc p ON p.oid = m[1]::oid WHERE p.provolatile <> 'i')));
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.missing_values(oid[], text) FROM PUBLIC;
 
 -- What a role is a member of, directly or not: its commands may rest on that.
 CREATE FUNCTION scribe.memberships(name text) RETURNS TABLE (roleid oid, member oid)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-  WITH RECURSIVE m AS (
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY WITH RECURSIVE m AS (
     SELECT a.roleid, a.member FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.member WHERE r.rolname = name AND NOT r.rolsuper
     UNION SELECT a.roleid, a.member FROM m JOIN pg_auth_members a ON a.member = m.roleid)
-  SELECT roleid, member FROM m WHERE roleid >= 16384
-$fn$;
+  SELECT m.roleid, m.member FROM m WHERE m.roleid >= 16384;
+END $fn$;
 REVOKE ALL ON FUNCTION scribe.memberships(text) FROM PUBLIC;
+
+-- Long texts are sent once: a string of thousands of commands would otherwise
+-- be in the WAL thousands of times. scribe.text notes, until the end of the
+-- transaction or of the savepoint that the message belongs to, that this
+-- statement's text was sent, and what the greatest role was then: the result.
+CREATE FUNCTION scribe.text_sent() RETURNS oid
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  note text[] := string_to_array(left(current_setting('scribe.text', true), 100), ' ');
+BEGIN
+  IF note[2] IS NULL THEN
+    RETURN NULL;
+  END IF;
+  RETURN CASE WHEN note[2] = scribe.seal('text ' || note[1]) THEN note[1]::oid END;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.text_sent() FROM PUBLIC;
+
+CREATE FUNCTION scribe.send_text(id text, body text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM scribe.emit(jsonb_build_object('ev', 'text', 'id', id, 'text', body)::text);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.send_text(text, text) FROM PUBLIC;
 
 -- The text of the command, with what decides how it reads, and the roles that
 -- it may name: their own commands fire no event.
 CREATE FUNCTION scribe.command(context text) RETURNS jsonb
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-  SELECT jsonb_build_object(
-    'role', current_setting('scribe.role', true), 'session', session_user,
-    'super', (SELECT rolsuper FROM pg_roles WHERE rolname = current_setting('scribe.role', true)),
-    'path', current_setting('scribe.path', true),
-    'sql', current_query(), 'ctx', context,
-    'sources', (SELECT jsonb_agg(DISTINCT p.prosrc) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-      WHERE l.lanname = 'sql' AND context ~ E'^[^\\n]*\\nSQL function "'
-        AND p.proname = substring(context FROM E'^[^\\n]*\\nSQL function "([^\\n]*)" statement \\d+')),
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  long CONSTANT int := 4000; -- bytes; shorter texts are not worth a message of their own
+  moment text := extract(epoch FROM statement_timestamp())::text;
+  current text := current_setting('scribe.role', true);
+  is_super boolean;
+  newest oid := scribe.text_sent(); -- roles beyond it are sent whatever the text says
+  members oid[];
+  haystack text := context;
+  command text;
+  hash text;
+  message jsonb := jsonb_build_object('role', current, 'session', session_user, 'path', current_setting('scribe.path', true),
+    'at', moment, 'pid', pg_backend_pid());
+BEGIN
+  IF octet_length(context) > long THEN
+    haystack := '';
+    hash := hashtextextended(context, 0)::text;
+    message := message || jsonb_build_object('ctx_id', hash);
+    IF current_setting('scribe.context', true) IS DISTINCT FROM scribe.seal(hash) THEN
+      PERFORM scribe.send_text(hash, context), set_config('scribe.context', scribe.seal(hash), true);
+      haystack := context;
+    END IF;
+  ELSE
+    message := message || jsonb_build_object('ctx', context);
+  END IF;
+  IF newest IS NOT NULL THEN
+    message := message || jsonb_build_object('sql_id', moment);
+  ELSE
+    command := current_query();
+    haystack := haystack || command;
+    IF octet_length(command) > long THEN
+      message := message || jsonb_build_object('sql_id', moment);
+      PERFORM scribe.send_text(moment, command),
+        set_config('scribe.text', max(oid) || ' ' || scribe.seal('text ' || max(oid)), true) FROM pg_roles;
+    ELSE
+      message := message || jsonb_build_object('sql', command);
+    END IF;
+  END IF;
+  IF context ~ E'^[^\\n]*\\nSQL function "' THEN
+    message := message || jsonb_build_object('sources', (SELECT jsonb_agg(DISTINCT p.prosrc) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+      WHERE l.lanname = 'sql' AND p.proname = substring(context FROM E'^[^\\n]*\\nSQL function "([^\\n]*)" statement \\d+')));
+  END IF;
+  SELECT rolsuper INTO is_super FROM pg_roles WHERE rolname = current;
+  IF NOT is_super THEN
+    SELECT array_agg(DISTINCT x), jsonb_agg(DISTINCT jsonb_build_object('role', pg_get_userbyid(m.roleid), 'member', pg_get_userbyid(m.member)))
+      INTO members, hash FROM scribe.memberships(current) m, unnest(ARRAY[m.roleid, m.member]) x;
+    message := message || jsonb_build_object('members', hash::jsonb);
+  END IF;
+  haystack := lower(haystack);
+  RETURN message || jsonb_build_object('super', is_super,
     'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'super', rolsuper, 'inherit', rolinherit,
         'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls))
-      FROM pg_roles WHERE oid >= 16384 AND (position(lower(rolname) IN lower(current_query() || context)) > 0
-        OR oid IN (SELECT member FROM scribe.memberships(current_setting('scribe.role', true))
-          UNION SELECT roleid FROM scribe.memberships(current_setting('scribe.role', true)))
-        OR rolname = current_setting('scribe.role', true))),
-    'members', (SELECT jsonb_agg(jsonb_build_object('role', r.rolname, 'member', u.rolname))
-      FROM scribe.memberships(current_setting('scribe.role', true)) m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member),
-    'at', extract(epoch FROM statement_timestamp())::text, 'pid', pg_backend_pid(),
+      FROM pg_roles WHERE oid >= 16384
+        AND (rolname = current OR oid > newest OR oid = ANY (members) OR position(lower(rolname) IN haystack) > 0)),
     'set', (SELECT jsonb_object_agg(name, current_setting(name)) FROM unnest(ARRAY[
       'DateStyle', 'IntervalStyle', 'TimeZone', 'default_tablespace', 'default_table_access_method',
       'default_toast_compression', 'standard_conforming_strings', 'xmloption', 'array_nulls',
-      'transform_null_equals', 'backslash_quote', 'lc_monetary', 'bytea_output']) AS name))
-$fn$;
+      'transform_null_equals', 'backslash_quote', 'lc_monetary', 'bytea_output']) AS name));
+END $fn$;
 REVOKE ALL ON FUNCTION scribe.command(text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
 DECLARE
   context text;
+  message bytea;
 BEGIN
-  IF scribe.quiet() OR scribe.concurrent(tg_tag) THEN
-    RETURN;
-  END IF;
-  GET DIAGNOSTICS context = PG_CONTEXT;
-  IF tg_tag = 'ALTER TABLE' THEN
-    PERFORM set_config('scribe.missing', scribe.missing_columns(), true);
-  END IF;
-  PERFORM scribe.emit((jsonb_build_object('ev', 'start', 'tag', tg_tag) || scribe.command(context))::text);
-EXCEPTION WHEN OTHERS THEN
-  PERFORM scribe.emit_gap(format('start of %s: %s', tg_tag, SQLERRM));
+  BEGIN
+    IF scribe.quiet() THEN
+      RETURN;
+    END IF;
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    IF position(chr(10) IN context) = 0 AND scribe.concurrent(tg_tag) THEN
+      PERFORM set_config('scribe.late', scribe.late_note(), false);
+      RETURN;
+    END IF;
+    message := scribe.signed((jsonb_build_object('ev', 'start', 'tag', tg_tag) || scribe.command(context))::text);
+  EXCEPTION WHEN OTHERS THEN
+    message := scribe.gap(format('start of %s: %s', tg_tag, SQLERRM));
+  END;
+  PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
 END $fn$;
 
--- Without the publication, decoding fails at the first change and for good:
--- dropping it by mistake is refused.
-CREATE FUNCTION scribe.on_drop() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+-- Publications of the capture that are no longer what it made: without them,
+-- decoding fails at the next change for good, or leaves changes out.
+CREATE FUNCTION scribe.broken_publications() RETURNS SETOF text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
-  IF scribe.quiet() THEN
-    RETURN;
-  END IF;
-  IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o JOIN scribe.config c ON c.key = 'publication ' || o.object_name
-      WHERE o.object_type = 'publication') THEN
-    RAISE EXCEPTION 'this publication carries the backup of pg_scribe' USING ERRCODE = 'object_in_use',
+  RETURN QUERY SELECT substr(c.key, 13) FROM scribe.config c WHERE c.key LIKE 'publication %'
+    AND NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = substr(c.key, 13)
+      AND p.puballtables AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.broken_publications() FROM PUBLIC;
+
+-- Refuses a command that broke one, which init says it will.
+CREATE FUNCTION scribe.keep_publications() RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  broken text;
+BEGIN
+  BEGIN
+    SELECT string_agg(x, ', ') INTO broken FROM scribe.broken_publications() x;
+  EXCEPTION WHEN OTHERS THEN
+    RETURN; -- no longer ours to judge
+  END;
+  IF broken <> '' THEN
+    RAISE EXCEPTION 'publication % carries the backup of pg_scribe', broken USING ERRCODE = 'object_in_use',
       HINT = 'To end the backup, use: pg_scribe drop';
   END IF;
-  PERFORM scribe.emit_dropped(tg_tag);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.keep_publications() FROM PUBLIC;
+
+CREATE FUNCTION scribe.on_drop() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
+DECLARE
+  message bytea;
+  tables oid[];
+BEGIN
+  BEGIN
+    IF scribe.quiet() THEN
+      RETURN;
+    END IF;
+    message := scribe.signed(jsonb_build_object('ev', 'drop', 'tag', tg_tag, 'objects',
+      (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'type', object_type,
+         'schema', schema_name, 'identity', object_identity, 'temp', is_temporary, 'original', original))
+       FROM pg_event_trigger_dropped_objects()))::text);
+  EXCEPTION WHEN OTHERS THEN
+    message := scribe.gap(format('objects dropped by %s: %s', tg_tag, SQLERRM));
+  END;
+  IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'publication') THEN
+    PERFORM scribe.keep_publications();
+  END IF;
+  PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
+  PERFORM scribe.after_drop();
 END $fn$;
 
-CREATE FUNCTION scribe.emit_dropped(tg_tag text) RETURNS void
+-- A table may have lost the key that identified its rows: with a constraint
+-- or a column, which name it, or with an index alone, which does not.
+CREATE FUNCTION scribe.after_drop() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  rels oid[];
 BEGIN
-  PERFORM scribe.emit(jsonb_build_object('ev', 'drop', 'tag', tg_tag, 'objects',
-    (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'type', object_type,
-       'schema', schema_name, 'identity', object_identity, 'temp', is_temporary, 'original', original))
-     FROM pg_event_trigger_dropped_objects()))::text);
+  SELECT array_agg(relid) INTO rels FROM (
+    SELECT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid AS relid FROM pg_event_trigger_dropped_objects()
+      WHERE object_type = 'table constraint' AND NOT is_temporary
+    UNION SELECT objid FROM pg_event_trigger_dropped_objects() WHERE object_type = 'table column' AND NOT is_temporary
+    UNION SELECT c.oid FROM pg_class c WHERE c.relreplident = 'i' AND c.oid >= 16384
+      AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'index')
+      AND NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type IN ('table constraint', 'table'))) x;
+  PERFORM scribe.guard(rels);
+  IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'table' AND NOT is_temporary) THEN
+    DELETE FROM scribe.identity i USING pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.objid = i.relid;
+    DELETE FROM scribe.missing m USING pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.objid = m.relid;
+  END IF;
 EXCEPTION WHEN OTHERS THEN
-  PERFORM scribe.emit_gap(format('objects dropped by %s: %s', tg_tag, SQLERRM));
+  RAISE LOG 'pg_scribe: after a drop: %', SQLERRM; -- start looks after the tables, too
 END $fn$;
-REVOKE ALL ON FUNCTION scribe.emit_dropped(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION scribe.after_drop() FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_rewrite() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
   PERFORM set_config('scribe.rewritten', concat_ws(' ', nullif(current_setting('scribe.rewritten', true), ''),
-    pg_event_trigger_table_rewrite_oid() || ':' || pg_event_trigger_table_rewrite_reason()), true);
+    pg_event_trigger_table_rewrite_oid()), true);
 END $fn$;
+
+-- Which tables of scribe.rewritten to send. Only of a table that this
+-- transaction has locked are the contents what they are at its commit.
+CREATE FUNCTION scribe.rewritten() RETURNS SETOF oid
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF coalesce(current_setting('scribe.rewritten', true), '') <> '' THEN
+    RETURN QUERY SELECT c.oid FROM pg_class c
+      JOIN pg_locks l ON l.relation = c.oid AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      WHERE l.pid = pg_backend_pid() AND l.granted AND l.mode = 'AccessExclusiveLock' AND c.relkind = 'r' AND c.relpersistence = 'p'
+        AND c.oid::text = ANY (string_to_array(current_setting('scribe.rewritten'), ' '));
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.rewritten() FROM PUBLIC;
 
 -- CREATE TABLE AS and SELECT INTO: what the query returned is in the stream;
 -- the table itself has nothing but what the catalogs say here.
@@ -267,27 +499,30 @@ REVOKE ALL ON FUNCTION scribe.type_facts(oid) FROM PUBLIC;
 
 -- Facts about a table that neither its rows in the stream nor the command's
 -- text tell.
-CREATE FUNCTION scribe.table_facts(rel oid) RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-  SELECT jsonb_strip_nulls(jsonb_build_object(
+CREATE FUNCTION scribe.table_facts(rels oid[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
     'oid', c.oid::int8, 'schema', n.nspname, 'table', c.relname, 'kind', c.relkind, 'persistence', c.relpersistence,
     'always', (SELECT jsonb_agg(attname ORDER BY attnum) FROM pg_attribute
-               WHERE attrelid = c.oid AND attidentity = 'a' AND NOT attisdropped)))
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel
-$fn$;
-REVOKE ALL ON FUNCTION scribe.table_facts(oid) FROM PUBLIC;
+               WHERE attrelid = c.oid AND attidentity = 'a' AND NOT attisdropped))))
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (rels) AND c.relkind IN ('r', 'p'));
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.table_facts(oid[]) FROM PUBLIC;
 
 -- Bounds of the partitions that this transaction made or attached, as they
 -- were computed: an expression among them could give another value later.
-CREATE FUNCTION scribe.new_bounds() RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+CREATE FUNCTION scribe.new_bounds(rels oid[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
 SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET extra_float_digits = 3 SET TimeZone = 'UTC'
 SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
-  SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'text', pg_get_expr(c.relpartbound, c.oid)))
+BEGIN
+  RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'text', pg_get_expr(c.relpartbound, c.oid)))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relispartition AND c.xmin::text::bigint >= pg_current_xact_id_if_assigned()::text::bigint % 4294967296
-$fn$;
-REVOKE ALL ON FUNCTION scribe.new_bounds() FROM PUBLIC;
+  WHERE c.oid = ANY (rels) AND c.relispartition
+    AND c.xmin::text::bigint >= pg_current_xact_id_if_assigned()::text::bigint % 4294967296);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.new_bounds(oid[]) FROM PUBLIC;
 
 -- The constraints of a table that was detached concurrently: the server adds
 -- one that says what its bounds said.
@@ -336,40 +571,50 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.attached_index(text, text) FROM PUBLIC;
 
-CREATE FUNCTION scribe.on_end() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
+CREATE FUNCTION scribe.end_message(tg_tag text, late_context text) RETURNS bytea
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   message jsonb := jsonb_build_object('ev', 'end', 'tag', tg_tag);
-  context text;
-  rewritten text;
+  objects jsonb;
+  touched oid[];
+  created oid[];
+  relatives oid[];
+  index oid;
 BEGIN
-  IF scribe.quiet() THEN
-    RETURN;
-  END IF;
-  IF scribe.concurrent(tg_tag) THEN
-    GET DIAGNOSTICS context = PG_CONTEXT;
-    message := message || scribe.command(context) || '{"late": true}';
+  IF late_context IS NOT NULL THEN
+    message := message || scribe.command(late_context) || '{"late": true}';
     IF tg_tag = 'ALTER TABLE' THEN
       message := message || jsonb_build_object('checks',
         scribe.detached_checks(current_query(), current_setting('scribe.path', true)));
     END IF;
   END IF;
-  message := message || jsonb_build_object(
-    'objects', (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'tag', command_tag,
-        'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension,
-        'own', EXISTS (SELECT FROM pg_publication p JOIN scribe.config c ON c.key = 'publication ' || p.pubname
-          WHERE object_type = 'publication' AND p.oid = objid)))
-      FROM pg_event_trigger_ddl_commands()),
-    'tables', (SELECT jsonb_agg(scribe.table_facts(objid)) FROM
-        (SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass) d
-      WHERE EXISTS (SELECT FROM pg_class WHERE oid = objid AND relkind IN ('r', 'p'))),
-    'creates', (SELECT jsonb_agg(scribe.table_definition(objid)) FROM pg_event_trigger_ddl_commands()
-      WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table'));
-  IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE') THEN
-    message := message || jsonb_build_object('bounds', scribe.new_bounds());
-  ELSIF tg_tag = 'CREATE INDEX' AND current_query() !~* E'\\mon\\s+only\\M' THEN
-    message := message || jsonb_build_object('instead', (SELECT scribe.partial_index(objid) FROM pg_event_trigger_ddl_commands()
-      JOIN pg_index ON indexrelid = objid JOIN pg_class c ON c.oid = objid WHERE c.relkind = 'I' AND NOT indisvalid LIMIT 1));
+  SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'tag', command_tag,
+        'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension)
+      || CASE WHEN object_type = 'publication' AND EXISTS (SELECT FROM pg_publication p JOIN scribe.config c
+           ON c.key = 'publication ' || p.pubname WHERE p.oid = objid) THEN '{"own": true}' ELSE '{}' END::jsonb),
+      array_agg(DISTINCT objid) FILTER (WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column')),
+      array_agg(DISTINCT objid) FILTER (WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table')
+    INTO objects, touched, created FROM pg_event_trigger_ddl_commands();
+  message := message || jsonb_build_object('objects', objects);
+  IF touched IS NOT NULL THEN
+    message := message || jsonb_build_object('tables', scribe.table_facts(touched));
+    IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE') THEN
+      relatives := ARRAY(SELECT scribe.family(touched));
+      message := message || jsonb_build_object('bounds', scribe.new_bounds(relatives));
+    END IF;
+    IF tg_tag = 'ALTER TABLE' THEN
+      message := message || jsonb_build_object('missing', scribe.missing_values(relatives, current_query()));
+    END IF;
+  END IF;
+  IF created IS NOT NULL THEN
+    message := message || jsonb_build_object('creates', (SELECT jsonb_agg(scribe.table_definition(x)) FROM unnest(created) x));
+  END IF;
+  IF tg_tag = 'CREATE INDEX' THEN
+    SELECT max(objid) INTO index FROM pg_event_trigger_ddl_commands() JOIN pg_index i ON i.indexrelid = objid
+      JOIN pg_class c ON c.oid = objid WHERE c.relkind = 'I' AND NOT i.indisvalid;
+    IF index IS NOT NULL AND current_query() !~* E'\\mon\\s+only\\M' THEN
+      message := message || jsonb_build_object('instead', scribe.partial_index(index));
+    END IF;
   ELSIF tg_tag = 'ALTER INDEX' AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
     message := message || jsonb_build_object('attached',
       scribe.attached_index(current_query(), current_setting('scribe.path', true)));
@@ -378,21 +623,41 @@ BEGIN
       (SELECT jsonb_agg(jsonb_build_object('name', subname, 'connection', subconninfo, 'publications', subpublications))
        FROM pg_subscription WHERE oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_subscription'::regclass)));
   END IF;
-  IF tg_tag = 'ALTER TABLE' THEN
-    message := message || jsonb_build_object('missing',
-      scribe.missing_values(coalesce(current_setting('scribe.missing', true), ''), current_query()));
-  END IF;
-  PERFORM scribe.emit(message::text);
-  FOR rewritten IN SELECT DISTINCT split_part(x, ':', 1) FROM
-      unnest(string_to_array(coalesce(current_setting('scribe.rewritten', true), ''), ' ')) x WHERE x <> '' LOOP
-    IF EXISTS (SELECT FROM pg_class WHERE oid = rewritten::oid AND relkind = 'r' AND relpersistence = 'p') THEN
-      PERFORM scribe.emit_contents(rewritten::oid);
+  RETURN scribe.signed(message::text);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.end_message(text, text) FROM PUBLIC;
+
+CREATE FUNCTION scribe.on_end() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
+DECLARE
+  message bytea;
+  context text;
+BEGIN
+  BEGIN
+    IF scribe.quiet() THEN
+      RETURN;
     END IF;
-  END LOOP;
-  PERFORM set_config('scribe.rewritten', '', true);
-EXCEPTION WHEN OTHERS THEN
-  PERFORM set_config('scribe.rewritten', '', true);
-  PERFORM scribe.emit_gap(format('end of %s: %s', tg_tag, SQLERRM));
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    IF position(chr(10) IN context) > 0 OR NOT scribe.is_late() THEN
+      context := NULL;
+    END IF;
+    message := scribe.end_message(tg_tag, context);
+  EXCEPTION WHEN OTHERS THEN
+    message := scribe.gap(format('end of %s: %s', tg_tag, SQLERRM));
+  END;
+  IF tg_tag = 'ALTER PUBLICATION' THEN
+    PERFORM scribe.keep_publications();
+  END IF;
+  PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
+  IF coalesce(current_setting('scribe.rewritten', true), '') <> '' THEN
+    message := NULL;
+    BEGIN
+      PERFORM scribe.emit_contents(x) FROM scribe.rewritten() x;
+    EXCEPTION WHEN OTHERS THEN
+      message := scribe.gap(format('contents after %s: %s', tg_tag, SQLERRM));
+    END;
+    PERFORM pg_logical_emit_message(true, 'pg_scribe', message), set_config('scribe.rewritten', '', true);
+  END IF;
 END $fn$;
 
 -- Sequences do not appear in logical decoding; `start` samples them.
@@ -431,37 +696,54 @@ CREATE VIEW scribe.unguarded AS
           WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) AND a.attgenerated <> '')));
 REVOKE ALL ON scribe.unguarded FROM PUBLIC;
 
--- Gives one table REPLICA IDENTITY FULL and remembers what it had.
+-- Gives one table REPLICA IDENTITY FULL and remembers what it had. Event
+-- triggers of others do not fire for it, where that can be helped: one that
+-- fails would leave the table as it is.
 CREATE FUNCTION scribe.guard_table(rel oid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  origin text := current_setting('session_replication_role');
 BEGIN
+  PERFORM set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper;
   PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
   INSERT INTO scribe.identity SELECT relid, identity, index FROM scribe.unguarded WHERE relid = rel
     ON CONFLICT (relid) DO NOTHING;
   EXECUTE format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', rel::regclass);
   PERFORM set_config('scribe.quiet', '', true);
-EXCEPTION WHEN OTHERS THEN
-  PERFORM set_config('scribe.quiet', '', true);
-  RAISE;
+  PERFORM set_config('session_replication_role', origin, true) WHERE origin <> current_setting('session_replication_role');
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.guard_table(oid) FROM PUBLIC;
 
-CREATE FUNCTION scribe.on_end_guard() RETURNS event_trigger
+-- Guards the tables among these, and what inherits from them. It never waits:
+-- a command that touched a table's key has locked it, and `start` guards others.
+CREATE FUNCTION scribe.guard(rels oid[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   rel oid;
 BEGIN
-  IF scribe.quiet() OR tg_tag !~ '^(CREATE (TABLE|SCHEMA|EXTENSION)|SELECT INTO|ALTER |DROP )' THEN
+  IF rels IS NULL THEN
     RETURN;
   END IF;
-  FOR rel IN SELECT relid FROM scribe.unguarded LOOP
+  FOR rel IN SELECT relid FROM scribe.unguarded WHERE relid = ANY (ARRAY(SELECT scribe.family(rels))) LOOP
     BEGIN
+      EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE NOWAIT', rel::regclass);
       PERFORM scribe.guard_table(rel);
     EXCEPTION WHEN OTHERS THEN
       -- The table may be in use by this very session: `start` tries again.
       RAISE LOG 'pg_scribe: no replica identity for %: %', rel::regclass, SQLERRM;
     END;
   END LOOP;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.guard(oid[]) FROM PUBLIC;
+
+CREATE FUNCTION scribe.on_end_guard() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF tg_tag !~ '^(CREATE (TABLE|SCHEMA|EXTENSION)|SELECT INTO|ALTER |DROP )' OR scribe.quiet() THEN
+    RETURN;
+  END IF;
+  PERFORM scribe.guard((SELECT array_agg(DISTINCT objid) FROM pg_event_trigger_ddl_commands()
+    WHERE classid = 'pg_class'::regclass AND object_type = 'table'));
 EXCEPTION WHEN OTHERS THEN
   RAISE LOG 'pg_scribe: replica identities after %: %', tg_tag, SQLERRM;
 END $fn$;

@@ -25,9 +25,14 @@ type ddlState struct {
 	held    *os.File // messages, each behind its length
 	heldBuf *bufio.Writer
 
+	// Texts that commands of this transaction refer to.
+	texts map[string]string
+
 	// Events of one string of several statements, in order.
-	lastKey  string
+	lastKey  partKey
 	lastPart int
+	split    splitText
+	nested   struct{ frames, text string }
 
 	refill *refillState
 }
@@ -114,6 +119,14 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		return err
 	}
 	d := &r.ddl
+	if c.Event == "text" {
+		if d.texts == nil {
+			d.texts = map[string]string{}
+		}
+		d.texts[c.ID] = c.Text
+		return nil
+	}
+	d.resolve(&c)
 	if d.depth > 0 {
 		switch c.Event {
 		case "start":
@@ -165,6 +178,17 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		return r.refillRows(c)
 	}
 	return nil
+}
+
+// resolve puts in the texts that a message refers to. They come before it in
+// its transaction, or not at all: then they stay empty.
+func (d *ddlState) resolve(c *captureMessage) {
+	if c.SQLID != "" {
+		c.SQL = d.texts[c.SQLID]
+	}
+	if c.CtxID != "" {
+		c.Context = d.texts[c.CtxID]
+	}
 }
 
 // abandonDDL ends a command whose end never came.

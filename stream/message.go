@@ -21,7 +21,11 @@ type captureMessage struct {
 	Session string            `json:"session"`
 	Path    string            `json:"path"`
 	SQL     string            `json:"sql"`
+	SQLID   string            `json:"sql_id"` // a text sent before, instead of SQL
 	Context string            `json:"ctx"`
+	CtxID   string            `json:"ctx_id"` // instead of Context
+	ID      string            `json:"id"`     // of Text, which others refer to
+	Text    string            `json:"text"`
 	Sources []string          `json:"sources"`
 	Roles   []roleFacts       `json:"roles"`
 	Members []membership      `json:"members"`
@@ -193,7 +197,7 @@ func parseCapture(payload []byte) (captureMessage, error) {
 
 // narrow turns each rune back into its byte.
 func (m *captureMessage) narrow() {
-	for _, s := range []*string{&m.Tag, &m.Role, &m.Session, &m.Path, &m.SQL, &m.Context, &m.Reason, &m.Name, &m.Schema, &m.Table} {
+	for _, s := range []*string{&m.Tag, &m.Role, &m.Session, &m.Path, &m.SQL, &m.Context, &m.Text, &m.Reason, &m.Name, &m.Schema, &m.Table} {
 		narrow(s)
 	}
 	for k, v := range m.Set {

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"regexp"
@@ -25,23 +26,65 @@ var sqlFunction = regexp.MustCompile(`^SQL function "[^\n]*" statement (\d+)`)
 // sent, or in the function that ran it.
 func (r *renderer) statementText(m captureMessage) (string, error) {
 	text := m.SQL
+	if m.SQLID != "" && text == "" || m.CtxID != "" && m.Context == "" {
+		return "", errors.New("its text was not sent with it")
+	}
 	_, outer, nested := strings.Cut(m.Context, "\n")
 	if nested {
 		switch {
 		case strings.HasPrefix(outer, nestedStatement):
-			text = nestedText(outer[len(nestedStatement):], m)
+			text = r.ddl.nestedText(outer[len(nestedStatement):], m)
 		case strings.HasPrefix(outer, "SQL function "):
 			return functionStatement(outer, m)
 		}
 	}
-	parts, ok := repo.SplitSQL(text, m.Set["standard_conforming_strings"] != "off")
-	if !ok || len(parts) == 0 {
+	split := r.ddl.splitting(text, m.Set["standard_conforming_strings"] != "off")
+	if !split.ok || len(split.parts) == 0 {
 		return "", errors.New("its text cannot be told apart")
 	}
-	if len(parts) == 1 {
-		return parts[0], nil
+	if len(split.parts) == 1 {
+		return split.parts[0], nil
 	}
-	return r.ddl.part(fmt.Sprint(m.PID, " ", m.At, " ", text), parts, m.Tag)
+	return r.ddl.part(partKey{m.PID, m.At, split.sum}, split, m.Tag)
+}
+
+// splitText is a text and its statements. The last one is kept: a string of
+// thousands of commands comes with each of their events.
+type splitText struct {
+	text       string
+	conforming bool
+	ok         bool
+	parts      []string
+	undone     []bool
+	sum        [sha256.Size]byte
+}
+
+func (d *ddlState) splitting(text string, conforming bool) *splitText {
+	if s := &d.split; s.text == text && s.conforming == conforming && s.parts != nil {
+		return s
+	}
+	d.split = splitText{text: text, conforming: conforming}
+	d.split.parts, d.split.ok = repo.SplitSQL(text, conforming)
+	if len(d.split.parts) > 1 {
+		d.split.undone = rolledBack(d.split.parts)
+		d.split.sum = sha256.Sum256([]byte(text))
+	}
+	return &d.split
+}
+
+// partKey is one run of a string of several statements.
+type partKey struct {
+	pid int
+	at  string
+	sum [sha256.Size]byte
+}
+
+// nestedText remembers the last one: it may have thousands of events.
+func (d *ddlState) nestedText(frames string, m captureMessage) string {
+	if d.nested.frames != frames {
+		d.nested.frames, d.nested.text = frames, nestedText(frames, m)
+	}
+	return d.nested.text
 }
 
 // nestedText cuts a statement out of the frames of a context, given from the
@@ -84,18 +127,17 @@ func functionStatement(context string, m captureMessage) (string, error) {
 // part finds the statement of a string of several: events arrive in the order
 // of the statements that were not rolled back, and each must fit its command
 // tag.
-func (d *ddlState) part(key string, parts []string, tag string) (string, error) {
+func (d *ddlState) part(key partKey, split *splitText, tag string) (string, error) {
 	if d.lastKey != key {
 		d.lastKey, d.lastPart = key, 0
 	}
-	undone := rolledBack(parts)
-	for i := d.lastPart; i < len(parts); i++ {
-		if !undone[i] && matchesTag(parts[i], tag) {
+	for i := d.lastPart; i < len(split.parts); i++ {
+		if !split.undone[i] && matchesTag(split.parts[i], tag) {
 			d.lastPart = i + 1
-			return parts[i], nil
+			return split.parts[i], nil
 		}
 	}
-	return "", fmt.Errorf("none of the %d statements it was sent with fits", len(parts))
+	return "", fmt.Errorf("none of the %d statements it was sent with fits", len(split.parts))
 }
 
 // rolledBack tells which statements of a string had their effect taken back
