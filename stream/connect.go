@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -193,8 +194,6 @@ type server struct {
 	CType        string
 	Provider     string // libc, icu or builtin
 	Locale       string
-	Current      catalog.LSN // end of WAL when asked
-	Now          time.Time
 	MaxSlots     int
 	WALLevel     string
 	InRecovery   bool
@@ -204,6 +203,24 @@ type server struct {
 }
 
 func (s server) major() int { return s.VersionNum / 10000 }
+
+// same makes sure that a connection for replication leads to the same server,
+// which several hosts in a connection string or a proxy do not promise, and
+// that the server's history reaches a position: one in the future is accepted,
+// and everything before it passed over in silence.
+func (s server) same(ctx context.Context, conn *pgconn.PgConn, from catalog.LSN) error {
+	id, err := pglogrepl.IdentifySystem(ctx, conn)
+	switch {
+	case err != nil:
+		return err
+	case id.SystemID != s.SystemID || id.Timeline != int32(s.Timeline) || id.DBName != s.Database:
+		return fmt.Errorf("two connections led to different places: system %s, timeline %d, database %q, and system %s, timeline %d, database %q",
+			s.SystemID, s.Timeline, s.Database, id.SystemID, id.Timeline, id.DBName)
+	case from > catalog.LSN(id.XLogPos):
+		return &MismatchError{"a history that reaches", from.String(), "at " + id.XLogPos.String()}
+	}
+	return nil
+}
 
 // inspect asks the source who it is.
 func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
@@ -220,17 +237,19 @@ func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
 	case num >= 150000:
 		provider, locale = "d.datlocprovider::text", "d.daticulocale"
 	}
-	var current, version string
+	var version string
 	var icuLocale *string
-	err := conn.QueryRow(ctx, `SELECT c.system_identifier::text, (SELECT timeline_id FROM pg_control_checkpoint()),
+	// After a promotion pg_control_checkpoint() tells the old timeline until the
+	// first checkpoint is complete.
+	err := conn.QueryRow(ctx, `SELECT c.system_identifier::text, CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+	      ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,
 	    current_setting('server_version'), d.datname, d.oid, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
-	    `+provider+`, `+locale+`, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text,
-	    clock_timestamp(), current_setting('max_replication_slots')::int, current_setting('wal_level'), pg_is_in_recovery(),
+	    `+provider+`, `+locale+`, current_setting('max_replication_slots')::int, current_setting('wal_level'), pg_is_in_recovery(),
 	    r.rolname, r.rolsuper, r.rolreplication
 	  FROM pg_control_system() c, pg_database d, pg_roles r
 	  WHERE d.datname = current_database() AND r.rolname = current_user`).Scan(
 		&s.SystemID, &s.Timeline, &version, &s.Database, &s.DatabaseOID, &s.Encoding, &s.Collate, &s.CType,
-		&s.Provider, &icuLocale, &current, &s.Now, &s.MaxSlots, &s.WALLevel, &s.InRecovery,
+		&s.Provider, &icuLocale, &s.MaxSlots, &s.WALLevel, &s.InRecovery,
 		&s.CurrentUser, &s.IsSuperuser, &s.CanReplicate)
 	if err != nil {
 		return s, err
@@ -241,6 +260,5 @@ func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
 	if icuLocale != nil {
 		s.Locale = *icuLocale
 	}
-	s.Current, err = catalog.ParseLSN(current)
-	return s, err
+	return s, nil
 }

@@ -166,12 +166,24 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := src.same(ctx, conn, from); err != nil {
+		conn.Close(context.WithoutCancel(ctx))
+		return false, err
+	}
 	rec, err := startReplication(ctx, conn, s.opts.Slot, s.opts.Publication, from)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return false, slotInUse(err, s.opts.Slot)
 	}
 	defer rec.close()
+	// Nobody else can move the slot from here on.
+	slot, err := readSlot(ctx, side, s.opts.Slot)
+	if err == nil {
+		err = slot.covers(from)
+	}
+	if err != nil {
+		return false, err
+	}
 	p := &pipeline{streamer: s, rec: rec, renderer: newRenderer(from, secret, known),
 		batches: make(chan batch, 8), free: make(chan []byte, 12)}
 	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
@@ -234,12 +246,11 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 	if s.sink != nil {
 		end = s.sink.end()
 	}
-	if slot.ConfirmedFlush > end {
-		return src, 0, &SlotError{Slot: slot.Name, Problem: SlotAhead,
-			Detail: fmt.Sprintf("it was confirmed up to %s, the repository ends at %s: changes in between are lost", slot.ConfirmedFlush, end)}
+	if err := slot.covers(end); err != nil {
+		return src, 0, err
 	}
-	if end > src.Current {
-		return src, 0, &MismatchError{"a history that reaches", end.String(), "at " + src.Current.String()}
+	if slot.WALStatus == "unreserved" {
+		s.opts.Notice("the server is about to remove WAL that slot " + slot.Name + " needs (max_slot_wal_keep_size)")
 	}
 	return src, end, nil
 }

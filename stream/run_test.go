@@ -39,22 +39,7 @@ func (s *source) options() BaseOptions {
 // newSource prepares a database, runs the set-up SQL in it, and calls Init.
 func newSource(tb testing.TB, setup string) *source {
 	tb.Helper()
-	cluster := pgtest.Shared(tb)
-	s := &source{tb: tb, cluster: cluster, db: cluster.CreateDB(tb, "src"), dir: filepath.Join(tb.TempDir(), "repo")}
-	s.slot = s.db
-	if setup != "" {
-		cluster.Exec(tb, s.db, setup)
-	}
-	base, err := Init(context.Background(), InitOptions{BaseOptions: s.options(), Dir: s.dir, Slot: s.slot, Step: func(string) {}},
-		func(info catalog.Repository) (*repo.Repository, error) {
-			info.CreatedAt = time.Now()
-			return repo.Create(context.Background(), s.dir, info, time.Now)
-		})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.base = base
-	return s
+	return newSourceOn(tb, pgtest.Shared(tb), setup)
 }
 
 func (s *source) exec(sql string) { s.tb.Helper(); s.cluster.Exec(s.tb, s.db, sql) }

@@ -29,7 +29,8 @@ type Slot struct {
 	LagBytes       int64 // current LSN behind the confirmed position
 	RetainedBytes  int64 // WAL kept for the slot
 	CatalogXminAge int64
-	Invalidation   string
+	Invalidation   string // why the server gave the slot up; PostgreSQL 17 and later tell
+	Failover       bool   // kept in step on standbys; PostgreSQL 17 and later
 }
 
 // ReadSlot reads one slot; a missing one is a SlotError.
@@ -44,14 +45,14 @@ func ReadSlot(ctx context.Context, connString, name string) (Slot, error) {
 
 func readSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	s := Slot{Name: name}
-	var plugin, database, restart, confirmed, status, current *string
+	var plugin, database, restart, confirmed, status, current, invalidation *string
 	var pid *int32
 	var age *int64
 	err := conn.QueryRow(ctx, `SELECT plugin, database, active, active_pid, restart_lsn::text, confirmed_flush_lsn::text,
 	    wal_status, safe_wal_size, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
-	    age(catalog_xmin)::bigint
-	  FROM pg_replication_slots WHERE slot_name = $1`, name).Scan(
-		&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize, &current, &age)
+	    age(catalog_xmin)::bigint, to_jsonb(s) ->> 'invalidation_reason', coalesce((to_jsonb(s) ->> 'failover')::boolean, false)
+	  FROM pg_replication_slots s WHERE slot_name = $1`, name).Scan(
+		&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize, &current, &age, &invalidation, &s.Failover)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return s, &SlotError{Slot: name, Problem: SlotMissing}
 	}
@@ -68,7 +69,7 @@ func readSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 		l, _ := catalog.ParseLSN(text(p)) // NULL reads as 0
 		return l
 	}
-	s.Plugin, s.Database, s.WALStatus = text(plugin), text(database), text(status)
+	s.Plugin, s.Database, s.WALStatus, s.Invalidation = text(plugin), text(database), text(status), text(invalidation)
 	s.RestartLSN, s.ConfirmedFlush, s.CurrentLSN = lsn(restart), lsn(confirmed), lsn(current)
 	if pid != nil {
 		s.ActivePID = *pid
@@ -91,16 +92,30 @@ func (s Slot) usable(src server) error {
 		return &SlotError{Slot: s.Name, Problem: p, Detail: fmt.Sprintf(format, args...), PID: s.ActivePID}
 	}
 	switch {
+	case s.Plugin == "":
+		return problem(SlotForeign, "it is a physical slot")
 	case s.Plugin != "pgoutput":
 		return problem(SlotForeign, "its output plugin is %q, not pgoutput", s.Plugin)
 	case s.Database != src.Database:
 		return problem(SlotForeign, "it is of database %q", s.Database)
 	case s.Active:
 		return problem(SlotBusy, "")
+	case s.Invalidation != "":
+		return problem(SlotLost, "the server has given it up: %s", s.Invalidation)
 	case s.WALStatus == "lost" || s.RestartLSN == 0:
 		return problem(SlotLost, "the server has removed WAL that it needs")
 	}
 	return nil
+}
+
+// covers tells whether the slot still has everything from the repository's end
+// on. The server would begin at the confirmed position without a word.
+func (s Slot) covers(end catalog.LSN) error {
+	if s.ConfirmedFlush <= end {
+		return nil
+	}
+	return &SlotError{Slot: s.Name, Problem: SlotAhead,
+		Detail: fmt.Sprintf("it was confirmed up to %s, the repository ends at %s: changes in between are lost", s.ConfirmedFlush, end)}
 }
 
 // slotLockTimeout bounds how long making a slot waits for running

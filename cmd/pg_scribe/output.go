@@ -185,12 +185,15 @@ type slotJSON struct {
 	WALStatus      string      `json:"wal_status"`
 	SafeBytes      *int64      `json:"safe_bytes"` // null: no limit
 	CatalogXminAge int64       `json:"catalog_xmin_age"`
+	Invalidation   string      `json:"invalidation"` // why the server gave the slot up, if it tells
+	Failover       bool        `json:"failover"`
 }
 
 func toSlot(s stream.Slot) *slotJSON {
 	return &slotJSON{Name: s.Name, Database: s.Database, Plugin: s.Plugin, Active: s.Active, ActivePID: s.ActivePID,
 		RestartLSN: s.RestartLSN, ConfirmedLSN: s.ConfirmedFlush, CurrentLSN: s.CurrentLSN, LagBytes: s.LagBytes,
-		RetainedBytes: s.RetainedBytes, WALStatus: s.WALStatus, SafeBytes: s.SafeWALSize, CatalogXminAge: s.CatalogXminAge}
+		RetainedBytes: s.RetainedBytes, WALStatus: s.WALStatus, SafeBytes: s.SafeWALSize, CatalogXminAge: s.CatalogXminAge,
+		Invalidation: s.Invalidation, Failover: s.Failover}
 }
 
 type repositoryJSON struct {

@@ -25,6 +25,10 @@ const (
 	criticalLag = 10 << 30
 	staleAfter  = 24 * time.Hour
 	fullPercent = 80
+
+	// Age of catalog_xmin. Autovacuum gets aggressive at 200 million.
+	warnXminAge     = 100_000_000
+	criticalXminAge = 1_000_000_000
 )
 
 // Run judges slot and repository. What can be seen is shown even when the
@@ -112,7 +116,15 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 		}
 		s.doc.Slot.LagSeconds = &lag
 	}
-	start := a.facts.scribe("start", "-f", a.facts.dir)
+	s.judgeSlot(slot)
+	return nil
+}
+
+// judgeSlot finds what is wrong with a slot.
+func (s *statusReport) judgeSlot(slot stream.Slot) {
+	facts := s.app.facts
+	start := facts.scribe("start", "-f", facts.dir)
+	anew := "begin a new repository: " + facts.scribe("init", "-f", "NEW_DIRECTORY")
 	switch {
 	case slot.LagBytes >= criticalLag:
 		s.critical(fmt.Sprintf("the slot lags by %s", showBytes(slot.LagBytes)), "see that start runs and keeps up: "+start)
@@ -120,18 +132,29 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 		s.warn(fmt.Sprintf("the slot lags by %s", showBytes(slot.LagBytes)), "see that start runs and keeps up: "+start)
 	}
 	switch {
+	case slot.Invalidation != "":
+		s.critical("the slot is lost: the server has given it up: "+slot.Invalidation, anew)
 	case slot.WALStatus == "lost":
-		s.critical("the slot is lost: the server has removed WAL that it needs", "begin a new repository: "+a.facts.scribe("init", "-f", "NEW_DIRECTORY"))
+		s.critical("the slot is lost: the server has removed WAL that it needs", anew)
 	case !slot.Active:
 		s.critical("nothing streams from the slot, and the server keeps WAL for it", start)
-	case slot.WALStatus == "unreserved":
+	}
+	if slot.WALStatus == "unreserved" {
 		s.critical("the server is about to remove WAL that the slot needs", "raise max_slot_wal_keep_size, and see that start keeps up")
+	} else if safe := slot.SafeWALSize; safe != nil && slot.WALStatus != "lost" && *safe < slot.RetainedBytes/4 {
+		s.warn(fmt.Sprintf("the slot is lost when another %s are written: %s are kept for it", showBytes(max(0, *safe)), showBytes(slot.RetainedBytes)),
+			"raise max_slot_wal_keep_size, and see that start keeps up: "+start)
+	}
+	old := fmt.Sprintf("the slot keeps the server from cleaning its system catalogs: it holds back %d transactions", slot.CatalogXminAge)
+	switch {
+	case slot.CatalogXminAge >= criticalXminAge:
+		s.critical(old+", and the server stops at two billion", "let start catch up: "+start)
+	case slot.CatalogXminAge >= warnXminAge:
+		s.warn(old, "let start catch up: "+start)
 	}
 	if r := s.doc.Repository; r != nil && slot.ConfirmedFlush > r.EndLSN {
-		s.critical(fmt.Sprintf("the slot was confirmed up to %s, the repository ends at %s: changes in between are lost", slot.ConfirmedFlush, r.EndLSN),
-			"begin a new repository: "+a.facts.scribe("init", "-f", "NEW_DIRECTORY"))
+		s.critical(fmt.Sprintf("the slot was confirmed up to %s, the repository ends at %s: changes in between are lost", slot.ConfirmedFlush, r.EndLSN), anew)
 	}
-	return nil
 }
 
 // repository looks at the files and the catalog.

@@ -319,3 +319,34 @@ func TestCancelledAtOnce(t *testing.T) {
 	cancel()
 	b.runContext(ctx, "mark", "x", "-d", b.c.ConnString("postgres")).refused(t, exitGeneral, "interrupted", "")
 }
+
+// TestJudgeSlot: what status makes of a slot's state.
+func TestJudgeSlot(t *testing.T) {
+	few, many := int64(1<<20), int64(1<<30)
+	for _, c := range []struct {
+		slot  stream.Slot
+		level string
+		want  string // "": nothing is wrong
+	}{
+		{stream.Slot{Active: true, WALStatus: "reserved"}, "", ""},
+		{stream.Slot{Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &many}, "", ""},
+		{stream.Slot{Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &few}, "warning", "is lost when another 1.0 MB"},
+		{stream.Slot{Active: true, WALStatus: "unreserved"}, "critical", "about to remove WAL"},
+		{stream.Slot{WALStatus: "lost"}, "critical", "is lost: the server has removed"},
+		{stream.Slot{WALStatus: "lost", Invalidation: "wal_removed"}, "critical", "given it up: wal_removed"},
+		{stream.Slot{WALStatus: "reserved"}, "critical", "nothing streams"},
+		{stream.Slot{Active: true, LagBytes: 2 << 30}, "warning", "lags by 2.0 GB"},
+		{stream.Slot{Active: true, LagBytes: 20 << 30}, "critical", "lags by 20 GB"},
+		{stream.Slot{Active: true, CatalogXminAge: 150_000_000}, "warning", "holds back 150000000 transactions"},
+		{stream.Slot{Active: true, CatalogXminAge: 1_500_000_000}, "critical", "stops at two billion"},
+	} {
+		s := &statusReport{app: &app{}}
+		s.judgeSlot(c.slot)
+		switch {
+		case c.want == "" && len(s.doc.Reasons) == 0:
+		case len(s.doc.Reasons) == 1 && s.doc.Reasons[0].Level == c.level && strings.Contains(s.doc.Reasons[0].Message, c.want):
+		default:
+			t.Errorf("%+v: %+v; want %s %q", c.slot, s.doc.Reasons, c.level, c.want)
+		}
+	}
+}

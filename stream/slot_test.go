@@ -1,0 +1,94 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/internal/pgtest"
+	"pg_scribe/repo"
+)
+
+// A position that the server has not reached yet is accepted by it, and all
+// before that is passed over in silence.
+func TestServerBehindTheRepositoryIsRefused(t *testing.T) {
+	ctx := context.Background()
+	s := newSource(t, "CREATE TABLE t (id int PRIMARY KEY)")
+	r := s.open()
+	info, err := r.Catalog().Repository(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	future := s.lsn() + 1<<40
+	id, err := r.Catalog().OpenSegment(ctx, catalog.Artifact{Name: "x.open", SystemID: info.SystemID, Timeline: info.Timeline,
+		Database: info.Database, Start: s.base.Base.Start, Filters: "none"})
+	if err == nil {
+		err = r.Catalog().SealSegment(ctx, id, "x", catalog.Progress{End: future}, "", "", time.Now())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	var mismatch *MismatchError
+	if err := s.runOnce(s.slot); !errors.As(err, &mismatch) || mismatch.Repository != future.String() {
+		t.Errorf("%v", err)
+	}
+	if got := s.cluster.Query(t, s.db, "SELECT confirmed_flush_lsn <= '"+s.base.Base.Start.String()+"' FROM pg_replication_slots WHERE slot_name = '"+s.slot+"'"); got != "t" {
+		t.Error("the slot was confirmed up to a position that does not exist")
+	}
+}
+
+func TestPhysicalSlotIsRefused(t *testing.T) {
+	s := newSource(t, "")
+	s.exec("SELECT pg_drop_replication_slot('" + s.slot + "'); SELECT pg_create_physical_replication_slot('" + s.slot + "')")
+	defer s.exec("SELECT pg_drop_replication_slot('" + s.slot + "')")
+	var slot *SlotError
+	if err := s.runOnce(s.slot); !errors.As(err, &slot) || slot.Problem != SlotForeign {
+		t.Errorf("%v", err)
+	}
+}
+
+// A slot whose WAL the server has removed is refused, and nothing is stored.
+func TestLostSlotIsRefused(t *testing.T) {
+	cluster := pgtest.New(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "wal_keep_size": "0", "min_wal_size": "32MB", "max_wal_size": "32MB"}})
+	s := newSourceOn(t, cluster, "CREATE TABLE t (id int PRIMARY KEY)")
+	for range 4 {
+		s.exec("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t")
+		s.exec("SELECT pg_switch_wal()")
+		s.exec("CHECKPOINT")
+	}
+	slot, err := ReadSlot(context.Background(), s.conn(), s.slot)
+	if err != nil || slot.WALStatus != "lost" {
+		t.Fatalf("%+v, %v", slot, err)
+	}
+	var refused *SlotError
+	if err := s.runOnce(s.slot); !errors.As(err, &refused) || refused.Problem != SlotLost {
+		t.Errorf("%v", err)
+	}
+	if s.text() != "" {
+		t.Error("a refused run left something in the repository")
+	}
+}
+
+// newSourceOn is newSource on a cluster of its own.
+func newSourceOn(tb testing.TB, cluster *pgtest.Cluster, setup string) *source {
+	tb.Helper()
+	s := &source{tb: tb, cluster: cluster, db: cluster.CreateDB(tb, "src"), dir: filepath.Join(tb.TempDir(), "repo")}
+	s.slot = s.db
+	if setup != "" {
+		cluster.Exec(tb, s.db, setup)
+	}
+	base, err := Init(context.Background(), InitOptions{BaseOptions: s.options(), Dir: s.dir, Slot: s.slot, Step: func(string) {}},
+		func(info catalog.Repository) (*repo.Repository, error) {
+			info.CreatedAt = time.Now()
+			return repo.Create(context.Background(), s.dir, info, time.Now)
+		})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.base = base
+	return s
+}
