@@ -141,8 +141,16 @@ func TestSchemaVersions(t *testing.T) {
 
 func TestOpenMigratesAnOlderCatalog(t *testing.T) {
 	c, path := create(t)
-	_, err := c.db.Exec(`DROP TABLE table_count; DROP TABLE restore_point; DROP TABLE artifact; DROP TABLE repository;
-		DROP TABLE gap; DROP TABLE operation; DROP TABLE setting; PRAGMA user_version = 0`)
+	rows, err := c.db.Query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+	must(t, err)
+	drop := "PRAGMA foreign_keys = off; PRAGMA user_version = 0"
+	for rows.Next() {
+		var name string
+		must(t, rows.Scan(&name))
+		drop += "; DROP TABLE " + name
+	}
+	must(t, errors.Join(rows.Err(), rows.Close()))
+	_, err = c.db.Exec(drop)
 	must(t, err)
 	must(t, c.Close())
 	c, err = Open(path)
@@ -342,7 +350,7 @@ func TestRepositoryAndSettings(t *testing.T) {
 	}
 	want := Repository{Format: 1, SystemID: "7412345678901234567", Timeline: 4294967295, Database: "we\"ird\n;--",
 		DatabaseOID: 4294967294, Encoding: "UTF8", Collate: "C", CType: "de_DE", LocaleProvider: "icu", Locale: "und",
-		ServerVersion: "15.14", Slot: "s", Publication: "p", Compression: "zstd:3", Mode: "guarded", CreatedAt: at(1)}
+		ServerVersion: "15.14", Slot: "s", Publication: "p", Compression: "zstd:3", Mode: "guarded", CreatedAt: at(1), StreamStart: 77}
 	must(t, c.SetRepository(ctx, Repository{Slot: "old"}))
 	must(t, c.SetRepository(ctx, want))
 	if got, err := c.Repository(ctx); got != want || err != nil {

@@ -25,18 +25,22 @@ type Hole struct {
 	Since, Until time.Time
 }
 
-// Window is a stretch of the repository in which every position can be restored, on one timeline.
+// Window is a stretch of the repository in which every position can be restored, on one timeline or on several that
+// follow each other without a break.
 type Window struct {
 	From, To     LSN
 	FromAt, ToAt time.Time
 	Bases        int
+	// Where the source left this branch: what lies at or behind it, the source has lost. 0: nothing of it is lost.
+	Left LSN
 }
 
-// Holes lists the breaks between consecutive segments, in order. Artifacts of other kinds are passed over.
-func Holes(segments []Artifact) []Hole {
+// Holes lists the breaks between consecutive segments, in order. Artifacts of other kinds are passed over, as are
+// switches to a timeline that begins where the stream of the one before still was on common ground.
+func Holes(segments []Artifact, known ...Switch) []Hole {
 	var holes []Hole
 	var last line
-	for i, l := range linesOf(segments) {
+	for i, l := range linesOf(Inventory{Artifacts: segments, Switches: known}) {
 		if len(l.segments) == 0 {
 			continue
 		}
@@ -54,12 +58,12 @@ func Holes(segments []Artifact) []Hole {
 // run is a window of a single point.
 func Windows(inv Inventory) []Window {
 	var windows []Window
-	for _, l := range linesOf(inv.Artifacts) {
+	for _, l := range linesOf(inv) {
 		var current *Window
 		for _, b := range l.bases {
 			c := l.chain(b)
 			if current == nil || b.Start > current.To {
-				windows = append(windows, Window{From: b.Start, To: c.end, FromAt: basedAt(b), ToAt: c.reachedAt})
+				windows = append(windows, Window{From: b.Start, To: c.end, FromAt: basedAt(b), ToAt: c.reachedAt, Left: l.left})
 				current = &windows[len(windows)-1]
 			}
 			// Where segments overlap, a later base may lead further than the chain of the oldest one.
@@ -72,10 +76,14 @@ func Windows(inv Inventory) []Window {
 	return windows
 }
 
-// line is all that belongs to one timeline of one system: positions can be compared only within it.
+// line is all that belongs to one timeline of one system, or to several that follow each other without a break:
+// positions can be compared only within it.
 type line struct {
-	segments []Artifact // by start, end, ID
-	bases    []Artifact // by point, ID
+	system    string
+	timelines []uint32   // ascending
+	segments  []Artifact // by start, end, ID
+	bases     []Artifact // by point, ID
+	left      LSN        // where the repository's present timeline left this one; 0: it did not
 }
 
 // chain is a base with the segments that join on from it.
@@ -84,10 +92,13 @@ type chain struct {
 	segments  []Artifact // without empty ones
 	end       LSN        // where the last segment ends, or the base's point
 	reachedAt time.Time  // the latest moment for which the stream is known up to end
+	timelines []uint32   // of its line
 }
 
-// linesOf sorts artifacts into lines, oldest first: systems by their first artifact, their timelines by number.
-func linesOf(artifacts []Artifact) []line {
+// linesOf sorts artifacts into lines, oldest first: systems by their first artifact, their timelines by number. A
+// timeline goes on the line of the one it branched off from if nothing there lies behind the branching. The
+// repository's present timeline may still be without artifacts.
+func linesOf(inv Inventory) []line {
 	type key struct {
 		system   string
 		timeline uint32
@@ -95,34 +106,76 @@ func linesOf(artifacts []Artifact) []line {
 	born := map[string]time.Time{}
 	lines := map[key]*line{}
 	var keys []key
-	for _, a := range artifacts {
+	at := func(k key) *line {
+		if lines[k] == nil {
+			lines[k] = &line{system: k.system, timelines: []uint32{k.timeline}}
+			keys = append(keys, k)
+		}
+		return lines[k]
+	}
+	for _, a := range inv.Artifacts {
 		if a.Kind == KindGlobals {
 			continue
 		}
-		k := key{a.SystemID, a.Timeline}
-		if lines[k] == nil {
-			lines[k] = &line{}
-			keys = append(keys, k)
-		}
+		l := at(key{a.SystemID, a.Timeline})
 		if t, seen := born[a.SystemID]; !seen || a.CreatedAt.Before(t) {
 			born[a.SystemID] = a.CreatedAt
 		}
 		if a.Kind == KindBase {
-			lines[k].bases = append(lines[k].bases, a)
+			l.bases = append(l.bases, a)
 		} else {
-			lines[k].segments = append(lines[k].segments, a)
+			l.segments = append(l.segments, a)
 		}
+	}
+	present := inv.Repository
+	if _, ok := parentOf(inv.Switches, present.SystemID, present.Timeline); ok {
+		at(key{present.SystemID, present.Timeline})
 	}
 	slices.SortFunc(keys, func(a, b key) int {
 		return cmp.Or(born[a.system].Compare(born[b.system]), cmp.Compare(a.system, b.system), cmp.Compare(a.timeline, b.timeline))
 	})
-	sorted := make([]line, 0, len(keys))
+	var sorted []*line
 	for _, k := range keys {
-		slices.SortFunc(lines[k].bases, byPosition)
-		slices.SortFunc(lines[k].segments, byPosition)
-		sorted = append(sorted, *lines[k])
+		l := lines[k]
+		// The nearest ancestor of which there is anything.
+		limit := ^LSN(0)
+		for s, ok := parentOf(inv.Switches, k.system, k.timeline); ok; s, ok = parentOf(inv.Switches, k.system, s.Parent) {
+			limit = min(limit, s.At)
+			before := lines[key{k.system, s.Parent}]
+			if before == nil {
+				continue
+			}
+			if before.timelines[len(before.timelines)-1] == s.Parent && before.within(limit) {
+				before.timelines = append(before.timelines, k.timeline)
+				before.segments = append(before.segments, l.segments...)
+				before.bases = append(before.bases, l.bases...)
+				lines[k], l = before, nil
+			}
+			break
+		}
+		if l != nil {
+			sorted = append(sorted, l)
+		}
 	}
-	return sorted
+	list := make([]line, 0, len(sorted))
+	for _, l := range sorted {
+		if len(l.bases)+len(l.segments) == 0 {
+			continue
+		}
+		slices.SortFunc(l.bases, byPosition)
+		slices.SortFunc(l.segments, byPosition)
+		if l.system == present.SystemID && present.Timeline != 0 {
+			l.left, _ = Leaves(inv.Switches, l.system, l.timelines[len(l.timelines)-1], present.Timeline)
+		}
+		list = append(list, *l)
+	}
+	return list
+}
+
+// within says whether nothing of the line lies behind a position.
+func (l *line) within(limit LSN) bool {
+	behind := func(a Artifact) bool { return a.End > limit }
+	return !slices.ContainsFunc(l.segments, behind) && !slices.ContainsFunc(l.bases, behind)
 }
 
 func byPosition(a, b Artifact) int {
@@ -132,7 +185,7 @@ func byPosition(a, b Artifact) int {
 // chain follows the segments from the consistent point of a base: first the one that has the point inside, then those
 // that start where the one before ends.
 func (l line) chain(base Artifact) chain {
-	c := chain{base: base, end: base.Start, reachedAt: basedAt(base)}
+	c := chain{base: base, end: base.Start, reachedAt: basedAt(base), timelines: l.timelines}
 	// Segments [0, after) start at or before the point. The latest that has it inside is taken, so that a stray
 	// overlapping one does not matter.
 	after := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].Start > base.Start })
@@ -177,7 +230,7 @@ func (c *chain) add(seg Artifact) {
 
 // cut returns the chain with its first n segments only.
 func (c chain) cut(n int) chain {
-	short := chain{base: c.base, end: c.base.Start, reachedAt: basedAt(c.base)}
+	short := chain{base: c.base, end: c.base.Start, reachedAt: basedAt(c.base), timelines: c.timelines}
 	for _, seg := range c.segments[:n] {
 		short.add(seg)
 	}

@@ -41,7 +41,7 @@ func TestHoles(t *testing.T) {
 }
 
 func TestWindows(t *testing.T) {
-	window := func(from, to, bases int) Window { return Window{LSN(from), LSN(to), at(from), at(to), bases} }
+	window := func(from, to, bases int) Window { return Window{LSN(from), LSN(to), at(from), at(to), bases, 0} }
 	cases := []struct {
 		name string
 		inv  Inventory
@@ -57,7 +57,7 @@ func TestWindows(t *testing.T) {
 		{"run without a base", inv(base(100), segs(seg(100, 200), seg(300, 400))), []Window{window(100, 200, 1)}},
 		{"base in a hole", inv(base(100), segs(seg(100, 200), seg(300, 400)), base(250)), []Window{window(100, 200, 1), window(250, 250, 1)}},
 		{"two bases out of reach", inv(base(100), base(250)), []Window{window(100, 100, 1), window(250, 250, 1)}},
-		{"idle time counts", inv(base(100), segs(seg(100, 200), idle(200, 200, 0, 900))), []Window{{100, 200, at(100), at(900), 1}}},
+		{"idle time counts", inv(base(100), segs(seg(100, 200), idle(200, 200, 0, 900))), []Window{{100, 200, at(100), at(900), 1, 0}}},
 		{"overlap that leads further", inv(base(100), segs(seg(100, 200), seg(150, 300)), base(160)), []Window{window(100, 300, 2)}},
 		{"timelines", inv(base(100), segs(seg(100, 200)), on(2, base(180)...), on(2, seg(180, 300))),
 			[]Window{window(100, 200, 1), window(180, 300, 1)}},

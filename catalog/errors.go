@@ -71,6 +71,19 @@ func (e HoleError) Error() string {
 	return fmt.Sprintf("%s; reachable up to %s", what, place(e.Reachable, e.ReachableAt))
 }
 
+// DivergedError: the target lies on a branch that the source has left, behind the place where it did.
+type DivergedError struct {
+	Target   Target
+	Timeline uint32
+	At       LSN // transactions that commit below it are common
+	Base     Artifact
+}
+
+func (e DivergedError) Error() string {
+	return fmt.Sprintf("%s is on timeline %d behind LSN %s, where the source left it: what is there, the source has lost",
+		e.Target, e.Timeline, e.At)
+}
+
 // SchemaGapError: a command between base and target changed the schema and could not be captured, so what follows it
 // may not fit.
 type SchemaGapError struct {

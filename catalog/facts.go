@@ -13,9 +13,9 @@ func (c *Catalog) SetRepository(ctx context.Context, r Repository) error {
 	err := c.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO repository (id, format, system_id, timeline, database,
 			database_oid, encoding, collate_name, ctype, locale_provider, locale, server_version, slot, publication,
-			compression, mode, created_at) VALUES (1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+			compression, mode, created_at, stream_start) VALUES (1,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 			r.Format, r.SystemID, r.Timeline, r.Database, r.DatabaseOID, r.Encoding, r.Collate, r.CType, r.LocaleProvider,
-			r.Locale, r.ServerVersion, r.Slot, r.Publication, r.Compression, r.Mode, micros(r.CreatedAt))
+			r.Locale, r.ServerVersion, r.Slot, r.Publication, r.Compression, r.Mode, micros(r.CreatedAt), r.StreamStart)
 		return err
 	})
 	if err != nil {
@@ -33,10 +33,11 @@ func repository(ctx context.Context, q querier) (Repository, error) {
 	rows, err := list(ctx, q, func(rows *sql.Rows) (r Repository, err error) {
 		err = rows.Scan(&r.Format, &r.SystemID, &r.Timeline, &r.Database, &r.DatabaseOID, &r.Encoding, &r.Collate,
 			&r.CType, &r.LocaleProvider, &r.Locale, &r.ServerVersion, &r.Slot, &r.Publication, &r.Compression, &r.Mode,
-			stamp{&r.CreatedAt})
+			stamp{&r.CreatedAt}, &r.StreamStart)
 		return r, err
 	}, `SELECT format, system_id, timeline, database, database_oid, encoding, collate_name, ctype, locale_provider,
-		locale, server_version, slot, publication, compression, mode, created_at FROM repository`)
+		locale, server_version, slot, publication, compression, mode, created_at,
+		stream_start FROM repository`)
 	if err != nil {
 		return Repository{}, err
 	}
@@ -57,6 +58,9 @@ func (c *Catalog) Inventory(ctx context.Context) (Inventory, error) {
 			return err
 		}
 		if inv.Points, err = points(ctx, tx); err != nil {
+			return err
+		}
+		if inv.Switches, err = switches(ctx, tx); err != nil {
 			return err
 		}
 		inv.Gaps, err = gaps(ctx, tx)

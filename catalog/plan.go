@@ -14,6 +14,7 @@ type Inventory struct {
 	Artifacts  []Artifact
 	Points     []RestorePoint
 	Gaps       []Gap
+	Switches   []Switch
 }
 
 // TargetKind says by what a target is given.
@@ -73,8 +74,11 @@ type Plan struct {
 	Segments []Artifact // joined, in order; empty when the base alone is the target
 	From     LSN        // the consistent point of the base
 	// ByLSN and ByName: the target's LSN. Otherwise the position reached when all segments are read to their end.
-	Until        LSN
-	Target       Target
+	Until  LSN
+	Target Target
+	// Other than 0: the source left this branch there. A transaction that commits at or behind it was lost by the
+	// source, and must not be restored. For a time, it must not be what shows the end either.
+	Left         LSN
 	Gaps         []Gap // schema gaps before the target, accepted by the request
 	Transactions int64 // upper bound
 	Bytes        int64 // stored bytes of all that is read
@@ -83,13 +87,16 @@ type Plan struct {
 
 // MakePlan chooses the newest base that the target allows, or the one asked for, and the unbroken chain of segments
 // from it to the target. It never settles for less than the target: it fails with NoBaseError, UnknownBaseError,
-// UnknownPointError, UnknownXIDError, BaseAfterTargetError, TargetBeforeFirstBaseError, TargetAfterEndError, HoleError
-// or SchemaGapError.
+// UnknownPointError, UnknownXIDError, BaseAfterTargetError, TargetBeforeFirstBaseError, TargetAfterEndError, HoleError,
+// DivergedError or SchemaGapError.
+//
+// What the source has lost by changing to a timeline that branched off earlier is restored only if a base before it is
+// asked for by name.
 //
 // An xid does not tell its position. The plan leads to the last segment whose range of xids has it, within reach of
 // the base that leaves the most such segments after it; whether the transaction is there only reading them shows.
 func MakePlan(inv Inventory, req Request) (Plan, error) {
-	s := selection{inv: inv, target: req.Target, lines: linesOf(inv.Artifacts)}
+	s := selection{inv: inv, target: req.Target, lines: linesOf(inv)}
 	if err := s.resolveName(); err != nil {
 		return Plan{}, err
 	}
@@ -117,7 +124,7 @@ func MakePlan(inv Inventory, req Request) (Plan, error) {
 		return Plan{}, err
 	}
 	p := s.plan(c, until)
-	if p.Gaps, err = s.gapsIn(p); err != nil {
+	if p.Gaps, err = s.gapsIn(p, c.timelines); err != nil {
 		return Plan{}, err
 	}
 	if len(p.Gaps) > 0 && !req.AcceptGaps {
@@ -134,6 +141,7 @@ type selection struct {
 	lines    []line // oldest first
 	bases    []placed
 	chosen   bool // the user chose the only base in bases
+	left     LSN  // that only reading can tell whether the plan keeps before
 }
 
 // placed is a base and the line it lies on, an index into lines.
@@ -181,13 +189,28 @@ func (s *selection) findBases(name string) error {
 }
 
 // newest returns the newest base that is usable.
-func (s *selection) newest(usable func(Artifact) bool) (placed, error) {
+func (s *selection) newest(usable func(placed) bool) (placed, error) {
 	for _, p := range slices.Backward(s.bases) {
-		if usable(p.base) {
+		if left := s.leftBy(p); left != 0 && p.base.Start > left {
+			continue
+		}
+		if usable(p) {
 			return p, nil
 		}
 	}
 	return placed{}, s.tooEarly()
+}
+
+// leftBy is where the source left the line of a base, if that bounds the restore; else 0.
+func (s *selection) leftBy(b placed) LSN {
+	if s.chosen {
+		return 0
+	}
+	return s.lines[b.line].left
+}
+
+func (s *selection) diverged(b placed) error {
+	return DivergedError{Target: s.target, Timeline: b.base.Timeline, At: s.lines[b.line].left, Base: b.base}
 }
 
 // tooEarly is the error for a target before every base.
@@ -205,7 +228,7 @@ func (s *selection) tooEarly() error {
 }
 
 func (s *selection) latest() (chain, error) {
-	b, err := s.newest(func(Artifact) bool { return true })
+	b, err := s.newest(func(placed) bool { return true })
 	if err != nil {
 		return chain{}, err
 	}
@@ -213,23 +236,34 @@ func (s *selection) latest() (chain, error) {
 	if h, found := s.beyond(b, c); found {
 		return chain{}, holeError(h, c)
 	}
+	if left := s.leftBy(b); left != 0 && c.end > left {
+		return chain{}, s.diverged(b)
+	}
 	return c, nil
+}
+
+// holds says whether the target's timeline, if it is known, is one of a base's line.
+func (s *selection) holds(b placed) bool {
+	return s.timeline == 0 || slices.Contains(s.lines[b.line].timelines, s.timeline)
 }
 
 func (s *selection) byLSN() (chain, error) {
 	x := s.target.LSN
-	if s.chosen && s.bases[0].base.Timeline < s.timeline {
+	if s.chosen && s.bases[0].base.Timeline < s.timeline && !s.holds(s.bases[0]) {
 		return chain{}, s.outOfReach(s.bases[0], s.lines[s.bases[0].line].chain(s.bases[0].base))
 	}
-	b, err := s.newest(func(b Artifact) bool {
-		return b.Start <= x && (s.timeline == 0 || s.timeline == b.Timeline)
-	})
+	b, err := s.newest(func(b placed) bool { return b.base.Start <= x && s.holds(b) })
 	if err != nil {
 		return chain{}, err
 	}
 	c := s.lines[b.line].chain(b.base)
 	if x > c.end {
 		return chain{}, s.outOfReach(b, c)
+	}
+	if left := s.leftBy(b); left != 0 && x > left {
+		return chain{}, s.diverged(b)
+	} else if x == left && !s.target.Exclusive {
+		s.left = left // whether a transaction commits there, only reading tells
 	}
 	// Everything below the end of a segment is in it; whether a transaction commits at the end itself the next one
 	// knows. At the end of the chain the target is "all that is there".
@@ -245,13 +279,17 @@ func (s *selection) byLSN() (chain, error) {
 
 func (s *selection) byTime() (chain, error) {
 	t := s.target.Time
-	b, err := s.newest(func(b Artifact) bool { return !basedAt(b).After(t) })
+	b, err := s.newest(func(b placed) bool { return !basedAt(b.base).After(t) })
 	if err != nil {
 		return chain{}, err
 	}
 	c := s.lines[b.line].chain(b.base)
+	s.left = s.leftBy(b)
 	for i, seg := range c.segments {
 		if !seg.LastCommitAt.After(t) && !(s.target.Exclusive && seg.LastCommitAt.Equal(t)) {
+			if s.left != 0 && seg.End > s.left && !c.reachedAt.Before(t) {
+				return chain{}, s.diverged(b)
+			}
 			continue
 		}
 		// The late transaction stops the restore here, if it belongs to it. In a segment that starts before the base
@@ -280,6 +318,7 @@ func (s *selection) byXID() (chain, error) {
 		return chain{}, UnknownXIDError{XID: s.target.XID}
 	}
 	var best chain
+	var from placed
 	most := 0
 	for _, b := range s.bases { // oldest first, and ">=" below: the newest of equals
 		c := s.lines[b.line].chain(b.base)
@@ -295,10 +334,14 @@ func (s *selection) byXID() (chain, error) {
 			}
 		}
 		if score > 0 && score >= most {
-			best, most = c.cut(end), score
+			best, most, from = c.cut(end), score, b
 		}
 	}
 	if most > 0 {
+		s.left = s.leftBy(from)
+		if n := len(best.segments); s.left != 0 && n > 1 && best.segments[n-2].End > s.left {
+			return chain{}, s.diverged(from)
+		}
 		return best, nil
 	}
 	for _, b := range slices.Backward(s.bases) {
@@ -339,7 +382,7 @@ func holeError(h Hole, c chain) HoleError {
 }
 
 func (s *selection) plan(c chain, until LSN) Plan {
-	p := Plan{Base: c.base, Segments: c.segments, From: c.base.Start, Until: until, Target: s.target}
+	p := Plan{Base: c.base, Segments: c.segments, From: c.base.Start, Until: until, Target: s.target, Left: s.left}
 	for _, a := range s.inv.Artifacts {
 		if a.Kind == KindGlobals && a.Pair == c.base.ID {
 			p.Globals = a
@@ -357,10 +400,10 @@ func (s *selection) plan(c chain, until LSN) Plan {
 
 // gapsIn returns the schema gaps that the plan restores across. A recorded loss of WAL inside the plan is an error
 // even if the segments claim to join.
-func (s *selection) gapsIn(p Plan) ([]Gap, error) {
+func (s *selection) gapsIn(p Plan, timelines []uint32) ([]Gap, error) {
 	var schema []Gap
 	for _, g := range s.inv.Gaps {
-		if g.Timeline != 0 && g.Timeline != p.Base.Timeline {
+		if g.Timeline != 0 && !slices.Contains(timelines, g.Timeline) {
 			continue
 		}
 		switch {

@@ -21,7 +21,8 @@ const (
 	StateSealed State = "sealed"
 )
 
-// Repository is the identity of a repository and of the source it belongs to: the single row of its table.
+// Repository is the identity of a repository and of the source it belongs to: the single row of its table. Timeline is
+// the one that the stream follows now.
 type Repository struct {
 	Format         int // version of the file formats
 	SystemID       string
@@ -39,6 +40,7 @@ type Repository struct {
 	Compression    string // METHOD:LEVEL of new files, such as "zstd:3"
 	Mode           string // capture mode, such as "guarded"
 	CreatedAt      time.Time
+	StreamStart    LSN // where the present slot begins, when it was made anew; 0: the first one. Set by Follow
 }
 
 // Artifact is one file (or directory) of the repository.

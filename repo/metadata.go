@@ -120,6 +120,9 @@ To restore by hand
      (gzip -dc for .gz, lz4 -dc for .lz4, cat for plain files. The .open file, if
      there is one, comes last and may end within a transaction: leave out what
      follows its last COMMIT line.)
+     If the files name different timelines (the "timeline:" line at their top):
+     leave out those of a lower timeline than the base's, and stop at the first
+     that does not start where the one before ended ("end:" in its last lines).
   5. To stop at an earlier moment, end the text before the first transaction
      whose BEGIN line shows a later LSN or time.
   6. Sequences: set each to at least the largest value of its column.

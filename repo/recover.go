@@ -41,7 +41,7 @@ func (r *Repository) recoverSegment(ctx context.Context, a catalog.Artifact) err
 	file, err := os.OpenFile(r.Path(a.Name), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		// It died between the rename and the catalog: take the rename back.
-		err = os.Rename(r.Path(SegmentName(a.Start, codec)), r.Path(a.Name))
+		err = os.Rename(r.Path(sealedName(a.Name)), r.Path(a.Name))
 		if errors.Is(err, fs.ErrNotExist) {
 			if a.End == a.Start {
 				return r.cat.DeleteArtifact(ctx, a.ID) // nothing is lost with it

@@ -268,35 +268,17 @@ func (r *Repository) StreamerRunning() bool {
 }
 
 // End is the position up to which the repository holds the stream of its
-// source's present timeline: the end of the last segment, or the point of the
-// first base when nothing was streamed.
+// source's present timeline (see catalog.Inventory.End).
 func (r *Repository) End(ctx context.Context) (catalog.LSN, error) {
-	info, err := r.cat.Repository(ctx)
+	inv, err := r.cat.Inventory(ctx)
 	if err != nil {
 		return 0, err
 	}
-	artifacts, err := r.cat.Artifacts(ctx, catalog.KindSegment, catalog.KindBase)
-	if err != nil {
-		return 0, err
+	end, ok := inv.End()
+	if !ok {
+		return 0, &NotRepositoryError{Dir: r.dir, Cause: errors.New("it holds no base")}
 	}
-	var base, end catalog.LSN
-	based, streamed := false, false
-	for _, a := range artifacts { // by start
-		switch {
-		case a.SystemID != info.SystemID || a.Timeline != info.Timeline:
-		case a.Kind == catalog.KindSegment:
-			end, streamed = max(end, a.End), true
-		case !based:
-			base, based = a.Start, true
-		}
-	}
-	switch {
-	case streamed:
-		return end, nil
-	case based:
-		return base, nil
-	}
-	return 0, &NotRepositoryError{Dir: r.dir, Cause: errors.New("it holds no base")}
+	return end, nil
 }
 
 // reach tells a test how far an operation has come; its error ends it there.
@@ -334,7 +316,7 @@ func (r *Repository) openArtifact(a catalog.Artifact) (*os.File, io.Reader, erro
 	if errors.Is(err, os.ErrNotExist) && a.State == catalog.StateOpen {
 		// Sealed since the catalog was read: what counted then still
 		// stands at its beginning. Recover may even take the name back.
-		f, err = os.Open(r.Path(SegmentName(a.Start, Codec{Name: codecName(a.Filters)})))
+		f, err = os.Open(r.Path(sealedName(a.Name)))
 		if errors.Is(err, os.ErrNotExist) {
 			f, err = os.Open(r.Path(a.Name))
 		}
@@ -346,14 +328,6 @@ func (r *Repository) openArtifact(a catalog.Artifact) (*os.File, io.Reader, erro
 		return nil, nil, err
 	}
 	return f, io.LimitReader(f, a.Bytes), nil
-}
-
-func codecName(filters string) string {
-	c, err := ParseCodec(filters)
-	if err != nil {
-		return "none"
-	}
-	return c.Name
 }
 
 // openText opens a file's text.

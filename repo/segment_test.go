@@ -97,7 +97,7 @@ func checkSealed(t *testing.T, r *Repository, a catalog.Artifact) {
 		!tr.FirstCommit.Equal(a.FirstCommitAt) || !tr.LastCommit.Equal(a.LastCommitAt) || tr.TextSHA256 != a.TextSHA256 || tr.TextBytes != a.TextBytes {
 		t.Errorf("trailer %+v\ncatalog %+v", tr, a)
 	}
-	if a.State != catalog.StateSealed || a.Name != SegmentName(a.Start, Codec{Name: codecName(a.Filters)}) {
+	if a.State != catalog.StateSealed || a.Name != SegmentName(a.Start, codecOf(t, a)) {
 		t.Errorf("catalog %+v", a)
 	}
 	must(t, r.Check(a))
@@ -430,4 +430,11 @@ func TestStatsAdd(t *testing.T) {
 		!s.FirstCommit.Equal(early) || !s.LastCommit.Equal(late) || s.Tables["t"] != (catalog.TableCount{Table: "t", Inserted: 3, Updated: 3}) {
 		t.Errorf("sum %+v", s)
 	}
+}
+
+func codecOf(t *testing.T, a catalog.Artifact) Codec {
+	t.Helper()
+	c, err := ParseCodec(a.Filters)
+	must(t, err)
+	return c
 }

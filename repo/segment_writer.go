@@ -3,8 +3,10 @@ package repo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"pg_scribe/catalog"
@@ -62,10 +64,11 @@ func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWrite
 	if err := r.join(ctx, &h); err != nil {
 		return nil, err
 	}
-	if err := r.absent(SegmentName(h.Start, r.codec)); err != nil {
+	name, err := r.freeName(ctx, h)
+	if err != nil {
 		return nil, err
 	}
-	w := &SegmentWriter{repo: r, header: h, codec: r.codec, name: SegmentName(h.Start, r.codec) + openSuffix}
+	w := &SegmentWriter{repo: r, header: h, codec: r.codec, name: name + openSuffix}
 	file, err := os.OpenFile(r.Path(w.name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -82,6 +85,26 @@ func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWrite
 	return w, nil
 }
 
+// freeName is the name of a new segment. A branch that the source has left may
+// have one that starts at the same LSN.
+func (r *Repository) freeName(ctx context.Context, h Header) (string, error) {
+	segments, err := r.cat.Artifacts(ctx, catalog.KindSegment)
+	if err != nil {
+		return "", err
+	}
+	name := SegmentName(h.Start, r.codec)
+	for _, a := range segments {
+		if a.Name == name && a.Timeline != h.Timeline {
+			name = fmt.Sprintf("incremental-%s-%d.sql%s", h.Start.Hex(), h.Timeline, r.codec.Extension())
+			break
+		}
+	}
+	return name, r.absent(name)
+}
+
+// sealedName is what an open segment's file is called at last.
+func sealedName(open string) string { return strings.TrimSuffix(open, openSuffix) }
+
 // join completes a header with what the segment before tells.
 func (r *Repository) join(ctx context.Context, h *Header) error {
 	segments, err := r.cat.Artifacts(ctx, catalog.KindSegment)
@@ -89,7 +112,7 @@ func (r *Repository) join(ctx context.Context, h *Header) error {
 		return err
 	}
 	for _, a := range segments {
-		if a.State != catalog.StateSealed || a.End != h.Start || a.SystemID != h.SystemID || a.Timeline != h.Timeline {
+		if a.State != catalog.StateSealed || a.End != h.Start || a.SystemID != h.SystemID || a.Timeline > h.Timeline {
 			continue
 		}
 		if h.Previous == "" {
@@ -309,7 +332,7 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	if err := w.repo.reach("trailer"); err != nil {
 		return err
 	}
-	final := SegmentName(w.header.Start, w.codec)
+	final := sealedName(w.name)
 	if err := w.repo.publish(w.name, final); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ type Prepared struct {
 }
 
 // Prepare plans the restore and finds the exact transaction that it ends with.
-// It fails as catalog.MakePlan does, with catalog.UnknownXIDError or
+// It fails as catalog.MakePlan does, also where only reading tells, with catalog.UnknownXIDError or
 // UnreachableError when the segments do not hold the target, and with
 // repo.MissingFileError or repo.FormatError for a file that is not whole.
 // Nothing is written anywhere.
@@ -115,8 +115,12 @@ func (p *Prepared) resolve(ctx context.Context) error {
 }
 
 func (p *Prepared) scan(ctx context.Context, a catalog.Artifact, counts map[string]catalog.TableCount) (*scan, error) {
-	s := &scan{from: p.Plan.From, stop: stopRule(p.Plan.Target), mark: p.Plan.Target.Name, counts: counts}
-	return s, s.segment(ctx, p.repo, a)
+	s := &scan{from: p.Plan.From, stop: stopRule(p.Plan.Target), mark: p.Plan.Target.Name, counts: counts, left: p.Plan.Left, byTime: p.Plan.Target.Kind == catalog.ByTime}
+	err := s.segment(ctx, p.repo, a)
+	if err == nil && s.lost {
+		err = catalog.DivergedError{Target: p.Plan.Target, Timeline: p.Plan.Base.Timeline, At: p.Plan.Left, Base: p.Plan.Base}
+	}
+	return s, err
 }
 
 // reached tells whether what was read, up to the stop or the end, leads to the
@@ -244,11 +248,14 @@ type scan struct {
 	stop   func(Moment, bool) verdict
 	mark   string
 	counts map[string]catalog.TableCount
+	left   catalog.LSN // see catalog.Plan
+	byTime bool
 
 	transactions int64
 	last         Moment
 	stopped      bool
 	marked       bool // the mark was seen
+	lost         bool // the target is where the source has left this branch
 }
 
 func (s *scan) segment(ctx context.Context, r *repo.Repository, a catalog.Artifact) error {
@@ -285,6 +292,10 @@ func (s *scan) transaction(reader *repo.SegmentReader, tx *txReader) error {
 	wanted := tx.moment.LSN >= s.from
 	if wanted {
 		verdict = s.stop(tx.moment, tx.foreign)
+	}
+	if s.left != 0 && tx.moment.LSN >= s.left && (verdict != stopShort || s.byTime) {
+		s.lost, s.stopped = true, true
+		return nil
 	}
 	if verdict == stopShort {
 		s.stopped = true

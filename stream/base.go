@@ -25,8 +25,10 @@ type BaseOptions struct {
 	ConnString  string
 	Publication string
 	Codec       repo.Codec
-	Jobs        int // more than 1: a directory archive, dumped by as many sessions
-	Attempts    int // times to try again when DDL gets in the way; 0: 10
+	Jobs        int  // more than 1: a directory archive, dumped by as many sessions
+	Attempts    int  // times to try again when DDL gets in the way; 0: 10
+	NewSlot     bool // FullBackup makes the slot anew and begins the stream again at this base
+	Failover    bool // a new slot is kept in step on standbys; PostgreSQL 17 and later
 	Command     Commander
 	Report      func(BaseProgress)
 	Notice      func(string)
@@ -89,6 +91,23 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	if err != nil {
 		return Base{}, err
 	}
+	if src.InRecovery {
+		return Base{}, &StandbyError{}
+	}
+	if opts.NewSlot {
+		return beginAgain(ctx, r, conn, info, src, version, opts)
+	}
+	if src.Timeline != info.Timeline {
+		b, err := compareTimelines(ctx, r, opts.ConnString, src)
+		if err == nil && b.err == nil {
+			b.err = &TimelineError{Repository: info.Timeline, Source: src.Timeline, At: switchPoint(b.known, info.Timeline), End: b.end,
+				Slot: errors.New("start has not gone over to it yet")}
+		}
+		if err == nil {
+			err = b.err
+		}
+		return Base{}, err
+	}
 	attempts := opts.Attempts
 	if attempts == 0 {
 		attempts = 10
@@ -144,7 +163,7 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 		slotConn.Close(clean)
 		waitForSlotEnd(clean, opts.ConnString, name)
 	}()
-	slot, err := createSlot(ctx, slotConn, src, name, true)
+	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: name, temporary: true})
 	if err != nil {
 		return Base{}, withBlockers(ctx, err, opts.ConnString)
 	}

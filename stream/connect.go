@@ -239,10 +239,8 @@ func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
 	}
 	var version string
 	var icuLocale *string
-	// After a promotion pg_control_checkpoint() tells the old timeline until the
-	// first checkpoint is complete.
 	err := conn.QueryRow(ctx, `SELECT c.system_identifier::text, CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
-	      ELSE ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int END,
+	      ELSE `+timelineSQL+` END,
 	    current_setting('server_version'), d.datname, d.oid, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
 	    `+provider+`, `+locale+`, current_setting('max_replication_slots')::int, current_setting('wal_level'), pg_is_in_recovery(),
 	    r.rolname, r.rolsuper, r.rolreplication

@@ -23,6 +23,7 @@ const (
 	SlotForeign  SlotProblem = "foreign"  // other plugin or database
 	SlotBlocked  SlotProblem = "blocked"  // running transactions keep it from being made
 	SlotNoneFree SlotProblem = "nonefree" // max_replication_slots is reached
+	SlotWhole    SlotProblem = "whole"    // it was to be made anew, and nothing is wrong with it
 )
 
 func (e *SlotError) Error() string {
@@ -31,6 +32,8 @@ func (e *SlotError) Error() string {
 		return fmt.Sprintf("replication slot %q does not exist", e.Slot)
 	case SlotExists:
 		return fmt.Sprintf("replication slot %q exists already", e.Slot)
+	case SlotWhole:
+		return fmt.Sprintf("replication slot %q has all that the repository needs: a new one would break the stream", e.Slot)
 	case SlotBusy:
 		return fmt.Sprintf("replication slot %q is in use by process %d", e.Slot, e.PID)
 	}

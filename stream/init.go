@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
@@ -85,7 +86,12 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 	defer slotConn.Close(context.WithoutCancel(ctx))
-	slot, err := createSlot(ctx, slotConn, src, opts.Slot, false)
+	if known, err := timelineHistory(ctx, slotConn, src); err == nil { // the server may have lost the file
+		if err := r.Catalog().AddSwitches(ctx, known); err != nil {
+			return base, err
+		}
+	}
+	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: opts.Slot, failover: opts.Failover})
 	if err != nil {
 		return base, withBlockers(ctx, err, opts.ConnString)
 	}
@@ -95,20 +101,76 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	})
 
 	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version},
-		slotConn, opts)
+		slotConn, opts.Step)
 	return base, err
 }
 
 // firstBase takes the base at the new slot's own point, or, when DDL got in
 // the way, at a later one: the slot stands, and any point of its stream will do.
-func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgconn.PgConn, opts InitOptions) (Base, error) {
-	opts.Step("taking the first base at " + d.created.point.String())
+func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgconn.PgConn, step func(string)) (Base, error) {
+	step("taking the first base at " + d.created.point.String())
 	base, err := d.take(ctx, slotConn)
 	var fence *FenceError
 	if errors.As(err, &fence) {
-		opts.Step(err.Error() + "; taking it again")
+		step(err.Error() + "; taking it again")
 		slotConn.Close(context.WithoutCancel(ctx))
-		return FullBackup(ctx, r, opts.BaseOptions)
+		d.opts.NewSlot = false
+		return FullBackup(ctx, r, d.opts)
 	}
 	return base, err
+}
+
+// beginAgain makes the repository's slot anew and takes a base at its point.
+// The stream begins again there: after a failover, or when the slot was lost.
+// The caller holds the streamer's lock.
+func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src server, version string, opts BaseOptions) (base Base, err error) {
+	if opts.Notice == nil {
+		opts.Notice = func(string) {}
+	}
+	var b branch
+	if src.Timeline != info.Timeline {
+		if b, err = compareTimelines(ctx, r, opts.ConnString, src); err != nil {
+			return base, err
+		}
+	} else if b.end, err = r.End(ctx); err != nil {
+		return base, err
+	}
+	slot, err := readSlot(ctx, conn, info.Slot)
+	var s *SlotError
+	switch {
+	case errors.As(err, &s) && s.Problem == SlotMissing:
+	case err != nil:
+		return base, err
+	default:
+		unfit := errors.Join(slot.usable(src), slot.covers(b.end))
+		if errors.As(unfit, &s) && (s.Problem == SlotForeign || s.Problem == SlotBusy) {
+			return base, s
+		}
+		if unfit == nil && b.err == nil {
+			return base, &SlotError{Slot: info.Slot, Problem: SlotWhole}
+		}
+		if err := DropSlot(ctx, opts.ConnString, info.Slot); err != nil {
+			return base, err
+		}
+	}
+	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
+		return base, err
+	}
+	opts.Notice("creating replication slot " + info.Slot)
+	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
+	if err != nil {
+		return base, err
+	}
+	defer slotConn.Close(context.WithoutCancel(ctx))
+	created, err := createSlot(ctx, slotConn, src, slotOptions{name: info.Slot, failover: opts.Failover || slot.Failover})
+	if err != nil {
+		return base, withBlockers(ctx, err, opts.ConnString)
+	}
+	// From here on the stream begins at the new slot. If the base fails, what is
+	// streamed waits for another one, which needs no new slot.
+	if err := r.Catalog().Follow(ctx, src.Timeline, b.known, created.point); err != nil {
+		return base, err
+	}
+	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: info.Slot, created: created, version: version}
+	return firstBase(ctx, r, d, slotConn, opts.Notice)
 }

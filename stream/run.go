@@ -61,7 +61,10 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 		if err == nil || ctx.Err() != nil {
 			return s.finish()
 		}
-		if opts.NoLoop || !retriable(err) {
+		// A standby that the stream is led to may be about to be promoted.
+		var standby *StandbyError
+		waits := s.sink != nil && errors.As(err, &standby)
+		if opts.NoLoop || !retriable(err) && !waits {
 			return errors.Join(err, s.finish())
 		}
 		if progressed {
@@ -83,7 +86,11 @@ func retriable(err error) bool {
 	var connect *ConnectError
 	var slot *SlotError
 	var mismatch *MismatchError
+	var timeline *TimelineError
+	var standby *StandbyError
 	switch {
+	case errors.As(err, &timeline), errors.As(err, &standby):
+		return false
 	case errors.As(err, &slot):
 		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger
 	case errors.As(err, &mismatch):
@@ -219,25 +226,31 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 	if err != nil {
 		return src, 0, err
 	}
-	slot, err := readSlot(ctx, side, s.opts.Slot)
-	if err != nil {
-		return src, 0, err
+	if src.InRecovery {
+		return src, 0, &StandbyError{}
 	}
-	if err := slot.usable(src); err != nil {
-		return src, 0, err
+	slot, slotErr := readSlot(ctx, side, s.opts.Slot)
+	if slotErr == nil {
+		slotErr = slot.usable(src)
 	}
 	if s.repo == nil {
-		return src, slot.ConfirmedFlush, nil
+		return src, slot.ConfirmedFlush, slotErr
 	}
 	info, err := s.repo.Catalog().Repository(ctx)
 	if err != nil {
 		return src, 0, err
 	}
+	if info.Slot != s.opts.Slot && slotErr == nil {
+		return src, 0, &MismatchError{"slot", info.Slot, s.opts.Slot}
+	}
+	if sameSource(info, src) == nil && src.Timeline != info.Timeline {
+		slotErr = s.follow(ctx, info, src)
+	}
+	if slotErr != nil {
+		return src, 0, slotErr
+	}
 	if err := sameSource(info, src); err != nil {
 		return src, 0, err
-	}
-	if info.Slot != s.opts.Slot {
-		return src, 0, &MismatchError{"slot", info.Slot, s.opts.Slot}
 	}
 	end, err := s.repo.End(ctx)
 	if err != nil {
@@ -255,15 +268,14 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 	return src, end, nil
 }
 
-// sameSource compares the source with what the repository was made of.
+// sameSource compares the source with what the repository was made of. The
+// timeline may change: see follow.
 func sameSource(info catalog.Repository, src server) error {
 	switch {
 	case info.SystemID != src.SystemID:
 		return &MismatchError{"system identifier", info.SystemID, src.SystemID}
 	case info.Database != src.Database:
 		return &MismatchError{"database", info.Database, src.Database}
-	case info.Timeline != src.Timeline:
-		return &MismatchError{"timeline", fmt.Sprint(info.Timeline), fmt.Sprint(src.Timeline)}
 	}
 	return nil
 }

@@ -30,6 +30,7 @@ type Slot struct {
 	RetainedBytes  int64 // WAL kept for the slot
 	CatalogXminAge int64
 	Invalidation   string // why the server gave the slot up; PostgreSQL 17 and later tell
+	Timeline       uint32 // of the server; 0: it is a standby
 	Failover       bool   // kept in step on standbys; PostgreSQL 17 and later
 }
 
@@ -43,6 +44,11 @@ func ReadSlot(ctx context.Context, connString, name string) (Slot, error) {
 	return readSlot(ctx, conn, name)
 }
 
+// timelineSQL is the timeline of a primary. After a promotion
+// pg_control_checkpoint() tells the old one until the first checkpoint is
+// complete.
+const timelineSQL = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int"
+
 func readSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	s := Slot{Name: name}
 	var plugin, database, restart, confirmed, status, current, invalidation *string
@@ -50,9 +56,10 @@ func readSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	var age *int64
 	err := conn.QueryRow(ctx, `SELECT plugin, database, active, active_pid, restart_lsn::text, confirmed_flush_lsn::text,
 	    wal_status, safe_wal_size, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
-	    age(catalog_xmin)::bigint, to_jsonb(s) ->> 'invalidation_reason', coalesce((to_jsonb(s) ->> 'failover')::boolean, false)
+	    age(catalog_xmin)::bigint, to_jsonb(s) ->> 'invalidation_reason', coalesce((to_jsonb(s) ->> 'failover')::boolean, false),
+	    CASE WHEN pg_is_in_recovery() THEN 0 ELSE `+timelineSQL+` END
 	  FROM pg_replication_slots s WHERE slot_name = $1`, name).Scan(
-		&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize, &current, &age, &invalidation, &s.Failover)
+		&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize, &current, &age, &invalidation, &s.Failover, &s.Timeline)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return s, &SlotError{Slot: name, Problem: SlotMissing}
 	}
@@ -128,25 +135,39 @@ type createdSlot struct {
 	snapshot string
 }
 
-// createSlot makes a logical slot and exports its snapshot, which lives until
-// the connection's next command.
-func createSlot(ctx context.Context, conn *pgconn.PgConn, src server, name string, temporary bool) (createdSlot, error) {
-	sql := "CREATE_REPLICATION_SLOT " + quoteName(name)
-	if temporary {
+// slotOptions say what slot to make.
+type slotOptions struct {
+	name      string
+	temporary bool
+	failover  bool // kept in step on standbys
+}
+
+// command is the replication command that makes the slot and exports its
+// snapshot, in the words of the server's version.
+func (o slotOptions) command(major int) string {
+	sql := "CREATE_REPLICATION_SLOT " + quoteName(o.name)
+	if o.temporary {
 		sql += " TEMPORARY"
 	}
 	sql += " LOGICAL pgoutput"
-	if src.major() >= 15 {
-		sql += " (SNAPSHOT 'export')"
-	} else {
-		sql += " EXPORT_SNAPSHOT"
+	switch {
+	case o.failover && !o.temporary:
+		return sql + " (SNAPSHOT 'export', FAILOVER true)"
+	case major >= 15:
+		return sql + " (SNAPSHOT 'export')"
 	}
+	return sql + " EXPORT_SNAPSHOT"
+}
+
+// createSlot makes a logical slot and exports its snapshot, which lives until
+// the connection's next command.
+func createSlot(ctx context.Context, conn *pgconn.PgConn, src server, opts slotOptions) (createdSlot, error) {
 	// lock_timeout is per lock, and the wait takes one after the other.
 	ctx, cancel := context.WithTimeout(ctx, 3*slotLockTimeout)
 	defer cancel()
-	result, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, sql))
+	result, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, opts.command(src.major())))
 	if err != nil {
-		return createdSlot{}, slotCreation(err, name)
+		return createdSlot{}, slotCreation(err, opts.name)
 	}
 	point, err := catalog.ParseLSN(result.ConsistentPoint)
 	return createdSlot{point, result.SnapshotName}, err

@@ -182,12 +182,23 @@ func TestSlots(t *testing.T) {
 	// Confirmed past the repository's end by somebody else: history is lost.
 	c.Exec(t, s.db, "INSERT INTO t VALUES (1)")
 	c.Exec(t, s.db, fmt.Sprintf("SELECT pg_replication_slot_advance('%s', pg_current_wal_lsn())", s.slot))
-	s.run("start", "-d", s.conn, "-f", s.dir).refused(t, exitSlot, "changes in between are lost", "pg_scribe drop")
+	s.run("start", "-d", s.conn, "-f", s.dir).refused(t, exitSlot, "changes in between are lost", "--new-slot")
 	if o := s.run("status", "-d", s.conn, "-f", s.dir); o.code != exitWarnings || !strings.Contains(o.out, "changes in between are lost") {
 		t.Errorf("status: %d %s", o.code, o.out)
 	}
 	c.Exec(t, s.db, "SELECT pg_drop_replication_slot('"+s.slot+"')")
-	s.run("start", "-d", s.conn, "-f", s.dir).refused(t, exitSlot, "does not exist", "pg_scribe init")
+	s.run("start", "-d", s.conn, "-f", s.dir).refused(t, exitSlot, "does not exist", "--new-slot")
+	// What the hint says helps.
+	s.must("full-backup", "-d", s.conn, "-f", s.dir, "--new-slot")
+	s.run("full-backup", "-d", s.conn, "-f", s.dir, "--new-slot").refused(t, exitSlot, "would break the stream", "leave out --new-slot")
+	c.Exec(t, s.db, "INSERT INTO t VALUES (2)")
+	s.catchUp()
+	restored := "back_" + s.db
+	defer c.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+restored)
+	s.must("restore", "-d", c.ConnString(restored), "-C", "-f", s.dir)
+	if got := c.Query(t, restored, "SELECT string_agg(i::text, ' ' ORDER BY i) FROM t"); got != "1 2" {
+		t.Errorf("restored: %s", got)
+	}
 }
 
 // TestPreflight prints everything that is wrong at once.

@@ -89,6 +89,10 @@ var rules = []rule{
 	on(exitConnection, func(_ *pgconn.ConnectError, f facts) string {
 		return "try the same connection with: " + f.tool("psql")
 	}),
+	on(exitSlot, func(e *stream.TimelineError, f facts) string {
+		return "if this server is the source from now on, begin there with a new slot and base: " + f.newSlot()
+	}),
+	on(exitUsage, func(*stream.StandbyError, facts) string { return "connect to the primary with -h" }),
 	on(exitSlot, slotHint),
 	mismatch,
 	on(exitBackup, func(_ *stream.FenceError, f facts) string {
@@ -156,6 +160,10 @@ var planRules = []rule{
 			hint += ", at " + showTime(e.ReachableAt)
 		}
 		return hint + "; bring the missing segment back to go further"
+	}),
+	on(exitBackup, func(e catalog.DivergedError, f facts) string {
+		return fmt.Sprintf("the end of what the source has kept of it is --target-lsn %s --target-exclusive; what it has lost comes back only with --base-backup %s",
+			e.At, shellQuote(e.Base.Name))
 	}),
 	on(exitBackup, func(e catalog.SchemaGapError, f facts) string {
 		return fmt.Sprintf("restore to before it with --target-lsn %s --target-exclusive, or across it with --accept-gaps", e.Gap.From)
@@ -335,6 +343,9 @@ func slotHint(e *stream.SlotError, f facts) string {
 		if f.command == "drop" {
 			return "see which slots there are: " + f.tool("psql", "-c", "SELECT * FROM pg_replication_slots")
 		}
+		if f.dir != "" {
+			return "if it is gone, begin again with a new slot and base: " + f.newSlot()
+		}
 		return "name the right slot with -S, or begin a new repository: " + f.scribe("init", "-S", e.Slot, "-f", "NEW_DIRECTORY")
 	case stream.SlotBusy:
 		if e.PID == 0 {
@@ -342,7 +353,12 @@ func slotHint(e *stream.SlotError, f facts) string {
 		}
 		return "stop the program that reads it, or end its session: " +
 			f.tool("psql", "-c", fmt.Sprintf("SELECT pg_terminate_backend(%d)", e.PID))
+	case stream.SlotWhole:
+		return "leave out --new-slot: " + f.scribe("full-backup", "-f", f.dir)
 	case stream.SlotLost, stream.SlotAhead:
+		if f.dir != "" {
+			return "the changes in between are gone; begin again with a new slot and base: " + f.newSlot()
+		}
 		return "the changes in between are gone; begin anew: " + drop + " && " + f.scribe("init", "-S", e.Slot, "-f", "NEW_DIRECTORY")
 	case stream.SlotForeign:
 		return "choose the slot that init made with -S, and its database with -d"
@@ -390,6 +406,9 @@ func (f facts) scribe(command string, args ...string) string {
 	}
 	return commandLine(words...)
 }
+
+// newSlot is the command that begins the stream of a repository again.
+func (f facts) newSlot() string { return f.scribe("full-backup", "-f", f.dir) + " --new-slot" }
 
 // tool is a command line of a PostgreSQL program with the same connection.
 func (f facts) tool(name string, args ...string) string {

@@ -12,6 +12,7 @@ type fullBackupCmd struct {
 	File     string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	Compress codec  `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of the base: zstd, lz4, gzip or none (default: that of the repository)."`
 	Jobs     int    `short:"j" default:"1" placeholder:"N" help:"Dump by N sessions into a directory archive, which pg_restore reads."`
+	NewSlot  bool   `help:"Make the replication slot anew and begin the stream again at this base: after a failover, or when the slot was lost."`
 }
 
 // Run takes a base, whether or not a streamer runs.
@@ -34,7 +35,17 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 		return &usageError{"--jobs must be at least 1", "--jobs 1 writes one file of SQL, --jobs 4 an archive by four sessions"}
 	}
 	opts := a.baseOptions(conn, info.Publication, c.Compress.or(r.Codec()))
-	opts.Jobs = c.Jobs
+	opts.Jobs, opts.NewSlot = c.Jobs, c.NewSlot
+	if c.NewSlot {
+		release, err := r.LockStreamer()
+		if err != nil {
+			return err
+		}
+		defer release()
+		if err := r.Recover(ctx); err != nil {
+			return err
+		}
+	}
 	a.words.say("taking a base of database %q", info.Database)
 	var base stream.Base
 	err = a.operation(ctx, r, "full-backup", func() (err error) {

@@ -268,6 +268,7 @@ type windowJSON struct {
 	FromAt  moment      `json:"from_at"`
 	ToAt    moment      `json:"to_at"`
 	Bases   int         `json:"bases"`
+	LeftLSN catalog.LSN `json:"left_lsn"` // what is at or behind it, the source has lost; 0/0: nothing is lost
 }
 
 type diskJSON struct {

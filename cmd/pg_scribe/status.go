@@ -125,6 +125,13 @@ func (s *statusReport) judgeSlot(slot stream.Slot) {
 	facts := s.app.facts
 	start := facts.scribe("start", "-f", facts.dir)
 	anew := "begin a new repository: " + facts.scribe("init", "-f", "NEW_DIRECTORY")
+	if facts.dir != "" {
+		anew = "begin again with a new slot and base: " + facts.newSlot()
+	}
+	if r := s.doc.Repository; r != nil && slot.Timeline != 0 && slot.Timeline != r.Timeline {
+		s.warn(fmt.Sprintf("the source is on timeline %d, the repository on timeline %d", slot.Timeline, r.Timeline),
+			"start goes over to it, or says why it cannot: "+start)
+	}
 	switch {
 	case slot.LagBytes >= criticalLag:
 		s.critical(fmt.Sprintf("the slot lags by %s", showBytes(slot.LagBytes)), "see that start runs and keeps up: "+start)
@@ -220,11 +227,11 @@ func summarize(inv catalog.Inventory) *repositoryJSON {
 		}
 	}
 	doc.ReachedAt, doc.LastTransactionAt = moment(reached), moment(last)
-	for _, h := range catalog.Holes(inv.Artifacts) {
+	for _, h := range catalog.Holes(inv.Artifacts, inv.Switches...) {
 		doc.Holes = append(doc.Holes, holeJSON{string(h.Kind), h.From, h.To, moment(h.Since), moment(h.Until)})
 	}
 	for _, w := range catalog.Windows(inv) {
-		doc.Windows = append(doc.Windows, windowJSON{w.From, w.To, moment(w.FromAt), moment(w.ToAt), w.Bases})
+		doc.Windows = append(doc.Windows, windowJSON{w.From, w.To, moment(w.FromAt), moment(w.ToAt), w.Bases, w.Left})
 	}
 	return doc
 }
@@ -260,6 +267,12 @@ func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
 		h := doc.Holes[n-1]
 		s.warn(fmt.Sprintf("the chain of segments has %s, the last between %s and %s", plural(int64(n), "break"), h.FromLSN, h.ToLSN),
 			"a base behind it makes later moments restorable: "+base)
+	}
+	for _, sw := range inv.Switches {
+		if at, known := catalog.Leaves(inv.Switches, doc.SystemID, doc.Timeline, sw.Timeline); known && sw.SystemID == doc.SystemID && at < doc.EndLSN && sw.Timeline > doc.Timeline {
+			s.critical(fmt.Sprintf("timeline %d of the source branched off at %s, before the repository's end %s on timeline %d", sw.Timeline, at, doc.EndLSN, doc.Timeline),
+				"if that is the source from now on, begin there: "+base+" --new-slot")
+		}
 	}
 	newest := newestBase(inv)
 	for _, g := range inv.Gaps {

@@ -72,7 +72,11 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	s.row("segments", "%s, %s", d.Segments, plural(d.Transactions, "transaction"))
 	s.row("marks", "%d", d.Points)
 	for _, w := range d.Windows {
-		s.row("restorable", "from %s (%s) to %s (%s)", w.FromLSN, showTime(time.Time(w.FromAt)), w.ToLSN, showTime(time.Time(w.ToAt)))
+		lost := ""
+		if w.LeftLSN != 0 {
+			lost = fmt.Sprintf("; the source has lost what is at or behind %s", w.LeftLSN)
+		}
+		s.row("restorable", "from %s (%s) to %s (%s)%s", w.FromLSN, showTime(time.Time(w.FromAt)), w.ToLSN, showTime(time.Time(w.ToAt)), lost)
 	}
 	if len(d.Windows) == 0 {
 		s.row("restorable", "nothing")

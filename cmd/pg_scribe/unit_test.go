@@ -174,7 +174,8 @@ func TestRules(t *testing.T) {
 		&restore.IncompleteError{Err: errors.New("x")}, &restore.IncompleteError{Err: errors.New("x"), Resumable: true},
 		&restore.IncompleteError{Err: errors.New("x"), Created: true},
 		&stream.SlotError{Problem: stream.SlotBusy}, &stream.SlotError{Problem: stream.SlotLost}, &stream.SlotError{Problem: stream.SlotBlocked},
-		&stream.SlotError{Problem: stream.SlotNoneFree}, &stream.SlotError{}, &stream.FenceError{}, &stream.CaptureError{},
+		&stream.SlotError{Problem: stream.SlotNoneFree}, &stream.SlotError{}, &stream.SlotError{Problem: stream.SlotWhole},
+		&stream.TimelineError{}, &stream.StandbyError{}, catalog.DivergedError{}, &stream.FenceError{}, &stream.CaptureError{},
 		&stream.ConnectError{Fault: stream.FaultOther, Err: errors.New("x")},
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
 		catalog.SchemaVersionError{}, catalog.SchemaVersionError{Have: 2, Want: 1},
@@ -348,5 +349,25 @@ func TestJudgeSlot(t *testing.T) {
 		default:
 			t.Errorf("%+v: %+v; want %s %q", c.slot, s.doc.Reasons, c.level, c.want)
 		}
+	}
+}
+
+// TestJudgeTimelines: status tells of a branching before the repository's end.
+func TestJudgeTimelines(t *testing.T) {
+	inv := catalog.Inventory{Switches: []catalog.Switch{{SystemID: "7", Timeline: 2, Parent: 1, At: 0x300}}}
+	for end, want := range map[catalog.LSN]bool{0x300: false, 0x301: true} {
+		s := &statusReport{app: &app{}}
+		s.judge(&repositoryJSON{SystemID: "7", Timeline: 1, EndLSN: end, Bases: groupJSON{Count: 1}, Directory: "d"}, inv)
+		got := len(s.doc.Reasons) == 1 && strings.Contains(s.doc.Reasons[0].Message, "timeline 2 of the source branched off at 0/300") &&
+			strings.HasSuffix(s.doc.Reasons[0].Hint, "--new-slot")
+		if got != want || !want && len(s.doc.Reasons) > 0 {
+			t.Errorf("end %s: %+v", end, s.doc.Reasons)
+		}
+	}
+	s := &statusReport{app: &app{}}
+	s.doc.Repository = &repositoryJSON{Timeline: 1}
+	s.judgeSlot(stream.Slot{Active: true, Timeline: 2})
+	if len(s.doc.Reasons) != 1 || !strings.Contains(s.doc.Reasons[0].Message, "the source is on timeline 2") {
+		t.Errorf("%+v", s.doc.Reasons)
 	}
 }
