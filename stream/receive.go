@@ -223,10 +223,14 @@ func (r *receiver) status(ask bool) error {
 }
 
 // ask makes the server tell its position at an interval, until done is closed.
+// It also tells the server that this side lives, whatever the later stages
+// wait for: the server ends a connection that is silent for wal_sender_timeout.
 func (r *receiver) ask(interval time.Duration, done <-chan struct{}) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	var seen uint64
 	for r.status(true) == nil {
+		r.watch(&seen)
 		select {
 		case <-done:
 			return
@@ -235,8 +239,8 @@ func (r *receiver) ask(interval time.Duration, done <-chan struct{}) {
 	}
 }
 
-// watch makes a server that says nothing for too long an error. It is called
-// at every status interval, which asks for an answer.
+// watch makes a server that says nothing for too long an error, though it was
+// asked.
 func (r *receiver) watch(last *uint64) {
 	n := r.received.Load()
 	if n != *last || r.waiting() >= aheadBytes {

@@ -191,7 +191,11 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p := &pipeline{streamer: s, rec: rec, renderer: newRenderer(from, secret, known),
+	patience, err := serverPatience(ctx, side)
+	if err != nil {
+		return false, err
+	}
+	p := &pipeline{streamer: s, rec: rec, patience: patience, renderer: newRenderer(from, secret, known),
 		batches: make(chan batch, 8), free: make(chan []byte, 12)}
 	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
 	s.clock = newSourceClock(side)
@@ -208,6 +212,18 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		<-p.sampler.done
 	}
 	return s.confirmed > before, err
+}
+
+// serverPatience is how long the server waits for a sign of life from this
+// session's role before it ends the connection.
+func serverPatience(ctx context.Context, side *pgx.Conn) (time.Duration, error) {
+	var ms int64
+	err := side.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
+	patience := time.Duration(ms) * time.Millisecond
+	if patience == 0 || patience > 40*time.Second {
+		patience = 40 * time.Second
+	}
+	return patience, err
 }
 
 // slotInUse turns the server's refusal of a busy slot into a SlotError.
@@ -303,6 +319,7 @@ type pipeline struct {
 	rec      *receiver
 	renderer *renderer
 	clockCtx context.Context // ends with the session
+	patience time.Duration   // how long the server waits for a sign of life
 	sampler  *sampler
 	batches  chan batch
 	free     chan []byte
@@ -347,6 +364,9 @@ func (p *pipeline) render() {
 // breaks. It leaves the sink at a boundary.
 func (p *pipeline) run(ctx context.Context) error {
 	go p.rec.run()
+	asking := make(chan struct{})
+	defer close(asking)
+	go p.rec.ask(p.patience/4, asking)
 	go p.render()
 	err := p.store(ctx)
 	p.rec.stop()
@@ -383,7 +403,6 @@ func (p *pipeline) store(ctx context.Context) error {
 	}
 	asked := time.NewTicker(200 * time.Millisecond)
 	defer asked.Stop()
-	var seen uint64
 	last := time.Now()
 	done := ctx.Done()
 	final := make(chan catalog.LSN, 1)
@@ -408,7 +427,6 @@ func (p *pipeline) store(ctx context.Context) error {
 				err = errors.Join(err, p.rec.status(true)) // it may be passed already
 			}
 		case <-status:
-			p.rec.watch(&seen)
 			p.clock.ask(p.clockCtx)
 			p.report(&last)
 			err = p.rec.status(true)
