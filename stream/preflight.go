@@ -88,6 +88,11 @@ func (c *checker) settings() {
 		c.fail(fmt.Sprintf("the server is PostgreSQL %s; supported are %d to %d", c.src.Version, minServer, maxServer),
 			"upgrade the server, or use a version of pg_scribe that knows it")
 	}
+	if f, ok := ServerVersionFinding(c.src.Version); !ok && f.Critical {
+		c.critical = append(c.critical, f)
+	} else if !ok {
+		c.warnings = append(c.warnings, f)
+	}
 	if c.src.InRecovery {
 		c.fail("the server is a standby; DDL capture needs the primary", "connect to the primary with -h")
 	}

@@ -31,6 +31,7 @@ type Slot struct {
 	CatalogXminAge int64
 	Invalidation   string // why the server gave the slot up; PostgreSQL 17 and later tell
 	Timeline       uint32 // of the server; 0: it is a standby
+	ServerVersion  string // e.g. 15.18
 	Failover       bool   // kept in step on standbys; PostgreSQL 17 and later
 }
 
@@ -57,9 +58,10 @@ func readSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	err := conn.QueryRow(ctx, `SELECT plugin, database, active, active_pid, restart_lsn::text, confirmed_flush_lsn::text,
 	    wal_status, safe_wal_size, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
 	    age(catalog_xmin)::bigint, to_jsonb(s) ->> 'invalidation_reason', coalesce((to_jsonb(s) ->> 'failover')::boolean, false),
-	    CASE WHEN pg_is_in_recovery() THEN 0 ELSE `+timelineSQL+` END
+	    CASE WHEN pg_is_in_recovery() THEN 0 ELSE `+timelineSQL+` END,
+	    split_part(current_setting('server_version'), ' ', 1)
 	  FROM pg_replication_slots s WHERE slot_name = $1`, name).Scan(
-		&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize, &current, &age, &invalidation, &s.Failover, &s.Timeline)
+		&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize, &current, &age, &invalidation, &s.Failover, &s.Timeline, &s.ServerVersion)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return s, &SlotError{Slot: name, Problem: SlotMissing}
 	}

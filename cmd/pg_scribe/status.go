@@ -128,6 +128,9 @@ func (s *statusReport) judgeSlot(slot stream.Slot) {
 	if facts.dir != "" {
 		anew = "begin again with a new slot and base: " + facts.newSlot()
 	}
+	if f, ok := stream.ServerVersionFinding(slot.ServerVersion); !ok {
+		s.warn(f.Problem, f.Fix)
+	}
 	if r := s.doc.Repository; r != nil && slot.Timeline != 0 && slot.Timeline != r.Timeline {
 		s.warn(fmt.Sprintf("the source is on timeline %d, the repository on timeline %d", slot.Timeline, r.Timeline),
 			"start goes over to it, or says why it cannot: "+start)

@@ -338,6 +338,9 @@ func TestJudgeSlot(t *testing.T) {
 		{stream.Slot{WALStatus: "reserved"}, "critical", "nothing streams"},
 		{stream.Slot{Active: true, LagBytes: 2 << 30}, "warning", "lags by 2.0 GB"},
 		{stream.Slot{Active: true, LagBytes: 20 << 30}, "critical", "lags by 20 GB"},
+		{stream.Slot{Active: true, ServerVersion: "15.14"}, "", ""},
+		{stream.Slot{Active: true, ServerVersion: "15.13"}, "warning", "out of memory"},
+		{stream.Slot{Active: true, ServerVersion: "17.2"}, "warning", "can lose rows"},
 		{stream.Slot{Active: true, CatalogXminAge: 150_000_000}, "warning", "holds back 150000000 transactions"},
 		{stream.Slot{Active: true, CatalogXminAge: 1_500_000_000}, "critical", "stops at two billion"},
 	} {
