@@ -28,7 +28,6 @@ type BaseOptions struct {
 	Jobs        int  // more than 1: a directory archive, dumped by as many sessions
 	Attempts    int  // times to try again when DDL gets in the way; 0: 10
 	NewSlot     bool // FullBackup makes the slot anew and begins the stream again at this base
-	Failover    bool // a new slot is kept in step on standbys; PostgreSQL 17 and later
 	Command     Commander
 	Report      func(BaseProgress)
 	Notice      func(string)

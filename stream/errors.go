@@ -40,6 +40,13 @@ func (e *SlotError) Error() string {
 	return fmt.Sprintf("replication slot %q: %s", e.Slot, e.Detail)
 }
 
+// FailoverError says that the server cannot keep a slot in step on standbys.
+type FailoverError struct{ Version string }
+
+func (e *FailoverError) Error() string {
+	return fmt.Sprintf("the server is PostgreSQL %s: failover slots need version 17", e.Version)
+}
+
 // MismatchError says that the source is not the one the repository is of.
 type MismatchError struct{ What, Repository, Source string }
 

@@ -14,9 +14,10 @@ import (
 // InitOptions say how a repository is begun.
 type InitOptions struct {
 	BaseOptions
-	Dir  string
-	Slot string
-	Step func(string) // told what begins
+	Dir      string
+	Slot     string
+	Failover bool         // the slot is kept in step on standbys; PostgreSQL 17 and later
+	Step     func(string) // told what begins
 }
 
 // Init sets up capture, makes the slot, and takes the first base from the
@@ -31,6 +32,9 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	src, err := inspect(ctx, conn)
 	if err != nil {
 		return base, err
+	}
+	if opts.Failover && src.major() < 17 {
+		return base, &FailoverError{src.Version}
 	}
 	version, err := checkTools(ctx, opts.Command, src)
 	if err != nil {
@@ -62,6 +66,12 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	}
 	defer r.Close()
 	undo = append(undo, func(context.Context) error { return r.Undo() })
+
+	if opts.Failover {
+		if err := r.Catalog().SetSetting(ctx, failoverSetting, "on"); err != nil {
+			return base, err
+		}
+	}
 
 	opts.Step("installing the capture of DDL (schema scribe, event triggers, publication " + opts.Publication + ")")
 	made, err := installCapture(ctx, conn, opts.Publication)
@@ -104,6 +114,10 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		slotConn, opts.Step)
 	return base, err
 }
+
+// failoverSetting says in the catalog that the repository's slot is kept in
+// step on standbys.
+const failoverSetting = "slot.failover"
 
 // firstBase takes the base at the new slot's own point, or, when DDL got in
 // the way, at a later one: the slot stands, and any point of its stream will do.
@@ -156,13 +170,17 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
 		return base, err
 	}
+	kept, _, err := r.Catalog().Setting(ctx, failoverSetting)
+	if err != nil {
+		return base, err
+	}
 	opts.Notice("creating replication slot " + info.Slot)
 	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
 	if err != nil {
 		return base, err
 	}
 	defer slotConn.Close(context.WithoutCancel(ctx))
-	created, err := createSlot(ctx, slotConn, src, slotOptions{name: info.Slot, failover: opts.Failover || slot.Failover})
+	created, err := createSlot(ctx, slotConn, src, slotOptions{name: info.Slot, failover: kept == "on"})
 	if err != nil {
 		return base, withBlockers(ctx, err, opts.ConnString)
 	}

@@ -155,6 +155,10 @@ func TestSlots(t *testing.T) {
 	before := s.state(other, s.dir)
 	s.run("init", "-d", c.ConnString(other), "-f", fresh, "-S", s.slot).
 		refused(t, exitSlot, "exists already", "pg_scribe drop")
+	if c.Major < 17 {
+		s.run("init", "-d", c.ConnString(other), "-f", fresh, "-S", "cli_failover", "--failover").
+			refused(t, exitUsage, "failover slots need version 17", "leave out --failover")
+	}
 	s.run("start", "-d", s.conn, "-f", s.dir, "-S", "cli_missing").
 		refused(t, exitSlot, "of slot "+s.slot, "-S "+s.slot)
 	s.run("start", "-d", s.conn, "-f", "-", "-S", "cli_missing").

@@ -92,6 +92,9 @@ var rules = []rule{
 	on(exitSlot, func(e *stream.TimelineError, f facts) string {
 		return "if this server is the source from now on, begin there with a new slot and base: " + f.newSlot()
 	}),
+	on(exitUsage, func(*stream.FailoverError, facts) string {
+		return "leave out --failover; after a failover, full-backup --new-slot begins again"
+	}),
 	on(exitUsage, func(*stream.StandbyError, facts) string { return "connect to the primary with -h" }),
 	on(exitSlot, slotHint),
 	mismatch,

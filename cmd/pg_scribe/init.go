@@ -18,6 +18,7 @@ type initCmd struct {
 	Slot        string `short:"S" default:"pg_scribe" placeholder:"NAME" help:"Replication slot to make (default: ${default})."`
 	Publication string `default:"pg_scribe" placeholder:"NAME" help:"Publication to make (default: ${default})."`
 	Compress    codec  `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of files: zstd, lz4, gzip or none (default: zstd)."`
+	Failover    bool   `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
 	Force       bool   `help:"Go on in spite of critical findings."`
 }
 
@@ -43,6 +44,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	}
 	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, c.Compress.or(repo.DefaultCodec)),
 		Dir: c.File, Slot: c.Slot, Step: func(s string) { a.words.say("%s", s) }}
+	opts.Failover = c.Failover
 	base, err := stream.Init(ctx, opts, func(info catalog.Repository) (*repo.Repository, error) {
 		return repo.Create(ctx, c.File, info, a.now)
 	})
