@@ -84,7 +84,11 @@ var errShort = errors.New("pgoutput message ends too early")
 // pgEpoch is the zero of PostgreSQL's timestamps.
 var pgEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func pgTime(micros int64) time.Time { return pgEpoch.Add(time.Duration(micros) * time.Microsecond) }
+// pgTime reads a timestamp of the protocol. A time.Duration would overflow
+// after 292 years.
+func pgTime(micros int64) time.Time {
+	return time.Unix(pgEpoch.Unix()+micros/1e6, micros%1e6*1000).UTC()
+}
 
 // decoder reads one message after the other. Values point into the message;
 // the slices are reused by the next call.

@@ -271,6 +271,9 @@ func TestRetriable(t *testing.T) {
 		{&SlotError{Problem: SlotLost}, false},
 		{&MismatchError{}, false},
 		{&storeError{io.ErrShortWrite}, false},
+		{&renderError{errShort}, false},
+		{&TimelineError{}, false},
+		{&StandbyError{}, false},
 		{io.ErrUnexpectedEOF, true},
 	} {
 		if got := retriable(c.err); got != c.want {

@@ -162,6 +162,10 @@ func (r *renderer) apply(b []byte) error {
 		return r.logical(m, b)
 	case 'Y', 'A': // types; aborts of a mode that is not in use, which PostgreSQL 18 may send
 		return nil
+	case 'b', 'P', 'K', 'r', 'p':
+		return fmt.Errorf("pgoutput sent message %q of two-phase commit, which was not asked for", kind)
+	case 'S', 'E', 'c':
+		return fmt.Errorf("pgoutput sent message %q of a transaction in progress, which was not asked for", kind)
 	}
 	return fmt.Errorf("pgoutput sent an unknown message %q", kind)
 }

@@ -103,7 +103,8 @@ func retriable(err error) bool {
 		return connect.Fault == FaultServer
 	}
 	var store *storeError
-	return !errors.As(err, &store)
+	var render *renderError
+	return !errors.As(err, &store) && !errors.As(err, &render)
 }
 
 // storeError wraps an error of the sink, which no new connection can mend.
@@ -111,6 +112,13 @@ type storeError struct{ err error }
 
 func (e *storeError) Error() string { return e.err.Error() }
 func (e *storeError) Unwrap() error { return e.err }
+
+// renderError wraps what the renderer cannot do with the stream, which comes
+// again in the same form.
+type renderError struct{ err error }
+
+func (e *renderError) Error() string { return e.err.Error() }
+func (e *renderError) Unwrap() error { return e.err }
 
 // streamer is the state of Run across connections.
 type streamer struct {
@@ -376,7 +384,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	case err != nil:
 	case errors.Is(p.err, errEndpos):
 	case p.err != nil:
-		err = p.err
+		err = &renderError{p.err}
 	case p.rec.err != nil:
 		err = p.rec.err
 	}
