@@ -15,17 +15,20 @@ import (
 type spaces struct {
 	known map[string]bool
 	own   bool            // there are other tablespaces than the default ones
+	plain bool            // the database lies in pg_default
 	told  map[string]bool // missing ones that a notice was made of
 }
 
 func readSpaces(ctx context.Context, conn *pgconn.PgConn) (*spaces, error) {
-	rows, err := query(ctx, conn, "SELECT spcname FROM pg_catalog.pg_tablespace")
+	rows, err := query(ctx, conn, `SELECT spcname, oid = (SELECT dattablespace FROM pg_catalog.pg_database
+		WHERE datname = pg_catalog.current_database()) FROM pg_catalog.pg_tablespace`)
 	if err != nil {
 		return nil, err
 	}
 	s := &spaces{known: map[string]bool{"": true}, told: map[string]bool{}}
 	for _, row := range rows {
 		s.known[row[0]] = true
+		s.plain = s.plain || row[0] == "pg_default" && row[1] == "t"
 		s.own = s.own || row[0] != "pg_default" && row[0] != "pg_global"
 	}
 	return s, nil
@@ -52,6 +55,10 @@ func (s *spaces) rewrite(sql string) (rewritten, notice string) {
 	}
 	if m := spaceSetting.FindStringSubmatch(sql); m != nil {
 		name := settingName(m[2])
+		if name == "pg_default" && s.plain {
+			// Said explicitly, no partitioned table can be made whose own clause is left out.
+			return m[1] + "'';", ""
+		}
 		if s.known[name] {
 			return sql, ""
 		}

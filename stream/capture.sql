@@ -295,7 +295,8 @@ BEGIN
   IF NOT is_super THEN
     SELECT array_agg(DISTINCT x), jsonb_agg(DISTINCT jsonb_build_object('role', pg_get_userbyid(m.roleid), 'member', pg_get_userbyid(m.member)))
       INTO members, hash FROM scribe.memberships(current) m, unnest(ARRAY[m.roleid, m.member]) x;
-    message := message || jsonb_build_object('members', hash::jsonb);
+    message := message || jsonb_build_object('members', hash::jsonb,
+      'create', has_database_privilege(current, current_database(), 'CREATE'));
   END IF;
   haystack := lower(haystack);
   RETURN message || jsonb_build_object('super', is_super,

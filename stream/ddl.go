@@ -170,6 +170,7 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 	case "state":
 		r.open()
 		for _, s := range c.States {
+			r.sampled(s.Tag)
 			r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
 		}
 	case "refill":
@@ -375,6 +376,7 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 		return nil
 	}
 	sql = dropIfExists(withBounds(sql, end.Bounds))
+	r.dropEventTriggers(dropped)
 	r.context(start, func() {
 		if end.Attach != nil && end.Attach.Text != "" {
 			r.out = repo.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
@@ -398,6 +400,20 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 	return nil
 }
 
+// dropEventTriggers makes way for dropping a function that may have served
+// event triggers: dropping those fires no event, and a sample tells of it later.
+func (r *renderer) dropEventTriggers(dropped []captureObject) {
+	for _, o := range dropped {
+		if o.Type != "function" || !strings.HasSuffix(o.Identity, "()") || o.temporary() {
+			continue
+		}
+		r.open()
+		r.out = repo.AppendDDL(r.out, "EVENT TRIGGER", "DO "+repo.Literal(fmt.Sprintf("DECLARE t name; BEGIN "+
+			"FOR t IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtfoid = pg_catalog.to_regprocedure(%s) LOOP "+
+			"EXECUTE pg_catalog.format('DROP EVENT TRIGGER %%I', t); END LOOP; END", repo.Literal(o.Identity))))
+	}
+}
+
 // pinned is what the preamble of a segment sets, and so what a command's
 // setting is compared with and set back to.
 var pinned = []struct{ name, value string }{
@@ -417,13 +433,7 @@ const sharedTablespace = "pg_global"
 func (r *renderer) context(m captureMessage, write func()) {
 	r.open()
 	line := func(format string, args ...any) { r.out = fmt.Appendf(r.out, format+"\n", args...) }
-	for _, f := range m.Roles {
-		line("%s", f.create())
-	}
-	for _, b := range m.Members {
-		grant := fmt.Sprintf("GRANT %s TO %s", repo.Identifier(b.Role), repo.Identifier(b.Member))
-		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+repo.Literal("BEGIN "+grant+"; END"))
-	}
+	r.bringRoles(m)
 	var reset []string
 	for _, p := range pinned {
 		value, known := m.Set[p.name]
@@ -444,6 +454,50 @@ func (r *renderer) context(m captureMessage, write func()) {
 	line("SET LOCAL search_path = '';")
 	for _, s := range reset {
 		line("%s", s)
+	}
+}
+
+// bringRoles writes what the command needs of the cluster: roles as they were,
+// memberships, and the right to create in the database. None of it fires an
+// event of its own.
+func (r *renderer) bringRoles(m captureMessage) {
+	for _, f := range m.Roles {
+		if known, ok := r.given[f.Name]; ok && known == f {
+			continue
+		}
+		r.given[f.Name] = f
+		r.stale.add("role", f.Name)
+		r.out = fmt.Appendf(r.out, "%s\n", f.create())
+		r.out = repo.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+repo.Identifier(f.Name)+f.attributes())
+	}
+	for _, b := range m.Members {
+		key := b.Role + "\x1f" + b.Member
+		if r.granted[key] {
+			continue
+		}
+		r.granted[key] = true
+		r.stale.add("membership", key)
+		grant := fmt.Sprintf("GRANT %s TO %s", repo.Identifier(b.Role), repo.Identifier(b.Member))
+		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+repo.Literal("BEGIN "+grant+"; END"))
+	}
+	if m.Create && !r.granted[m.Role] {
+		r.granted[m.Role] = true
+		r.stale.add("database", "acl")
+		r.out = repo.AppendDDL(r.out, "GRANT", "DO "+repo.Literal(fmt.Sprintf(
+			"BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s); END", repo.Literal(m.Role))))
+	}
+}
+
+// sampled forgets what was brought along of a state that a sample now brings.
+func (r *renderer) sampled(tag string) {
+	if tag != "ALTER DATABASE" && !strings.HasPrefix(tag, "ROLE ") {
+		return
+	}
+	clear(r.granted)
+	for name := range r.given {
+		if roleTag(name) == tag {
+			delete(r.given, name)
+		}
 	}
 }
 

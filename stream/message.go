@@ -29,6 +29,7 @@ type captureMessage struct {
 	Sources []string          `json:"sources"`
 	Roles   []roleFacts       `json:"roles"`
 	Members []membership      `json:"members"`
+	Create  bool              `json:"create"` // the role may create in the database
 	At      string            `json:"at"`
 	PID     int               `json:"pid"`
 	Set     map[string]string `json:"set"`
@@ -90,7 +91,13 @@ type membership struct {
 // create is the SQL that makes the role where it is missing. It gets no
 // password, so that it cannot be used before the globals give it one.
 func (f roleFacts) create() string {
-	sql := "CREATE ROLE " + repo.Identifier(f.Name)
+	sql := "CREATE ROLE " + repo.Identifier(f.Name) + f.attributes()
+	return "DO " + repo.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN %s; END IF; END",
+		repo.Literal(f.Name), sql)) + ";"
+}
+
+// attributes are those that decide what a role may do.
+func (f roleFacts) attributes() (sql string) {
 	for _, a := range []struct {
 		on   bool
 		word string
@@ -102,8 +109,7 @@ func (f roleFacts) create() string {
 			sql += " NO" + a.word
 		}
 	}
-	return "DO " + repo.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN %s; END IF; END",
-		repo.Literal(f.Name), sql)) + ";"
+	return sql
 }
 
 type tableFacts struct {

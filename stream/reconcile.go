@@ -130,11 +130,14 @@ func databaseStates(server) string {
 	  SELECT 'comment', format('DO %L', format('BEGIN EXECUTE format(''COMMENT ON DATABASE %%I IS %%L'', current_database(), %L); END', shobj_description(oid, 'pg_database')))
 	  FROM pg_database WHERE datname = current_database()
 	  UNION ALL
-	  SELECT 'acl', format('DO %L', 'BEGIN EXECUTE format(''REVOKE ALL ON DATABASE %I FROM PUBLIC'', current_database());' || (SELECT string_agg(format(' EXECUTE format(''GRANT %s ON DATABASE %%I TO %%s%s'', current_database(), %L);',
+	  SELECT 'acl', format('DO %L', 'DECLARE g text; BEGIN FOR g IN SELECT DISTINCT CASE WHEN a.grantee = 0 THEN ''PUBLIC'' ELSE quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
+	      FROM pg_catalog.pg_database d, pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault(''d'', d.datdba))) a
+	      WHERE d.datname = current_database() AND a.grantee <> d.datdba LOOP EXECUTE format(''REVOKE ALL ON DATABASE %I FROM %s CASCADE'', current_database(), g); END LOOP;'
+	    || coalesce((SELECT string_agg(format(' EXECUTE format(''GRANT %s ON DATABASE %%I TO %%s%s'', current_database(), %L);',
 	      a.privilege_type, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END,
 	      CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END), '' ORDER BY a.grantee, a.privilege_type)
-	    FROM aclexplode(d.datacl) a) || ' END')
-	  FROM pg_database d WHERE datname = current_database() AND datacl IS NOT NULL`
+	    FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee <> d.datdba), '') || ' END')
+	  FROM pg_database d WHERE datname = current_database()`
 }
 
 // ownerStates are the owners of what REASSIGN OWNED may give away silently.
@@ -176,7 +179,13 @@ type stateStore interface {
 // reconcile samples every kind and emits what differs from the last sample
 // into the stream, in one transaction. The samples are kept only after that
 // has committed: sent twice, a state does no harm.
-func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore) (changed int, err error) {
+func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore, stale *staleStates) (changed int, err error) {
+	taken := stale.take()
+	defer func() {
+		if err != nil {
+			stale.giveBack(taken)
+		}
+	}()
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return 0, err
@@ -197,6 +206,9 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 			if err := json.Unmarshal([]byte(text), &before); err != nil {
 				return 0, err
 			}
+		}
+		for key := range taken[kind.name] {
+			before[key] = ""
 		}
 		var sql []stateCommand
 		for _, key := range slices.Sorted(maps.Keys(now)) {
@@ -345,7 +357,7 @@ func sampleOnce(ctx context.Context, s *streamer, src server) error {
 	if _, err := guardTables(ctx, conn); err != nil {
 		return err
 	}
-	_, err = reconcile(ctx, conn, src, s.repo.Catalog())
+	_, err = reconcile(ctx, conn, src, s.repo.Catalog(), s.stale)
 	return err
 }
 

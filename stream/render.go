@@ -31,6 +31,12 @@ type renderer struct {
 	from   catalog.LSN // transactions that commit before are stored already
 	secret []byte      // signs the capture's messages
 
+	// What the stream has brought to the target's cluster on this connection
+	// beside the samples, which have to put it right again.
+	given   map[string]roleFacts
+	granted map[string]bool
+	stale   *staleStates // nil: nobody samples
+
 	dec    decoder
 	tables map[uint32]*table // as this connection described them
 	facts  *facts
@@ -59,6 +65,7 @@ type renderer struct {
 
 func newRenderer(from catalog.LSN, secret []byte, known *facts) *renderer {
 	return &renderer{from: from, secret: secret, facts: known,
+		given: map[string]roleFacts{}, granted: map[string]bool{},
 		tables: map[uint32]*table{}, count: map[string]catalog.TableCount{}}
 }
 

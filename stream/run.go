@@ -55,6 +55,12 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 	if s.opts.Notice == nil {
 		s.opts.Notice = func(string) {}
 	}
+	if r != nil {
+		var err error
+		if s.stale, err = loadStale(ctx, r.Catalog()); err != nil {
+			return err
+		}
+	}
 	defer s.releaseSink()
 	for delay := time.Second; ; {
 		progressed, err := s.session(ctx)
@@ -131,6 +137,7 @@ type streamer struct {
 	textBytes    int64
 	confirmed    catalog.LSN
 	clock        *sourceClock
+	stale        *staleStates // nil without a repository
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.
@@ -205,6 +212,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	}
 	p := &pipeline{streamer: s, rec: rec, patience: patience, renderer: newRenderer(from, secret, known),
 		batches: make(chan batch, 8), free: make(chan []byte, 12)}
+	p.renderer.stale = s.stale
 	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
@@ -416,6 +424,7 @@ func (p *pipeline) store(ctx context.Context) error {
 	final := make(chan catalog.LSN, 1)
 	var until catalog.LSN
 	var deadline time.Time
+	again := 3 // samples after the last one, for what the stream changed meanwhile
 	for {
 		var err error
 		select {
@@ -450,10 +459,16 @@ func (p *pipeline) store(ctx context.Context) error {
 		case lsn := <-final:
 			until = max(lsn, 1)
 			asked.Reset(20 * time.Millisecond)
-			deadline = time.Now().Add(10 * time.Second)
+			if deadline.IsZero() {
+				deadline = time.Now().Add(10 * time.Second)
+			}
 			err = p.rec.status(true)
 		}
-		if until != 0 && (p.sink.end() >= until || time.Now().After(deadline)) {
+		if until > 1 && p.sink.end() >= until && again > 0 && p.stale.pending() && time.Now().Before(deadline) {
+			again--
+			until = 0
+			go p.lastSample(ctx, final)
+		} else if until != 0 && (p.sink.end() >= until || time.Now().After(deadline)) {
 			p.rec.stop() // what is rendered already is still stored
 			until, final = 0, nil
 		}
@@ -510,6 +525,11 @@ func (p *pipeline) write(ctx context.Context, b batch) error {
 func (p *pipeline) checkpoint(ctx context.Context) error {
 	if at := p.clock.passed(p.sink.end()); !at.IsZero() {
 		p.sink.reached(at)
+	}
+	if p.repo != nil {
+		if err := p.stale.keep(ctx, p.repo.Catalog()); err != nil {
+			return &storeError{err}
+		}
 	}
 	lsn, err := p.sink.checkpoint(ctx)
 	if err != nil {

@@ -86,3 +86,35 @@ DROP TABLESPACE scribe_test_space`)
 	tr.back()
 	tr.equal()
 }
+
+// Roles that came and went between two samples, and what they were while they
+// gave commands, leave nothing behind and stop nothing.
+func TestRolesBetweenSamples(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	names := strings.NewReplacer("visitor", tr.db+"_visitor", "keeper", tr.db+"_keeper", "DB", tr.db)
+	tr.t.Cleanup(func() { tr.source.Exec(t, "postgres", names.Replace("DROP ROLE IF EXISTS keeper")) })
+	tr.run(names.Replace(`CREATE ROLE keeper`))
+	tr.capture() // keeper is sampled without attributes
+	tr.run(names.Replace(`CREATE ROLE visitor LOGIN; GRANT CREATE ON DATABASE "DB" TO visitor; GRANT keeper TO visitor;
+SET ROLE visitor; CREATE SCHEMA s; CREATE TABLE s.t (a int); GRANT CREATE ON SCHEMA s TO keeper; ALTER TABLE s.t OWNER TO keeper; RESET ROLE;
+ALTER ROLE keeper SUPERUSER; SET ROLE keeper; CREATE FUNCTION public.f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.f(); RESET ROLE;
+DROP EVENT TRIGGER e; ALTER ROLE keeper NOSUPERUSER; DROP SCHEMA s CASCADE; REVOKE CREATE ON DATABASE "DB" FROM visitor; DROP ROLE visitor`))
+	tr.capture()
+	tr.run(`CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()`)
+	tr.capture()
+	tr.run(`DROP EVENT TRIGGER e; DROP FUNCTION f()`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+	roles := names.Replace(`SELECT rolname, rolsuper FROM pg_roles WHERE rolname IN ('keeper', 'visitor') ORDER BY 1`)
+	want := tr.source.Query(t, "postgres", roles)
+	if got := tr.target.Query(t, "postgres", roles); got != want || want == "" {
+		t.Errorf("roles of the target:\n%s\nof the source:\n%s", got, want)
+	}
+	acl := `SELECT count(*) FROM pg_database d, aclexplode(coalesce(datacl, acldefault('d', datdba))) a WHERE datname = current_database()`
+	if got, want := tr.target.Query(t, tr.restored, acl), tr.source.Query(t, tr.db, acl); got != want {
+		t.Errorf("%s privileges on the database, want %s", got, want)
+	}
+}
