@@ -541,6 +541,21 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.detached_checks(text, text) FROM PUBLIC;
 
+-- A materialized view that REFRESH fills: EXPLAIN ANALYZE can make one without
+-- an event.
+CREATE FUNCTION scribe.view_definition(rel oid) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN (SELECT format('CREATE MATERIALIZED VIEW IF NOT EXISTS %I.%I (%s)', n.nspname, c.relname,
+      (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = rel AND attnum > 0 AND NOT attisdropped))
+    || coalesce((SELECT format(' USING %I', amname) FROM pg_am WHERE oid = c.relam AND amname <> 'heap'), '')
+    || coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '')
+    || coalesce((SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = c.reltablespace), '')
+    || ' AS ' || rtrim(pg_get_viewdef(rel), ';') || ' WITH NO DATA'
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel AND c.relkind = 'm');
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.view_definition(oid) FROM PUBLIC;
+
 -- An index on a partitioned table that did not become valid, because a
 -- partition has one that is invalid (its CREATE INDEX CONCURRENTLY failed): the
 -- commands that make all of it but the invalid ones, as pg_dump would.
@@ -616,6 +631,8 @@ BEGIN
     IF index IS NOT NULL AND current_query() !~* E'\\mon\\s+only\\M' THEN
       message := message || jsonb_build_object('instead', scribe.partial_index(index));
     END IF;
+  ELSIF tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
+    message := message || jsonb_build_object('view', (SELECT scribe.view_definition(max(objid)) FROM pg_event_trigger_ddl_commands()));
   ELSIF tg_tag = 'ALTER INDEX' AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
     message := message || jsonb_build_object('attached',
       scribe.attached_index(current_query(), current_setting('scribe.path', true)));

@@ -381,6 +381,10 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 		if end.Attach != nil && end.Attach.Text != "" {
 			r.out = repo.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
 		}
+		if end.View != "" && !r.views[end.View] {
+			r.views[end.View] = true
+			r.out = repo.AppendDDL(r.out, "CREATE MATERIALIZED VIEW", end.View)
+		}
 		r.out = repo.AppendDDL(r.out, start.Tag, sql)
 	})
 	for _, c := range end.Checks {

@@ -39,6 +39,7 @@ type captureMessage struct {
 	Creates []string          `json:"creates"`
 	Instead []string          `json:"instead"`
 	Attach  *attachedIndex    `json:"attached"`
+	View    string            `json:"view"` // makes the materialized view that REFRESH fills
 	Missing []missingValue    `json:"missing"`
 	Bounds  []namedText       `json:"bounds"`
 	Checks  []namedText       `json:"checks"`
@@ -203,7 +204,7 @@ func parseCapture(payload []byte) (captureMessage, error) {
 
 // narrow turns each rune back into its byte.
 func (m *captureMessage) narrow() {
-	for _, s := range []*string{&m.Tag, &m.Role, &m.Session, &m.Path, &m.SQL, &m.Context, &m.Text, &m.Reason, &m.Name, &m.Schema, &m.Table} {
+	for _, s := range []*string{&m.Tag, &m.Role, &m.Session, &m.Path, &m.SQL, &m.Context, &m.Text, &m.View, &m.Reason, &m.Name, &m.Schema, &m.Table} {
 		narrow(s)
 	}
 	for k, v := range m.Set {

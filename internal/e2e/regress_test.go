@@ -118,3 +118,20 @@ DROP EVENT TRIGGER e; ALTER ROLE keeper NOSUPERUSER; DROP SCHEMA s CASCADE; REVO
 		t.Errorf("%s privileges on the database, want %s", got, want)
 	}
 }
+
+// EXPLAIN ANALYZE makes a materialized view without an event. Its first
+// REFRESH tells of it.
+func TestExplainedMaterializedView(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'x' || g FROM generate_series(1, 20) g`)
+	tr.run(`EXPLAIN (ANALYZE, COSTS off, SUMMARY off) CREATE MATERIALIZED VIEW "My View" AS SELECT id AS "a b", v AS y FROM t WITH DATA;
+CREATE MATERIALIZED VIEW other AS SELECT count(*) FROM t; INSERT INTO t VALUES (21, 'z');
+REFRESH MATERIALIZED VIEW "My View"; REFRESH MATERIALIZED VIEW other; CREATE UNIQUE INDEX ON "My View" ("a b");
+REFRESH MATERIALIZED VIEW CONCURRENTLY "My View"`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+	if got := tr.target.Query(t, tr.restored, `SELECT count(*), max(y) FROM "My View"`); got != "21|z" {
+		t.Errorf("the view holds %s", got)
+	}
+}
