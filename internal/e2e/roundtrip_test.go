@@ -56,7 +56,13 @@ func begin(t *testing.T, setup ...string) *trip {
 
 func beginOn(t *testing.T, source, target *pgtest.Cluster, setup ...string) *trip {
 	t.Helper()
-	tr := &trip{t: t, source: source, target: target, db: source.CreateDB(t, "src"), dir: filepath.Join(t.TempDir(), "repo")}
+	return beginIn(t, source, target, source.CreateDB(t, "src"), setup...)
+}
+
+// beginIn is beginOn in a database that exists.
+func beginIn(t *testing.T, source, target *pgtest.Cluster, db string, setup ...string) *trip {
+	t.Helper()
+	tr := &trip{t: t, source: source, target: target, db: db, dir: filepath.Join(t.TempDir(), "repo")}
 	tr.slot = tr.db
 	tr.run(setup...)
 	_, err := stream.Init(context.Background(), stream.InitOptions{

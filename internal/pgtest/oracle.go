@@ -24,10 +24,10 @@ type TableHash struct {
 	Hash string
 }
 
-// pinned are the settings that the text of a value depends on.
+// pinned are the settings that the text of a value depends on. The client encoding SQL_ASCII leaves all bytes as they are.
 const pinned = `SET datestyle = 'ISO, MDY'; SET intervalstyle = postgres; SET extra_float_digits = 3;
 SET timezone = 'UTC'; SET bytea_output = hex; SET lc_monetary = 'C'; SET search_path = ''; SET xmlbinary = base64;
-SET quote_all_identifiers = off; SET client_encoding = 'UTF8'; SET standard_conforming_strings = on;
+SET quote_all_identifiers = off; SET client_encoding = 'SQL_ASCII'; SET standard_conforming_strings = on;
 SET row_security = off; SET statement_timeout = 0;`
 
 // listTables finds every permanent, logged table that holds rows itself (partitions, not partitioned tables).
