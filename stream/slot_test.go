@@ -3,7 +3,9 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,4 +111,35 @@ func TestSlotCommand(t *testing.T) {
 			t.Errorf("%+v, %d: %s", c.opts, c.major, got)
 		}
 	}
+}
+
+// What keeps a slot from being made is named: a session and a prepared
+// transaction. No slot is left.
+func TestBlockersOfASlot(t *testing.T) {
+	ctx := context.Background()
+	s := newSource(t, "CREATE TABLE t (id int PRIMARY KEY)")
+	s.exec("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION '" + s.db + " it''s'")
+	other := s.cluster.Conn(t, s.db)
+	if _, err := other.Exec(ctx, "BEGIN; INSERT INTO t VALUES (2)"); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := connectReplication(ctx, s.conn(), "UTF8", 300*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	_, err = createSlot(ctx, conn, server{VersionNum: 150000}, slotOptions{name: s.db + "_blocked"})
+	var blocked *SlotError
+	if err = withBlockers(ctx, err, s.conn()); !errors.As(err, &blocked) || blocked.Problem != SlotBlocked {
+		t.Fatalf("%v", err)
+	}
+	for _, want := range []string{fmt.Sprintf("process %d (idle in transaction, user postgres", other.PgConn().PID()), "prepared transaction '" + s.db + " it''s'"} {
+		if !strings.Contains(blocked.Detail, want) {
+			t.Errorf("%q lacks %q", blocked.Detail, want)
+		}
+	}
+	if got := s.cluster.Query(t, s.db, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '"+s.db+"_blocked'"); got != "0" {
+		t.Error("a slot is left")
+	}
+	s.exec("ROLLBACK PREPARED '" + s.db + " it''s'")
 }

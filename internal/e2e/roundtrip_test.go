@@ -45,6 +45,7 @@ type trip struct {
 	db, dir  string
 	slot     string
 	restored string
+	connMore string // further keywords of the connection that streams
 }
 
 // begin sets a database up and takes its first base.
@@ -62,8 +63,15 @@ func beginOn(t *testing.T, source, target *pgtest.Cluster, setup ...string) *tri
 // beginIn is beginOn in a database that exists.
 func beginIn(t *testing.T, source, target *pgtest.Cluster, db string, setup ...string) *trip {
 	t.Helper()
-	tr := &trip{t: t, source: source, target: target, db: db, dir: filepath.Join(t.TempDir(), "repo")}
-	tr.slot = tr.db
+	tr := &trip{t: t, source: source, target: target, db: db, slot: db, dir: filepath.Join(t.TempDir(), "repo")}
+	tr.begin(setup...)
+	return tr
+}
+
+// begin sets the database up and takes its first base.
+func (tr *trip) begin(setup ...string) {
+	t := tr.t
+	t.Helper()
 	tr.run(setup...)
 	_, err := stream.Init(context.Background(), stream.InitOptions{
 		BaseOptions: stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Codec: repo.DefaultCodec,
@@ -76,10 +84,9 @@ func beginIn(t *testing.T, source, target *pgtest.Cluster, db string, setup ...s
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tr
 }
 
-func (tr *trip) conn() string { return tr.source.ConnString(tr.db) }
+func (tr *trip) conn() string { return tr.source.ConnString(tr.db) + tr.connMore }
 
 func (tr *trip) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(tr.source.BinDir, name), args...)
@@ -158,6 +165,12 @@ func (tr *trip) captureUntil(sample bool) {
 // back restores to the latest moment.
 func (tr *trip) back() {
 	tr.t.Helper()
+	tr.backFrom("")
+}
+
+// backFrom restores to the latest moment from a base, or the newest.
+func (tr *trip) backFrom(base string) {
+	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	r, err := repo.OpenReadOnly(ctx, tr.dir)
@@ -165,7 +178,7 @@ func (tr *trip) back() {
 		tr.t.Fatal(err)
 	}
 	defer r.Close()
-	p, err := restore.Prepare(ctx, r, catalog.Request{})
+	p, err := restore.Prepare(ctx, r, catalog.Request{Base: base})
 	if err != nil {
 		tr.t.Fatal(err)
 	}
