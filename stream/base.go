@@ -451,9 +451,9 @@ func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
 		guarded[s] = true
 	}
 	own := [][]byte{}
-	for _, name := range eventTriggers {
+	for _, t := range eventTriggers {
 		for _, prefix := range []string{"CREATE EVENT TRIGGER ", "ALTER EVENT TRIGGER ", "COMMENT ON EVENT TRIGGER "} {
-			own = append(own, []byte(prefix+name+" "))
+			own = append(own, []byte(prefix+t.name+" "))
 		}
 	}
 	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {

@@ -98,6 +98,11 @@ func createCapture(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := tx.Conn().PgConn().Exec(ctx, captureSQL).ReadAll(); err != nil {
 		return err
 	}
+	for _, t := range eventTriggers {
+		if err := t.create(ctx, tx); err != nil {
+			return err
+		}
+	}
 	if _, err := tx.Exec(ctx, "INSERT INTO scribe.config VALUES ('version', $1), ('secret', $2)",
 		captureVersion, hex.EncodeToString(secret)); err != nil {
 		return err
@@ -161,16 +166,22 @@ func quietly(ctx context.Context, conn *pgx.Conn, sql string) error {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	if _, err := tx.Exec(ctx, "SELECT set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true)"); err != nil {
-		return err
-	}
-	if err := alone(ctx, tx); err != nil {
+	if err := beQuiet(ctx, tx); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, sql); err != nil {
 		return err
 	}
 	return tx.Commit(ctx)
+}
+
+// beQuiet keeps the capture from taking what a transaction does, and other
+// event triggers from firing.
+func beQuiet(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, "SELECT set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true)"); err != nil {
+		return err
+	}
+	return alone(ctx, tx)
 }
 
 // guardTables gives every unguarded table REPLICA IDENTITY FULL, one short
@@ -246,8 +257,25 @@ func readFacts(ctx context.Context, conn *pgx.Conn) (*facts, error) {
 	return f, err
 }
 
-// eventTriggers are capture.sql's.
-var eventTriggers = []string{"scribe_a", "scribe_b", "scribe_d", "scribe_r", "scribe_y", "scribe_z"}
+// A captureTrigger is an event trigger that calls a function of capture.sql.
+type captureTrigger struct{ name, event, function string }
+
+var eventTriggers = []captureTrigger{
+	{"scribe_a", "ddl_command_start", "on_start_user"},
+	{"scribe_b", "ddl_command_start", "on_start"},
+	{"scribe_d", "sql_drop", "on_drop"},
+	{"scribe_r", "table_rewrite", "on_rewrite"},
+	{"scribe_y", "ddl_command_end", "on_end"},
+	{"scribe_z", "ddl_command_end", "on_end_guard"},
+}
+
+// create makes the trigger, whatever there is of it.
+func (t captureTrigger) create(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(`DROP EVENT TRIGGER IF EXISTS %[1]s;
+	  CREATE EVENT TRIGGER %[1]s ON %[2]s EXECUTE FUNCTION scribe.%[3]s(); ALTER EVENT TRIGGER %[1]s ENABLE ALWAYS`,
+		t.name, t.event, t.function)).ReadAll()
+	return err
+}
 
 // removeCapture takes back what installCapture made.
 func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error {
@@ -259,8 +287,8 @@ func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error 
 		errs = append(errs, restoreIdentity(ctx, conn, oid))
 	}
 	if made.schema {
-		for _, name := range eventTriggers {
-			_, err := conn.Exec(ctx, "DROP EVENT TRIGGER IF EXISTS "+name)
+		for _, t := range eventTriggers {
+			_, err := conn.Exec(ctx, "DROP EVENT TRIGGER IF EXISTS "+t.name)
 			errs = append(errs, err)
 		}
 		_, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS scribe CASCADE")

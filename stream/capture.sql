@@ -765,16 +765,3 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
   RAISE LOG 'pg_scribe: replica identities after %: %', tg_tag, SQLERRM;
 END $fn$;
-
-CREATE EVENT TRIGGER scribe_a ON ddl_command_start EXECUTE FUNCTION scribe.on_start_user();
-CREATE EVENT TRIGGER scribe_b ON ddl_command_start EXECUTE FUNCTION scribe.on_start();
-CREATE EVENT TRIGGER scribe_d ON sql_drop EXECUTE FUNCTION scribe.on_drop();
-CREATE EVENT TRIGGER scribe_r ON table_rewrite EXECUTE FUNCTION scribe.on_rewrite();
-CREATE EVENT TRIGGER scribe_y ON ddl_command_end EXECUTE FUNCTION scribe.on_end();
-CREATE EVENT TRIGGER scribe_z ON ddl_command_end EXECUTE FUNCTION scribe.on_end_guard();
-ALTER EVENT TRIGGER scribe_a ENABLE ALWAYS;
-ALTER EVENT TRIGGER scribe_b ENABLE ALWAYS;
-ALTER EVENT TRIGGER scribe_d ENABLE ALWAYS;
-ALTER EVENT TRIGGER scribe_r ENABLE ALWAYS;
-ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS;
-ALTER EVENT TRIGGER scribe_z ENABLE ALWAYS;

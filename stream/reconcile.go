@@ -347,12 +347,8 @@ func sampleOnce(ctx context.Context, s *streamer, src server) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	var published bool
-	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", s.opts.Publication).Scan(&published); err != nil {
+	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo); err != nil {
 		return err
-	}
-	if !published {
-		return &CaptureError{Reason: fmt.Sprintf("publication %q is gone: changes since then cannot be decoded", s.opts.Publication)}
 	}
 	if _, err := guardTables(ctx, conn); err != nil {
 		return err

@@ -94,12 +94,13 @@ func retriable(err error) bool {
 	var mismatch *MismatchError
 	var timeline *TimelineError
 	var standby *StandbyError
+	var capture *CaptureError
 	switch {
 	case errors.As(err, &timeline), errors.As(err, &standby):
 		return false
 	case errors.As(err, &slot):
 		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger
-	case errors.As(err, &mismatch):
+	case errors.As(err, &mismatch), errors.As(err, &capture):
 		return false
 	case errors.As(err, &pg) && len(pg.Code) == 5:
 		// Class 57: the server starts, shuts down or was told to end the
@@ -170,6 +171,11 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	src, from, err := s.check(ctx, side)
 	if err != nil {
 		return false, err
+	}
+	if s.repo != nil {
+		if err := mendCapture(ctx, side, s.opts.Publication, s.repo); err != nil {
+			return false, err
+		}
 	}
 	secret, err := captureSecret(ctx, side)
 	if err != nil {

@@ -117,6 +117,17 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 		s.doc.Slot.LagSeconds = &lag
 	}
 	s.judgeSlot(slot)
+	publication := stream.DefaultPublication
+	if s.doc.Repository != nil {
+		publication = s.doc.Repository.Publication
+	}
+	findings, err := stream.CheckCapture(ctx, conn, publication)
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		s.critical(f.Problem, f.Fix)
+	}
 	return nil
 }
 

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
+	"pg_scribe/stream"
 )
 
 // gaps are the reasons of the marks in the stream.
@@ -287,4 +291,83 @@ func TestOtherEventTriggersThatRunCommands(t *testing.T) {
 	tr.noGap()
 	tr.back()
 	tr.equal()
+}
+
+// What people do to the capture is refused, or noticed, mended and marked from
+// the last moment at which it was whole.
+func TestCaptureThatIsTamperedWith(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	owner := tr.db + "_owner"
+	tr.run("CREATE ROLE " + owner + " SUPERUSER; ALTER PUBLICATION pg_scribe OWNER TO " + owner)
+	for _, sql := range []string{"DROP PUBLICATION pg_scribe", "ALTER PUBLICATION pg_scribe RENAME TO other", "ALTER PUBLICATION pg_scribe SET (publish = 'insert')",
+		"ALTER PUBLICATION pg_scribe SET (publish_via_partition_root = true)", "DROP OWNED BY " + owner} {
+		if _, err := tr.source.Conn(t, tr.db).Exec(context.Background(), sql); err == nil || !strings.Contains(err.Error(), "carries the backup") {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	tr.run(`ALTER TABLE t REPLICA IDENTITY NOTHING; INSERT INTO t VALUES (1), (2); UPDATE t SET id = 3 WHERE id = 1`)
+	tr.capture()
+	tr.noGap()
+	marks := 0
+	for i, c := range []struct{ does, problem string }{
+		{"ALTER EVENT TRIGGER scribe_b DISABLE", "scribe_b"},
+		{"ALTER EVENT TRIGGER scribe_y ENABLE REPLICA", "scribe_y"},
+		{"DROP EVENT TRIGGER scribe_y; DROP EVENT TRIGGER scribe_b", "scribe_b, scribe_y"},
+		{"ALTER EVENT TRIGGER scribe_b RENAME TO mine", "mine"},
+		{"ALTER EVENT TRIGGER scribe_y DISABLE; ALTER PUBLICATION pg_scribe SET (publish = 'insert'); ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS", "was altered"},
+	} {
+		before := tr.lsn()
+		tr.run(c.does, fmt.Sprintf("CREATE TABLE unseen_%d (a int)", i))
+		findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication)
+		if err != nil || len(findings) == 0 || !strings.Contains(findings[0].Problem, c.problem) || !strings.Contains(findings[0].Fix, "full-backup") {
+			t.Errorf("%s: found %+v, %v", c.does, findings, err)
+		}
+		tr.capture()
+		if left, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication); err != nil || len(left) > 0 {
+			t.Errorf("%s: not mended: %+v, %v", c.does, left, err)
+		}
+		if n := len(tr.gaps()); n <= marks {
+			t.Errorf("%s: no mark in the stream", c.does)
+		} else {
+			marks = n
+		}
+		r, err := repo.OpenReadOnly(context.Background(), tr.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gaps, err := r.Catalog().Gaps(context.Background())
+		r.Close()
+		if err != nil || !slices.ContainsFunc(gaps, func(g catalog.Gap) bool { return g.From <= before && strings.Contains(g.Reason, c.problem) }) {
+			t.Errorf("%s: the catalog does not know since when: %+v, %v", c.does, gaps, err)
+		}
+		tr.run(fmt.Sprintf("CREATE TABLE seen_%d (a int); INSERT INTO seen_%d VALUES (1)", i, i))
+	}
+	// A new base heals all of it.
+	r, err := repo.Open(context.Background(), tr.dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication,
+		Codec: repo.DefaultCodec, Command: tr.command})
+	if err := errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	tr.run("CREATE TABLE last (a int)")
+	tr.capture()
+	tr.back()
+	tr.equal()
+
+	tr.run("DROP SCHEMA scribe CASCADE")
+	findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication)
+	if err != nil || len(findings) != 1 || !strings.Contains(findings[0].Fix, "pg_scribe drop") {
+		t.Errorf("without the schema: %+v, %v", findings, err)
+	}
+	if r, err = repo.Open(context.Background(), tr.dir, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var gone *stream.CaptureError
+	if err := stream.Run(context.Background(), r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication}); !errors.As(err, &gone) {
+		t.Errorf("a stream without capture: %v", err)
+	}
 }
