@@ -25,13 +25,10 @@ const captureVersion = "1"
 type CaptureError struct {
 	Reason string
 	Denied bool // this role lacks the right to it
+	Locked bool // somebody held a lock for too long
 }
 
 func (e *CaptureError) Error() string { return "DDL capture: " + e.Reason }
-
-// installLockTimeout keeps the installation from queueing in front of the
-// application: a table that is busy is tried again later.
-const installLockTimeout = 2 * time.Second
 
 // installCapture makes schema, triggers and publication, whatever of them is
 // not there yet, and gives every table a usable replica identity. made tells
@@ -55,7 +52,7 @@ func installCapture(ctx context.Context, conn *pgx.Conn, publication string) (ma
 		}
 		made.schema = true
 	}
-	if made.guarded, err = guardTables(ctx, conn); err != nil {
+	if made.guarded, err = guardTables(ctx, conn, longPatience); err != nil {
 		return made, err
 	}
 	var exists bool
@@ -89,7 +86,7 @@ func createCapture(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", installLockTimeout.Milliseconds())); err != nil {
+	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", queueLimit.Milliseconds())); err != nil {
 		return err
 	}
 	if err := alone(ctx, tx); err != nil {
@@ -184,45 +181,38 @@ func beQuiet(ctx context.Context, tx pgx.Tx) error {
 	return alone(ctx, tx)
 }
 
-// guardTables gives every unguarded table REPLICA IDENTITY FULL, one short
-// lock at a time, and tries busy ones again for a while.
-func guardTables(ctx context.Context, conn *pgx.Conn) ([]uint32, error) {
-	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", installLockTimeout.Milliseconds())); err != nil {
+// guardTables gives every unguarded table REPLICA IDENTITY FULL. It returns
+// those that it changed, also when one of them stays locked.
+func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (guarded []uint32, err error) {
+	rows, err := conn.Query(ctx, `SELECT relid, format('%I.%I', schema, "table") FROM scribe.unguarded ORDER BY 2`)
+	if err != nil {
 		return nil, err
 	}
-	defer conn.Exec(context.WithoutCancel(ctx), "RESET lock_timeout")
-	var guarded []uint32
-	const rounds = 15
-	for round := 1; ; round++ {
-		rows, err := conn.Query(ctx, `SELECT relid, format('%I.%I', schema, "table") FROM scribe.unguarded ORDER BY 2`)
-		if err != nil {
+	type target struct {
+		OID  uint32
+		Name string
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[target])
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, t := range list {
+		err := withLocks(ctx, conn, patience, t.Name, "its replica identity was not set", func() error {
+			_, err := conn.Exec(ctx, "SELECT scribe.guard_table($1) FROM scribe.unguarded WHERE relid = $1", t.OID)
+			return err
+		})
+		var busy *CaptureError
+		switch {
+		case err == nil:
+			guarded = append(guarded, t.OID)
+		case errors.As(err, &busy):
+			errs = append(errs, err)
+		default:
 			return guarded, err
-		}
-		type target struct {
-			OID  uint32
-			Name string
-		}
-		left, err := pgx.CollectRows(rows, pgx.RowToStructByPos[target])
-		if err != nil {
-			return guarded, err
-		}
-		if len(left) == 0 {
-			return guarded, nil
-		}
-		for _, t := range left {
-			_, err := conn.Exec(ctx, "SELECT scribe.guard_table($1)", t.OID)
-			var pg *pgconn.PgError
-			switch {
-			case err == nil:
-				guarded = append(guarded, t.OID)
-			case errors.As(err, &pg) && pg.Code == "55P03" && round < rounds: // lock_timeout
-			case errors.As(err, &pg) && pg.Code == "55P03":
-				return guarded, &CaptureError{Reason: fmt.Sprintf("table %s is locked all the time; its replica identity could not be set", t.Name)}
-			default:
-				return guarded, err
-			}
 		}
 	}
+	return guarded, errors.Join(errs...)
 }
 
 // readFacts asks the source what it has now; commands in the stream tell what
@@ -277,24 +267,44 @@ func (t captureTrigger) create(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// removeCapture takes back what installCapture made.
+// removeCapture takes back what installCapture made. The event triggers go
+// before anything has to wait, and the schema only when every table has its
+// replica identity back: it holds which one that was.
 func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error {
 	var errs []error
-	if made.publication != "" {
-		errs = append(errs, quietly(ctx, conn, "DROP PUBLICATION IF EXISTS "+repo.Identifier(made.publication)))
+	do := func(relation, what string, f func() error) {
+		errs = append(errs, withLocks(ctx, conn, longPatience, relation, what, f))
 	}
-	for _, oid := range made.guarded {
-		errs = append(errs, restoreIdentity(ctx, conn, oid))
+	if made.publication != "" {
+		do("pg_catalog.pg_publication", "the publication was not dropped", func() error {
+			return quietly(ctx, conn, "DROP PUBLICATION IF EXISTS "+repo.Identifier(made.publication))
+		})
 	}
 	if made.schema {
 		for _, t := range eventTriggers {
-			_, err := conn.Exec(ctx, "DROP EVENT TRIGGER IF EXISTS "+t.name)
-			errs = append(errs, err)
+			do("pg_catalog.pg_event_trigger", "event trigger "+t.name+" was not dropped", func() error {
+				_, err := conn.Exec(ctx, "DROP EVENT TRIGGER IF EXISTS "+t.name)
+				return err
+			})
 		}
-		_, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS scribe CASCADE")
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	for _, oid := range made.guarded {
+		var name *string
+		if err := conn.QueryRow(ctx, "SELECT $1::oid::regclass::text FROM pg_class WHERE oid = $1", oid).Scan(&name); err != nil {
+			if !errors.Is(err, pgx.ErrNoRows) {
+				errs = append(errs, err)
+			}
+			continue
+		}
+		do(*name, "its replica identity is still FULL", func() error { return restoreIdentity(ctx, conn, oid) })
+	}
+	if err := errors.Join(errs...); err != nil || !made.schema {
+		return err
+	}
+	return withLocks(ctx, conn, longPatience, "scribe.config", "schema scribe was not dropped", func() error {
+		_, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS scribe CASCADE")
+		return err
+	})
 }
 
 // restoreIdentity gives a table back the replica identity it had.

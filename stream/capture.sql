@@ -618,8 +618,9 @@ BEGIN
       relatives := ARRAY(SELECT scribe.family(touched));
       message := message || jsonb_build_object('bounds', scribe.new_bounds(relatives));
     END IF;
-    IF tg_tag = 'ALTER TABLE' THEN
-      message := message || jsonb_build_object('missing', scribe.missing_values(relatives, current_query()));
+    IF tg_tag = 'ALTER TABLE' THEN -- a long text is not searched each time
+      message := message || jsonb_build_object('missing', scribe.missing_values(relatives,
+        CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'now' END));
     END IF;
   END IF;
   IF created IS NOT NULL THEN
@@ -633,7 +634,8 @@ BEGIN
     END IF;
   ELSIF tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
     message := message || jsonb_build_object('view', (SELECT scribe.view_definition(max(objid)) FROM pg_event_trigger_ddl_commands()));
-  ELSIF tg_tag = 'ALTER INDEX' AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
+  ELSIF tg_tag = 'ALTER INDEX' AND EXISTS (SELECT FROM pg_event_trigger_ddl_commands() JOIN pg_class c ON c.oid = objid WHERE c.relkind = 'I')
+      AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
     message := message || jsonb_build_object('attached',
       scribe.attached_index(current_query(), current_setting('scribe.path', true)));
   ELSIF tg_tag ~ 'SUBSCRIPTION' THEN

@@ -350,7 +350,7 @@ func sampleOnce(ctx context.Context, s *streamer, src server) error {
 	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo); err != nil {
 		return err
 	}
-	if _, err := guardTables(ctx, conn); err != nil {
+	if _, err := guardTables(ctx, conn, shortPatience); err != nil {
 		return err
 	}
 	_, err = reconcile(ctx, conn, src, s.repo.Catalog(), s.stale)

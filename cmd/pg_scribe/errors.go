@@ -108,6 +108,9 @@ var rules = []rule{
 		if e.Denied {
 			return "connect with -U as the role that ran init, or as a superuser"
 		}
+		if e.Locked {
+			return "run it again when those transactions have ended"
+		}
 		return "to set the capture up anew: " + f.scribe("drop", "-S", f.slot) + ", then " + f.scribe("init", "-S", f.slot, "-f", "NEW_DIRECTORY")
 	}),
 	on(exitUsage, func(e *repo.NotEmptyError, f facts) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -369,5 +370,77 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	var gone *stream.CaptureError
 	if err := stream.Run(context.Background(), r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication}); !errors.As(err, &gone) {
 		t.Errorf("a stream without capture: %v", err)
+	}
+}
+
+// Tables that are in use when capture comes or goes: nobody waits behind our
+// locks for longer than their limit, and who is in the way is named.
+func TestLocksDoNotQueueTheApplication(t *testing.T) {
+	tr := begin(t, `CREATE TABLE keyed (id int PRIMARY KEY)`)
+	ctx := context.Background()
+	if err := stream.DropSlot(ctx, tr.conn(), tr.slot); err != nil {
+		t.Fatal(err)
+	}
+	uninstall := func() error { return stream.Uninstall(ctx, tr.conn(), stream.DefaultPublication) }
+	if err := uninstall(); err != nil {
+		t.Fatal(err)
+	}
+	tr.run(`CREATE TABLE busy (a int); INSERT INTO busy VALUES (1); CREATE TABLE free (a int)`)
+	install := func() error {
+		_, err := stream.Init(ctx, stream.InitOptions{
+			BaseOptions: stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Codec: repo.DefaultCodec, Command: tr.command},
+			Slot:        tr.slot, Step: func(string) {},
+		}, func(info catalog.Repository) (*repo.Repository, error) {
+			info.CreatedAt = time.Now()
+			return repo.Create(ctx, filepath.Join(t.TempDir(), "again"), info, time.Now)
+		})
+		return err
+	}
+	// during holds a lock for a while, and measures how long others wait.
+	during := func(do func() error) (longest time.Duration) {
+		t.Helper()
+		holder, worker := tr.source.Conn(t, tr.db), tr.source.Conn(t, tr.db)
+		mustExec(t, holder, "BEGIN; SELECT * FROM busy")
+		done := make(chan error, 1)
+		go func() { done <- do() }()
+		release := time.After(4 * time.Second)
+		for {
+			began := time.Now()
+			mustExec(t, worker, "UPDATE busy SET a = a + 1")
+			longest = max(longest, time.Since(began))
+			select {
+			case <-release:
+				mustExec(t, holder, "COMMIT")
+			case err := <-done:
+				if err != nil {
+					t.Error(err)
+				}
+				return longest
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+	const limit = 1500 * time.Millisecond // the lock timeout, and a busy machine
+	if d := during(install); d > limit {
+		t.Errorf("while capture was installed, an UPDATE took %v", d)
+	}
+	if got := tr.source.Query(t, tr.db, "SELECT count(*) FROM pg_class WHERE relname IN ('busy', 'free') AND relreplident = 'f'"); got != "2" {
+		t.Errorf("%s tables were guarded", got)
+	}
+	if err := stream.DropSlot(ctx, tr.conn(), tr.slot); err != nil {
+		t.Fatal(err)
+	}
+	ddl := tr.source.Conn(t, tr.db) // a command that has not committed holds the capture's own tables
+	mustExec(t, ddl, "BEGIN; CREATE TABLE long_one (a int)")
+	go func() {
+		time.Sleep(2 * time.Second)
+		ddl.Exec(ctx, "COMMIT")
+	}()
+	if d := during(uninstall); d > limit {
+		t.Errorf("while capture was removed, an UPDATE took %v", d)
+	}
+	if left := tr.source.Query(t, tr.db, `SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_event_trigger), to_regnamespace('scribe') IS NULL,
+	    (SELECT count(*) FROM pg_class WHERE relname IN ('busy', 'free') AND relreplident = 'f')`); left != "0|0|t|0" {
+		t.Errorf("publications, event triggers, no schema, guarded tables: %s", left)
 	}
 }

@@ -1,0 +1,72 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// queueLimit is how long a command of ours may wait for a lock on the
+// application's tables: whatever comes behind it waits as long.
+const queueLimit = 200 * time.Millisecond
+
+// How long a lock is tried for: by commands that a person waits for, and by
+// the sampler, which comes again.
+const (
+	longPatience  = time.Minute
+	shortPatience = 5 * time.Second
+)
+
+// withLocks runs do, whose locks on a relation somebody may hold, again and
+// again until it gets them. It never waits longer than queueLimit at a time,
+// and rests longer than that in between. When patience ends, the error is a
+// CaptureError that says what could not be done and names who holds the locks.
+func withLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", queueLimit.Milliseconds())); err != nil {
+		return err
+	}
+	defer conn.Exec(context.WithoutCancel(ctx), "RESET lock_timeout")
+	deadline := time.Now().Add(patience)
+	for rest := 2 * queueLimit; ; rest = min(2*rest, 5*time.Second) {
+		err := do()
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != "55P03" {
+			return err
+		}
+		if time.Now().After(deadline) {
+			reason := fmt.Sprintf("%s could not be locked for %s: %s", relation, patience, what)
+			if holders := lockHolders(ctx, conn, relation); holders != "" {
+				reason += "; locks are held by " + holders
+			}
+			return &CaptureError{Reason: reason, Locked: true}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rest):
+		}
+	}
+}
+
+// lockHolders names the sessions that hold or want locks on a relation.
+func lockHolders(ctx context.Context, conn *pgx.Conn, relation string) string {
+	rows, err := conn.Query(ctx, `SELECT DISTINCT format('process %s%s (%s, transaction since %s)', l.pid, ' of ' || a.usename,
+	      coalesce(a.state, 'prepared'), coalesce(date_trunc('second', a.xact_start)::text, 'unknown'))
+	    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+	    WHERE l.relation = to_regclass($1) AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.granted
+	      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+	    ORDER BY 1 LIMIT 5`, relation)
+	if err != nil {
+		return ""
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return ""
+	}
+	return strings.Join(list, ", ")
+}
