@@ -132,9 +132,9 @@ func checkpoint(ctx context.Context, tx *sql.Tx, id int64, p Progress) error {
 		return ErrBackwards
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE artifact SET end_lsn = ?, reached_at = ?, first_commit_at = ?, last_commit_at = ?,
-		transactions = ?, min_xid = ?, max_xid = ?, bytes = ?, text_bytes = ? WHERE id = ?`,
+		transactions = ?, min_xid = ?, max_xid = ?, bytes = ?, text_bytes = ?, sha256 = ?, text_sha256 = ? WHERE id = ?`,
 		p.End, micros(p.ReachedAt), micros(p.FirstCommitAt), micros(p.LastCommitAt),
-		p.Transactions, p.MinXID, p.MaxXID, p.Bytes, p.TextBytes, id)
+		p.Transactions, p.MinXID, p.MaxXID, p.Bytes, p.TextBytes, p.SHA256, p.TextSHA256, id)
 	if err != nil {
 		return err
 	}
@@ -181,18 +181,73 @@ func setCounts(ctx context.Context, tx *sql.Tx, id int64, counts []TableCount) e
 // fails with ErrNotFound.
 func (c *Catalog) DeleteArtifact(ctx context.Context, id int64) error {
 	err := c.write(ctx, func(tx *sql.Tx) error {
-		var kind Kind
-		err := tx.QueryRowContext(ctx, "DELETE FROM artifact WHERE id = ? RETURNING kind", id).Scan(&kind)
-		if errors.Is(err, sql.ErrNoRows) {
-			return ErrNotFound
-		}
-		if err == nil && kind == KindGlobals {
-			return errors.New("globals go with their base only")
-		}
+		_, err := deleteArtifact(ctx, tx, id)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("delete artifact %d: %w", id, err)
+	}
+	return nil
+}
+
+// RemoveArtifacts forgets artifacts, all or none, as DeleteArtifact does, and notes the names of their files, globals
+// included, as those to be removed: see Removals. One that the catalog does not know any more is passed over.
+func (c *Catalog) RemoveArtifacts(ctx context.Context, ids ...int64) error {
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		for _, id := range ids {
+			names, err := deleteArtifact(ctx, tx, id)
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+			for _, name := range names {
+				if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO removal (name) VALUES (?)", name); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove artifacts: %w", err)
+	}
+	return nil
+}
+
+func deleteArtifact(ctx context.Context, tx *sql.Tx, id int64) (names []string, err error) {
+	names, err = list(ctx, tx, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) },
+		"SELECT name FROM artifact WHERE id = ? OR pair = ? ORDER BY id", id, id)
+	if err != nil {
+		return nil, err
+	}
+	var kind Kind
+	err = tx.QueryRowContext(ctx, "DELETE FROM artifact WHERE id = ? RETURNING kind", id).Scan(&kind)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, ErrNotFound
+	case err == nil && kind == KindGlobals:
+		return nil, errors.New("globals go with their base only")
+	}
+	return names, err
+}
+
+// Removals lists the files that RemoveArtifacts has left to be removed.
+func (c *Catalog) Removals(ctx context.Context) ([]string, error) {
+	return list(ctx, c.db, func(rows *sql.Rows) (name string, err error) { return name, rows.Scan(&name) },
+		"SELECT name FROM removal WHERE name NOT IN (SELECT name FROM artifact) ORDER BY name")
+}
+
+// Removed records that the files are gone for good.
+func (c *Catalog) Removed(ctx context.Context, names ...string) error {
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		for _, name := range names {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM removal WHERE name = ?", name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record removal: %w", err)
 	}
 	return nil
 }

@@ -51,24 +51,20 @@ var (
 	ErrHotJournal = errors.New("an interrupted write must be undone first, which needs write access to the catalog and its folder")
 )
 
-// SchemaVersionError says that a catalog has a schema this program cannot use: a newer one, or, when it is opened
-// read-only, an older one that would have to be migrated.
+// SchemaVersionError says that a catalog has a schema this program cannot use: a newer one.
 type SchemaVersionError struct {
 	Path       string
 	Have, Want int
 }
 
 func (e SchemaVersionError) Error() string {
-	age := "newer"
-	if e.Have < e.Want {
-		age = "older"
-	}
-	return fmt.Sprintf("catalog %q has schema version %d, %s than this program's %d", e.Path, e.Have, age, e.Want)
+	return fmt.Sprintf("catalog %q has schema version %d, newer than this program's %d", e.Path, e.Have, e.Want)
 }
 
 // Catalog is an open catalog file.
 type Catalog struct {
-	db *sql.DB
+	db        *sql.DB
+	temporary string // folder of a copy, removed by Close
 }
 
 // applicationID marks the SQLite file as ours ("pgsc").
@@ -121,8 +117,8 @@ func Open(path string) (*Catalog, error) {
 }
 
 // OpenReadOnly opens an existing catalog for reading, also on a file system that cannot be written. Every method that
-// would change something fails. It fails with fs.ErrNotExist, ErrNotCatalog, SchemaVersionError (also for an older
-// schema) or ErrHotJournal.
+// would change something fails. Of one with an older schema a temporary copy is read, as it was at this moment. It fails
+// with fs.ErrNotExist, ErrNotCatalog, SchemaVersionError or ErrHotJournal.
 //
 // It writes nothing, with one exception: when a writer was killed in the middle of a commit, the half-done commit is
 // rolled back first, as every reader of a SQLite file has to do.
@@ -136,11 +132,60 @@ func OpenReadOnly(path string) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open catalog %q: %w", path, err)
 	}
-	if have != want {
+	if have > want {
 		c.Close()
 		return nil, fmt.Errorf("open catalog: %w", SchemaVersionError{Path: path, Have: have, Want: want})
 	}
-	return c, nil
+	if have == want {
+		return c, nil
+	}
+	copied, err := c.migratedCopy(path)
+	if err = errors.Join(err, c.Close()); err != nil {
+		return nil, fmt.Errorf("open catalog %q: bring a copy of it up to date: %w", path, err)
+	}
+	return copied, nil
+}
+
+// migratedCopy makes a temporary copy with the current schema, so that an old repository on a medium that cannot be
+// written is read like any other.
+func (c *Catalog) migratedCopy(path string) (copied *Catalog, err error) {
+	dir, err := os.MkdirTemp("", "pg_scribe-catalog-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	to := filepath.Join(dir, "catalog.db")
+	err = c.read(context.Background(), func(tx *sql.Tx) error {
+		// A read lock, under which no writer touches the file.
+		var n int
+		if err := tx.QueryRow("SELECT count(*) FROM sqlite_schema").Scan(&n); err != nil {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, content, 0o600)
+	})
+	if err != nil {
+		return nil, err
+	}
+	migrating, err := connect(to, "rw")
+	if err != nil {
+		return nil, err
+	}
+	if err = errors.Join(migrating.migrate(context.Background()), migrating.Close()); err != nil {
+		return nil, err
+	}
+	if copied, err = connect(to, "ro"); err != nil {
+		return nil, err
+	}
+	copied.temporary = dir
+	return copied, nil
 }
 
 // rollBack undoes the commit of a writer that died: SQLite does so at the first read through a writable connection.
@@ -154,7 +199,11 @@ func rollBack(path string) error {
 
 // Close releases the file.
 func (c *Catalog) Close() error {
-	return c.db.Close()
+	err := c.db.Close()
+	if c.temporary != "" {
+		err = errors.Join(err, os.RemoveAll(c.temporary))
+	}
+	return err
 }
 
 // inspect connects to an existing file, makes sure that it is a catalog, and returns its schema version and ours.

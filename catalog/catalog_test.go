@@ -130,13 +130,37 @@ func TestSchemaVersions(t *testing.T) {
 			t.Errorf("newer schema: %v", err)
 		}
 	}
+}
 
-	_, err = c.db.Exec(fmt.Sprintf("PRAGMA user_version = %d", want-1))
+// The catalog that the first version wrote is read on a medium that cannot be written, and left as it is.
+func TestOlderCatalogReadOnly(t *testing.T) {
+	content, err := os.ReadFile("../repo/testdata/format-1/catalog.db")
 	must(t, err)
-	_, err = OpenReadOnly(path)
-	if e, ok := errors.AsType[SchemaVersionError](err); !ok || e.Have != want-1 || e.Want != want {
-		t.Errorf("older schema, read-only: %v", err)
+	t.Setenv("TMPDIR", t.TempDir())
+	path := filepath.Join(t.TempDir(), "catalog.db")
+	must(t, os.WriteFile(path, content, 0o400))
+	c, err := OpenReadOnly(path)
+	must(t, err)
+	if inv, err := c.Inventory(ctx); err != nil || len(inv.Artifacts) != 7 || len(inv.Points) != 1 {
+		t.Errorf("%+v, %v", inv, err)
 	}
+	if _, err := c.LastVerification(ctx); !errors.Is(err, ErrNotFound) {
+		t.Errorf("what the old schema lacks: %v", err)
+	}
+	if err := c.SetSetting(ctx, "k", "v"); err == nil {
+		t.Error("it can be written")
+	}
+	must(t, c.Close())
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !slices.Equal(after, content) {
+		t.Errorf("the file was changed: %v", err)
+	}
+	w, err := Open(path)
+	must(t, err)
+	defer w.Close()
+	must(t, w.SetSetting(ctx, "k", "v"))
 }
 
 func TestOpenMigratesAnOlderCatalog(t *testing.T) {

@@ -24,6 +24,9 @@ func (c *Catalog) SetRepository(ctx context.Context, r Repository) error {
 	return nil
 }
 
+// errNoRepository: a catalog without its one row of facts, as after an interrupted Create.
+var errNoRepository = fmt.Errorf("repository row: %w", ErrNotFound)
+
 // Repository reads the repository row. It fails with ErrNotFound before SetRepository.
 func (c *Catalog) Repository(ctx context.Context) (Repository, error) {
 	return repository(ctx, c.db)
@@ -42,7 +45,7 @@ func repository(ctx context.Context, q querier) (Repository, error) {
 		return Repository{}, err
 	}
 	if len(rows) == 0 {
-		return Repository{}, fmt.Errorf("repository row: %w", ErrNotFound)
+		return Repository{}, errNoRepository
 	}
 	return rows[0], nil
 }

@@ -63,13 +63,13 @@ type Artifact struct {
 	Transactions     int64
 	MinXID, MaxXID   uint32 // 0 when there is no transaction
 	Bytes, TextBytes int64  // stored bytes; SQL text before the filters
-	SHA256           string // of the stored bytes, hexadecimal
-	TextSHA256       string // of the SQL text, hexadecimal
-	Filters          string // the chain that made the stored bytes, such as "zstd:3"
-	ServerVersion    string
-	Pair             int64  // globals: ID of the base they belong to; else 0
-	Format           string // "plain", or "directory" for a base made with several jobs
-	PinnedReason     string // why retention must leave it alone; empty: not pinned
+	// SHA256 of the stored bytes and of the SQL text, hexadecimal. For an open segment: up to its last checkpoint.
+	SHA256, TextSHA256 string
+	Filters            string // the chain that made the stored bytes, such as "zstd:3"
+	ServerVersion      string
+	Pair               int64  // globals: ID of the base they belong to; else 0
+	Format             string // "plain", or "directory" for a base made with several jobs
+	PinnedReason       string // why retention must leave it alone; empty: not pinned
 }
 
 // Progress is all that a checkpoint changes of an open segment. Numbers are totals of the segment, not increments.
@@ -80,6 +80,7 @@ type Progress struct {
 	Transactions                int64
 	MinXID, MaxXID              uint32
 	Bytes, TextBytes            int64
+	SHA256, TextSHA256          string         // of those bytes; empty: not known
 	Tables                      []TableCount   // totals of the tables that changed since the last checkpoint, or of all
 	Points                      []RestorePoint // seen since the last checkpoint; known ones may come again
 	Gaps                        []Gap          // the same
