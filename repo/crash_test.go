@@ -30,7 +30,7 @@ func snapshots(t *testing.T, r *Repository) map[string]string {
 	return copies
 }
 
-func copyDir(t *testing.T, dir string) string {
+func copyDir(t testing.TB, dir string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "copy")
 	must(t, os.CopyFS(to, os.DirFS(dir)))

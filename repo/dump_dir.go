@@ -1,7 +1,7 @@
 package repo
 
 import (
-	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"pg_scribe/catalog"
@@ -42,7 +40,7 @@ type DirWriter struct {
 func (r *Repository) CreateDumpDir(h Header, stamp string) (*DirWriter, error) {
 	h.Kind, h.Format = catalog.KindBase, FormatVersion
 	w := &DirWriter{repo: r, header: h, name: string(h.Kind) + "-" + stamp + dirSuffix}
-	if err := r.absent(w.name); err != nil {
+	if err := errors.Join(r.absent(w.name), r.describe(context.Background(), &w.header)); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(w.partial(), 0o700); err != nil {
@@ -86,7 +84,7 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 		total += size
 		text = fmt.Appendf(text, "%s%d %s %s\n", dirFilePrefix, size, sum, quote(name))
 	}
-	t.End = w.header.Start
+	t.End, t.Finished = w.header.Start, w.repo.moment()
 	text = t.append(text)
 	whole := sha256.Sum256(text)
 	t.TextBytes, t.TextSHA256 = int64(len(text)), hex.EncodeToString(whole[:])
@@ -109,7 +107,7 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	return catalog.Artifact{
 		Kind: h.Kind, State: catalog.StateSealed, Name: w.name,
 		SystemID: h.SystemID, Timeline: h.Timeline, Database: h.Database,
-		Start: h.Start, End: h.Start, CreatedAt: h.Created, FinishedAt: w.repo.now(), ReachedAt: h.At,
+		Start: h.Start, End: h.Start, CreatedAt: h.Created, FinishedAt: t.Finished, ReachedAt: h.At,
 		Bytes: total, SHA256: hex.EncodeToString(sum[:]),
 		Filters: h.Filters, ServerVersion: h.Server, Format: "directory",
 	}, nil
@@ -139,49 +137,24 @@ func (w *DirWriter) Close() error {
 
 // checkDir compares every file of a base directory with what Finish wrote.
 func (r *Repository) checkDir(a catalog.Artifact) error {
-	dir := r.Path(a.Name)
-	f, err := os.Open(filepath.Join(dir, dirDescribes))
+	text, err := os.ReadFile(filepath.Join(r.Path(a.Name), dirDescribes))
 	if errors.Is(err, os.ErrNotExist) {
 		return &MissingFileError{a.Name}
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	damaged := func(format string, args ...any) error {
-		return &FormatError{File: a.Name, Reason: "is damaged: " + fmt.Sprintf(format, args...)}
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != a.SHA256 {
+		return &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: the checksum of %s is not the stored one", dirDescribes)}
 	}
-	h := sha256.New()
-	lines := bufio.NewScanner(io.TeeReader(f, h))
-	for lines.Scan() {
-		rest, ok := strings.CutPrefix(lines.Text(), dirFilePrefix)
-		if !ok {
-			continue
-		}
-		parts := strings.SplitN(rest, " ", 3)
-		if len(parts) != 3 {
-			return damaged("%s is malformed", dirDescribes)
-		}
-		name, err := unquote(parts[2])
-		if err != nil || name != filepath.Base(name) {
-			return damaged("%s is malformed", dirDescribes)
-		}
-		size, sum, err := fileSum(filepath.Join(dir, name))
-		if errors.Is(err, os.ErrNotExist) {
-			return &MissingFileError{a.Name + "/" + name}
-		}
-		if err != nil {
-			return err
-		}
-		if strconv.FormatInt(size, 10) != parts[0] || sum != parts[1] {
-			return damaged("the checksum of %s is not the stored one", name)
-		}
-	}
-	if err := lines.Err(); err != nil {
+	d, err := parseDir(a.Name, text)
+	if err != nil {
 		return err
 	}
-	if hex.EncodeToString(h.Sum(nil)) != a.SHA256 {
-		return damaged("the checksum of %s is not the stored one", dirDescribes)
+	for _, f := range d.files {
+		if err := r.checkDirFile(a.Name, f); err != nil {
+			return err
+		}
 	}
 	return nil
 }

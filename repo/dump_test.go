@@ -236,6 +236,7 @@ func TestDumpRoundTrip(t *testing.T) {
 			}
 			h := baseHeader(a.Kind)
 			h.Format, h.Filters = 1, a.Filters
+			h.Repository = About{Begun: testClock, Compression: "zstd"}
 			if d.Header != h {
 				t.Errorf("header %+v\nwant %+v", d.Header, h)
 			}

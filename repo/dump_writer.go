@@ -60,6 +60,9 @@ func (r *Repository) CreateDump(h Header, stamp string, codec Codec) (*DumpWrite
 	h.Format, h.Filters = FormatVersion, codec.String()
 	w := &DumpWriter{repo: r, header: h, codec: codec,
 		name: string(h.Kind) + "-" + stamp + ".sql" + codec.Extension()}
+	if err := r.describe(context.Background(), &w.header); err != nil {
+		return nil, err
+	}
 	file, err := createLocked(r.Path(w.name + partialSuffix))
 	if err != nil {
 		return nil, err
@@ -123,7 +126,7 @@ func (w *DumpWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	return catalog.Artifact{
 		Kind: h.Kind, State: catalog.StateSealed, Name: w.name,
 		SystemID: h.SystemID, Timeline: h.Timeline, Database: h.Database,
-		Start: h.Start, End: h.Start, CreatedAt: h.Created, FinishedAt: w.repo.now(), ReachedAt: h.At,
+		Start: h.Start, End: h.Start, CreatedAt: h.Created, FinishedAt: t.Finished, ReachedAt: h.At,
 		Bytes: w.stored.n.Load(), TextBytes: t.TextBytes, SHA256: w.stored.sum(), TextSHA256: t.TextSHA256,
 		Filters: h.Filters, ServerVersion: h.Server, Format: "plain",
 	}, nil
@@ -136,7 +139,7 @@ func (w *DumpWriter) end(t *Trailer) error {
 			return err
 		}
 	}
-	t.End = w.header.Start
+	t.End, t.Finished = w.header.Start, w.repo.moment()
 	if _, err := w.Write(t.append(nil)); err != nil {
 		return err
 	}

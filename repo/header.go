@@ -36,6 +36,14 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return t.AppendFormat(dst, timeLayout)
 }
 
+// optionalTime writes a time that may be unknown, and then left out.
+func optionalTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return formatTime(t)
+}
+
 func parseTime(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) }
 
 // appendLSN writes the form X/X without the detour that LSN.String takes.
@@ -86,6 +94,18 @@ type Header struct {
 	Previous       string // text checksum of the segment before, if known
 	Filters        string // what the bytes went through, e.g. zstd
 	Dump           string // bases: version of pg_dump
+	Repository     About
+}
+
+// About is what every file tells of its repository, so that the catalog can be
+// made again from the files alone. Files of earlier versions lack it.
+type About struct {
+	Begun       time.Time // when the repository was made
+	DatabaseOID uint32
+	Slot        string
+	Publication string
+	Compression string // of new files
+	Mode        string
 }
 
 // field is one "-- key: value" line.
@@ -144,9 +164,9 @@ func (h Header) append(dst []byte) []byte {
 	dst = append(dst, ownPrefix...)
 	dst = append(dst, h.Kind...)
 	dst = append(dst, '\n')
-	at := ""
-	if !h.At.IsZero() {
-		at = formatTime(h.At)
+	about, oid := h.Repository, ""
+	if about.DatabaseOID != 0 {
+		oid = strconv.FormatUint(uint64(about.DatabaseOID), 10)
 	}
 	dst = appendFields(dst, []field{
 		{"format", strconv.Itoa(h.Format)},
@@ -161,11 +181,17 @@ func (h Header) append(dst []byte) []byte {
 		{"provider", plain(h.LocaleProvider)},
 		{"locale", quote(h.Locale)},
 		{"start", h.Start.String()},
-		{"at", at},
+		{"at", optionalTime(h.At)},
 		{"created", formatTime(h.Created)},
 		{"previous", plain(h.Previous)},
 		{"filters", quote(h.Filters)},
 		{"pg_dump", quote(h.Dump)},
+		{"repository-created", optionalTime(about.Begun)},
+		{"repository-slot", quote(about.Slot)},
+		{"repository-publication", quote(about.Publication)},
+		{"repository-compression", quote(about.Compression)},
+		{"repository-mode", quote(about.Mode)},
+		{"database-oid", oid},
 	})
 	return append(dst, "--\n"...)
 }
@@ -241,6 +267,20 @@ func (h *Header) set(f field) error {
 		h.Filters, err = unquote(f.value)
 	case "pg_dump":
 		h.Dump, err = unquote(f.value)
+	case "repository-created":
+		h.Repository.Begun, err = parseTime(f.value)
+	case "repository-slot":
+		h.Repository.Slot, err = unquote(f.value)
+	case "repository-publication":
+		h.Repository.Publication, err = unquote(f.value)
+	case "repository-compression":
+		h.Repository.Compression, err = unquote(f.value)
+	case "repository-mode":
+		h.Repository.Mode, err = unquote(f.value)
+	case "database-oid":
+		var n uint64
+		n, err = strconv.ParseUint(f.value, 10, 32)
+		h.Repository.DatabaseOID = uint32(n)
 	}
 	if err != nil {
 		return fmt.Errorf("header line %q: %w", f.key, err)
@@ -254,6 +294,7 @@ type Trailer struct {
 	End          catalog.LSN
 	Reached      time.Time // segments: source's clock for which End is complete
 	Fence        catalog.LSN
+	Finished     time.Time // pg_scribe's clock when the file was complete
 	Transactions int64
 	FirstCommit  time.Time // smallest and largest commit time
 	LastCommit   time.Time
@@ -272,20 +313,14 @@ const (
 // append writes the trailer without its last line.
 func (t Trailer) append(dst []byte) []byte {
 	dst = append(dst, trailerLine...)
-	opt := func(t time.Time) string {
-		if t.IsZero() {
-			return ""
-		}
-		return formatTime(t)
-	}
-	fields := []field{{"end", t.End.String()}, {"reached", opt(t.Reached)}}
+	fields := []field{{"end", t.End.String()}, {"reached", optionalTime(t.Reached)}, {"finished", optionalTime(t.Finished)}}
 	if t.Fence != 0 {
 		fields = append(fields, field{"fence", t.Fence.String()})
 	}
 	fields = append(fields,
 		field{"transactions", strconv.FormatInt(t.Transactions, 10)},
-		field{"first-commit", opt(t.FirstCommit)},
-		field{"last-commit", opt(t.LastCommit)})
+		field{"first-commit", optionalTime(t.FirstCommit)},
+		field{"last-commit", optionalTime(t.LastCommit)})
 	if t.Transactions > 0 {
 		fields = append(fields, field{"xids", fmt.Sprintf("%d %d", t.MinXID, t.MaxXID)})
 	}
@@ -309,6 +344,8 @@ func (t *Trailer) set(f field) error {
 		t.End, err = catalog.ParseLSN(f.value)
 	case "reached":
 		t.Reached, err = parseTime(f.value)
+	case "finished":
+		t.Finished, err = parseTime(f.value)
 	case "fence":
 		t.Fence, err = catalog.ParseLSN(f.value)
 	case "transactions":

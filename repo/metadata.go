@@ -3,8 +3,14 @@ package repo
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"pg_scribe/catalog"
 )
@@ -54,7 +60,67 @@ func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
 		line("  %s  point %s  %s", a.Name, a.Start, formatTime(a.ReachedAt))
 	}
 	b.WriteString(byHand)
-	return r.replace(MetadataName, b.Bytes())
+	return r.putMetadata(ctx, b.Bytes())
+}
+
+// forgetBases takes bases out of the metadata file.
+func (r *Repository) forgetBases(ctx context.Context, gone []string) error {
+	text, err := os.ReadFile(r.Path(MetadataName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if i := bytes.LastIndex(text, []byte(metadataSum)); i >= 0 {
+		text = text[:i]
+	}
+	var left []byte
+	for line := range bytes.Lines(text) {
+		words := strings.Fields(string(line))
+		if len(words) < 2 || words[1] != "point" || !slices.Contains(gone, words[0]) {
+			left = append(left, line...)
+		}
+	}
+	if len(left) == len(text) {
+		return nil
+	}
+	return r.putMetadata(ctx, left)
+}
+
+// putMetadata writes the metadata file with its checksum.
+func (r *Repository) putMetadata(ctx context.Context, text []byte) error {
+	sum := sha256.Sum256(text)
+	text = fmt.Appendf(text, "%s%s\n", metadataSum, hex.EncodeToString(sum[:]))
+	sum = sha256.Sum256(text)
+	// Either text counts until the new one is certain to stand there.
+	whole := hex.EncodeToString(sum[:])
+	old, _, err := r.cat.Setting(ctx, metadataSetting)
+	if err != nil {
+		return err
+	}
+	if err := r.cat.SetSetting(ctx, metadataSetting, strings.TrimSpace(old+" "+whole)); err != nil {
+		return err
+	}
+	if err := r.replace(MetadataName, text); err != nil {
+		return err
+	}
+	return r.cat.SetSetting(ctx, metadataSetting, whole)
+}
+
+const (
+	metadataSetting = "metadata sha256"           // of the whole file
+	metadataSum     = "\nSHA-256 of the above:  " // its last line, of what stands before it
+)
+
+// metadataWhole tells whether a metadata file agrees with its last line.
+func metadataWhole(text []byte) bool {
+	i := bytes.LastIndex(text, []byte(metadataSum))
+	if i < 0 {
+		return false
+	}
+	sum := sha256.Sum256(text[:i])
+	return string(text[i+len(metadataSum):]) == hex.EncodeToString(sum[:])+"\n"
 }
 
 // replace writes a small file anew, so that a crash leaves the old or the new.

@@ -113,11 +113,14 @@ func (w *SegmentWriter) resume(ctx context.Context, a catalog.Artifact) error {
 	return err
 }
 
-// sweep removes what dead processes left: partial dumps whose lock is free
-// and open segments that the catalog does not know. A file that has its final
+// sweep removes what dead processes left: files of an expiry that was
+// interrupted, partial dumps whose lock is free, and open segments that the catalog does not know. A file that has its final
 // name is whole and stays, even if the catalog does not know it: the catalog
 // may have been restored from an older copy.
 func (r *Repository) sweep(ctx context.Context) error {
+	if err := r.finishRemovals(ctx); err != nil {
+		return fmt.Errorf("remove expired file: %w", err)
+	}
 	known, err := r.cat.Artifacts(ctx)
 	if err != nil {
 		return err

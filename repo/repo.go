@@ -77,6 +77,22 @@ func (e *NotRepositoryError) Error() string {
 
 func (e *NotRepositoryError) Unwrap() error { return e.Cause }
 
+// DamagedCatalogError says that a repository's files are there, and its
+// catalog is missing or no catalog any more: Rebuild makes it again.
+type DamagedCatalogError struct {
+	Dir   string
+	Cause error // nil: it is missing
+}
+
+func (e *DamagedCatalogError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("the catalog of %s is damaged: %v", e.Dir, e.Cause)
+	}
+	return fmt.Sprintf("the catalog of %s is missing", e.Dir)
+}
+
+func (e *DamagedCatalogError) Unwrap() error { return e.Cause }
+
 // BusyError says that another process streams into the repository.
 type BusyError struct{ Dir string }
 
@@ -146,6 +162,9 @@ func Create(ctx context.Context, dir string, info catalog.Repository, now func()
 		}
 		return nil, err
 	}
+	if info.CreatedAt.IsZero() {
+		info.CreatedAt = r.moment()
+	}
 	err = r.cat.SetRepository(ctx, info)
 	if err = errors.Join(err, syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
 		undo()
@@ -169,18 +188,18 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 	path := filepath.Join(dir, CatalogName)
 	if _, err := os.Stat(path); err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-			return nil, &NotRepositoryError{Dir: dir}
+			return nil, withoutCatalog(dir, nil)
 		}
 		return nil, err
 	}
 	cat, err := openCatalog(path)
 	if err != nil {
-		return nil, &NotRepositoryError{Dir: dir, Cause: err}
+		return nil, withoutCatalog(dir, err)
 	}
 	info, err := cat.Repository(ctx)
 	if err != nil {
 		cat.Close()
-		return nil, &NotRepositoryError{Dir: dir, Cause: err}
+		return nil, withoutCatalog(dir, err)
 	}
 	codec, err := ParseCodec(info.Compression)
 	if info.Format > FormatVersion {
@@ -191,6 +210,16 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 		return nil, &NotRepositoryError{Dir: dir, Cause: err}
 	}
 	return &Repository{dir: dir, cat: cat, codec: codec, now: now}, nil
+}
+
+// withoutCatalog tells a directory whose catalog can be made again from one
+// that holds no repository.
+func withoutCatalog(dir string, cause error) error {
+	entries, err := os.ReadDir(dir)
+	if err == nil && holdsFiles(entries) && (cause == nil || catalog.IsDamaged(cause)) {
+		return &DamagedCatalogError{Dir: dir, Cause: cause}
+	}
+	return &NotRepositoryError{Dir: dir, Cause: cause}
 }
 
 // Dir is the repository's directory.
@@ -385,8 +414,7 @@ func closeAll(closers []io.Closer) {
 }
 
 // Check compares a file's stored bytes with the catalog: they are there, as
-// many, and of the same checksum. An open segment has no checksum yet: its
-// frames carry their own, which its reader checks.
+// many, and of the same checksum; of an open segment those that count.
 func (r *Repository) Check(a catalog.Artifact) error {
 	if a.Format == "directory" {
 		return r.checkDir(a)
@@ -408,7 +436,8 @@ func (r *Repository) Check(a catalog.Artifact) error {
 	if n != a.Bytes || a.State == catalog.StateSealed && info.Size() != a.Bytes {
 		return &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: it has %d bytes, %d were stored", info.Size(), a.Bytes)}
 	}
-	if a.State == catalog.StateSealed && hex.EncodeToString(h.Sum(nil)) != a.SHA256 {
+	// An open segment of an earlier version has none; its frames carry their own.
+	if (a.State == catalog.StateSealed || a.SHA256 != "") && hex.EncodeToString(h.Sum(nil)) != a.SHA256 {
 		return &FormatError{File: a.Name, Reason: "is damaged: its checksum is not the stored one"}
 	}
 	return nil

@@ -61,7 +61,7 @@ type checkpoint struct {
 // sealed segment that ends where this one starts, if there is one.
 func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWriter, error) {
 	h.Kind, h.Format, h.Filters = catalog.KindSegment, FormatVersion, r.codec.String()
-	if err := r.join(ctx, &h); err != nil {
+	if err := errors.Join(r.join(ctx, &h), r.describe(ctx, &h)); err != nil {
 		return nil, err
 	}
 	name, err := r.freeName(ctx, h)
@@ -125,6 +125,17 @@ func (r *Repository) join(ctx context.Context, h *Header) error {
 	return nil
 }
 
+// describe completes a header with what the catalog alone knew otherwise.
+func (r *Repository) describe(ctx context.Context, h *Header) error {
+	info, err := r.cat.Repository(ctx)
+	h.Repository = About{Begun: info.CreatedAt, DatabaseOID: info.DatabaseOID, Slot: info.Slot, Publication: info.Publication,
+		Compression: info.Compression, Mode: info.Mode}
+	return err
+}
+
+// moment is the time in the precision of the files and the catalog.
+func (r *Repository) moment() time.Time { return r.now().UTC().Truncate(time.Microsecond) }
+
 func (w *SegmentWriter) begin(ctx context.Context) error {
 	w.stored.reset(w.file)
 	w.text.reset(nil)
@@ -152,7 +163,8 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 		Kind: catalog.KindSegment, State: catalog.StateOpen, Name: w.name,
 		SystemID: w.header.SystemID, Timeline: w.header.Timeline, Database: w.header.Database,
 		Start: w.header.Start, End: w.header.Start, CreatedAt: w.header.Created,
-		Bytes: w.stored.n.Load(), TextBytes: w.text.n.Load(), Filters: w.header.Filters,
+		Bytes: w.stored.n.Load(), TextBytes: w.text.n.Load(), SHA256: w.stored.sum(), TextSHA256: w.text.sum(),
+		Filters:       w.header.Filters,
 		ServerVersion: w.header.Server, Format: "plain",
 	})
 	if err != nil {
@@ -236,7 +248,7 @@ func (w *SegmentWriter) Checkpoint(ctx context.Context) error {
 	if err := w.repo.reach("checkpoint written"); err != nil {
 		return err
 	}
-	p.Bytes, p.TextBytes = w.stored.n.Load(), w.text.n.Load()
+	p.Bytes, p.TextBytes, p.SHA256, p.TextSHA256 = w.stored.n.Load(), w.text.n.Load(), w.stored.sum(), w.text.sum()
 	if err := w.repo.cat.Checkpoint(ctx, w.id, p); err != nil {
 		// The catalog may have it all the same: trying again is safe,
 		// cutting the file back is not.
@@ -315,7 +327,7 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	p := w.saved.stats.progress(w.since)
 	w.saved.stats.Add(w.since)
 	trailer := Trailer{
-		End: p.End, Reached: p.ReachedAt, Transactions: p.Transactions,
+		End: p.End, Reached: p.ReachedAt, Finished: w.repo.moment(), Transactions: p.Transactions,
 		FirstCommit: p.FirstCommitAt, LastCommit: p.LastCommitAt,
 		MinXID: p.MinXID, MaxXID: p.MaxXID, Tables: w.saved.stats.tables(),
 	}
@@ -340,7 +352,7 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 		return err
 	}
 	p.Bytes, p.TextBytes = w.stored.n.Load(), trailer.TextBytes
-	err := w.repo.cat.SealSegment(ctx, w.id, final, p, w.stored.sum(), trailer.TextSHA256, w.repo.now())
+	err := w.repo.cat.SealSegment(ctx, w.id, final, p, w.stored.sum(), trailer.TextSHA256, trailer.Finished)
 	if err != nil {
 		return err
 	}

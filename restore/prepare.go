@@ -30,13 +30,42 @@ type Prepared struct {
 	Tables       []catalog.TableCount // row changes to be replayed, by table
 
 	repo *repo.Repository
+	held []func() // files that expire has to leave alone
+}
+
+// Close lets expire remove the files again. A process that ends does so too.
+func (p *Prepared) Close() {
+	for _, release := range p.held {
+		release()
+	}
+	p.held = nil
+}
+
+// hold keeps the files of the plan from expiring: the first segment stands for
+// those behind it.
+func (p *Prepared) hold() error {
+	files := []catalog.Artifact{p.Plan.Base}
+	if p.Plan.Globals.Name != "" {
+		files = append(files, p.Plan.Globals)
+	}
+	if len(p.Plan.Segments) > 0 {
+		files = append(files, p.Plan.Segments[0])
+	}
+	for _, a := range files {
+		release, err := p.repo.Hold(a)
+		if err != nil {
+			return err
+		}
+		p.held = append(p.held, release)
+	}
+	return nil
 }
 
 // Prepare plans the restore and finds the exact transaction that it ends with.
 // It fails as catalog.MakePlan does, also where only reading tells, with catalog.UnknownXIDError or
 // UnreachableError when the segments do not hold the target, and with
 // repo.MissingFileError or repo.FormatError for a file that is not whole.
-// Nothing is written anywhere.
+// Nothing is written anywhere. Until Close, expire leaves the files alone.
 func Prepare(ctx context.Context, r *repo.Repository, req catalog.Request) (*Prepared, error) {
 	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
@@ -47,10 +76,18 @@ func Prepare(ctx context.Context, r *repo.Repository, req catalog.Request) (*Pre
 		return nil, err
 	}
 	p := &Prepared{Plan: plan, Repository: inv.Repository, repo: r}
-	if err := p.check(ctx); err != nil {
+	err = p.hold()
+	if err == nil {
+		err = p.check(ctx)
+	}
+	if err == nil {
+		err = p.resolve(ctx)
+	}
+	if err != nil {
+		p.Close()
 		return nil, err
 	}
-	return p, p.resolve(ctx)
+	return p, nil
 }
 
 // check proves that every file of the plan is there and undamaged.

@@ -35,48 +35,14 @@ func (n *lineCounter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// changes says what a statement line of a segment counts for, by how it
-// begins. Of a TRUNCATE every table counts.
+// changes is repo.RowChanges with tables named in one form. Of a TRUNCATE every
+// table counts.
 func changes(sql []byte) []catalog.TableCount {
-	for _, form := range []struct {
-		prefix string
-		count  catalog.TableCount
-	}{
-		{"INSERT INTO ", catalog.TableCount{Inserted: 1}},
-		{"UPDATE ONLY ", catalog.TableCount{Updated: 1}},
-		{"UPDATE ", catalog.TableCount{Updated: 1}},
-		{"DELETE FROM ONLY ", catalog.TableCount{Deleted: 1}},
-		{"DELETE FROM ", catalog.TableCount{Deleted: 1}},
-	} {
-		if bytes.HasPrefix(sql, []byte(form.prefix)) {
-			form.count.Table = tableAt(sql[len(form.prefix):])
-			return []catalog.TableCount{form.count}
-		}
-	}
-	rest, ok := bytes.CutPrefix(sql, []byte("TRUNCATE "))
-	if !ok {
-		return nil
-	}
-	rest = bytes.TrimPrefix(rest, []byte("TABLE "))
-	var list []catalog.TableCount
-	for len(rest) > 0 {
-		rest = bytes.TrimPrefix(bytes.TrimLeft(rest, ", "), []byte("ONLY "))
-		_, n := parseName(string(rest))
-		if n == 0 {
-			break
-		}
-		list = append(list, catalog.TableCount{Table: displayName(string(rest[:n])), Truncated: 1})
-		if rest = rest[n:]; len(rest) == 0 || rest[0] != ',' {
-			break
-		}
+	list := repo.RowChanges(sql)
+	for i := range list {
+		list[i].Table = displayName(list[i].Table)
 	}
 	return list
-}
-
-// tableAt is the table that sql begins with.
-func tableAt(sql []byte) string {
-	// A name longer than this is cut, and counted under what is left of it.
-	return displayName(string(sql[:min(len(sql), 1024)]))
 }
 
 // displayName is one form for a table's name, whichever way it is quoted: the

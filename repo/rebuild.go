@@ -1,0 +1,415 @@
+package repo
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"pg_scribe/catalog"
+)
+
+// HealthyCatalogError says that a catalog needs no rebuilding.
+type HealthyCatalogError struct{ Dir string }
+
+func (e *HealthyCatalogError) Error() string {
+	return fmt.Sprintf("the catalog of %s is whole", e.Dir)
+}
+
+// BeingWrittenError says that a process writes a file of the repository.
+type BeingWrittenError struct{ Name string }
+
+func (e *BeingWrittenError) Error() string { return e.Name + " is being written" }
+
+// A RebuildReport is what Rebuild has found.
+type RebuildReport struct {
+	Repository catalog.Repository
+	Artifacts  []catalog.Artifact
+	LeftOut    []FileReport   // files that are damaged, or that belong to nothing
+	Assumed    []string       // what no file told, in words
+	Salvaged   map[string]int // rows taken over from the old catalog, by what they are
+	Old        string         // where the old catalog was put; empty: there was none
+	Sealed     string         // the segment that a streamer had left open
+}
+
+const rebuildSuffix = ".rebuild"
+
+// Rebuild makes the catalog again from the files alone. It refuses while
+// something is being written, and, unless force is given, when the catalog
+// there is can be read and is whole. The old catalog is kept under another
+// name; what no file knows (pins, acknowledged gaps, the history of operations,
+// samples of the source's state) is taken over from it as far as it can be
+// read. Damaged files are left out, and told; no file but an open segment is
+// changed. A segment that a streamer had left open is sealed at its last
+// checkpoint.
+//
+// The new catalog takes its place when it is complete: a process that dies
+// leaves the old one, or none, and Rebuild can be called again.
+func Rebuild(ctx context.Context, dir string, now func() time.Time, force bool) (report RebuildReport, err error) {
+	r := &Repository{dir: dir, now: now, codec: DefaultCodec}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			err = &NotRepositoryError{Dir: dir}
+		}
+		return report, err
+	}
+	if !holdsFiles(entries) {
+		return report, &NotRepositoryError{Dir: dir}
+	}
+	release, err := r.LockStreamer()
+	if err != nil {
+		return report, err
+	}
+	defer release()
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), partialSuffix) && ours(e.Name()) && r.alive(e.Name()) {
+			return report, &BeingWrittenError{strings.TrimSuffix(e.Name(), partialSuffix)}
+		}
+	}
+	if err := r.refuseHealthy(ctx, force); err != nil {
+		return report, err
+	}
+	b := &rebuilder{r: r, report: &report}
+	if err := b.read(ctx, entries); err != nil {
+		return report, err
+	}
+	b.describe()
+	return report, b.write(ctx)
+}
+
+func holdsFiles(entries []os.DirEntry) bool {
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		_, _, ok := kindOfName(e.Name())
+		return ok
+	})
+}
+
+func (r *Repository) refuseHealthy(ctx context.Context, force bool) error {
+	cat, err := catalog.OpenReadOnly(r.Path(CatalogName))
+	if version, ok := errors.AsType[catalog.SchemaVersionError](err); ok && version.Have > version.Want && !force {
+		return err // this program would lose what the newer one has added
+	}
+	if err != nil {
+		return nil
+	}
+	defer cat.Close()
+	if _, err := cat.Repository(ctx); err != nil {
+		return nil
+	}
+	if faults, err := cat.IntegrityCheck(ctx); err != nil || len(faults) > 0 || force {
+		return nil
+	}
+	return &HealthyCatalogError{r.dir}
+}
+
+type rebuilder struct {
+	r       *Repository
+	report  *RebuildReport
+	files   []content // of bases and segments
+	globals []content
+}
+
+// read inspects every file.
+func (b *rebuilder) read(ctx context.Context, entries []os.DirEntry) error {
+	var open []string
+	starts := map[catalog.LSN]bool{} // of sealed segments
+	for _, e := range entries {
+		kind, isOpen, ok := kindOfName(e.Name())
+		switch {
+		case !ok:
+			continue
+		case isOpen:
+			open = append(open, e.Name())
+			continue
+		}
+		c, err := b.inspect(ctx, e.Name())
+		if err != nil {
+			return err
+		}
+		switch {
+		case c.header.Kind == "":
+		case kind == catalog.KindGlobals:
+			b.globals = append(b.globals, c)
+		default:
+			b.files = append(b.files, c)
+			if kind == catalog.KindSegment {
+				starts[c.header.Start] = true
+			}
+		}
+	}
+	for _, name := range open {
+		sealed, err := b.r.sealOpen(ctx, name, starts)
+		if _, reason := outcomeOf(err); reason != "" && ctx.Err() == nil && !isSystem(err) {
+			b.leaveOut(name, catalog.KindSegment, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if sealed == "" {
+			continue // it holds nothing, or its sealed form is there
+		}
+		c, err := b.inspect(ctx, sealed)
+		if err != nil {
+			return err
+		}
+		if c.header.Kind != "" {
+			b.report.Sealed = sealed
+			b.files = append(b.files, c)
+		}
+	}
+	return nil
+}
+
+// inspect reads one file. One that is not whole is left out; then the content
+// has no kind.
+func (b *rebuilder) inspect(ctx context.Context, name string) (content, error) {
+	c, err := b.r.inspect(ctx, name, -1)
+	switch {
+	case err == nil:
+		return c, nil
+	case ctx.Err() != nil:
+		return content{}, ctx.Err()
+	}
+	kind, _, _ := kindOfName(name)
+	b.leaveOut(name, kind, err)
+	return content{}, nil
+}
+
+func (b *rebuilder) leaveOut(name string, kind catalog.Kind, err error) {
+	f := FileReport{Name: name, Kind: kind, Read: true}
+	f.Outcome, f.Reason = outcomeOf(err)
+	f.Reason = strings.TrimPrefix(f.Reason, name+": ")
+	b.report.LeftOut = append(b.report.LeftOut, f)
+}
+
+// isSystem tells errors of writing from what is wrong with a file.
+func isSystem(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EIO)
+}
+
+// sealOpen makes a sealed segment of what an open one holds up to its last
+// checkpoint, and removes the open one. It returns an empty name when there is
+// nothing to keep.
+func (r *Repository) sealOpen(ctx context.Context, name string, sealed map[catalog.LSN]bool) (string, error) {
+	c, err := r.inspect(ctx, name, -1)
+	if err != nil {
+		return "", err
+	}
+	if sealed[c.header.Start] || c.record.Artifact.End == c.header.Start {
+		return "", os.Remove(r.Path(name))
+	}
+	codec := codecOfFile(strings.TrimSuffix(name, openSuffix))
+	if own, err := ParseCodec(c.header.Filters); err == nil && own.Name == codec.Name {
+		codec = own
+	}
+	in, err := os.Open(r.Path(name))
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	text, err := codec.newReader(in)
+	if err != nil {
+		return "", err
+	}
+	defer text.Close()
+	final := strings.TrimSuffix(name, openSuffix)
+	partial := final + rebuildSuffix
+	if err := os.RemoveAll(r.Path(partial)); err != nil {
+		return "", err
+	}
+	out, err := os.OpenFile(r.Path(partial), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer out.Close()
+	enc, err := codec.newWriter(out)
+	if err != nil {
+		return "", err
+	}
+	a := c.record.Artifact
+	t := Trailer{End: a.End, Reached: a.ReachedAt, Finished: r.moment(), Transactions: a.Transactions, FirstCommit: a.FirstCommitAt,
+		LastCommit: a.LastCommitAt, MinXID: a.MinXID, MaxXID: a.MaxXID, Tables: c.record.Tables}
+	var sum hashCounter
+	sum.reset(enc)
+	_, err = io.CopyN(&sum, text, c.reread)
+	if err == nil {
+		_, err = sum.Write(t.append(nil))
+	}
+	t.TextBytes, t.TextSHA256 = sum.n.Load(), sum.sum()
+	if err == nil {
+		_, err = enc.Write(t.appendSum(nil))
+	}
+	if err = errors.Join(err, enc.Close(), out.Sync()); err != nil {
+		return "", err
+	}
+	if err := r.publish(partial, final); err != nil {
+		return "", err
+	}
+	return final, os.Remove(r.Path(name))
+}
+
+// describe finds the facts of the repository itself, pairs globals with their
+// bases, and brings everything into the order in which it was recorded.
+func (b *rebuilder) describe() {
+	type pair struct {
+		system   string
+		timeline uint32
+		point    catalog.LSN
+		created  time.Time
+	}
+	of := func(c content) pair {
+		return pair{c.header.SystemID, c.header.Timeline, c.header.Start, c.header.Created}
+	}
+	free := map[pair]content{}
+	for _, g := range b.globals {
+		free[of(g)] = g
+	}
+	for i := range b.files {
+		c := &b.files[i]
+		if g, found := free[of(*c)]; found && c.header.Kind == catalog.KindBase {
+			c.record.Globals = g.record.Artifact
+			delete(free, of(*c))
+		}
+	}
+	for _, g := range free {
+		b.leaveOut(g.record.Artifact.Name, catalog.KindGlobals, errors.New("its base is not there"))
+	}
+	slices.SortFunc(b.report.LeftOut, func(a, b FileReport) int { return cmp.Compare(a.Name, b.Name) })
+	recorded := func(c content) time.Time {
+		if c.header.Kind == catalog.KindBase && !c.ended.IsZero() {
+			return c.ended
+		}
+		return c.header.Created
+	}
+	slices.SortFunc(b.files, func(x, y content) int {
+		return cmp.Or(recorded(x).Compare(recorded(y)), cmp.Compare(x.header.Start, y.header.Start))
+	})
+	info := &b.report.Repository
+	info.Format = FormatVersion
+	for _, c := range b.files { // later ones know better
+		h := c.header
+		info.SystemID, info.Timeline, info.Database = h.SystemID, h.Timeline, h.Database
+		info.ServerVersion = cmp.Or(info.ServerVersion, h.Server) // that of the beginning
+		info.Encoding, info.Collate, info.CType = cmp.Or(h.Encoding, info.Encoding), cmp.Or(h.Collate, info.Collate), cmp.Or(h.CType, info.CType)
+		info.LocaleProvider, info.Locale = cmp.Or(h.LocaleProvider, info.LocaleProvider), cmp.Or(h.Locale, info.Locale)
+		about := h.Repository
+		info.CreatedAt = cmp.Or(about.Begun, info.CreatedAt)
+		info.DatabaseOID = cmp.Or(about.DatabaseOID, info.DatabaseOID)
+		info.Slot = cmp.Or(about.Slot, h.Slot, info.Slot)
+		info.Publication = cmp.Or(about.Publication, info.Publication)
+		info.Mode = cmp.Or(about.Mode, info.Mode)
+		info.Compression = cmp.Or(about.Compression, info.Compression)
+	}
+	b.assume(info)
+}
+
+// assume fills in what files of earlier versions do not tell.
+func (b *rebuilder) assume(info *catalog.Repository) {
+	set := func(value *string, what, is string) {
+		if *value == "" {
+			*value = is
+			b.report.Assumed = append(b.report.Assumed, what+" "+is)
+		}
+	}
+	filters := DefaultCodec.String()
+	for _, c := range b.files {
+		if c.header.Kind == catalog.KindSegment {
+			filters = c.header.Filters
+		}
+	}
+	set(&info.Slot, "replication slot", "pg_scribe")
+	set(&info.Publication, "publication", "pg_scribe")
+	set(&info.Mode, "capture mode", "guarded")
+	set(&info.Compression, "compression", filters)
+}
+
+// write makes the new catalog and puts it into the old one's place.
+func (b *rebuilder) write(ctx context.Context) error {
+	r := b.r
+	if len(b.files) == 0 {
+		return &NotRepositoryError{Dir: r.dir, Cause: errors.New("no file of it is whole")}
+	}
+	path := r.Path(CatalogName + rebuildSuffix)
+	for _, name := range []string{path, path + "-journal"} {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	cat, err := catalog.Create(path)
+	if err != nil {
+		return err
+	}
+	var records []catalog.Record
+	for _, c := range b.files {
+		records = append(records, c.record)
+	}
+	err = cat.Fill(ctx, b.report.Repository, records)
+	if err == nil {
+		b.report.Salvaged, err = cat.Salvage(ctx, r.Path(CatalogName))
+	}
+	if err == nil {
+		err = keepMetadataSum(ctx, r, cat)
+	}
+	if err == nil {
+		b.report.Artifacts, err = cat.Artifacts(ctx)
+	}
+	if err = errors.Join(err, cat.Close()); err != nil {
+		os.Remove(path)
+		return err
+	}
+	if err := r.setAside(b.report); err != nil {
+		return err
+	}
+	if err := os.Rename(path, r.Path(CatalogName)); err != nil {
+		return err
+	}
+	return syncDir(r.dir)
+}
+
+// keepMetadataSum notes the checksum of the metadata file, if that is whole.
+func keepMetadataSum(ctx context.Context, r *Repository, cat *catalog.Catalog) error {
+	text, err := os.ReadFile(r.Path(MetadataName))
+	if err != nil || !metadataWhole(text) {
+		return nil
+	}
+	sum := sha256.Sum256(text)
+	if known, found, _ := cat.Setting(ctx, metadataSetting); found && strings.Contains(known, hex.EncodeToString(sum[:])) {
+		return nil
+	}
+	return cat.SetSetting(ctx, metadataSetting, hex.EncodeToString(sum[:]))
+}
+
+// setAside renames the old catalog. Its journal goes first: it must never be
+// applied to the new one.
+func (r *Repository) setAside(report *RebuildReport) error {
+	name := CatalogName + ".old-" + r.now().UTC().Format(stampLayout)
+	for n := 2; ; n++ {
+		if err := r.absent(name); err == nil {
+			break
+		} else if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		name = fmt.Sprintf("%s.old-%s-%d", CatalogName, r.now().UTC().Format(stampLayout), n)
+	}
+	for _, suffix := range []string{"-journal", "-wal", "-shm", ""} {
+		err := os.Rename(r.Path(CatalogName+suffix), r.Path(name+suffix))
+		switch {
+		case err == nil:
+			report.Old = name
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return syncDir(r.dir)
+}
