@@ -216,6 +216,8 @@ func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, err
 		copyTable("gaps", "gap", "kind, timeline, from_lsn, to_lsn, detected_at, reason, acknowledged_at",
 			`INSERT INTO gap (kind, timeline, from_lsn, to_lsn, detected_at, reason, acknowledged_at) VALUES (?,?,?,?,?,?,?)
 			 ON CONFLICT (kind, timeline, from_lsn, to_lsn, reason) DO UPDATE SET acknowledged_at = excluded.acknowledged_at`, 7),
+		copyTable("timelines", "timeline", "system_id, timeline, parent, switch_lsn",
+			"INSERT OR IGNORE INTO timeline (system_id, timeline, parent, switch_lsn) VALUES (?,?,?,?)", 4),
 		copyTable("operations", "operation", "command, pid, started_at, finished_at, outcome, detail",
 			"INSERT INTO operation (command, pid, started_at, finished_at, outcome, detail) VALUES (?,?,?,?,?,?)", 6),
 		copyTable("verifications", "verification", "started_at, finished_at, outcome, subset, files, files_read, bytes_read, failed, inconclusive, detail",

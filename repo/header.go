@@ -44,6 +44,13 @@ func optionalTime(t time.Time) string {
 	return formatTime(t)
 }
 
+func optionalLSN(l catalog.LSN) string {
+	if l == 0 {
+		return ""
+	}
+	return l.String()
+}
+
 func parseTime(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) }
 
 // appendLSN writes the form X/X without the detour that LSN.String takes.
@@ -106,6 +113,8 @@ type About struct {
 	Publication string
 	Compression string // of new files
 	Mode        string
+	StreamStart catalog.LSN // where the present slot begins, when it was made anew
+	Switches    string      // where timelines branched off: "2 1 0/3000060", joined by commas
 }
 
 // field is one "-- key: value" line.
@@ -191,6 +200,8 @@ func (h Header) append(dst []byte) []byte {
 		{"repository-publication", quote(about.Publication)},
 		{"repository-compression", quote(about.Compression)},
 		{"repository-mode", quote(about.Mode)},
+		{"repository-stream-start", optionalLSN(about.StreamStart)},
+		{"repository-timelines", plain(about.Switches)},
 		{"database-oid", oid},
 	})
 	return append(dst, "--\n"...)
@@ -277,6 +288,10 @@ func (h *Header) set(f field) error {
 		h.Repository.Compression, err = unquote(f.value)
 	case "repository-mode":
 		h.Repository.Mode, err = unquote(f.value)
+	case "repository-stream-start":
+		h.Repository.StreamStart, err = catalog.ParseLSN(f.value)
+	case "repository-timelines":
+		h.Repository.Switches, err = unplain(f.value)
 	case "database-oid":
 		var n uint64
 		n, err = strconv.ParseUint(f.value, 10, 32)
@@ -314,10 +329,7 @@ const (
 func (t Trailer) append(dst []byte) []byte {
 	dst = append(dst, trailerLine...)
 	fields := []field{{"end", t.End.String()}, {"reached", optionalTime(t.Reached)}, {"finished", optionalTime(t.Finished)}}
-	if t.Fence != 0 {
-		fields = append(fields, field{"fence", t.Fence.String()})
-	}
-	fields = append(fields,
+	fields = append(fields, field{"fence", optionalLSN(t.Fence)},
 		field{"transactions", strconv.FormatInt(t.Transactions, 10)},
 		field{"first-commit", optionalTime(t.FirstCommit)},
 		field{"last-commit", optionalTime(t.LastCommit)})

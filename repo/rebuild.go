@@ -113,10 +113,11 @@ func (r *Repository) refuseHealthy(ctx context.Context, force bool) error {
 }
 
 type rebuilder struct {
-	r       *Repository
-	report  *RebuildReport
-	files   []content // of bases and segments
-	globals []content
+	r        *Repository
+	report   *RebuildReport
+	files    []content // of bases and segments
+	globals  []content
+	switches []catalog.Switch
 }
 
 // read inspects every file.
@@ -310,8 +311,26 @@ func (b *rebuilder) describe() {
 		info.Publication = cmp.Or(about.Publication, info.Publication)
 		info.Mode = cmp.Or(about.Mode, info.Mode)
 		info.Compression = cmp.Or(about.Compression, info.Compression)
+		info.StreamStart = cmp.Or(about.StreamStart, info.StreamStart)
+		b.addSwitches(h.SystemID, about.Switches)
 	}
 	b.assume(info)
+}
+
+// addSwitches reads where timelines branched off. What a header could not hold
+// otherwise is passed over.
+func (b *rebuilder) addSwitches(system, list string) {
+	for text := range strings.SplitSeq(list, ", ") {
+		s := catalog.Switch{SystemID: system}
+		var at string
+		if n, _ := fmt.Sscanf(text, "%d %d %s", &s.Timeline, &s.Parent, &at); n != 3 {
+			continue
+		}
+		var err error
+		if s.At, err = catalog.ParseLSN(at); err == nil && s.Parent < s.Timeline && !slices.Contains(b.switches, s) {
+			b.switches = append(b.switches, s)
+		}
+	}
 }
 
 // assume fills in what files of earlier versions do not tell.
@@ -354,7 +373,7 @@ func (b *rebuilder) write(ctx context.Context) error {
 	for _, c := range b.files {
 		records = append(records, c.record)
 	}
-	err = cat.Fill(ctx, b.report.Repository, records)
+	err = errors.Join(cat.Fill(ctx, b.report.Repository, records), cat.AddSwitches(ctx, b.switches))
 	if err == nil {
 		b.report.Salvaged, err = cat.Salvage(ctx, r.Path(CatalogName))
 	}

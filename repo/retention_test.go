@@ -26,7 +26,8 @@ func filled(t testing.TB, spec string) *Repository {
 	r.now = func() time.Time { tick = tick.Add(time.Second); return tick }
 	must(t, r.cat.SetRepository(ctx, catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app", DatabaseOID: 16384,
 		Encoding: "UTF8", Collate: "C.UTF-8", CType: "C.UTF-8", LocaleProvider: "libc", ServerVersion: "15.18", Slot: "shop",
-		Publication: "a \"name\"", Compression: spec, Mode: "guarded", CreatedAt: testClock}))
+		Publication: "a \"name\"", Compression: spec, Mode: "guarded", CreatedAt: testClock, StreamStart: 8}))
+	must(t, r.cat.AddSwitches(ctx, []catalog.Switch{{SystemID: "7", Timeline: 2, Parent: 1, At: 0x999999}, {SystemID: "7", Timeline: 3, Parent: 2, At: 0xFF}}))
 	writeBase(t, r, r.codec)
 	h := segmentHeader(0x10)
 	h.Created = r.now()
@@ -325,6 +326,7 @@ func comparableCatalog(t testing.TB, r *Repository) string {
 		a.Pair = 0
 		fmt.Fprintf(&b, "%+v pair %q %+v\n", a, pair, counts)
 	}
+	fmt.Fprintf(&b, "%+v\n", inv.Switches)
 	for _, p := range inv.Points {
 		fmt.Fprintf(&b, "%+v\n", p)
 	}

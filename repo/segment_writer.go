@@ -128,8 +128,19 @@ func (r *Repository) join(ctx context.Context, h *Header) error {
 // describe completes a header with what the catalog alone knew otherwise.
 func (r *Repository) describe(ctx context.Context, h *Header) error {
 	info, err := r.cat.Repository(ctx)
+	if err != nil {
+		return err
+	}
 	h.Repository = About{Begun: info.CreatedAt, DatabaseOID: info.DatabaseOID, Slot: info.Slot, Publication: info.Publication,
-		Compression: info.Compression, Mode: info.Mode}
+		Compression: info.Compression, Mode: info.Mode, StreamStart: info.StreamStart}
+	known, err := r.cat.Switches(ctx)
+	var list []string
+	for _, s := range known {
+		if s.SystemID == h.SystemID {
+			list = append(list, fmt.Sprintf("%d %d %s", s.Timeline, s.Parent, s.At))
+		}
+	}
+	h.Repository.Switches = strings.Join(list, ", ")
 	return err
 }
 

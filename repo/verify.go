@@ -125,10 +125,11 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 	if !opts.Presence {
 		chosen = opts.Subset.choose(inv.Artifacts, reads)
 	}
-	v := verifier{r: r, report: &report, told: opts.Report, texts: map[segmentEnd]string{}}
+	v := verifier{r: r, report: &report, told: opts.Report, texts: map[segmentEnd][]string{}}
 	for _, a := range inv.Artifacts {
 		if a.Kind == catalog.KindSegment && a.State == catalog.StateSealed {
-			v.texts[segmentEnd{a.SystemID, a.Timeline, a.End}] = a.TextSHA256
+			at := segmentEnd{a.SystemID, a.End}
+			v.texts[at] = append(v.texts[at], a.TextSHA256)
 		}
 	}
 	for _, a := range inv.Artifacts {
@@ -143,7 +144,7 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 	if err := v.strays(ctx); err != nil {
 		return report, err
 	}
-	report.Holes, report.Windows = catalog.Holes(inv.Artifacts), catalog.Windows(inv)
+	report.Holes, report.Windows = catalog.Holes(inv.Artifacts, inv.Switches...), catalog.Windows(inv)
 	report.Gaps = behindNewestBase(inv)
 	report.FinishedAt = r.moment()
 	report.Outcome = catalog.OutcomeOK
@@ -177,9 +178,8 @@ func behindNewestBase(inv catalog.Inventory) (gaps []catalog.Gap) {
 }
 
 type segmentEnd struct {
-	system   string
-	timeline uint32
-	end      catalog.LSN
+	system string
+	end    catalog.LSN
 }
 
 type verifier struct {
@@ -187,7 +187,7 @@ type verifier struct {
 	report *VerifyReport
 	told   func(FileReport)
 	reads  []catalog.ReadOutcome
-	texts  map[segmentEnd]string // text checksum of the segment that ends there
+	texts  map[segmentEnd][]string // text checksums of the segments that end there, of any timeline
 }
 
 func (v *verifier) add(f FileReport) {
@@ -315,8 +315,8 @@ func (v *verifier) whole(ctx context.Context, a catalog.Artifact) error {
 	if a.State == catalog.StateSealed && !slices.Equal(counts, c.record.Tables) {
 		return &FormatError{File: a.Name, Reason: "its rows by table are not those that the catalog knows"}
 	}
-	before, known := v.texts[segmentEnd{a.SystemID, a.Timeline, a.Start}]
-	if known && c.header.Previous != "" && c.header.Previous != before {
+	before := v.texts[segmentEnd{a.SystemID, a.Start}]
+	if len(before) > 0 && c.header.Previous != "" && !slices.Contains(before, c.header.Previous) {
 		return &FormatError{File: a.Name, Reason: "it goes on from a segment with another checksum than the one before it has"}
 	}
 	return nil

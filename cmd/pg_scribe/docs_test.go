@@ -37,7 +37,8 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
-	for _, document := range []any{baseJSON{}, restoreJSON{}, statusJSON{}, listJSON{}, markJSON{}, dropJSON{}} {
+	for _, document := range []any{baseJSON{}, restoreJSON{}, statusJSON{}, listJSON{}, markJSON{}, dropJSON{},
+		expireJSON{}, keepJSON{}, verifyJSON{}, catalogCheckJSON{}, rebuildJSON{}} {
 		for _, field := range jsonFields(reflect.TypeOf(document)) {
 			if !strings.Contains(text, "`"+field+"`") {
 				t.Errorf("%T: field %s is not described", document, field)
@@ -56,7 +57,10 @@ func jsonFields(typ reflect.Type) []string {
 	}
 	for i := range typ.NumField() {
 		name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-		fields = append(append(fields, name), jsonFields(typ.Field(i).Type)...)
+		if !typ.Field(i).Anonymous {
+			fields = append(fields, name)
+		}
+		fields = append(fields, jsonFields(typ.Field(i).Type)...)
 	}
 	return fields
 }

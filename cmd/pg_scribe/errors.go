@@ -119,6 +119,11 @@ var rules = []rule{
 		}
 		return "give an empty directory, or one that does not exist, with -f"
 	}),
+	damagedCatalog,
+	on(exitUsage, func(e *repo.HealthyCatalogError, f facts) string {
+		return "nothing needs to be done; to rebuild it all the same: " + commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", e.Dir)
+	}),
+	on(exitBackup, func(e *repo.BeingWrittenError, f facts) string { return "wait until it is done, and run this again" }),
 	on(exitUsage, func(e *repo.NotRepositoryError, f facts) string {
 		if e.Cause != nil {
 			return "look at it with: " + commandLine("ls", "-l", e.Dir)
@@ -174,11 +179,8 @@ var planRules = []rule{
 	on(exitBackup, func(e catalog.SchemaGapError, f facts) string {
 		return fmt.Sprintf("restore to before it with --target-lsn %s --target-exclusive, or across it with --accept-gaps", e.Gap.From)
 	}),
-	on(exitGeneral, func(e catalog.SchemaVersionError, f facts) string {
-		if e.Have > e.Want {
-			return "use the newer version of pg_scribe that wrote it"
-		}
-		return "let this version bring it up to date: " + f.scribe("full-backup", "-f", f.dir)
+	on(exitGeneral, func(catalog.SchemaVersionError, facts) string {
+		return "use the newer version of pg_scribe that wrote it"
 	}),
 }
 
@@ -386,6 +388,19 @@ func mismatch(err error, f facts) (remedy, bool) {
 	}
 	return remedy{exitUsage, "connect to the server and database that the repository is of, or begin a new one: " +
 		f.scribe("init", "-f", "NEW_DIRECTORY")}, true
+}
+
+// damagedCatalog is said by every command alike.
+func damagedCatalog(err error, f facts) (remedy, bool) {
+	var e *repo.DamagedCatalogError
+	if !errors.As(err, &e) && (!catalog.IsDamaged(err) || errors.As(err, new(*repo.NotRepositoryError))) {
+		return remedy{}, false
+	}
+	dir := f.dir
+	if e != nil {
+		dir = e.Dir
+	}
+	return remedy{exitBackup, "make it again from the files: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", dir)}, true
 }
 
 func oneOf(what, flag string, known []string) string {

@@ -24,6 +24,11 @@ type cli struct {
 	Status     statusCmd     `cmd:"" help:"Judge slot and repository; exit 10 on warnings."`
 	List       listCmd       `cmd:"" help:"List bases, segments and restore points."`
 	Mark       markCmd       `cmd:"" help:"Name the present moment, to restore to it later."`
+	Verify     verifyCmd     `cmd:"" help:"Compare every file with the catalog; exit 4 on damage."`
+	Expire     expireCmd     `cmd:"" help:"Show what a retention policy removes, and with --confirm remove it."`
+	Keep       keepCmd       `cmd:"" help:"Make expire leave a base alone."`
+	Unkeep     unkeepCmd     `cmd:"" help:"Let expire remove a base again."`
+	Catalog    catalogCmd    `cmd:"" help:"Check the catalog, or rebuild it from the files."`
 	Drop       dropCmd       `cmd:"" help:"Remove slot, publication and capture from the server."`
 	HelpOn     helpCmd       `cmd:"" name:"help" help:"Show help on a command."`
 }

@@ -43,6 +43,8 @@ func (a *app) help(model *kong.Application, command string) error {
   pg_scribe full-backup -d shop -f /backup/shop                 a further base, now and then
   pg_scribe status -d shop -f /backup/shop                      is it well?
   pg_scribe restore -f /backup/shop -C -d rescued               everything
+  pg_scribe verify -f /backup/shop                              are the files whole?
+  pg_scribe expire -f /backup/shop                              what may go?
   pg_scribe restore -f /backup/shop -C -d rescued --target-time '2026-11-21 02:00:00 Europe/Berlin'`)
 	a.print("\nFlags of every command:")
 	a.flagTable(model.Flags)
@@ -50,7 +52,7 @@ func (a *app) help(model *kong.Application, command string) error {
 Any flag may also stand in the environment (PG_SCRIBE_FILE for --file) or in a
 configuration file (file = /backup/shop). Exit codes: 0 success, 1 general,
 2 connection, 3 replication slot, 4 backup or restore, 5 invalid arguments or
-failed validation, 10 warnings (status).
+failed validation, 10 warnings (status, verify, expire, catalog).
 
 pg_scribe help COMMAND shows the flags of a command.`)
 	return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
@@ -42,13 +43,15 @@ type artifactJSON struct {
 	SHA256        string      `json:"sha256"`
 	Filters       string      `json:"filters"`
 	ServerVersion string      `json:"server_version"`
+	PinnedReason  string      `json:"pinned_reason"` // why expire leaves it alone; empty: it does not
 }
 
 func toArtifact(a catalog.Artifact) artifactJSON {
 	return artifactJSON{Name: a.Name, Kind: string(a.Kind), State: string(a.State), StartLSN: a.Start, EndLSN: a.End,
 		CreatedAt: moment(a.CreatedAt), FinishedAt: moment(a.FinishedAt), FirstCommitAt: moment(a.FirstCommitAt),
 		LastCommitAt: moment(a.LastCommitAt), ReachedAt: moment(a.ReachedAt), Transactions: a.Transactions,
-		Bytes: a.Bytes, TextBytes: a.TextBytes, SHA256: a.SHA256, Filters: a.Filters, ServerVersion: a.ServerVersion}
+		Bytes: a.Bytes, TextBytes: a.TextBytes, SHA256: a.SHA256, Filters: a.Filters, ServerVersion: a.ServerVersion,
+		PinnedReason: a.PinnedReason}
 }
 
 type pointJSON struct {
@@ -197,31 +200,49 @@ func toSlot(s stream.Slot) *slotJSON {
 }
 
 type repositoryJSON struct {
-	Directory         string       `json:"directory"`
-	SystemID          string       `json:"system_id"`
-	Timeline          uint32       `json:"timeline"`
-	Database          string       `json:"database"`
-	ServerVersion     string       `json:"server_version"`
-	Slot              string       `json:"slot"`
-	Publication       string       `json:"publication"`
-	Compression       string       `json:"compression"`
-	CreatedAt         moment       `json:"created_at"`
-	Bases             groupJSON    `json:"bases"`
-	Globals           groupJSON    `json:"globals"`
-	Segments          groupJSON    `json:"segments"`
-	Points            int          `json:"points"`
-	Transactions      int64        `json:"transactions"`
-	Holes             []holeJSON   `json:"holes"`
-	Gaps              []gapJSON    `json:"gaps"`
-	Windows           []windowJSON `json:"windows"`
-	LastTransactionAt moment       `json:"last_transaction_at"`
-	EndLSN            catalog.LSN  `json:"end_lsn"`
-	ReachedAt         moment       `json:"reached_at"`
-	FreshnessSeconds  *float64     `json:"freshness_seconds"`
-	StreamerRunning   bool         `json:"streamer_running"`
-	Missing           []string     `json:"missing_files"`
-	Damaged           []string     `json:"damaged_files"` // of another size than recorded
-	Disk              *diskJSON    `json:"disk"`
+	Directory         string        `json:"directory"`
+	SystemID          string        `json:"system_id"`
+	Timeline          uint32        `json:"timeline"`
+	Database          string        `json:"database"`
+	ServerVersion     string        `json:"server_version"`
+	Slot              string        `json:"slot"`
+	Publication       string        `json:"publication"`
+	Compression       string        `json:"compression"`
+	CreatedAt         moment        `json:"created_at"`
+	Bases             groupJSON     `json:"bases"`
+	Globals           groupJSON     `json:"globals"`
+	Segments          groupJSON     `json:"segments"`
+	Points            int           `json:"points"`
+	Transactions      int64         `json:"transactions"`
+	Holes             []holeJSON    `json:"holes"`
+	Gaps              []gapJSON     `json:"gaps"`
+	Windows           []windowJSON  `json:"windows"`
+	LastTransactionAt moment        `json:"last_transaction_at"`
+	EndLSN            catalog.LSN   `json:"end_lsn"`
+	ReachedAt         moment        `json:"reached_at"`
+	FreshnessSeconds  *float64      `json:"freshness_seconds"`
+	StreamerRunning   bool          `json:"streamer_running"`
+	Missing           []string      `json:"missing_files"`
+	Damaged           []string      `json:"damaged_files"` // of another size than recorded
+	Disk              *diskJSON     `json:"disk"`
+	Verification      *verifiedJSON `json:"verification"` // the last run of verify; null: there was none
+}
+
+// verifiedJSON is how a run of verify ended.
+type verifiedJSON struct {
+	StartedAt    moment `json:"started_at"`
+	FinishedAt   moment `json:"finished_at"`
+	Outcome      string `json:"outcome"` // ok, failed or inconclusive
+	Subset       string `json:"subset"`  // that was read whole; empty: all
+	Files        int    `json:"files"`
+	FilesRead    int    `json:"files_read"`
+	BytesRead    int64  `json:"bytes_read"`
+	Failed       int    `json:"failed"`
+	Inconclusive int    `json:"inconclusive"`
+}
+
+func toVerified(v catalog.Verification) verifiedJSON {
+	return verifiedJSON{moment(v.StartedAt), moment(v.FinishedAt), v.Outcome, v.Subset, v.Files, v.FilesRead, v.BytesRead, v.Failed, v.Inconclusive}
 }
 
 // groupJSON sums up the files of one kind.
@@ -275,6 +296,108 @@ type diskJSON struct {
 	TotalBytes  int64   `json:"total_bytes"`
 	FreeBytes   int64   `json:"free_bytes"`
 	UsedPercent float64 `json:"used_percent"`
+}
+
+func toWindows(list []catalog.Window) []windowJSON {
+	windows := []windowJSON{}
+	for _, w := range list {
+		windows = append(windows, windowJSON{w.From, w.To, moment(w.FromAt), moment(w.ToAt), w.Bases, w.Left})
+	}
+	return windows
+}
+
+func toHoles(list []catalog.Hole) []holeJSON {
+	holes := []holeJSON{}
+	for _, h := range list {
+		holes = append(holes, holeJSON{string(h.Kind), h.From, h.To, moment(h.Since), moment(h.Until)})
+	}
+	return holes
+}
+
+type expireJSON struct {
+	Directory     string         `json:"directory"`
+	Policy        string         `json:"policy"` // in words
+	Confirmed     bool           `json:"confirmed"`
+	Artifacts     []decisionJSON `json:"artifacts"`
+	Remove        int            `json:"remove"` // files that the policy removes
+	Bytes         int64          `json:"bytes"`  // theirs
+	Removed       int            `json:"removed"`
+	RemovedBytes  int64          `json:"removed_bytes"`
+	InUse         []string       `json:"in_use"` // left, because a restore reads them
+	WindowsBefore []windowJSON   `json:"windows_before"`
+	WindowsAfter  []windowJSON   `json:"windows_after"`
+}
+
+type decisionJSON struct {
+	Name     string      `json:"name"`
+	Kind     string      `json:"kind"`
+	StartLSN catalog.LSN `json:"start_lsn"`
+	EndLSN   catalog.LSN `json:"end_lsn"`
+	Bytes    int64       `json:"bytes"`
+	Keep     bool        `json:"keep"`
+	Why      string      `json:"why"`
+}
+
+type keepJSON struct {
+	Base   string `json:"base"`
+	Kept   bool   `json:"kept"`
+	Reason string `json:"reason"`
+}
+
+type verifyJSON struct {
+	Directory string `json:"directory"`
+	verifiedJSON
+	Recorded bool         `json:"recorded"` // in the catalog
+	Findings []fileJSON   `json:"findings"` // files that are not in order
+	Strays   []string     `json:"strays"`   // files of a repository that the catalog does not know
+	Others   []string     `json:"others"`   // files that are no repository's
+	Holes    []holeJSON   `json:"holes"`
+	Gaps     []gapJSON    `json:"gaps"`
+	Windows  []windowJSON `json:"windows"`
+}
+
+type fileJSON struct {
+	Name    string `json:"name"`
+	Kind    string `json:"kind"`    // base, globals, segment, or empty for the metadata file
+	Outcome string `json:"outcome"` // failed or inconclusive
+	Reason  string `json:"reason"`
+}
+
+func toFiles(list []repo.FileReport) []fileJSON {
+	files := []fileJSON{}
+	for _, f := range list {
+		if f.Outcome != catalog.OutcomeOK {
+			files = append(files, fileJSON{f.Name, string(f.Kind), f.Outcome, f.Reason})
+		}
+	}
+	return files
+}
+
+func toVerify(dir string, r repo.VerifyReport) verifyJSON {
+	doc := verifyJSON{Directory: dir, verifiedJSON: toVerified(r.Verification), Recorded: r.Recorded, Findings: toFiles(r.Reports),
+		Strays: r.Strays, Others: r.Others, Holes: toHoles(r.Holes), Gaps: toGaps(r.Gaps), Windows: toWindows(r.Windows)}
+	if doc.Strays == nil {
+		doc.Strays = []string{}
+	}
+	if doc.Others == nil {
+		doc.Others = []string{}
+	}
+	return doc
+}
+
+type catalogCheckJSON struct {
+	verifyJSON
+	Faults []string `json:"faults"` // of the catalog's own file
+}
+
+type rebuildJSON struct {
+	Directory  string         `json:"directory"`
+	Artifacts  []artifactJSON `json:"artifacts"`
+	LeftOut    []fileJSON     `json:"left_out"`
+	Assumed    []string       `json:"assumed"`     // what no file told
+	Salvaged   map[string]int `json:"salvaged"`    // rows from the old catalog: pins, settings, gaps, operations, verifications
+	OldCatalog string         `json:"old_catalog"` // its name now; empty: there was none
+	Sealed     string         `json:"sealed"`      // the segment that had been left open; empty: none
 }
 
 // writeJSON prints one document.

@@ -57,6 +57,7 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	defer prepared.Close()
 	doc := restoreJSON{DryRun: c.DryRun, Plan: toPlan(prepared)}
 	doc.fill(restore.Report{}, 0)
 	if !c.json() {

@@ -209,6 +209,14 @@ func (s *statusReport) repository(ctx context.Context, dir string) error {
 	doc.StreamerRunning = r.StreamerRunning()
 	doc.Disk = diskUse(dir)
 	doc.Missing, doc.Damaged = statFiles(r, inv)
+	switch last, err := r.Catalog().LastVerification(ctx); {
+	case err == nil:
+		verified := toVerified(last)
+		doc.Verification = &verified
+		s.judgeVerification(doc, last)
+	case !errors.Is(err, catalog.ErrNotFound):
+		return err
+	}
 	s.doc.Repository = doc
 	s.judge(doc, inv)
 	return nil
@@ -219,7 +227,7 @@ func summarize(inv catalog.Inventory) *repositoryJSON {
 	info := inv.Repository
 	doc := &repositoryJSON{SystemID: info.SystemID, Timeline: info.Timeline, Database: info.Database,
 		ServerVersion: info.ServerVersion, Slot: info.Slot, Publication: info.Publication, Compression: info.Compression,
-		CreatedAt: moment(info.CreatedAt), Points: len(inv.Points), Holes: []holeJSON{}, Gaps: toGaps(inv.Gaps), Windows: []windowJSON{}}
+		CreatedAt: moment(info.CreatedAt), Points: len(inv.Points), Gaps: toGaps(inv.Gaps)}
 	var reached, last time.Time
 	for _, art := range inv.Artifacts {
 		switch art.Kind {
@@ -241,12 +249,7 @@ func summarize(inv catalog.Inventory) *repositoryJSON {
 		}
 	}
 	doc.ReachedAt, doc.LastTransactionAt = moment(reached), moment(last)
-	for _, h := range catalog.Holes(inv.Artifacts, inv.Switches...) {
-		doc.Holes = append(doc.Holes, holeJSON{string(h.Kind), h.From, h.To, moment(h.Since), moment(h.Until)})
-	}
-	for _, w := range catalog.Windows(inv) {
-		doc.Windows = append(doc.Windows, windowJSON{w.From, w.To, moment(w.FromAt), moment(w.ToAt), w.Bases, w.Left})
-	}
+	doc.Holes, doc.Windows = toHoles(catalog.Holes(inv.Artifacts, inv.Switches...)), toWindows(catalog.Windows(inv))
 	return doc
 }
 
@@ -302,6 +305,18 @@ func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
 	if doc.Disk != nil && doc.Disk.UsedPercent > fullPercent {
 		s.warn(fmt.Sprintf("the file system is %.0f %% full: %s are free", doc.Disk.UsedPercent, showBytes(doc.Disk.FreeBytes)),
 			"make room: "+commandLine("df", "-h", doc.Directory))
+	}
+}
+
+// judgeVerification passes on what the last run of verify has found.
+func (s *statusReport) judgeVerification(doc *repositoryJSON, last catalog.Verification) {
+	again := commandLine("pg_scribe", "verify", "-f", doc.Directory)
+	switch last.Outcome {
+	case catalog.OutcomeFailed:
+		s.critical(fmt.Sprintf("verify found damage at %s: %s", showTime(last.FinishedAt), last.Detail),
+			"bring the files back from a copy of the repository, or take a base, and then: "+again)
+	case catalog.OutcomeInconclusive:
+		s.warn(fmt.Sprintf("verify could not judge all files at %s: %s", showTime(last.FinishedAt), last.Detail), again)
 	}
 }
 

@@ -98,6 +98,11 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 		running = "running"
 	}
 	s.row("streamer", "%s", running)
+	verified := "never"
+	if v := d.Verification; v != nil {
+		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, showTime(time.Time(v.FinishedAt)), v.FilesRead, plural(int64(v.Files), "file"))
+	}
+	s.row("verified", "%s", verified)
 	if d.Disk != nil {
 		s.row("disk", "%.0f %% used, %s free", d.Disk.UsedPercent, showBytes(d.Disk.FreeBytes))
 	}

@@ -178,7 +178,7 @@ func TestRules(t *testing.T) {
 		&stream.TimelineError{}, &stream.StandbyError{}, &stream.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &stream.CaptureError{},
 		&stream.ConnectError{Fault: stream.FaultOther, Err: errors.New("x")},
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
-		catalog.SchemaVersionError{}, catalog.SchemaVersionError{Have: 2, Want: 1},
+		catalog.SchemaVersionError{Have: 2, Want: 1},
 		&restore.OlderTargetError{}, &restore.LocaleError{Err: errors.New("x")}, &restore.BusyError{}, &restore.ResumeError{},
 		&restore.UnreachableError{}, &restore.StatementError{Err: errors.New("x")}, &restore.RowCountError{}, &restore.ToolError{Err: errors.New("x")},
 	}
