@@ -194,6 +194,56 @@ func TestExpireThenRestore(t *testing.T) {
 	}
 }
 
+// Streaming, bases, expiry and verification at once: nothing is lost, and verify never raises a false alarm.
+func TestExpireBesideStart(t *testing.T) {
+	tr := begin(t, `CREATE TABLE shop (id serial PRIMARY KEY, name text)`)
+	cmd := exec.Command(binary, "start", "-d", tr.conn(), "-f", tr.dir, "-F", "100ms", "-s", "1s", "--segment-size", "4kB")
+	cmd.Env = tr.source.Env()
+	var log strings.Builder
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	defer func() {
+		if !ended {
+			cmd.Process.Kill()
+			cmd.Wait()
+		}
+	}()
+	removed := 0
+	for range 5 {
+		for range 10 {
+			tr.run(`INSERT INTO shop (name) SELECT 'item ' || i FROM generate_series(1, 30) i; UPDATE shop SET name = name || '.' WHERE id % 7 = 0`)
+			tr.scribe(0, "verify")
+		}
+		tr.further(1)
+		done := report[expiry](tr, 0, "expire", "--keep-last", "1", "--keep-incremental", "0", "--confirm")
+		removed += done.Removed
+		tr.scribe(0, "verify")
+	}
+	end := tr.lsn()
+	for deadline := time.Now().Add(30 * time.Second); lastEnd(tr.artifacts()) < end; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the stream does not reach %s\n%s", end, &log)
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	ended = true
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	if bases := tr.bases(); len(bases) != 1 || removed < 15 {
+		t.Errorf("%d files removed, bases %v", removed, bases)
+	}
+	tr.scribe(0, "verify")
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}
+
 // What a restore reads stays until it is done.
 func TestExpireBesideARestore(t *testing.T) {
 	tr, first, _ := begunWithBases(t)
