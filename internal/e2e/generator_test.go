@@ -198,6 +198,13 @@ func (g *generator) step() {
 	}
 }
 
+// rest ends a transaction that is open, whose locks a dump would wait for.
+func (g *generator) rest() {
+	if g.conn.TxStatus() != 'I' {
+		g.run("COMMIT")
+	}
+}
+
 func (g *generator) dml() {
 	t := g.relation("rp")
 	switch g.r.IntN(8) {

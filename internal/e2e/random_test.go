@@ -117,11 +117,13 @@ CREATE TABLE s1.start (id int PRIMARY KEY, v text); INSERT INTO s1.start SELECT 
 	for range steps / 2 {
 		g.step()
 	}
+	g.rest()
 	tr.capture()
 	between := tr.moment()
 	for range steps / 2 {
 		g.step()
 	}
+	g.rest()
 	tr.capture()
 	end := tr.moment()
 	tr.captureUntil(false)

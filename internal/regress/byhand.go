@@ -49,7 +49,7 @@ done`
 		return fmt.Errorf("psql: %w", err)
 	}
 	r.print("failing statements by hand", failed)
-	return r.judge(ctx, target, want, "by hand, "+want.moment)
+	return r.judge(ctx, target, database, want, "by hand, "+want.moment)
 }
 
 var failure = regexp.MustCompile(`^psql:<stdin>:(\d+): ERROR:  (.*)`)
@@ -91,16 +91,12 @@ func (r *run) compareResults(ctx context.Context) error {
 	var found []difference
 	for _, group := range r.groups {
 		for _, test := range group {
-			cmd := exec.CommandContext(ctx, "diff", "-a", "-U0", filepath.Join(r.dir, "plain/results", test+".out"),
-				filepath.Join(r.dir, "captured/results", test+".out"))
-			out, err := cmd.Output()
-			if exit, ok := err.(*exec.ExitError); err != nil && (!ok || exit.ExitCode() != 1) {
-				return fmt.Errorf("diff of the results of %s: %w\n%s", test, err, stderrOf(err))
+			lines, err := diffFiles(ctx, filepath.Join(r.dir, "plain/results", test+".out"), filepath.Join(r.dir, "captured/results", test+".out"))
+			if err != nil {
+				return fmt.Errorf("the results of %s: %w", test, err)
 			}
-			for line := range strings.Lines(string(out)) {
-				if line[0] != '@' && !strings.HasPrefix(line, "---") && !strings.HasPrefix(line, "+++") {
-					found = append(found, difference{kind: "result", what: test + ": " + strings.TrimSpace(line[1:]), text: strings.TrimSpace(line)})
-				}
+			for _, line := range lines {
+				found = append(found, difference{kind: "result", what: test + ": " + strings.TrimSpace(line[1:]), text: line})
 			}
 		}
 	}

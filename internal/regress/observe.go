@@ -160,19 +160,22 @@ func diffText(ctx context.Context, want, got string) ([]string, error) {
 			return nil, err
 		}
 	}
-	cmd := exec.CommandContext(ctx, "diff", "-a", "-U0", "want", "got")
-	cmd.Dir = dir
+	lines, err := diffFiles(ctx, filepath.Join(dir, "want"), filepath.Join(dir, "got"))
+	return slices.DeleteFunc(lines, func(line string) bool { return len(line) < 2 || strings.HasPrefix(line[1:], "--") }), err
+}
+
+// diffFiles returns the lines that only one of two files has, each behind - or +.
+func diffFiles(ctx context.Context, want, got string) ([]string, error) {
+	cmd := exec.CommandContext(ctx, "diff", "-a", "-U0", want, got)
 	out, err := cmd.Output()
 	if exit, ok := err.(*exec.ExitError); err != nil && (!ok || exit.ExitCode() != 1) {
-		return nil, fmt.Errorf("diff: %w", err)
+		return nil, fmt.Errorf("diff: %w\n%s", err, stderrOf(err))
 	}
 	var lines []string
 	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSuffix(line, "\n")
-		if len(line) < 2 || strings.HasPrefix(line, "---") || strings.HasPrefix(line, "+++") || line[0] == '@' || strings.HasPrefix(line[1:], "--") {
-			continue
+		if line[0] != '@' && !strings.HasPrefix(line, "---") && !strings.HasPrefix(line, "+++") {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
 		}
-		lines = append(lines, line)
 	}
 	return lines, nil
 }

@@ -73,11 +73,15 @@ done
 [ -n "$got" ] || { echo "no source package of postgresql-$major can be downloaded" >&2; exit 1; }
 mkdir -p source headers lib.part
 tar -xf ./*.orig.tar.* -C source --strip-components=1
-apt-get "${apt[@]}" download "postgresql-server-dev-$major" >&2
-dpkg-deb -x postgresql-server-dev-*.deb headers
+apt-get "${apt[@]}" download "postgresql-server-dev-$major" libpq-dev >&2
+for f in ./*.deb; do dpkg-deb -x "$f" headers; done
 gcc -shared -fPIC -O1 -w -I"headers/usr/include/postgresql/$major/server" -o lib.part/regress.so source/src/test/regress/regress.c
+isolation=source/src/test/isolation
+gcc -O1 -w -o lib.part/isolationtester -I"headers/usr/include/postgresql/$major/server" -Iheaders/usr/include/postgresql/internal \
+	-Iheaders/usr/include/postgresql -I"$isolation" "$isolation/isolationtester.c" "$isolation/specparse.c" \
+	"headers/usr/lib/postgresql/$major/lib/libpgcommon.a" "headers/usr/lib/postgresql/$major/lib/libpgport.a" -l:libpq.so.5 -lm
 cp "$libdir/refint.so" "$libdir/autoinc.so" lib.part/
-rm -rf apt headers ./postgresql-*
+rm -rf apt headers ./postgresql-* ./libpq-dev_*
 chmod -R a+rX .
 mv lib.part lib
 `)

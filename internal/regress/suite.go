@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"pg_scribe/internal/pgtest"
@@ -37,11 +38,8 @@ func (s *suite) groups() ([][]string, error) {
 
 // prepare makes the suite's database with the settings that pg_regress gives it, and the folder of results.
 func (s *suite) prepare(ctx context.Context, c *pgtest.Cluster, results string) error {
-	// Tests write files there, as the server's user.
-	for _, dir := range []string{results, filepath.Join(results, "results"), filepath.Join(results, "testtablespace")} {
-		if err := errors.Join(os.MkdirAll(dir, 0o777), os.Chmod(dir, 0o777)); err != nil {
-			return err
-		}
+	if err := makeResults(results); err != nil {
+		return err
 	}
 	sql := `CREATE DATABASE ` + database + ` TEMPLATE template0;
 ALTER DATABASE ` + database + ` SET lc_messages TO 'C';
@@ -53,16 +51,25 @@ ALTER DATABASE ` + database + ` SET timezone_abbreviations TO 'Default';`
 	return psql(ctx, c, "postgres", sql)
 }
 
-// run executes tests at the same time. Failed tests are no error: the expected output is that of another server; what
-// counts is the difference between two runs.
+// run executes tests at the same time.
 func (s *suite) run(ctx context.Context, c *pgtest.Cluster, results string, tests []string) error {
+	return s.runIn(ctx, c, database, s.dir, results, tests, 20)
+}
+
+// runIn executes tests of a folder, so many at a time. Failed tests are no error: the expected output is that of another
+// server; what counts is the difference between two runs.
+func (s *suite) runIn(ctx context.Context, c *pgtest.Cluster, db, dir, results string, tests []string, together int) error {
 	schedule := filepath.Join(results, "schedule")
-	if err := os.WriteFile(schedule, []byte("test: "+strings.Join(tests, " ")+"\n"), 0o644); err != nil {
+	var text strings.Builder
+	for group := range slices.Chunk(tests, together) {
+		fmt.Fprintf(&text, "test: %s\n", strings.Join(group, " "))
+	}
+	if err := errors.Join(makeResults(results), os.WriteFile(schedule, []byte(text.String()), 0o644)); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, s.runner, "--use-existing", "--dbname="+database, "--dlpath="+s.dlpath, "--inputdir="+s.dir,
+	cmd := exec.CommandContext(ctx, s.runner, "--use-existing", "--dbname="+db, "--dlpath="+s.dlpath, "--inputdir="+dir,
 		"--outputdir="+results, "--bindir="+c.BinDir, "--host="+c.SocketDir, fmt.Sprintf("--port=%d", c.Port), "--user=postgres",
-		"--max-concurrent-tests=20", "--schedule="+schedule)
+		"--schedule="+schedule)
 	cmd.Env = c.Env()
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -71,6 +78,16 @@ func (s *suite) run(ctx context.Context, c *pgtest.Cluster, results string, test
 	}
 	if err != nil {
 		return fmt.Errorf("pg_regress: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// makeResults makes the folder of results. Tests write files there, as the server's user.
+func makeResults(results string) error {
+	for _, dir := range []string{results, filepath.Join(results, "results"), filepath.Join(results, "testtablespace")} {
+		if err := errors.Join(os.MkdirAll(dir, 0o777), os.Chmod(dir, 0o777)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
