@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -20,6 +21,7 @@ type captureHealth struct {
 	Strangers   []string         // event triggers that call the capture's functions under another name
 	Publication string           // what is wrong with it; empty: nothing
 	Lost        bool             // the publication is not there
+	Print       string           // differs once an event trigger was changed, also when it was changed back
 }
 
 func (h captureHealth) whole() bool {
@@ -75,6 +77,10 @@ func readHealth(ctx context.Context, conn *pgx.Conn, publication string) (h capt
 	if h.Strangers, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
 		return h, err
 	}
+	if err := conn.QueryRow(ctx, "SELECT coalesce(md5(string_agg(format('%s %s %s', evtname, oid, xmin), ',' ORDER BY evtname)), '') FROM pg_event_trigger WHERE evtname = ANY ($1)",
+		names).Scan(&h.Print); err != nil {
+		return h, err
+	}
 	var whole bool
 	err = conn.QueryRow(ctx, `SELECT puballtables AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot
 	    FROM pg_publication WHERE pubname = $1`, publication).Scan(&whole)
@@ -117,36 +123,129 @@ func CheckCapture(ctx context.Context, connString, publication string) ([]Findin
 }
 
 // wholeSetting is where the catalog keeps how far the capture was known to be
-// whole: an LSN and a time.
+// whole.
 const wholeSetting = "capture whole"
+
+// lastWhole is the last position and moment at which the capture was known to
+// be whole, and the print of its event triggers then.
+type lastWhole struct {
+	LSN   catalog.LSN `json:"lsn"`
+	At    time.Time   `json:"at"`
+	Print string      `json:"print"`
+}
+
+// readWhole reads it. Without record it is the end of what is stored.
+func readWhole(ctx context.Context, r *repo.Repository) (w lastWhole, err error) {
+	text, known, err := r.Catalog().Setting(ctx, wholeSetting)
+	switch {
+	case err != nil:
+	case known:
+		err = json.Unmarshal([]byte(text), &w)
+	default:
+		w.LSN, err = r.End(ctx)
+	}
+	return w, err
+}
 
 // mendCapture puts back what somebody took from the capture, and notes in the
 // catalog, from the last moment at which it was whole, and in the stream that
 // commands or rows may be missing. What cannot be put back is a CaptureError.
 func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository) error {
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
-		return err
-	}
-	h, err := readHealth(ctx, conn, publication)
+	h, now, err := readHealthNow(ctx, conn, publication, r)
 	if err != nil {
 		return err
 	}
-	store := r.Catalog()
-	if h.whole() {
-		return store.SetSetting(ctx, wholeSetting, text+" "+r.Now().UTC().Format(time.RFC3339Nano))
-	}
-	since, at, err := lastWhole(ctx, r)
+	last, err := readWhole(ctx, r)
 	if err != nil {
 		return err
+	}
+	changed := last.Print != "" && last.Print != h.Print
+	if h.whole() && !changed {
+		return saveWhole(ctx, r, now)
 	}
 	reason := "the capture was not complete: " + h.String()
-	if _, err := store.AddGap(ctx, catalog.Gap{Kind: catalog.GapSchema, From: since, To: since, DetectedAt: at, Reason: reason}); err != nil {
+	if h.whole() {
+		reason = "the capture may have been incomplete: its event triggers were changed and put back"
+	}
+	if err := addGaps(ctx, r, last, reason); err != nil {
 		return err
 	}
 	if h.Missing || h.Lost {
 		return &CaptureError{Reason: h.String()}
 	}
+	if err := h.mend(ctx, conn, publication, reason); err != nil {
+		return err
+	}
+	if h, now, err = readHealthNow(ctx, conn, publication, r); err != nil {
+		return err
+	}
+	if !h.whole() {
+		return &CaptureError{Reason: h.String()}
+	}
+	return saveWhole(ctx, r, now)
+}
+
+// addGaps records that the capture may have been incomplete since it was last
+// whole; also behind each base that was taken since, which cannot know either.
+func addGaps(ctx context.Context, r *repo.Repository, last lastWhole, reason string) error {
+	inv, err := r.Catalog().Inventory(ctx)
+	if err != nil {
+		return err
+	}
+	list := []catalog.Gap{{Kind: catalog.GapSchema, From: last.LSN, To: last.LSN, DetectedAt: last.At, Reason: reason}}
+	for _, a := range inv.Artifacts {
+		if a.Kind == catalog.KindBase && a.Start > last.LSN {
+			list = append(list, catalog.Gap{Kind: catalog.GapSchema, From: a.Start, To: a.Start, DetectedAt: a.ReachedAt, Reason: reason})
+		}
+	}
+	for _, g := range list {
+		if _, err := r.Catalog().AddGap(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// beginWhole records the capture of a new repository. An older one that it
+// finds may have been tampered with.
+func beginWhole(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository) error {
+	h, now, err := readHealthNow(ctx, conn, publication, r)
+	if err == nil && !h.whole() {
+		if err = h.mend(ctx, conn, publication, "the capture was not complete: "+h.String()); err == nil {
+			_, now, err = readHealthNow(ctx, conn, publication, r)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return saveWhole(ctx, r, now)
+}
+
+// readHealthNow reads the health with a position that it holds for.
+func readHealthNow(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository) (h captureHealth, now lastWhole, err error) {
+	now.At = r.Now().UTC()
+	var text string
+	if err = conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
+		return h, now, err
+	}
+	if now.LSN, err = catalog.ParseLSN(text); err != nil {
+		return h, now, err
+	}
+	h, err = readHealth(ctx, conn, publication)
+	now.Print = h.Print
+	return h, now, err
+}
+
+func saveWhole(ctx context.Context, r *repo.Repository, w lastWhole) error {
+	text, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	return r.Catalog().SetSetting(ctx, wholeSetting, string(text))
+}
+
+// mend makes the capture whole again and marks the stream.
+func (h captureHealth) mend(ctx context.Context, conn *pgx.Conn, publication, reason string) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
@@ -171,29 +270,11 @@ func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *rep
 			return &CaptureError{Reason: h.String() + "; it cannot be put back: " + err.Error()}
 		}
 	}
+	if err := noteMissing(ctx, tx); err != nil { // columns may have been added unseen
+		return err
+	}
 	if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", reason); err != nil {
 		return err
 	}
-	if err := tx.Commit(ctx); err != nil {
-		return err
-	}
-	return noteMissing(ctx, conn) // columns may have been added unseen
-}
-
-// lastWhole is the last position and moment at which the capture was known to
-// be whole: without record, the end of what is stored.
-func lastWhole(ctx context.Context, r *repo.Repository) (lsn catalog.LSN, at time.Time, err error) {
-	text, known, err := r.Catalog().Setting(ctx, wholeSetting)
-	if err != nil {
-		return 0, at, err
-	}
-	if !known {
-		lsn, err = r.End(ctx)
-		return lsn, at, err
-	}
-	position, moment, _ := strings.Cut(text, " ")
-	if lsn, err = catalog.ParseLSN(position); err == nil {
-		at, err = time.Parse(time.RFC3339Nano, moment)
-	}
-	return lsn, at, err
+	return tx.Commit(ctx)
 }

@@ -87,6 +87,9 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 
+	if err := beginWhole(ctx, conn, opts.Publication, r); err != nil {
+		return base, err
+	}
 	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
 		return base, err
 	}

@@ -343,7 +343,18 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 		}
 		tr.run(fmt.Sprintf("CREATE TABLE seen_%d (a int); INSERT INTO seen_%d VALUES (1)", i, i))
 	}
-	// A new base heals all of it.
+	// Put back by hand before anybody looks.
+	tr.run("ALTER EVENT TRIGGER scribe_b DISABLE; ALTER EVENT TRIGGER scribe_y DISABLE; CREATE TABLE unseen (a int); ALTER EVENT TRIGGER scribe_b ENABLE ALWAYS; ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS")
+	tr.capture()
+	if list := tr.gaps(); !strings.Contains(list[len(list)-1], "put back") {
+		t.Errorf("no mark for triggers that were put back: %v", list)
+	}
+	n := len(tr.gaps())
+	tr.capture()
+	if len(tr.gaps()) != n {
+		t.Error("the same fault is marked twice")
+	}
+	// A new base heals all of it, if nothing happened since.
 	r, err := repo.Open(context.Background(), tr.dir, time.Now)
 	if err != nil {
 		t.Fatal(err)
