@@ -11,7 +11,8 @@
 -- of those slow down the snapshots of every other session.
 --
 -- Functions that run for every command are PL/pgSQL, because a session keeps
--- their plans, and look only at what the command touched.
+-- their plans (which are generic: to plan for each list of tables costs more
+-- than it gains), and look only at what the command touched.
 --
 -- The bodies are read under the session's standard_conforming_strings: a
 -- literal with a backslash has to be an escape string.
@@ -169,7 +170,7 @@ REVOKE ALL ON FUNCTION scribe.is_late() FROM PUBLIC;
 -- The relations and all that inherit from them or are their partitions: what
 -- a command does to a parent it does to them, without naming them.
 CREATE FUNCTION scribe.family(rels oid[]) RETURNS SETOF oid
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+LANGUAGE plpgsql STABLE ROWS 10 SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
   RETURN QUERY WITH RECURSIVE f AS (
     SELECT unnest(rels) AS relid UNION SELECT i.inhrelid FROM f JOIN pg_inherits i ON i.inhparent = f.relid)
@@ -180,7 +181,7 @@ REVOKE ALL ON FUNCTION scribe.family(oid[]) FROM PUBLIC;
 -- Notes columns that have a value for rows from before they were added, and
 -- returns those among them that are new.
 CREATE FUNCTION scribe.note_missing(rels oid[]) RETURNS SETOF scribe.missing
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+LANGUAGE plpgsql ROWS 1 SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
   RETURN QUERY INSERT INTO scribe.missing SELECT attrelid, attnum FROM pg_attribute
     WHERE atthasmissing AND NOT attisdropped AND attrelid = ANY (rels)
@@ -312,7 +313,8 @@ END $fn$;
 REVOKE ALL ON FUNCTION scribe.command(text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_start() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C'
+SET plan_cache_mode = force_generic_plan AS $fn$
 DECLARE
   context text;
   message bytea;
@@ -363,7 +365,8 @@ END $fn$;
 REVOKE ALL ON FUNCTION scribe.keep_publications() FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_drop() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C'
+SET plan_cache_mode = force_generic_plan AS $fn$
 DECLARE
   message bytea;
   tables oid[];
@@ -595,6 +598,7 @@ DECLARE
   touched oid[];
   created oid[];
   relatives oid[];
+  indexes oid[];
   index oid;
 BEGIN
   IF late_context IS NOT NULL THEN
@@ -609,8 +613,9 @@ BEGIN
       || CASE WHEN object_type = 'publication' AND EXISTS (SELECT FROM pg_publication p JOIN scribe.config c
            ON c.key = 'publication ' || p.pubname WHERE p.oid = objid) THEN '{"own": true}' ELSE '{}' END::jsonb),
       array_agg(DISTINCT objid) FILTER (WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column')),
+      array_agg(DISTINCT objid) FILTER (WHERE classid = 'pg_class'::regclass AND object_type = 'index'),
       array_agg(DISTINCT objid) FILTER (WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table')
-    INTO objects, touched, created FROM pg_event_trigger_ddl_commands();
+    INTO objects, touched, indexes, created FROM pg_event_trigger_ddl_commands();
   message := message || jsonb_build_object('objects', objects);
   IF touched IS NOT NULL THEN
     message := message || jsonb_build_object('tables', scribe.table_facts(touched));
@@ -627,14 +632,14 @@ BEGIN
     message := message || jsonb_build_object('creates', (SELECT jsonb_agg(scribe.table_definition(x)) FROM unnest(created) x));
   END IF;
   IF tg_tag = 'CREATE INDEX' THEN
-    SELECT max(objid) INTO index FROM pg_event_trigger_ddl_commands() JOIN pg_index i ON i.indexrelid = objid
-      JOIN pg_class c ON c.oid = objid WHERE c.relkind = 'I' AND NOT i.indisvalid;
+    SELECT i.indexrelid INTO index FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+      WHERE i.indexrelid = ANY (indexes) AND c.relkind = 'I' AND NOT i.indisvalid LIMIT 1;
     IF index IS NOT NULL AND current_query() !~* E'\\mon\\s+only\\M' THEN
       message := message || jsonb_build_object('instead', scribe.partial_index(index));
     END IF;
   ELSIF tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
     message := message || jsonb_build_object('view', (SELECT scribe.view_definition(max(objid)) FROM pg_event_trigger_ddl_commands()));
-  ELSIF tg_tag = 'ALTER INDEX' AND EXISTS (SELECT FROM pg_event_trigger_ddl_commands() JOIN pg_class c ON c.oid = objid WHERE c.relkind = 'I')
+  ELSIF tg_tag = 'ALTER INDEX' AND EXISTS (SELECT FROM pg_class WHERE oid = ANY (indexes) AND relkind = 'I')
       AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
     message := message || jsonb_build_object('attached',
       scribe.attached_index(current_query(), current_setting('scribe.path', true)));
@@ -648,7 +653,8 @@ END $fn$;
 REVOKE ALL ON FUNCTION scribe.end_message(text, text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_end() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C' AS $fn$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C'
+SET plan_cache_mode = force_generic_plan AS $fn$
 DECLARE
   message bytea;
   context text;
@@ -757,7 +763,8 @@ END $fn$;
 REVOKE ALL ON FUNCTION scribe.guard(oid[]) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_end_guard() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+SET plan_cache_mode = force_generic_plan AS $fn$
 BEGIN
   IF tg_tag !~ '^(CREATE (TABLE|SCHEMA|EXTENSION)|SELECT INTO|ALTER |DROP )' OR scribe.quiet() THEN
     RETURN;
