@@ -65,8 +65,19 @@ func installCapture(ctx context.Context, conn *pgx.Conn, publication string) (ma
 		}
 		made.publication = publication
 	}
-	_, err = conn.Exec(ctx, "INSERT INTO scribe.config VALUES ('publication ' || $1::text, '') ON CONFLICT DO NOTHING", publication)
-	return made, err
+	return made, notePublication(ctx, conn, publication)
+}
+
+// notePublication tells the capture which publication to guard.
+func notePublication(ctx context.Context, conn executor, publication string) error {
+	_, err := conn.Exec(ctx, `INSERT INTO scribe.config SELECT 'publication ' || pubname, oid::text FROM pg_publication WHERE pubname = $1
+	    ON CONFLICT (key) DO UPDATE SET value = excluded.value`, publication)
+	return err
+}
+
+// executor is a connection or a transaction.
+type executor interface {
+	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
 }
 
 // captureMade is what one installCapture made.
@@ -112,9 +123,7 @@ func createCapture(ctx context.Context, conn *pgx.Conn) error {
 
 // noteMissing tells the capture that the columns added by now are none of
 // those that later commands add.
-func noteMissing(ctx context.Context, conn interface {
-	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
-}) error {
+func noteMissing(ctx context.Context, conn executor) error {
 	_, err := conn.Exec(ctx, "SELECT count(*) FROM scribe.note_missing(ARRAY(SELECT attrelid FROM pg_attribute WHERE atthasmissing))")
 	return err
 }

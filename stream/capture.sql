@@ -335,25 +335,19 @@ BEGIN
   PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
 END $fn$;
 
--- Publications of the capture that are no longer what it made: without them,
--- decoding fails at the next change for good, or leaves changes out.
-CREATE FUNCTION scribe.broken_publications() RETURNS SETOF text
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-BEGIN
-  RETURN QUERY SELECT substr(c.key, 13) FROM scribe.config c WHERE c.key LIKE 'publication %'
-    AND NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = substr(c.key, 13)
-      AND p.puballtables AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot);
-END $fn$;
-REVOKE ALL ON FUNCTION scribe.broken_publications() FROM PUBLIC;
-
--- Refuses a command that broke one, which init says it will.
-CREATE FUNCTION scribe.keep_publications() RETURNS void
+-- Refuses a command that broke the publication of the capture, which init says
+-- it will: without it, decoding fails at the next change for good, or leaves
+-- changes out. The publications are those that the command was about.
+CREATE FUNCTION scribe.keep_publications(publications oid[]) RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   broken text;
 BEGIN
   BEGIN
-    SELECT string_agg(x, ', ') INTO broken FROM scribe.broken_publications() x;
+    SELECT substr(c.key, 13) INTO broken FROM scribe.config c
+      WHERE c.key LIKE 'publication %' AND c.value = ANY (publications::text[])
+        AND NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = substr(c.key, 13)
+          AND p.puballtables AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot) LIMIT 1;
   EXCEPTION WHEN OTHERS THEN
     RETURN; -- no longer ours to judge
   END;
@@ -362,7 +356,7 @@ BEGIN
       HINT = 'To end the backup, use: pg_scribe drop';
   END IF;
 END $fn$;
-REVOKE ALL ON FUNCTION scribe.keep_publications() FROM PUBLIC;
+REVOKE ALL ON FUNCTION scribe.keep_publications(oid[]) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C'
@@ -382,9 +376,8 @@ BEGIN
   EXCEPTION WHEN OTHERS THEN
     message := scribe.gap(format('objects dropped by %s: %s', tg_tag, SQLERRM));
   END;
-  IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'publication') THEN
-    PERFORM scribe.keep_publications();
-  END IF;
+  PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_dropped_objects()
+    WHERE object_type = 'publication' HAVING count(*) > 0;
   PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
   PERFORM scribe.after_drop();
 END $fn$;
@@ -672,7 +665,7 @@ BEGIN
     message := scribe.gap(format('end of %s: %s', tg_tag, SQLERRM));
   END;
   IF tg_tag = 'ALTER PUBLICATION' THEN
-    PERFORM scribe.keep_publications();
+    PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_publication'::regclass;
   END IF;
   PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
   IF coalesce(current_setting('scribe.rewritten', true), '') <> '' THEN

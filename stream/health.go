@@ -270,6 +270,9 @@ func (h captureHealth) mend(ctx context.Context, conn *pgx.Conn, publication, re
 			return &CaptureError{Reason: h.String() + "; it cannot be put back: " + err.Error()}
 		}
 	}
+	if err := notePublication(ctx, tx, publication); err != nil { // somebody may have made it again
+		return err
+	}
 	if err := noteMissing(ctx, tx); err != nil { // columns may have been added unseen
 		return err
 	}

@@ -369,6 +369,12 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	tr.back()
 	tr.equal()
 
+	// Other publications are none of ours, even when ours is lost.
+	tr.run(`ALTER EVENT TRIGGER scribe_d DISABLE; DROP PUBLICATION pg_scribe; ALTER EVENT TRIGGER scribe_d ENABLE ALWAYS;
+	  CREATE PUBLICATION mine FOR TABLE t; ALTER PUBLICATION mine SET (publish = 'insert'); ALTER PUBLICATION mine RENAME TO mine2; DROP PUBLICATION mine2`)
+	if findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication); err != nil || len(findings) != 1 || !strings.Contains(findings[0].Problem, "is gone") {
+		t.Errorf("without the publication: %+v, %v", findings, err)
+	}
 	tr.run("DROP SCHEMA scribe CASCADE")
 	findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication)
 	if err != nil || len(findings) != 1 || !strings.Contains(findings[0].Fix, "pg_scribe drop") {
