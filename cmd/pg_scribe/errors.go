@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/target"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
@@ -184,6 +185,37 @@ var planRules = []rule{
 	}),
 }
 
+// targetRules know where files go beside the repository's directory.
+var targetRules = []rule{
+	on(exitUsage, func(*target.SpecError, facts) string {
+		return "write it as /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or \"shell write='…' read='…' list='…' remove='…'\""
+	}),
+	is(target.Unreachable, exitConnection, func(facts) string {
+		return "see that its server runs and that this machine reaches it; what is not there yet is kept and sent later"
+	}),
+	is(target.NoPlace, exitBackup, func(facts) string {
+		return "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
+	}),
+	is(target.Denied, exitBackup, func(facts) string {
+		return "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws for S3; keys, agent and known_hosts of ssh for sftp"
+	}),
+	is(target.ReadOnly, exitBackup, func(facts) string {
+		return "let these credentials write there; S3 needs s3:PutObject, s3:GetObject, s3:ListBucket, s3:AbortMultipartUpload, and s3:DeleteObject to expire"
+	}),
+	is(target.ClockSkew, exitBackup, func(facts) string { return "set the clock of this machine: timedatectl, chronyc tracking" }),
+	is(target.Full, exitBackup, func(facts) string { return "make room on the target; what is not there yet is kept and sent later" }),
+	is(target.Exists, exitBackup, func(facts) string {
+		return "nothing is overwritten; give each repository a directory or prefix of its own"
+	}),
+	is(target.NotFound, exitBackup, func(f facts) string {
+		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
+	}),
+	is(target.Misused, exitUsage, func(facts) string { return "check endpoint, region, encryption and storage class of the target" }),
+	on(exitBackup, func(e *target.Error, _ facts) string {
+		return "look at the target; what it says stands above"
+	}),
+}
+
 // restoreRules know what a target server says.
 var restoreRules = []rule{
 	on(exitBackup, func(e *restore.ExistsError, f facts) string {
@@ -263,7 +295,7 @@ func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 }
 
 func firstRule(err error, f facts) (remedy, bool) {
-	for _, list := range [][]rule{rules, planRules, restoreRules, systemRules} {
+	for _, list := range [][]rule{rules, targetRules, planRules, restoreRules, systemRules} {
 		for _, r := range list {
 			if found, ok := r(err, f); ok {
 				return found, true
