@@ -47,6 +47,8 @@ type Repository struct {
 	hook  func(step string) error // tests stop here; nil otherwise
 
 	madeDir bool // Create made the directory
+
+	remote *remote // the files lie on a target; nil otherwise
 }
 
 // NotEmptyError says that a directory for a new repository is in use.
@@ -238,7 +240,13 @@ func (r *Repository) Codec() Codec { return r.codec }
 func (r *Repository) Now() time.Time { return r.now() }
 
 // Close closes the catalog.
-func (r *Repository) Close() error { return r.cat.Close() }
+func (r *Repository) Close() error {
+	err := r.cat.Close()
+	if r.remote != nil {
+		err = errors.Join(err, r.remote.session.End(), os.RemoveAll(r.dir))
+	}
+	return err
+}
 
 // Undo deletes every file of a repository that never became complete, and
 // its directory if Create made that.
@@ -258,12 +266,22 @@ func (r *Repository) Undo() error {
 }
 
 // LockStreamer makes this process the only one that streams into the
-// repository. The kernel holds the lock, so that a dead process never blocks.
+// repository. It fails with BusyError.
+func (r *Repository) LockStreamer() (release func(), err error) {
+	release, err = r.lock(lockName)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = &BusyError{r.dir}
+	}
+	return release, err
+}
+
+// lock takes a lock that the kernel holds, so that a dead process never
+// blocks. It fails with EWOULDBLOCK.
 //
 // The descriptor is not an os.File, which would be closed when it is no longer
 // referred to: the lock holds until release is called or the process ends.
-func (r *Repository) LockStreamer() (release func(), err error) {
-	path := r.Path(lockName)
+func (r *Repository) lock(name string) (release func(), err error) {
+	path := r.Path(name)
 	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
@@ -278,9 +296,6 @@ func (r *Repository) LockStreamer() (release func(), err error) {
 	}
 	if err != nil {
 		syscall.Close(fd)
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, &BusyError{r.dir}
-		}
 		return nil, err
 	}
 	return sync.OnceFunc(func() { syscall.Close(fd) }), nil
@@ -340,7 +355,19 @@ func syncDir(dir string) error {
 }
 
 // openArtifact opens a file's stored bytes as far as they count.
-func (r *Repository) openArtifact(a catalog.Artifact) (*os.File, io.Reader, error) {
+func (r *Repository) openArtifact(a catalog.Artifact) (file io.ReadCloser, stored io.Reader, err error) {
+	if r.remote != nil {
+		file, err = r.remote.open(a.Name)
+	} else {
+		file, err = r.openLocal(a)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return file, io.LimitReader(file, a.Bytes), nil
+}
+
+func (r *Repository) openLocal(a catalog.Artifact) (*os.File, error) {
 	f, err := os.Open(r.Path(a.Name))
 	if errors.Is(err, os.ErrNotExist) && a.State == catalog.StateOpen {
 		// Sealed since the catalog was read: what counted then still
@@ -351,12 +378,9 @@ func (r *Repository) openArtifact(a catalog.Artifact) (*os.File, io.Reader, erro
 		}
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil, &MissingFileError{a.Name}
+		return nil, &MissingFileError{a.Name}
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	return f, io.LimitReader(f, a.Bytes), nil
+	return f, err
 }
 
 // openText opens a file's text.
@@ -417,6 +441,11 @@ func closeAll(closers []io.Closer) {
 // many, and of the same checksum; of an open segment those that count.
 func (r *Repository) Check(a catalog.Artifact) error {
 	if a.Format == "directory" {
+		if r.remote != nil {
+			if err := r.remote.fetchDir(r.Path(a.Name), a.Name); err != nil {
+				return err
+			}
+		}
 		return r.checkDir(a)
 	}
 	f, stored, err := r.openArtifact(a)
@@ -429,12 +458,15 @@ func (r *Repository) Check(a catalog.Artifact) error {
 	if err != nil {
 		return err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
+	if n == a.Bytes && a.State == catalog.StateSealed {
+		more, err := io.Copy(io.Discard, f)
+		if err != nil {
+			return err
+		}
+		n += more
 	}
-	if n != a.Bytes || a.State == catalog.StateSealed && info.Size() != a.Bytes {
-		return &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: it has %d bytes, %d were stored", info.Size(), a.Bytes)}
+	if n != a.Bytes {
+		return &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: it has %d bytes, %d were stored", n, a.Bytes)}
 	}
 	// An open segment of an earlier version has none; its frames carry their own.
 	if (a.State == catalog.StateSealed || a.SHA256 != "") && hex.EncodeToString(h.Sum(nil)) != a.SHA256 {

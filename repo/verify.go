@@ -269,7 +269,7 @@ func (r *Repository) checkSize(a catalog.Artifact) error {
 		}
 		return err
 	}
-	f, _, err := r.openArtifact(a)
+	f, err := r.openLocal(a)
 	if err != nil {
 		return err
 	}
@@ -289,7 +289,7 @@ func (v *verifier) whole(ctx context.Context, a catalog.Artifact) error {
 	var c content
 	var err error
 	if a.State == catalog.StateOpen {
-		f, _, ferr := v.r.openArtifact(a) // it may have been sealed since
+		f, ferr := v.r.openLocal(a) // it may have been sealed since
 		if ferr != nil {
 			return ferr
 		}

@@ -30,6 +30,11 @@ type RunOptions struct {
 	Text           io.Writer // write SQL here instead of into the repository
 	Report         func(Progress)
 	Notice         func(string)
+	// Durable, if set, is up to where the server may be told that everything
+	// is stored for good, at most what the repository's directory holds.
+	Durable func() catalog.LSN
+	// Stored, if set, is called after each checkpoint; its error ends Run.
+	Stored func(ctx context.Context) error
 }
 
 // Progress is what Run says of itself at every status interval.
@@ -225,15 +230,19 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if s.repo != nil && s.opts.StateInterval > 0 {
 		p.sampler = startSampler(clockCtx, s, src)
 	}
-	s.confirmed = max(s.confirmed, from)
-	before := s.confirmed
+	if s.opts.Durable == nil {
+		s.confirmed = max(s.confirmed, from)
+	} else {
+		rec.confirmed.Store(uint64(min(from, s.opts.Durable())))
+	}
+	before := s.sink.end()
 	err = p.run(ctx)
 	stopClock()
 	s.clock.wait()
 	if p.sampler != nil {
 		<-p.sampler.done
 	}
-	return s.confirmed > before, err
+	return s.sink.end() > before, err
 }
 
 // serverPatience is how long the server waits for a sign of life from this
@@ -410,6 +419,10 @@ func (p *pipeline) run(ctx context.Context) error {
 	return err
 }
 
+// errServerWaits: a server that shuts down asks again and again, and what it
+// waits for may be hours away on a target that is down.
+var errServerWaits = errors.New("the server shuts down")
+
 // store writes batches and keeps the intervals.
 func (p *pipeline) store(ctx context.Context) error {
 	var fsync, status <-chan time.Time
@@ -431,6 +444,7 @@ func (p *pipeline) store(ctx context.Context) error {
 	var until catalog.LSN
 	var deadline time.Time
 	again := 3 // samples after the last one, for what the stream changed meanwhile
+	waits := 0
 	for {
 		var err error
 		select {
@@ -443,8 +457,13 @@ func (p *pipeline) store(ctx context.Context) error {
 			err = p.checkpoint(ctx)
 		case <-asked.C:
 			// A server that shuts down waits for what it sent to be confirmed.
-			if p.rec.asked.Swap(false) && len(p.batches) == 0 {
+			if !p.rec.asked.Swap(false) {
+				waits = 0
+			} else if waits++; len(p.batches) == 0 {
 				err = p.checkpoint(ctx)
+			}
+			if p.opts.Durable != nil && waits == 25 {
+				err = errors.Join(err, errServerWaits)
 			}
 			if p.opts.Endpos != 0 && len(p.batches) == 0 {
 				err = errors.Join(err, p.rec.status(true)) // it may be passed already
@@ -538,8 +557,14 @@ func (p *pipeline) checkpoint(ctx context.Context) error {
 		}
 	}
 	lsn, err := p.sink.checkpoint(ctx)
+	if err == nil && p.opts.Stored != nil {
+		err = p.opts.Stored(ctx)
+	}
 	if err != nil {
 		return &storeError{err}
+	}
+	if p.opts.Durable != nil {
+		lsn = min(lsn, p.opts.Durable())
 	}
 	if lsn == 0 || lsn <= p.confirmed {
 		return nil

@@ -16,6 +16,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/target"
 )
 
 // app is what every command has at hand.
@@ -122,6 +123,9 @@ func (a *app) print(format string, args ...any) {
 // openRepository opens the repository for writing.
 func (a *app) openRepository(ctx context.Context, dir string) (*repo.Repository, error) {
 	a.facts.dir = dir
+	if target.IsSpec(dir) {
+		return nil, &usageError{a.facts.command + " needs a local directory: " + dir + " can only be read", "give the repository's directory with -f; its files are sent to a --target"}
+	}
 	return repo.Open(ctx, dir, a.now)
 }
 

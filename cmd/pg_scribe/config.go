@@ -26,7 +26,12 @@ type settings struct {
 // flag.
 type configFile map[string]map[string]configValue
 
-type configValue struct{ text, where string }
+// configValue is what a flag is set to, the last of several times; all are for
+// flags that may be given several times.
+type configValue struct {
+	text, where string
+	all         []string
+}
 
 // systemConfig holds for every user of the machine.
 const systemConfig = "/etc/pg_scribe.conf"
@@ -99,7 +104,7 @@ func readConfig(path string, model *kong.Application) (configFile, error) {
 		if file[section] == nil {
 			file[section] = map[string]configValue{}
 		}
-		file[section][name] = configValue{value, where}
+		file[section][name] = configValue{value, where, append(file[section][name].all, value)}
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read: %w", err)
@@ -173,15 +178,22 @@ func (s *settings) Resolve(c *kong.Context, parent *kong.Path, flag *kong.Flag) 
 	if selected := c.Selected(); selected != nil {
 		section = selected.Name
 	}
-	value, where, ok := s.find(section, flag.Name)
+	value, ok := s.find(section, flag.Name)
 	if !ok || excluded(parent, flag) {
 		return nil, nil
 	}
-	// kong would not say where the value comes from.
-	if err := parses(flag, value); err != nil {
-		return nil, fmt.Errorf("%s: %w", where, err)
+	if flag.Target.Kind() == reflect.Slice {
+		list := make([]any, len(value.all))
+		for i, text := range value.all {
+			list[i] = text
+		}
+		return list, nil
 	}
-	return value, nil
+	// kong would not say where the value comes from.
+	if err := parses(flag, value.text); err != nil {
+		return nil, fmt.Errorf("%s: %w", value.where, err)
+	}
+	return value.text, nil
 }
 
 // excluded tells that the command line has another flag of the same group,
@@ -195,18 +207,20 @@ func excluded(parent *kong.Path, flag *kong.Flag) bool {
 	return false
 }
 
-func (s *settings) find(section, name string) (value, where string, ok bool) {
+// find looks for a flag's value. In a variable, several stand on lines of
+// their own.
+func (s *settings) find(section, name string) (configValue, bool) {
 	if value, ok := s.lookup(envName(name)); ok && value != "" {
-		return value, envName(name), true
+		return configValue{value, envName(name), strings.Split(strings.TrimSpace(value), "\n")}, true
 	}
 	for _, file := range s.files {
 		for _, part := range []string{section, ""} {
 			if v, ok := file[part][name]; ok {
-				return v.text, v.where, true
+				return v, true
 			}
 		}
 	}
-	return "", "", false
+	return configValue{}, false
 }
 
 // parses tries a value on a copy of the flag's target.

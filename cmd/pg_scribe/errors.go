@@ -190,6 +190,21 @@ var targetRules = []rule{
 	on(exitUsage, func(*target.SpecError, facts) string {
 		return "write it as /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or \"shell write='…' read='…' list='…' remove='…'\""
 	}),
+	on(exitUsage, func(*repo.TargetTakenError, facts) string {
+		return "give each repository a directory or prefix of its own"
+	}),
+	on(exitBackup, func(e *repo.TargetLostError, f facts) string {
+		return "is the right disk mounted, the right prefix named? To begin anew there: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Target)
+	}),
+	on(exitBackup, func(*repo.CollisionError, facts) string {
+		return "look at that file; it is not what this repository has stored, and nothing is overwritten"
+	}),
+	on(exitBackup, func(e *repo.SpoolFullError, f facts) string {
+		return "mend the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit"
+	}),
+	on(exitBackup, func(e *repo.ShipBusyError, f facts) string {
+		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)
+	}),
 	is(target.Unreachable, exitConnection, func(facts) string {
 		return "see that its server runs and that this machine reaches it; what is not there yet is kept and sent later"
 	}),

@@ -55,6 +55,9 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := a.ship(ctx, r); err != nil {
+		return err
+	}
 	if c.json() {
 		report := baseJSON{Directory: c.File, Database: info.Database, Slot: info.Slot}
 		report.fill(base)

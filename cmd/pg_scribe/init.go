@@ -2,24 +2,27 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/target"
 	"pg_scribe/stream"
 )
 
 type initCmd struct {
 	connFlags
 	outputFlag
-	File        string `short:"f" required:"" placeholder:"DIRECTORY" help:"Directory of the new repository: empty, or absent."`
-	Slot        string `short:"S" default:"pg_scribe" placeholder:"NAME" help:"Replication slot to make (default: ${default})."`
-	Publication string `default:"pg_scribe" placeholder:"NAME" help:"Publication to make (default: ${default})."`
-	Compress    codec  `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of files: zstd, lz4, gzip or none (default: zstd)."`
-	Failover    bool   `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
-	Force       bool   `help:"Go on in spite of critical findings."`
+	File        string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Directory of the new repository: empty, or absent."`
+	Slot        string   `short:"S" default:"pg_scribe" placeholder:"NAME" help:"Replication slot to make (default: ${default})."`
+	Publication string   `default:"pg_scribe" placeholder:"NAME" help:"Publication to make (default: ${default})."`
+	Compress    codec    `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of files: zstd, lz4, gzip or none (default: zstd)."`
+	Target      []string `sep:"none" placeholder:"WHERE" help:"Also keep every file there: /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or shell …; repeat it for more."`
+	Failover    bool     `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
+	Force       bool     `help:"Go on in spite of critical findings."`
 }
 
 // Run begins a repository.
@@ -27,6 +30,9 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	a.facts.dir, a.facts.slot = c.File, c.Slot
 	if err := checkNames(c.Slot, c.Publication); err != nil {
 		return err
+	}
+	if target.IsSpec(c.File) {
+		return &usageError{"init needs a local directory: " + c.File + " can only be a target", "give a directory with -f, and this with --target"}
 	}
 	if err := repo.CheckEmpty(c.File); err != nil {
 		return err
@@ -42,13 +48,28 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	}
+	targets, err := a.bindTargets(ctx, "", c.Target)
+	if err != nil {
+		return err
+	}
 	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, c.Compress.or(repo.DefaultCodec)),
 		Dir: c.File, Slot: c.Slot, Step: func(s string) { a.words.say("%s", s) }}
 	opts.Failover = c.Failover
 	base, err := stream.Init(ctx, opts, func(info catalog.Repository) (*repo.Repository, error) {
-		return repo.Create(ctx, c.File, info, a.now)
+		r, err := repo.Create(ctx, c.File, info, a.now)
+		if err != nil {
+			return nil, err
+		}
+		if err := targets.Record(ctx, r); err != nil {
+			return nil, errors.Join(err, r.Undo())
+		}
+		return r, nil
 	})
 	if err != nil {
+		targets.Undo(context.WithoutCancel(ctx))
+		return err
+	}
+	if err := a.shipDirectory(ctx, c.File); err != nil {
 		return err
 	}
 	report.fill(base)

@@ -6,7 +6,6 @@ import (
 	"text/tabwriter"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 )
 
 type listCmd struct {
@@ -18,7 +17,7 @@ type listCmd struct {
 // Run lists what the repository holds.
 func (c *listCmd) Run(ctx context.Context, a *app) error {
 	a.facts.dir = c.File
-	r, err := repo.OpenReadOnly(ctx, c.File)
+	r, err := a.openForReading(ctx, c.File)
 	if err != nil {
 		return err
 	}

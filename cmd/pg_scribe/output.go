@@ -226,6 +226,7 @@ type repositoryJSON struct {
 	Damaged           []string      `json:"damaged_files"` // of another size than recorded
 	Disk              *diskJSON     `json:"disk"`
 	Verification      *verifiedJSON `json:"verification"` // the last run of verify; null: there was none
+	Targets           []targetJSON  `json:"targets"`      // empty when they are read themselves
 }
 
 // verifiedJSON is how a run of verify ended.
@@ -243,6 +244,18 @@ type verifiedJSON struct {
 
 func toVerified(v catalog.Verification) verifiedJSON {
 	return verifiedJSON{moment(v.StartedAt), moment(v.FinishedAt), v.Outcome, v.Subset, v.Files, v.FilesRead, v.BytesRead, v.Failed, v.Inconclusive}
+}
+
+// targetJSON is a place that the files are sent to.
+type targetJSON struct {
+	Target       string `json:"target"`
+	Files        int    `json:"files"`
+	Bytes        int64  `json:"bytes"`
+	Pending      int    `json:"pending_files"` // sealed, and not there yet
+	PendingBytes int64  `json:"pending_bytes"`
+	SeenAt       moment `json:"seen_at"` // when it was last found in order
+	FailedSince  moment `json:"failed_since"`
+	Error        string `json:"error"`
 }
 
 // groupJSON sums up the files of one kind.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
@@ -47,7 +46,7 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	if c.Dbname == "" && !c.DryRun {
 		return errTargetNeeded
 	}
-	r, err := repo.OpenReadOnly(ctx, c.File)
+	r, err := a.openForReading(ctx, c.File)
 	if err != nil {
 		return err
 	}

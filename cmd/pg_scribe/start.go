@@ -27,6 +27,8 @@ type startCmd struct {
 	SegmentAge     interval    `default:"1h" placeholder:"TIME" help:"Time after which a new segment begins; 0 never (default: ${default})."`
 	StateInterval  interval    `default:"1m" placeholder:"TIME" help:"Time between samples of sequences, roles and the like; 0 never (default: ${default})."`
 	Endpos         catalog.LSN `placeholder:"LSN" help:"Stop behind the last transaction that commits at or before this LSN."`
+	Durability     string      `enum:"local,target" default:"local" placeholder:"WHERE" help:"What the server may forget: what is stored here (local), or what the first target holds (target)."`
+	SpoolLimit     size        `default:"0" placeholder:"SIZE" help:"Stop when more than this waits for the targets; 0 never (default: ${default})."`
 	NoLoop         bool        `help:"Stop when the connection breaks, instead of connecting again."`
 }
 
@@ -68,7 +70,7 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.words.say("streaming database %q through slot %s into %s from %s", info.Database, slot, r.Dir(), end)
-		if err := stream.Run(ctx, r, opts); err != nil {
+		if err := c.stream(ctx, a, r, opts); err != nil {
 			return err
 		}
 		if end, err = r.End(context.WithoutCancel(ctx)); err == nil {
@@ -77,6 +79,46 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 		return err
 	})
 }
+
+// stream streams, and sends what is sealed to the targets meanwhile.
+func (c *startCmd) stream(ctx context.Context, a *app, r *repo.Repository, opts stream.RunOptions) error {
+	shipper, primary, err := a.shipper(ctx, r)
+	if err != nil {
+		return err
+	}
+	if shipper == nil {
+		if c.Durability == "target" {
+			return &usageError{"--durability target, but the repository has no target", "add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
+		}
+		return stream.Run(ctx, r, opts)
+	}
+	if c.Durability == "target" {
+		opts.Durable = func() catalog.LSN { return shipper.Durable(primary) }
+	}
+	opts.Stored = func(ctx context.Context) error {
+		shipper.Wake()
+		return r.CheckSpool(ctx, int64(c.SpoolLimit))
+	}
+	shipping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		shipper.Run(shipping)
+	}()
+	err = stream.Run(ctx, r, opts)
+	stop()
+	<-done
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastShipment)
+	defer cancel()
+	if serr := shipper.Drain(last); serr != nil {
+		a.words.warn("not everything is on the targets yet: %v", serr)
+	}
+	return err
+}
+
+// lastShipment is how long a streamer that was told to stop goes on sending;
+// the next one, full-backup or copy sends the rest.
+const lastShipment = 20 * time.Second
 
 // open finds the repository, also by the path of a file inside it, as a
 // program that streams into one file would be given.

@@ -181,7 +181,7 @@ func (s *statusReport) judgeSlot(slot stream.Slot) {
 // repository looks at the files and the catalog.
 func (s *statusReport) repository(ctx context.Context, dir string) error {
 	s.app.facts.dir = dir
-	r, err := repo.OpenReadOnly(ctx, dir)
+	r, err := s.app.openForReading(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,12 @@ func (s *statusReport) repository(ctx context.Context, dir string) error {
 		doc.FreshnessSeconds = &age
 	}
 	doc.StreamerRunning = r.StreamerRunning()
-	doc.Disk = diskUse(dir)
+	if !r.Remote() {
+		doc.Disk = diskUse(dir)
+		if doc.Targets, err = copyTargets(ctx, r); err != nil {
+			return err
+		}
+	}
 	doc.Missing, doc.Damaged = statFiles(r, inv)
 	switch last, err := r.Catalog().LastVerification(ctx); {
 	case err == nil:
@@ -302,6 +307,7 @@ func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
 			s.critical("nothing was stored for "+showSpan(age), start)
 		}
 	}
+	s.judgeTargets(doc)
 	if doc.Disk != nil && doc.Disk.UsedPercent > fullPercent {
 		s.warn(fmt.Sprintf("the file system is %.0f %% full: %s are free", doc.Disk.UsedPercent, showBytes(doc.Disk.FreeBytes)),
 			"make room: "+commandLine("df", "-h", doc.Directory))

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
 	"syscall"
 	"time"
@@ -103,6 +101,17 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, showTime(time.Time(v.FinishedAt)), v.FilesRead, plural(int64(v.Files), "file"))
 	}
 	s.row("verified", "%s", verified)
+	for i, t := range d.Targets {
+		name := "target"
+		if i > 0 {
+			name = "copy"
+		}
+		line := fmt.Sprintf("%s: %s, %s", t.Target, plural(int64(t.Files), "file"), showBytes(t.Bytes))
+		if t.Pending > 0 {
+			line += fmt.Sprintf("; %s (%s) not there yet", plural(int64(t.Pending), "file"), showBytes(t.PendingBytes))
+		}
+		s.row(name, "%s", line)
+	}
 	if d.Disk != nil {
 		s.row("disk", "%.0f %% used, %s free", d.Disk.UsedPercent, showBytes(d.Disk.FreeBytes))
 	}
@@ -125,13 +134,14 @@ func (g groupJSON) String() string {
 func statFiles(r *repo.Repository, inv catalog.Inventory) (missing, damaged []string) {
 	missing, damaged = []string{}, []string{}
 	for _, a := range inv.Artifacts {
-		info, err := os.Stat(r.Path(a.Name))
+		size, err := r.StoredSize(a)
+		var none *repo.MissingFileError
 		switch {
-		case errors.Is(err, fs.ErrNotExist) && a.State == catalog.StateOpen: // sealed a moment ago
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.As(err, &none) && a.State == catalog.StateOpen: // sealed a moment ago
+		case errors.As(err, &none):
 			missing = append(missing, a.Name)
-		case err != nil, info.IsDir():
-		case a.State == catalog.StateOpen && info.Size() < a.Bytes, a.State != catalog.StateOpen && info.Size() != a.Bytes:
+		case err != nil:
+		case a.State == catalog.StateOpen && size < a.Bytes, a.State != catalog.StateOpen && size != a.Bytes:
 			damaged = append(damaged, a.Name)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pg_scribe/internal/s3test"
 	"pg_scribe/repo/target"
@@ -304,6 +305,7 @@ func conformAbort(t *testing.T, s target.Session, dir string) {
 	_, err = f.Write(noise(12 << 20))
 	must(t, err)
 	if kindHides(s) {
+		time.Sleep(500 * time.Millisecond) // nothing of a dead process is still on its way
 		must(t, s.Sweep(context.Background()))
 		if err := f.Commit(); err == nil {
 			t.Error("a file that was swept can be ended")
@@ -338,6 +340,15 @@ func conformMissing(t *testing.T, s target.Session) {
 func conformRemove(t *testing.T, s target.Session, dir string) {
 	must(t, store(s, "base-1.dir/toc.dat", []byte("x"), -1))
 	must(t, store(s, "base-1.dir/1.dat", []byte("y"), -1))
+	for _, name := range []string{"base-1.dir", "base-1", "base-1.dir/toc"} {
+		_, stat := s.Stat(context.Background(), name)
+		_, open := s.Open(context.Background(), name)
+		for what, err := range map[string]error{"stat": stat, "open": open, "remove": s.Remove(context.Background(), name)} {
+			if !errors.Is(err, target.NotFound) {
+				t.Errorf("%s of part of a name: %v", what, err)
+			}
+		}
+	}
 	must(t, s.Remove(context.Background(), "base-1.dir/toc.dat"))
 	if got := names(t, s, ""); !slices.Equal(got, []string{"base-1.dir/1.dat"}) {
 		t.Errorf("left: %q", got)

@@ -259,8 +259,8 @@ func (s *dirSession) walk(ctx context.Context, visit func(name string, e fs.DirE
 	within("")
 }
 
-func (s *dirSession) Remove(_ context.Context, name string) error {
-	if err := checkName(name); err != nil {
+func (s *dirSession) Remove(ctx context.Context, name string) error {
+	if _, err := s.Stat(ctx, name); err != nil { // a directory is no file
 		return err
 	}
 	err := os.Remove(s.path(name))

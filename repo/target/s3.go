@@ -198,15 +198,13 @@ func (t *s3Target) Begin(ctx context.Context) (Session, error) {
 	s.core = minio.Core{Client: client}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for o := range client.ListObjects(ctx, t.bucket, minio.ListObjectsOptions{Prefix: t.prefix, Recursive: true, MaxKeys: 1}) {
-		if o.Err != nil {
-			fault := s3Fault(o.Err)
-			if fault == NotFound { // it cannot be about a file; some servers say so of unknown keys
-				fault = Denied
-			}
-			return nil, s.fail("begin", "", fault, o.Err)
+	o, some := <-client.ListObjects(ctx, t.bucket, minio.ListObjectsOptions{Prefix: t.prefix, Recursive: true, MaxKeys: 1})
+	if some && o.Err != nil {
+		fault := s3Fault(o.Err)
+		if fault == NotFound { // it cannot be about a file; some servers say so of unknown keys
+			fault = Denied
 		}
-		break
+		return nil, s.fail("begin", "", fault, o.Err)
 	}
 	return s, nil
 }

@@ -355,13 +355,21 @@ func (p *pattern) Read(b []byte) (int, error) {
 }
 
 // sinkServer takes parts as a store does and keeps nothing of them.
-func sinkServer(t testing.TB) (spec string, received func() (int64, string)) {
+func sinkServer(t testing.TB) (spec string, received func() int64) {
 	var mu sync.Mutex
-	parts := map[int]string{}
-	var total int64
+	parts := map[int]int64{} // a part that is sent again counts once
+	received = func() (total int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, n := range parts {
+			total += n
+		}
+		return total
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/backups/", func(w http.ResponseWriter, r *http.Request) {
 		query := r.URL.Query()
+		total := received()
 		switch {
 		case r.Method == "HEAD" && total == 0:
 			w.WriteHeader(http.StatusNotFound)
@@ -374,12 +382,13 @@ func sinkServer(t testing.TB) (spec string, received func() (int64, string)) {
 		case r.Method == "POST" && query.Has("uploads"):
 			fmt.Fprint(w, `<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>`)
 		case r.Method == "PUT":
-			n, _ := io.Copy(io.Discard, r.Body)
+			io.Copy(io.Discard, r.Body) // signatures stand between the bytes
+			var n int64
+			fmt.Sscan(r.Header.Get("X-Amz-Decoded-Content-Length"), &n)
 			var number int
 			fmt.Sscan(query.Get("partNumber"), &number)
 			mu.Lock()
-			total += n
-			parts[number] = r.Header.Get("X-Amz-Content-Sha256")
+			parts[number] = n
 			mu.Unlock()
 			w.Header().Set("ETag", `"x"`)
 		case r.Method == "POST":
@@ -391,15 +400,7 @@ func sinkServer(t testing.TB) (spec string, received func() (int64, string)) {
 	server := &http.Server{Handler: mux}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
-	return fmt.Sprintf("s3://backups/p?endpoint=http://%s", listener.Addr()), func() (int64, string) {
-		mu.Lock()
-		defer mu.Unlock()
-		list := ""
-		for n := 1; n <= len(parts); n++ {
-			list += parts[n] + "\n"
-		}
-		return total, list
-	}
+	return fmt.Sprintf("s3://backups/p?endpoint=http://%s", listener.Addr()), received
 }
 
 // upload sends n bytes of unknown size and returns the most memory that the
@@ -461,7 +462,7 @@ func BenchmarkS3Upload20GB(b *testing.B) {
 		peak, _ := upload(b, begin(b, spec, credentials()), size)
 		b.ReportMetric(float64(peak>>20), "MB-heap")
 	}
-	if n, _ := received(); n != size {
+	if n := received(); n != size {
 		b.Errorf("%d bytes were received", n)
 	}
 }

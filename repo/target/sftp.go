@@ -298,6 +298,9 @@ func (s *sftpSession) Open(_ context.Context, name string) (io.ReadCloser, error
 		return nil, s.fail("open", name, sftpFault(err), err)
 	}
 	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fs.ErrNotExist
+	}
 	if err != nil {
 		f.Close()
 		return nil, s.fail("open", name, sftpFault(err), err)
@@ -366,8 +369,8 @@ func (s *sftpSession) walk(ctx context.Context, dir string, visit func(string, f
 	return true
 }
 
-func (s *sftpSession) Remove(_ context.Context, name string) error {
-	if err := checkName(name); err != nil {
+func (s *sftpSession) Remove(ctx context.Context, name string) error {
+	if _, err := s.Stat(ctx, name); err != nil { // a directory is no file
 		return err
 	}
 	if err := s.client.Remove(s.path(name)); err != nil {

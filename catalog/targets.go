@@ -1,0 +1,179 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// CopyTarget is a place beside the repository's directory that its files are sent to.
+type CopyTarget struct {
+	ID          int64
+	Spec        string // as package repo/target reads it; holds no secret
+	AddedAt     time.Time
+	SeenAt      time.Time // when it was last found in order
+	FailedSince time.Time // zero: the last attempt succeeded
+	Error       string    // of the last attempt
+	// What is there and what is not yet, of sealed artifacts.
+	Copies, Pending           int
+	CopiesBytes, PendingBytes int64
+}
+
+// AddTarget records a target and returns its ID. The first one is the primary.
+func (c *Catalog) AddTarget(ctx context.Context, spec string, now time.Time) (int64, error) {
+	var id int64
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, "INSERT INTO target (spec, added_at) VALUES (?, ?) RETURNING id", spec, micros(now)).Scan(&id)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("record target %q: %w", spec, err)
+	}
+	return id, nil
+}
+
+// Targets lists the targets, the primary one first, with how far each is.
+func (c *Catalog) Targets(ctx context.Context) ([]CopyTarget, error) {
+	return list(ctx, c.db, func(rows *sql.Rows) (t CopyTarget, err error) {
+		err = rows.Scan(&t.ID, &t.Spec, stamp{&t.AddedAt}, stamp{&t.SeenAt}, stamp{&t.FailedSince}, &t.Error,
+			&t.Copies, &t.CopiesBytes, &t.Pending, &t.PendingBytes)
+		return t, err
+	}, `SELECT t.id, t.spec, t.added_at, t.seen_at, t.failed_since, t.error,
+		count(a.id) FILTER (WHERE c.artifact_id IS NOT NULL), coalesce(sum(a.bytes) FILTER (WHERE c.artifact_id IS NOT NULL), 0),
+		count(a.id) FILTER (WHERE c.artifact_id IS NULL), coalesce(sum(a.bytes) FILTER (WHERE c.artifact_id IS NULL), 0)
+		FROM target t LEFT JOIN artifact a ON a.state = 'sealed' LEFT JOIN copy c ON c.artifact_id = a.id AND c.target_id = t.id
+		GROUP BY t.id ORDER BY t.id`)
+}
+
+// TargetSeen records that a target was found in order, or what is wrong with it. The moment of the first of several
+// failures in a row is kept.
+func (c *Catalog) TargetSeen(ctx context.Context, id int64, now time.Time, problem error) error {
+	if problem == nil {
+		return c.updateOne(ctx, "UPDATE target SET seen_at = ?, failed_since = NULL, error = '' WHERE id = ?", micros(now), id)
+	}
+	return c.updateOne(ctx, "UPDATE target SET failed_since = coalesce(failed_since, ?), error = ? WHERE id = ?",
+		micros(now), problem.Error(), id)
+}
+
+// Pending lists the sealed artifacts that a target lacks, in the order in which they should get there: globals before
+// their base, so that no base is ever there without them, and bases before segments.
+func (c *Catalog) Pending(ctx context.Context, target int64) ([]Artifact, error) {
+	return list(ctx, c.db, scanArtifact, "SELECT id, "+artifactColumns+` FROM artifact a WHERE state = 'sealed'
+		AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = a.id AND c.target_id = ?)
+		ORDER BY CASE kind WHEN 'globals' THEN 1 WHEN 'base' THEN 2 ELSE 3 END, start_lsn, id`, target)
+}
+
+// Copies lists the artifacts that a target has, by start LSN.
+func (c *Catalog) Copies(ctx context.Context, target int64) ([]Artifact, error) {
+	return list(ctx, c.db, scanArtifact, "SELECT id, "+artifactColumns+` FROM artifact a WHERE EXISTS
+		(SELECT 1 FROM copy c WHERE c.artifact_id = a.id AND c.target_id = ?) ORDER BY start_lsn, id`, target)
+}
+
+// AddCopy records that a target has stored an artifact for good.
+func (c *Catalog) AddCopy(ctx context.Context, artifact, target int64, now time.Time) error {
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		var known bool
+		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM artifact WHERE id = ?)", artifact).Scan(&known)
+		if err == nil && !known {
+			err = ErrNotFound // forgotten meanwhile
+		}
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO copy (artifact_id, target_id, stored_at) VALUES (?, ?, ?)",
+				artifact, target, micros(now))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record copy of artifact %d: %w", artifact, err)
+	}
+	return nil
+}
+
+// DropCopy records that a target does not have an artifact, contrary to what was recorded.
+func (c *Catalog) DropCopy(ctx context.Context, artifact, target int64) error {
+	return c.updateOne(ctx, "DELETE FROM copy WHERE artifact_id = ? AND target_id = ?", artifact, target)
+}
+
+// CopyRemovals lists the names of files that a target still holds although the catalog has forgotten them.
+func (c *Catalog) CopyRemovals(ctx context.Context, target int64) ([]string, error) {
+	return list(ctx, c.db, func(rows *sql.Rows) (name string, err error) {
+		err = rows.Scan(&name)
+		return name, err
+	}, "SELECT name FROM copy_removal WHERE target_id = ? ORDER BY name", target)
+}
+
+// AddCopyRemoval records that a file has to be removed from a target.
+func (c *Catalog) AddCopyRemoval(ctx context.Context, target int64, name string) error {
+	return c.updateOne(ctx, "INSERT OR REPLACE INTO copy_removal (target_id, name) VALUES (?, ?)", target, name)
+}
+
+// CopyRemovalDone records that a target no longer holds a file.
+func (c *Catalog) CopyRemovalDone(ctx context.Context, target int64, name string) error {
+	return c.updateOne(ctx, "DELETE FROM copy_removal WHERE target_id = ? AND name = ?", target, name)
+}
+
+// DurableEnd is the position up to which a target alone could restore: 0 while it has no base.
+func (c *Catalog) DurableEnd(ctx context.Context, target int64) (LSN, error) {
+	inv, err := c.Inventory(ctx)
+	if err != nil {
+		return 0, err
+	}
+	copies, err := c.Copies(ctx, target)
+	if err != nil {
+		return 0, err
+	}
+	there := map[int64]bool{}
+	for _, a := range copies {
+		there[a.ID] = true
+	}
+	all := inv.Artifacts
+	inv.Artifacts = copies
+	end, ok := inv.End()
+	if !ok || !slices.ContainsFunc(copies, func(a Artifact) bool { return a.Kind == KindBase }) {
+		return 0, nil
+	}
+	for _, a := range all {
+		if a.Kind == KindSegment && !there[a.ID] {
+			end = min(end, a.Start)
+		}
+	}
+	return end, nil
+}
+
+// SpoolBytes is how much lies in the directory alone: what some target lacks, and the open segment. It is 0 without
+// targets.
+func (c *Catalog) SpoolBytes(ctx context.Context) (int64, error) {
+	var n int64
+	err := c.db.QueryRowContext(ctx, `SELECT coalesce(sum(bytes), 0) FROM artifact a WHERE EXISTS (SELECT 1 FROM target t
+		WHERE NOT EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = a.id AND c.target_id = t.id))`).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("read catalog: %w", err)
+	}
+	return n, nil
+}
+
+// Snapshot writes a catalog of what one target holds to a file that must not exist: with it and the target's files
+// alone, everything that is there can be restored.
+func (c *Catalog) Snapshot(ctx context.Context, path string, target int64) error {
+	if _, err := c.db.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
+		return fmt.Errorf("snapshot of the catalog: %w", err)
+	}
+	s, err := connect(path, "rw")
+	if err != nil {
+		return fmt.Errorf("snapshot of the catalog: %w", err)
+	}
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM artifact WHERE state = 'open'
+			OR NOT EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = artifact.id AND c.target_id = ?)`, target)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "DELETE FROM removal; DELETE FROM copy_removal")
+		}
+		return err
+	})
+	if err = errors.Join(err, s.Close()); err != nil {
+		return fmt.Errorf("snapshot of the catalog: %w", err)
+	}
+	return nil
+}

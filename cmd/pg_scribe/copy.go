@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"pg_scribe/repo"
+	"pg_scribe/repo/target"
+)
+
+type copyCmd struct {
+	File   string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Target []string `sep:"none" placeholder:"WHERE" help:"Target to bring up to date (default: all); one that is new is added."`
+}
+
+// Run brings targets up to the repository.
+func (c *copyCmd) Run(ctx context.Context, a *app) error {
+	r, err := a.openRepository(ctx, c.File)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := c.add(ctx, a, r); err != nil {
+		return err
+	}
+	shipper, _, err := a.shipper(ctx, r, c.Target...)
+	if err != nil {
+		return err
+	}
+	if shipper == nil {
+		return &usageError{"the repository has no target", "name one: " + commandLine("pg_scribe", "copy", "-f", c.File, "--target", "WHERE")}
+	}
+	err = a.operation(ctx, r, "copy", func() error { return shipper.Drain(ctx) })
+	if err != nil {
+		return err
+	}
+	targets, err := copyTargets(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		a.print("%s: %s, %s", oneLine(t.Target), plural(int64(t.Files), "file"), showBytes(t.Bytes))
+	}
+	return nil
+}
+
+// add takes the targets that the repository does not have yet, and again those
+// that were emptied.
+func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) error {
+	known, err := r.Catalog().Targets(ctx)
+	if err != nil {
+		return err
+	}
+	identity, err := r.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	bound, err := a.bindTargets(ctx, identity, c.Target)
+	if err != nil {
+		return err
+	}
+	for _, t := range known {
+		bound.Known(t.Spec)
+	}
+	return bound.Record(ctx, r)
+}
+
+func (a *app) parseTarget(spec string) (target.Target, error) {
+	home, _ := a.lookup("HOME")
+	return target.Parse(spec, target.Env{Lookup: a.lookup, Home: home})
+}
+
+// bindTargets takes targets for a repository.
+func (a *app) bindTargets(ctx context.Context, identity string, specs []string) (*repo.Binding, error) {
+	var targets []target.Target
+	for _, spec := range specs {
+		t, err := a.parseTarget(spec)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(targets, func(o target.Target) bool { return o.String() == t.String() }) {
+			return nil, &usageError{fmt.Sprintf("target %s is given twice", t), "give each once"}
+		}
+		targets = append(targets, t)
+	}
+	if len(targets) > 0 {
+		a.step("trying the targets")
+	}
+	return repo.Bind(ctx, identity, targets)
+}
+
+// openForReading opens a directory, or what a target holds.
+func (a *app) openForReading(ctx context.Context, file string) (*repo.Repository, error) {
+	a.facts.dir = file
+	if !target.IsSpec(file) {
+		return repo.OpenReadOnly(ctx, file)
+	}
+	t, err := a.parseTarget(file)
+	if err != nil {
+		return nil, err
+	}
+	a.step("reading the catalog from " + t.String())
+	return repo.OpenTarget(ctx, t)
+}
+
+// shipper makes the one for the repository's targets, or for some of them; nil
+// when there is none. primary is the ID of the first.
+func (a *app) shipper(ctx context.Context, r *repo.Repository, only ...string) (s *repo.Shipper, primary int64, err error) {
+	known, err := r.Catalog().Targets(ctx)
+	if err != nil || len(known) == 0 {
+		return nil, 0, err
+	}
+	targets := map[int64]target.Target{}
+	for _, k := range known {
+		t, err := a.parseTarget(k.Spec)
+		if err != nil {
+			return nil, 0, err
+		}
+		if len(only) == 0 || slices.ContainsFunc(only, func(spec string) bool { o, err := a.parseTarget(spec); return err == nil && o.String() == k.Spec }) {
+			targets[k.ID] = t
+		}
+	}
+	return r.NewShipper(targets, func(text string) { a.words.say("%s", text) }), known[0].ID, nil
+}
+
+// ship sends what is new, if there are targets. What cannot be sent now is
+// kept, and sent by whoever comes next: the backup itself has succeeded.
+func (a *app) ship(ctx context.Context, r *repo.Repository) error {
+	shipper, _, err := a.shipper(ctx, r)
+	if err != nil || shipper == nil {
+		return err
+	}
+	a.words.say("sending to the targets")
+	err = shipper.Drain(ctx)
+	switch busy := (*repo.ShipBusyError)(nil); {
+	case ctx.Err() != nil:
+		a.words.warn("interrupted: not everything is on the targets yet; start or copy sends the rest")
+	case errors.As(err, &busy):
+		a.words.say("the running pg_scribe start sends it to the targets")
+	case err != nil:
+		a.words.warn("not everything is on the targets yet: %v", err)
+	}
+	return nil
+}
+
+func (a *app) shipDirectory(ctx context.Context, dir string) error {
+	r, err := repo.Open(ctx, dir, a.now)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return a.ship(ctx, r)
+}
+
+func copyTargets(ctx context.Context, r *repo.Repository) ([]targetJSON, error) {
+	known, err := r.Catalog().Targets(ctx)
+	list := []targetJSON{}
+	for _, t := range known {
+		list = append(list, targetJSON{Target: t.Spec, Files: t.Copies, Bytes: t.CopiesBytes, Pending: t.Pending, PendingBytes: t.PendingBytes,
+			SeenAt: moment(t.SeenAt), FailedSince: moment(t.FailedSince), Error: t.Error})
+	}
+	return list, err
+}
+
+// judgeTargets finds what is wrong with the targets.
+func (s *statusReport) judgeTargets(doc *repositoryJSON) {
+	send := commandLine("pg_scribe", "copy", "-f", doc.Directory)
+	for _, t := range doc.Targets {
+		since := time.Time(t.FailedSince)
+		switch {
+		case !since.IsZero():
+			s.warn(fmt.Sprintf("target %s fails since %s, %s wait: %s", t.Target, showTime(since), plural(int64(t.Pending), "file"), t.Error),
+				"mend the cause; then start sends what waits, or: "+send)
+		case t.Pending > 0 && !doc.StreamerRunning:
+			s.warn(fmt.Sprintf("%s not on target %s, and nothing sends them", plural(int64(t.Pending), "file"), t.Target), send)
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package repo
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"pg_scribe/repo/target"
+)
+
+// sendFile stores a local file on a target. The bytes are checked on the way:
+// what is damaged here must not become a copy. A file that is there already,
+// from an attempt whose end nobody noted, is compared.
+func sendFile(ctx context.Context, s target.Session, t target.Target, path, name string, size int64, sum string) error {
+	in, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return &MissingFileError{name}
+	}
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := s.Create(ctx, name, size)
+	if err == nil {
+		h := sha256.New()
+		var n int64
+		n, err = io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(out, h)}, struct{ io.Reader }{in}, make([]byte, 256<<10))
+		if err == nil && (n != size || hex.EncodeToString(h.Sum(nil)) != sum) {
+			err = &FormatError{File: name, Reason: "is damaged: its size or checksum is not the stored one"}
+		}
+		if err != nil {
+			out.Abort()
+			return err
+		}
+		err = out.Commit()
+	}
+	if !errors.Is(err, target.Exists) {
+		return err
+	}
+	same, err := sameContent(ctx, s, name, size, sum)
+	if err == nil && !same {
+		err = &CollisionError{t.String(), name}
+	}
+	return err
+}
+
+func sameContent(ctx context.Context, s target.Session, name string, size int64, sum string) (bool, error) {
+	in, err := s.Open(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	defer in.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, in)
+	return n == size && hex.EncodeToString(h.Sum(nil)) == sum, err
+}
+
+// sendSnapshot stores a catalog of what a target holds there.
+func (r *Repository) sendSnapshot(ctx context.Context, s target.Session, id int64, name string) error {
+	dir, err := os.MkdirTemp(r.dir, snapshotScratch)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, CatalogName)
+	if err := r.cat.Snapshot(ctx, path, id); err != nil {
+		return err
+	}
+	in, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := s.Create(ctx, name, -1)
+	if err != nil {
+		return err
+	}
+	enc, err := snapshotCodec.newWriter(out)
+	if err == nil {
+		_, err = io.Copy(enc, in)
+		err = errors.Join(err, enc.Close())
+	}
+	if err != nil {
+		out.Abort()
+		return err
+	}
+	return out.Commit()
+}
+
+// sendMetadata stores the file for a person, under the number of the snapshot
+// that it goes with.
+func (l *lane) sendMetadata(ctx context.Context) error {
+	text, err := os.ReadFile(l.repo.Path(MetadataName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return sendText(ctx, l.session, fmt.Sprintf("%s%016X.txt", metadataPrefix, l.sequence), string(text))
+}
+
+func sendText(ctx context.Context, s target.Session, name, text string) error {
+	f, err := s.Create(ctx, name, int64(len(text)))
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(f, text); err != nil {
+		f.Abort()
+		return err
+	}
+	return f.Commit()
+}
+
+// identitySetting is what a target of the repository is known by.
+const identitySetting = "identity"
+
+// A Binding is a target that was taken for a new repository.
+type Binding struct {
+	Identity string
+	made     []boundTarget
+}
+
+type boundTarget struct {
+	target.Target
+	fresh bool // the identity was written now
+}
+
+// Bind takes targets for a repository whose catalog is not there yet, or, with
+// its identity, for one that is. It writes to each, so that one that cannot be
+// written is known before anything else is done. It fails with
+// TargetTakenError if one belongs to another repository.
+func Bind(ctx context.Context, identity string, targets []target.Target) (*Binding, error) {
+	if identity == "" {
+		identity = rand.Text()
+	}
+	b := &Binding{Identity: identity}
+	for _, t := range targets {
+		fresh, err := bindOne(ctx, identity, t)
+		if err != nil {
+			b.Undo(context.WithoutCancel(ctx))
+			return nil, err
+		}
+		b.made = append(b.made, boundTarget{t, fresh})
+	}
+	return b, nil
+}
+
+func bindOne(ctx context.Context, identity string, t target.Target) (fresh bool, err error) {
+	s, err := t.Begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer s.End()
+	for info, err := range s.List(ctx, "") {
+		if err != nil {
+			return false, err
+		}
+		if info.Name == identityName {
+			continue
+		}
+		if have, err := readIdentity(ctx, s); err != nil || have != identity {
+			return false, &TargetTakenError{t.String()}
+		}
+		break
+	}
+	err = sendText(ctx, s, identityName, identity+"\n"+identityWords)
+	if errors.Is(err, target.Exists) {
+		have, rerr := readIdentity(ctx, s)
+		if rerr == nil && have != identity {
+			rerr = &TargetTakenError{t.String()}
+		}
+		return false, rerr
+	}
+	return err == nil, err
+}
+
+const identityWords = `This place belongs to the pg_scribe repository with the identity above. Each
+repository needs a directory or prefix of its own.
+`
+
+func readIdentity(ctx context.Context, s target.Session) (string, error) {
+	in, err := s.Open(ctx, identityName)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	text, err := io.ReadAll(io.LimitReader(in, 4096))
+	if err != nil {
+		return "", err
+	}
+	for i, c := range text {
+		if c == '\n' {
+			return string(text[:i]), nil
+		}
+	}
+	return string(text), nil
+}
+
+// Undo gives the targets free again that were taken.
+func (b *Binding) Undo(ctx context.Context) {
+	for _, t := range b.made {
+		if !t.fresh {
+			continue
+		}
+		if s, err := t.Begin(ctx); err == nil {
+			s.Remove(ctx, identityName)
+			s.End()
+		}
+	}
+}
+
+// Known tells that the catalog has a target already.
+func (b *Binding) Known(spec string) {
+	b.made = slices.DeleteFunc(b.made, func(t boundTarget) bool { return t.String() == spec })
+}
+
+// Record enters the targets in the catalog.
+func (b *Binding) Record(ctx context.Context, r *Repository) error {
+	if len(b.made) == 0 {
+		return nil
+	}
+	if err := r.cat.SetSetting(ctx, identitySetting, b.Identity); err != nil {
+		return err
+	}
+	for _, t := range b.made {
+		if _, err := r.cat.AddTarget(ctx, t.String(), r.now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Identity is what the repository's targets are known by; empty without any.
+func (r *Repository) Identity(ctx context.Context) (string, error) {
+	text, _, err := r.cat.Setting(ctx, identitySetting)
+	return text, err
+}
+
+// CheckSpool fails with SpoolFullError when more than limit bytes are in the
+// directory alone.
+func (r *Repository) CheckSpool(ctx context.Context, limit int64) error {
+	n, err := r.cat.SpoolBytes(ctx)
+	if err == nil && limit > 0 && n > limit {
+		err = &SpoolFullError{n, limit}
+	}
+	return err
+}

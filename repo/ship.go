@@ -1,0 +1,540 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo/target"
+)
+
+// shipLockName is held by the process that sends files to the targets.
+const shipLockName = "pg_scribe.ship.lock"
+
+// A Shipper brings every sealed file of a repository to its targets, each
+// followed by a snapshot of the catalog, and takes away what the catalog has
+// forgotten. It goes on where it or another process stopped: what a target
+// holds is known from the catalog and from a listing, never from memory.
+type Shipper struct {
+	repo   *Repository
+	notice func(string)
+	lanes  []*lane
+}
+
+// lane is one target's.
+type lane struct {
+	*Shipper
+	id     int64
+	target target.Target
+	wake   chan struct{}
+	end    atomic.Uint64 // up to where the target alone could restore
+
+	session  target.Session
+	sequence uint64 // of the newest snapshot
+	stale    bool   // the newest snapshot does not tell all
+	failing  bool
+	noted    time.Time // when the catalog was last told that all is well
+}
+
+// How a Shipper waits: for new files, and after a failure.
+const (
+	shipPoll     = 2 * time.Second
+	shipRetryMin = time.Second
+	shipRetryMax = time.Minute
+	shipParallel = 3 // files in progress at once, on one target
+)
+
+// TargetTakenError says that a target belongs to another repository.
+type TargetTakenError struct{ Target string }
+
+func (e *TargetTakenError) Error() string {
+	return fmt.Sprintf("target %s holds the files of another repository", e.Target)
+}
+
+// TargetLostError says that a target does not show that it is this
+// repository's: it was emptied, or another disk is mounted there.
+type TargetLostError struct{ Target string }
+
+func (e *TargetLostError) Error() string {
+	return fmt.Sprintf("target %s does not hold %s, by which it would be known", e.Target, identityName)
+}
+
+// CollisionError says that a target has another file of a name.
+type CollisionError struct{ Target, Name string }
+
+func (e *CollisionError) Error() string {
+	return fmt.Sprintf("target %s has another file of the name %s", e.Target, e.Name)
+}
+
+// ShipBusyError says that another process sends files to the targets.
+type ShipBusyError struct{ Dir string }
+
+func (e *ShipBusyError) Error() string {
+	return fmt.Sprintf("another process sends the files of %s to its targets", e.Dir)
+}
+
+// SpoolFullError says that too much waits for the targets.
+type SpoolFullError struct{ Bytes, Limit int64 }
+
+func (e *SpoolFullError) Error() string {
+	return fmt.Sprintf("%d bytes wait for the targets, more than the limit of %d", e.Bytes, e.Limit)
+}
+
+// NewShipper makes a Shipper for targets of the catalog, by their IDs.
+func (r *Repository) NewShipper(targets map[int64]target.Target, notice func(string)) *Shipper {
+	s := &Shipper{repo: r, notice: notice}
+	for id, t := range targets {
+		s.lanes = append(s.lanes, &lane{Shipper: s, id: id, target: t, wake: make(chan struct{}, 1)})
+	}
+	return s
+}
+
+// hold makes this process the one that ships.
+func (s *Shipper) hold() (release func(), err error) {
+	release, err = s.repo.lock(shipLockName)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, &ShipBusyError{s.repo.dir}
+	}
+	if err != nil {
+		return nil, err
+	}
+	// What a process that died was about to send.
+	entries, err := os.ReadDir(s.repo.dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), snapshotScratch) {
+			err = errors.Join(err, os.RemoveAll(s.repo.Path(e.Name())))
+		}
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// snapshotScratch begins the names of directories for snapshots that are made.
+const snapshotScratch = ".snapshot-"
+
+// Wake makes Run look for new files at once.
+func (s *Shipper) Wake() {
+	for _, l := range s.lanes {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Durable is the position up to which a target alone could restore, as far as
+// is known.
+func (s *Shipper) Durable(id int64) catalog.LSN {
+	for _, l := range s.lanes {
+		if l.id == id {
+			return catalog.LSN(l.end.Load())
+		}
+	}
+	return 0
+}
+
+// Run ships until ctx ends. A target that fails is tried again and again, and
+// never keeps the others waiting. While another process ships, it waits.
+func (s *Shipper) Run(ctx context.Context) {
+	release, err := s.hold()
+	for err != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(shipPoll):
+		}
+		release, err = s.hold()
+	}
+	defer release()
+	var wait sync.WaitGroup
+	for _, l := range s.lanes {
+		wait.Go(func() { l.run(ctx) })
+	}
+	wait.Wait()
+}
+
+// Drain ships what is there and returns when every target has it, or has
+// failed. It fails with ShipBusyError while another process ships.
+func (s *Shipper) Drain(ctx context.Context) error {
+	release, err := s.hold()
+	if err != nil {
+		return err
+	}
+	defer release()
+	errs := make([]error, len(s.lanes))
+	var wait sync.WaitGroup
+	for i, l := range s.lanes {
+		wait.Go(func() {
+			errs[i] = l.pass(ctx)
+			l.seen(ctx, errs[i])
+			l.hangUp()
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (l *lane) run(ctx context.Context) {
+	defer l.hangUp()
+	delay := shipRetryMin
+	for {
+		err := l.pass(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		l.seen(ctx, err)
+		pause := shipPoll
+		if err == nil {
+			delay = shipRetryMin
+		} else {
+			l.hangUp()
+			pause = delay
+			delay = min(2*delay, shipRetryMax)
+		}
+		wake := l.wake
+		if err != nil {
+			wake = nil // a new file does not mend a target
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// seen keeps in the catalog how the target is, for status, and says it when it
+// changes.
+func (l *lane) seen(ctx context.Context, err error) {
+	switch {
+	case err != nil && !l.failing:
+		l.notice(fmt.Sprintf("%v; trying again", err))
+	case err == nil && l.failing:
+		l.notice(fmt.Sprintf("target %s is in order again", l.target))
+	}
+	if err == nil && !l.failing && time.Since(l.noted) < time.Minute {
+		return // each note is a write to the disk
+	}
+	if l.failing = err != nil; !l.failing {
+		l.noted = time.Now()
+	}
+	if cerr := l.repo.cat.TargetSeen(context.WithoutCancel(ctx), l.id, l.repo.now(), err); cerr != nil {
+		l.notice(fmt.Sprintf("the state of target %s is not in the catalog: %v", l.target, cerr))
+	}
+}
+
+func (l *lane) hangUp() {
+	if l.session != nil {
+		l.session.End()
+		l.session = nil
+	}
+}
+
+// pass brings the target up to the catalog. The order is that of the local
+// directory: bytes, then the catalog's snapshot; and for what was forgotten
+// the snapshot first.
+func (l *lane) pass(ctx context.Context) error {
+	if l.session == nil {
+		if err := l.begin(ctx); err != nil {
+			return err
+		}
+	}
+	pending, err := l.repo.cat.Pending(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	gone, err := l.repo.cat.CopyRemovals(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	if len(pending) > 0 || len(gone) > 0 {
+		l.stale = true
+	}
+	sendErr := l.sendAll(ctx, pending)
+	if l.stale {
+		// Also after a failure: what did arrive can be found.
+		if err := l.snapshot(ctx); err != nil {
+			return errors.Join(sendErr, err)
+		}
+	}
+	if sendErr != nil {
+		return sendErr
+	}
+	for _, name := range gone {
+		if err := l.remove(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin connects and compares what the catalog believes with what is there.
+func (l *lane) begin(ctx context.Context) error {
+	session, err := l.target.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	l.session = session
+	if err := l.identify(ctx); err != nil {
+		l.hangUp()
+		return err
+	}
+	sizes := map[string]int64{}
+	newest, metadata := uint64(0), false
+	for info, err := range session.List(ctx, "") {
+		if err != nil {
+			l.hangUp()
+			return err
+		}
+		sizes[info.Name] = info.Size
+		if n, ok := sequenceOf(info.Name); ok {
+			newest = max(newest, n)
+		}
+		metadata = metadata || strings.HasPrefix(info.Name, metadataPrefix)
+	}
+	err = l.reconcile(ctx, sizes)
+	if err == nil {
+		err = session.Sweep(ctx)
+	}
+	if errors.Is(err, target.ReadOnly) || errors.Is(err, target.Denied) {
+		err = nil // those who may not sweep may still write
+	}
+	if err != nil {
+		l.hangUp()
+		return err
+	}
+	l.sequence = newest
+	l.stale = true // what became of the last one is not known
+	return nil
+}
+
+// identify makes sure that the target is the one that was bound.
+func (l *lane) identify(ctx context.Context) error {
+	want, _, err := l.repo.cat.Setting(ctx, identitySetting)
+	if err != nil {
+		return err
+	}
+	have, err := readIdentity(ctx, l.session)
+	if errors.Is(err, target.NotFound) {
+		return &TargetLostError{l.target.String()}
+	}
+	if err == nil && have != want {
+		err = &TargetTakenError{l.target.String()}
+	}
+	return err
+}
+
+// reconcile makes the catalog forget copies that are not there any more, so
+// that they are sent again.
+func (l *lane) reconcile(ctx context.Context, sizes map[string]int64) error {
+	copies, err := l.repo.cat.Copies(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	for _, a := range copies {
+		name, bytes := a.Name, a.Bytes
+		if a.Format == "directory" {
+			name, bytes = a.Name+"/"+dirDescribes, -1
+		}
+		size, there := sizes[name]
+		if there && (size == bytes || size < 0 || bytes < 0) {
+			continue
+		}
+		if there {
+			return &CollisionError{l.target.String(), a.Name}
+		}
+		l.notice(fmt.Sprintf("target %s has lost %s", l.target, a.Name))
+		if err := l.repo.cat.DropCopy(ctx, a.ID, l.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendAll sends files, a few at once. Globals and bases go first and one by
+// one, so that no base is there without its globals.
+func (l *lane) sendAll(ctx context.Context, pending []catalog.Artifact) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	slots := make(chan struct{}, shipParallel)
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	fail := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+			cancel()
+		}
+	}
+	began := time.Now()
+	for _, a := range pending {
+		if a.Kind != catalog.KindSegment {
+			if err := l.send(ctx, a); err != nil {
+				fail(err)
+				break
+			}
+			continue
+		}
+		slots <- struct{}{}
+		if ctx.Err() != nil || time.Since(began) > time.Minute { // a snapshot in between
+			<-slots
+			break
+		}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			if err := l.send(ctx, a); err != nil {
+				fail(err)
+			}
+		})
+	}
+	wait.Wait()
+	if failed == nil {
+		failed = ctx.Err()
+	}
+	return failed
+}
+
+// send brings one artifact to the target and notes it.
+func (l *lane) send(ctx context.Context, a catalog.Artifact) error {
+	if err := l.repo.reach("sending"); err != nil {
+		return err
+	}
+	var err error
+	if a.Format == "directory" {
+		err = l.sendDir(ctx, a)
+	} else {
+		err = sendFile(ctx, l.session, l.target, l.repo.Path(a.Name), a.Name, a.Bytes, a.SHA256)
+	}
+	var missing *MissingFileError
+	if errors.As(err, &missing) {
+		// It was forgotten meanwhile, or it is lost: then another target may
+		// still have it.
+		if known, kerr := l.repo.knows(a.Name); kerr == nil && !known {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.repo.reach("sent"); err != nil {
+		return err
+	}
+	err = l.repo.cat.AddCopy(ctx, a.ID, l.id, l.repo.now())
+	if errors.Is(err, catalog.ErrNotFound) {
+		err = l.repo.cat.AddCopyRemoval(ctx, l.id, a.Name)
+	}
+	return err
+}
+
+// sendDir sends the files of a base that is a directory, and last the one that
+// describes them.
+func (l *lane) sendDir(ctx context.Context, a catalog.Artifact) error {
+	names, err := fileNames(l.repo.Path(a.Name))
+	if errors.Is(err, os.ErrNotExist) {
+		return &MissingFileError{a.Name}
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.repo.checkDir(a); err != nil {
+		return err
+	}
+	for _, last := range []bool{false, true} {
+		for _, name := range names {
+			if (name == dirDescribes) != last {
+				continue
+			}
+			path := l.repo.Path(a.Name + "/" + name)
+			size, sum, err := fileSum(path)
+			if err == nil {
+				err = sendFile(ctx, l.session, l.target, path, a.Name+"/"+name, size, sum)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// snapshot sends the catalog, and the metadata file if it is new, and then
+// takes away older ones.
+func (l *lane) snapshot(ctx context.Context) error {
+	// A disk may have been unmounted under the session.
+	if err := l.identify(ctx); err != nil {
+		return err
+	}
+	end, err := l.repo.cat.DurableEnd(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	if end == 0 { // nothing could be restored yet
+		l.end.Store(0)
+		return nil
+	}
+	l.sequence++
+	name := snapshotName(l.sequence, end)
+	if err := l.repo.sendSnapshot(ctx, l.session, l.id, name); err != nil {
+		return err
+	}
+	if err := l.sendMetadata(ctx); err != nil {
+		return err
+	}
+	if err := l.repo.reach("snapshot sent"); err != nil {
+		return err
+	}
+	l.stale = false
+	l.end.Store(uint64(end))
+	return l.removeOld(ctx)
+}
+
+// removeOld keeps two snapshots: somebody may be about to read the last one.
+// What cannot be removed stays for a later time; that is no reason to stop.
+func (l *lane) removeOld(ctx context.Context) error {
+	for _, prefix := range []string{snapshotPrefix, metadataPrefix} {
+		for info, err := range l.session.List(ctx, prefix) {
+			if err != nil {
+				return err
+			}
+			if n, ok := sequenceOf(info.Name); ok && n+1 < l.sequence {
+				err := l.session.Remove(ctx, info.Name)
+				if errors.Is(err, target.Unreachable) {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (l *lane) remove(ctx context.Context, name string) error {
+	err := l.session.Remove(ctx, name)
+	if errors.Is(err, target.NotFound) { // a directory, or done already
+		err = nil
+		for info, lerr := range l.session.List(ctx, name+"/") {
+			if lerr != nil {
+				return lerr
+			}
+			if rerr := l.session.Remove(ctx, info.Name); rerr != nil && !errors.Is(rerr, target.NotFound) {
+				err = rerr
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return l.repo.cat.CopyRemovalDone(ctx, l.id, name)
+}
