@@ -612,7 +612,7 @@ BEGIN
   message := message || jsonb_build_object('objects', objects);
   IF touched IS NOT NULL THEN
     message := message || jsonb_build_object('tables', scribe.table_facts(touched));
-    IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE') THEN
+    IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA') THEN
       relatives := ARRAY(SELECT scribe.family(touched));
       message := message || jsonb_build_object('bounds', scribe.new_bounds(relatives));
     END IF;

@@ -306,7 +306,7 @@ func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription)
 // dropsPart tells whether a DROP named temporary objects beside others, and
 // then returns statements that drop the others alone.
 func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
-	if !strings.HasPrefix(tag, "DROP ") {
+	if !strings.HasPrefix(tag, "DROP ") || tag == "DROP OWNED" { // that one goes by the role, and takes privileges too
 		return nil, false
 	}
 	for _, o := range dropped {

@@ -135,3 +135,29 @@ REFRESH MATERIALIZED VIEW CONCURRENTLY "My View"`)
 		t.Errorf("the view holds %s", got)
 	}
 }
+
+// CREATE SCHEMA makes tables too, and a bound may be an expression that runs
+// commands of its own.
+func TestBoundsWithinCreateSchema(t *testing.T) {
+	tr := begin(t, `CREATE SEQUENCE calls; CREATE FUNCTION bound(i int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN EXECUTE format('CREATE TABLE public.made%s (a int)', nextval('public.calls')); RETURN i; END $$`)
+	tr.run(`CREATE SCHEMA s CREATE TABLE t (i int) PARTITION BY RANGE (i) CREATE TABLE p1 PARTITION OF t FOR VALUES FROM (1) TO (public.bound(2))
+CREATE TABLE p2 PARTITION OF t FOR VALUES FROM (5) TO (public.bound(9)) CREATE VIEW v AS SELECT 1 AS one`,
+		`INSERT INTO s.t VALUES (1), (8); CREATE TABLE s.p3 PARTITION OF s.t FOR VALUES FROM (20) TO (public.bound(30))`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}
+
+// DROP OWNED takes privileges too, whatever else it drops.
+func TestDropOwnedWithTemporaryObjects(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	role := tr.db + "_leaver"
+	tr.run(strings.ReplaceAll(`CREATE ROLE leaver; GRANT SELECT ON t TO leaver; GRANT CREATE ON SCHEMA public TO leaver; SET ROLE leaver;
+CREATE TEMP TABLE gone (a int); CREATE TABLE mine (a int); RESET ROLE; DROP OWNED BY leaver; DROP ROLE leaver`, "leaver", role))
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}
