@@ -144,6 +144,7 @@ type streamer struct {
 	confirmed    catalog.LSN
 	clock        *sourceClock
 	stale        *staleStates // nil without a repository
+	latest       time.Time    // commit on the source's clock
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.
@@ -532,6 +533,7 @@ func (p *pipeline) write(ctx context.Context, b batch) error {
 	if err := p.sink.write(ctx, b); err != nil {
 		return &storeError{err}
 	}
+	p.watchClock(b.stats)
 	if b.boundary {
 		if at := p.clock.passed(p.sink.end()); !at.IsZero() {
 			p.sink.reached(at)
@@ -544,6 +546,24 @@ func (p *pipeline) write(ctx context.Context, b batch) error {
 		}
 	}
 	return nil
+}
+
+// stepBack is how much earlier than one before it a commit may be without
+// being worth a word: commits that run at once are not in the order of times.
+const stepBack = 10 * time.Second
+
+// watchClock tells when the source's clock was set back: for a while its times
+// come twice, and a restore to one of them ends at the first.
+func (s *streamer) watchClock(stats repo.Stats) {
+	if first := stats.FirstCommit; !first.IsZero() && first.Before(s.latest.Add(-stepBack)) {
+		s.opts.Notice(fmt.Sprintf("the source's clock went back from %s to %s: --target-time cannot tell moments in between apart, --target-lsn can",
+			s.latest.UTC().Format(time.RFC3339), first.UTC().Format(time.RFC3339)))
+		s.latest = stats.LastCommit
+		return
+	}
+	if stats.LastCommit.After(s.latest) {
+		s.latest = stats.LastCommit
+	}
 }
 
 // checkpoint stores what is complete, then tells the server.
