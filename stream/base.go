@@ -28,6 +28,7 @@ type BaseOptions struct {
 	Jobs        int  // more than 1: a directory archive, dumped by as many sessions
 	Attempts    int  // times to try again when DDL gets in the way; 0: 10
 	NewSlot     bool // FullBackup makes the slot anew and begins the stream again at this base
+	Force       bool // also if nothing is wrong with the slot
 	Command     Commander
 	Report      func(BaseProgress)
 	Notice      func(string)

@@ -1,6 +1,11 @@
 package stream
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+
+	"pg_scribe/catalog"
+)
 
 // SlotError says that a replication slot cannot be used.
 type SlotError struct {
@@ -38,6 +43,29 @@ func (e *SlotError) Error() string {
 		return fmt.Sprintf("replication slot %q is in use by process %d", e.Slot, e.PID)
 	}
 	return fmt.Sprintf("replication slot %q: %s", e.Slot, e.Detail)
+}
+
+// LargeValueError says that the server cannot send a value or row as text: a
+// bytea of about 500 MB, or any row of about 1 GB. pg_dump fails on it in any
+// case; in the stream it comes again at the same place for ever.
+type LargeValueError struct {
+	Table  string      // whose rows pg_dump could not read
+	XID    uint32      // or the transaction in the stream
+	Commit catalog.LSN // of it
+	Reason string      // in the server's words
+}
+
+func (e *LargeValueError) Error() string {
+	what := "table " + e.Table
+	if e.Table == "" {
+		what = fmt.Sprintf("transaction %d, which commits at %s,", e.XID, e.Commit)
+	}
+	return what + " holds a value or a row that is too large for the server to send: " + e.Reason
+}
+
+// isTooLarge knows what the server says then. These words are not translated.
+func isTooLarge(text string) bool {
+	return strings.Contains(text, "invalid memory alloc request size") || strings.Contains(text, "enlarge string buffer")
 }
 
 // FailoverError says that the server cannot keep a slot in step on standbys.

@@ -163,7 +163,7 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 		if errors.As(unfit, &s) && (s.Problem == SlotForeign || s.Problem == SlotBusy) {
 			return base, s
 		}
-		if unfit == nil && b.err == nil {
+		if unfit == nil && b.err == nil && !opts.Force {
 			return base, &SlotError{Slot: info.Slot, Problem: SlotWhole}
 		}
 		if err := DropSlot(ctx, opts.ConnString, info.Slot); err != nil {

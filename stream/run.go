@@ -100,8 +100,9 @@ func retriable(err error) bool {
 	var timeline *TimelineError
 	var standby *StandbyError
 	var capture *CaptureError
+	var large *LargeValueError
 	switch {
-	case errors.As(err, &timeline), errors.As(err, &standby):
+	case errors.As(err, &timeline), errors.As(err, &standby), errors.As(err, &large):
 		return false
 	case errors.As(err, &slot):
 		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger
@@ -410,7 +411,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	case p.err != nil:
 		err = &renderError{p.err}
 	case p.rec.err != nil:
-		err = p.rec.err
+		err = p.tooLarge(p.rec.err)
 	}
 	if err == nil {
 		err = p.checkpoint(context.WithoutCancel(ctx))
@@ -423,6 +424,16 @@ func (p *pipeline) run(ctx context.Context) error {
 // errServerWaits: a server that shuts down asks again and again, and what it
 // waits for may be hours away on a target that is down.
 var errServerWaits = errors.New("the server shuts down")
+
+// tooLarge tells the server's refusal to send a value from other errors. The
+// renderer has ended.
+func (p *pipeline) tooLarge(err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || !isTooLarge(pg.Message+pg.Detail) {
+		return err
+	}
+	return &LargeValueError{XID: p.renderer.tx.XID, Commit: p.renderer.tx.Commit, Reason: pg.Message}
+}
 
 // store writes batches and keeps the intervals.
 func (p *pipeline) store(ctx context.Context) error {

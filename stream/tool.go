@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -53,6 +54,8 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 		return context.Cause(outer)
 	case readErr != nil && !errors.As(readErr, &format):
 		return readErr
+	case err != nil && words.tooLarge() != "":
+		return &LargeValueError{Table: words.tooLarge(), Reason: words.String()}
 	case err != nil:
 		reason := words.String()
 		if reason == "" {
@@ -86,6 +89,17 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.buf = append(t.buf[:0], t.buf[len(t.buf)-8<<10:]...)
 	}
 	return len(p), nil
+}
+
+var copyCommand = regexp.MustCompile(`(?s)COPY (.+?) \([^)]*\) TO stdout`)
+
+// tooLarge is the table on which pg_dump failed because of the size of a
+// value, or "".
+func (t *tail) tooLarge() string {
+	if m := copyCommand.FindSubmatch(t.buf); m != nil && isTooLarge(string(t.buf)) {
+		return string(m[1])
+	}
+	return ""
 }
 
 func (t *tail) String() string {

@@ -93,6 +93,13 @@ var rules = []rule{
 	on(exitSlot, func(e *stream.TimelineError, f facts) string {
 		return "if this server is the source from now on, begin there with a new slot and base: " + f.newSlot()
 	}),
+	on(exitBackup, func(e *stream.LargeValueError, f facts) string {
+		if e.Table != "" {
+			return "make values of 500 MB and more smaller, or take them out of the table: SELECT … WHERE octet_length(…) > 500000000"
+		}
+		return "make the value smaller, or take it out of its table (octet_length tells which), then begin again with a new slot and base: " +
+			f.newSlot() + " --force"
+	}),
 	on(exitUsage, func(*stream.FailoverError, facts) string {
 		return "leave out --failover; after a failover, full-backup --new-slot begins again"
 	}),

@@ -13,6 +13,7 @@ type fullBackupCmd struct {
 	Compress codec  `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of the base: zstd, lz4, gzip or none (default: that of the repository)."`
 	Jobs     int    `short:"j" default:"1" placeholder:"N" help:"Dump by N sessions into a directory archive, which pg_restore reads."`
 	NewSlot  bool   `help:"Make the replication slot anew and begin the stream again at this base: after a failover, or when the slot was lost."`
+	Force    bool   `help:"With --new-slot: although the slot is whole. What was not streamed yet is then only in the new base."`
 }
 
 // Run takes a base, whether or not a streamer runs.
@@ -35,7 +36,10 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 		return &usageError{"--jobs must be at least 1", "--jobs 1 writes one file of SQL, --jobs 4 an archive by four sessions"}
 	}
 	opts := a.baseOptions(conn, info.Publication, c.Compress.or(r.Codec()))
-	opts.Jobs, opts.NewSlot = c.Jobs, c.NewSlot
+	opts.Jobs, opts.NewSlot, opts.Force = c.Jobs, c.NewSlot, c.Force
+	if c.Force && !c.NewSlot {
+		return &usageError{"--force means something with --new-slot only", "leave it out"}
+	}
 	if c.NewSlot {
 		release, err := r.LockStreamer()
 		if err != nil {

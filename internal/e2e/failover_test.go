@@ -39,8 +39,14 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// tryStart streams for a moment and returns the error.
-func (tr *trip) tryStart() error {
+// tryStart begins to stream and returns the error.
+func (tr *trip) tryStart() error { tr.t.Helper(); return tr.streamTo(1) }
+
+// tryCapture streams up to now, and returns an error that a new connection
+// cannot mend.
+func (tr *trip) tryCapture() error { tr.t.Helper(); return tr.streamTo(tr.lsn()) }
+
+func (tr *trip) streamTo(end catalog.LSN) error {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -48,12 +54,12 @@ func (tr *trip) tryStart() error {
 	must(tr.t, err)
 	defer r.Close()
 	must(tr.t, r.Recover(ctx))
-	return stream.Run(ctx, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
-		StatusInterval: 100 * time.Millisecond, FsyncInterval: time.Second, Endpos: 1})
+	return stream.Run(ctx, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication,
+		StatusInterval: 100 * time.Millisecond, FsyncInterval: time.Second, Endpos: end})
 }
 
 // base takes one, on request with a new slot.
-func (tr *trip) base(newSlot bool) (stream.Base, error) {
+func (tr *trip) base(newSlot bool, force ...bool) (stream.Base, error) {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -61,7 +67,7 @@ func (tr *trip) base(newSlot bool) (stream.Base, error) {
 	must(tr.t, err)
 	defer r.Close()
 	return stream.FullBackup(ctx, r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Codec: repo.DefaultCodec,
-		Command: tr.command, Notice: func(s string) { tr.t.Log(s) }, NewSlot: newSlot})
+		Command: tr.command, Notice: func(s string) { tr.t.Log(s) }, NewSlot: newSlot, Force: len(force) > 0})
 }
 
 // rows restores to a target and returns column v of table t.
