@@ -3,13 +3,16 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build test check bench demo regress deps clean help
+.PHONY: build test test-large check bench demo regress deps clean help
 
 build: ## build bin/pg_scribe, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/pg_scribe ./cmd/pg_scribe
 
 test: deps ## run all tests against throwaway PostgreSQL clusters
 	$(GO) test -timeout 20m ./...
+
+test-large: deps ## the tests that move values of half a gigabyte; some minutes, 4 GB of memory
+	PG_SCRIBE_TEST_LARGE=1 $(GO) test -count=1 -timeout 30m -run TooLarge ./internal/e2e
 
 check: ## formatting, go vet, staticcheck, go.mod
 	@unformatted=$$(gofmt -l .) || exit 1; if [ -n "$$unformatted" ]; then \
@@ -34,4 +37,4 @@ clean: ## remove what was built
 	rm -rf bin
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -59,6 +59,8 @@ const (
 	valueNull      = 'n'
 	valueUnchanged = 'u' // an out-of-line value that the UPDATE did not touch
 	valueText      = 't'
+	valueBinary    = 'b' // as the type's send function has it
+	valueSQL       = 'x' // an expression of ours, not from the server
 )
 
 type value struct {
@@ -251,7 +253,7 @@ func (d *decoder) tuple(dst []value) []value {
 		v := value{Kind: d.u8()}
 		switch v.Kind {
 		case valueNull, valueUnchanged:
-		case valueText:
+		case valueText, valueBinary:
 			v.Text = d.bytes(d.u32())
 		default:
 			d.bad = true

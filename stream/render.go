@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -52,6 +53,9 @@ type renderer struct {
 	alien bool // its commit time is another server's
 	count map[string]catalog.TableCount
 	found repo.Stats // restore points and gaps of this transaction
+
+	texts  *textConverter // of values that come in binary; nil: none do
+	pieces int            // large values of this row that were written in pieces
 
 	// A fence wants to know what commands changed.
 	fence   bool
@@ -285,24 +289,28 @@ func (r *renderer) insert(b []byte) error {
 		buf, r.spare = r.spare[n-1], r.spare[:n-1]
 	}
 	r.pending = append(r.pending, append(buf[:0], b...))
-	if len(r.pending) < copyThreshold || len(r.run.Columns) == 0 {
-		if len(r.run.Columns) == 0 {
+	if single := len(r.run.Columns) == 0 || r.texts != nil; single || len(r.pending) < copyThreshold {
+		if single {
 			return r.endRun()
 		}
 		return nil
 	}
 	r.copying = true
 	r.out = repo.AppendCopyBegin(r.out, r.run.name, r.run.columns)
-	return r.flushPending(func(row []value) { r.out = appendCopyRow(r.out, row) })
+	return r.flushPending(r.run, func(row []value) { r.out = appendCopyRow(r.out, row) })
 }
 
-func (r *renderer) flushPending(write func(row []value)) error {
+func (r *renderer) flushPending(t *table, write func(row []value)) error {
 	for _, b := range r.pending {
 		c, err := r.dec.row('I', b)
 		if err != nil {
 			return err
 		}
+		if err := r.resolve(t, c.New); err != nil {
+			return err
+		}
 		write(c.New)
+		r.endPieces()
 		if cap(b) <= 64<<10 {
 			r.spare = append(r.spare, b)
 		}
@@ -323,7 +331,7 @@ func (r *renderer) endRun() error {
 		r.out = repo.AppendCopyEnd(r.out)
 		return nil
 	}
-	return r.flushPending(func(row []value) { r.out = t.appendInsert(r.out, row) })
+	return r.flushPending(t, func(row []value) { r.out = t.appendInsert(r.out, row) })
 }
 
 // change renders an UPDATE or DELETE.
@@ -343,6 +351,10 @@ func (r *renderer) change(kind byte, b []byte) error {
 	if len(c.Old) > len(t.Columns) || len(c.New) > len(t.Columns) ||
 		(kind == 'U' && len(c.New) != len(t.Columns)) || (c.OldKind != 0 && len(c.Old) != len(t.Columns)) {
 		return fmt.Errorf("a row of %s does not have the columns that were described", t.name)
+	}
+	defer r.endPieces()
+	if err := errors.Join(r.resolve(t, c.Old), r.resolve(t, c.New)); err != nil {
+		return err
 	}
 	if kind == 'D' {
 		r.add(t, catalog.TableCount{Deleted: 1})

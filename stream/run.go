@@ -69,6 +69,10 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 	defer s.releaseSink()
 	for delay := time.Second; ; {
 		progressed, err := s.session(ctx)
+		if s.changeForm(ctx, err) {
+			s.awaitSlot(ctx)
+			continue
+		}
 		if err == nil || ctx.Err() != nil {
 			return s.finish()
 		}
@@ -146,6 +150,7 @@ type streamer struct {
 	clock        *sourceClock
 	stale        *staleStates // nil without a repository
 	latest       time.Time    // commit on the source's clock
+	binaryUntil  catalog.LSN  // right behind the commit LSN of a transaction that the server cannot send as text; 0: none
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.
@@ -205,7 +210,11 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		conn.Close(context.WithoutCancel(ctx))
 		return false, err
 	}
-	rec, err := startReplication(ctx, conn, s.opts.Slot, s.opts.Publication, from)
+	var options []string
+	if s.binaryUntil != 0 {
+		options = []string{"binary 'true'"}
+	}
+	rec, err := startReplication(ctx, conn, s.opts.Slot, s.opts.Publication, from, options...)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return false, slotInUse(err, s.opts.Slot)
@@ -226,6 +235,17 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	p := &pipeline{streamer: s, rec: rec, patience: patience, renderer: newRenderer(from, secret, known),
 		batches: make(chan batch, 8), free: make(chan []byte, 12)}
 	p.renderer.stale = s.stale
+	if p.endpos = s.opts.Endpos; s.binaryUntil != 0 {
+		if p.endpos == 0 || s.binaryUntil < p.endpos {
+			p.endpos = s.binaryUntil
+		}
+		texts, err := newTextConverter(ctx, s.opts.ConnString, src.Encoding)
+		if err != nil {
+			return false, err
+		}
+		defer texts.close()
+		p.renderer.texts = texts
+	}
 	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
@@ -353,6 +373,7 @@ type pipeline struct {
 	renderer *renderer
 	clockCtx context.Context // ends with the session
 	patience time.Duration   // how long the server waits for a sign of life
+	endpos   catalog.LSN     // 0: none
 	sampler  *sampler
 	batches  chan batch
 	free     chan []byte
@@ -381,7 +402,7 @@ func (p *pipeline) render() {
 		if p.err != nil {
 			continue // until the receiver has ended
 		}
-		p.err = renderChunk(p.renderer, chunk, p.opts.Endpos, emit)
+		p.err = renderChunk(p.renderer, chunk, p.endpos, emit)
 		if p.err != nil {
 			p.rec.stop()
 		}
@@ -429,10 +450,14 @@ var errServerWaits = errors.New("the server shuts down")
 // renderer has ended.
 func (p *pipeline) tooLarge(err error) error {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || !isTooLarge(pg.Message+pg.Detail) {
+	if !errors.As(err, &pg) || pg.Code != "54000" && !isTooLarge(pg.Message) { // 54000: a limit of the program is exceeded
 		return err
 	}
-	return &LargeValueError{XID: p.renderer.tx.XID, Commit: p.renderer.tx.Commit, Reason: pg.Message}
+	e := &LargeValueError{Reason: pg.Message}
+	if p.renderer.inTx {
+		e.XID, e.Commit = p.renderer.tx.XID, p.renderer.tx.Commit
+	}
+	return e
 }
 
 // store writes batches and keeps the intervals.
@@ -477,7 +502,7 @@ func (p *pipeline) store(ctx context.Context) error {
 			if p.opts.Durable != nil && waits == 25 {
 				err = errors.Join(err, errServerWaits)
 			}
-			if p.opts.Endpos != 0 && len(p.batches) == 0 {
+			if p.endpos != 0 && len(p.batches) == 0 {
 				err = errors.Join(err, p.rec.status(true)) // it may be passed already
 			}
 		case <-status:

@@ -112,6 +112,14 @@ func appendValue(dst []byte, v value) []byte {
 	if v.Kind == valueNull {
 		return append(dst, "NULL"...)
 	}
+	return v.appendTo(dst)
+}
+
+// appendTo writes a value that is not NULL.
+func (v value) appendTo(dst []byte) []byte {
+	if v.Kind == valueSQL {
+		return append(dst, v.Text...)
+	}
 	return repo.AppendLiteral(dst, v.Text)
 }
 
@@ -283,7 +291,7 @@ func (t *table) appendMatch(dst []byte, i int, v value, full bool) []byte {
 		} else {
 			dst = append(dst, " = "...)
 		}
-		dst = repo.AppendLiteral(dst, v.Text)
+		dst = v.appendTo(dst)
 		if cast := t.types[i].Cast; cast != "" {
 			dst = append(append(dst, "::"...), cast...)
 		}

@@ -48,20 +48,20 @@ func (tr *trip) tryCapture() error { tr.t.Helper(); return tr.streamTo(tr.lsn())
 
 func (tr *trip) streamTo(end catalog.LSN) error {
 	tr.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r, err := repo.Open(ctx, tr.dir, time.Now)
 	must(tr.t, err)
 	defer r.Close()
 	must(tr.t, r.Recover(ctx))
 	return stream.Run(ctx, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication,
-		StatusInterval: 100 * time.Millisecond, FsyncInterval: time.Second, Endpos: end})
+		StatusInterval: 100 * time.Millisecond, FsyncInterval: time.Second, Endpos: end, Notice: func(s string) { tr.t.Log(s) }})
 }
 
 // base takes one, on request with a new slot.
 func (tr *trip) base(newSlot bool, force ...bool) (stream.Base, error) {
 	tr.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r, err := repo.Open(ctx, tr.dir, time.Now)
 	must(tr.t, err)

@@ -1,0 +1,140 @@
+package stream
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The server sends values as text, which doubles a bytea: one of about 500 MB
+// and more is then too large for it. A transaction that holds one is received
+// with all its values in binary form.
+
+// changeForm decides on the form of the next connection: binary for a
+// transaction that the server cannot send as text, text again behind it.
+func (s *streamer) changeForm(ctx context.Context, err error) bool {
+	var large *LargeValueError
+	switch {
+	case ctx.Err() != nil:
+	case errors.As(err, &large) && s.binaryUntil == 0 && large.Commit != 0:
+		// The record before ends where the commit record starts: that the
+		// server got there does not say that the transaction was sent.
+		s.binaryUntil = large.Commit + 1
+		s.opts.Notice(fmt.Sprintf("%v; receiving that transaction in binary form", err))
+		return true
+	case err == nil && s.binaryUntil != 0:
+		at := s.binaryUntil
+		s.binaryUntil = 0
+		return s.opts.Endpos == 0 || s.opts.Endpos > at
+	}
+	return false
+}
+
+// awaitSlot returns when the walsender of the last connection is gone, or
+// after a minute.
+func (s *streamer) awaitSlot(ctx context.Context) {
+	for began := time.Now(); ctx.Err() == nil && time.Since(began) < time.Minute; time.Sleep(50 * time.Millisecond) {
+		if slot, err := ReadSlot(ctx, s.opts.ConnString, s.opts.Slot); err != nil || !slot.Active {
+			return
+		}
+	}
+}
+
+// textConverter turns values from binary form to text by asking the server.
+type textConverter struct {
+	ctx  context.Context
+	conn *pgx.Conn
+}
+
+func newTextConverter(ctx context.Context, connString, encoding string) (*textConverter, error) {
+	ctx = context.WithoutCancel(ctx) // a stop lets the stream come to its end
+	conn, err := Connect(ctx, connString)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.PgConn().Exec(ctx, "SET client_encoding = '"+encoding+"'").ReadAll(); err != nil {
+		conn.Close(ctx)
+		return nil, err
+	}
+	return &textConverter{ctx, conn}, nil
+}
+
+func (c *textConverter) close() { c.conn.Close(c.ctx) }
+
+func (c *textConverter) text(oid uint32, b []byte) ([]byte, error) {
+	r := c.conn.PgConn().ExecParams(c.ctx, "SELECT $1", [][]byte{b}, []uint32{oid}, []int16{1}, []int16{0}).Read()
+	if r.Err == nil && (len(r.Rows) != 1 || len(r.Rows[0]) != 1) {
+		r.Err = errors.New("no value")
+	}
+	if r.Err != nil {
+		return nil, fmt.Errorf("a value of %d bytes of type %d cannot be written as text: %w", len(b), oid, r.Err)
+	}
+	return r.Rows[0][0], nil
+}
+
+// The types whose binary form is their text, and bytea.
+const byteaOID = 17
+
+var textOIDs = map[uint32]bool{19: true, 25: true, 114: true, 1042: true, 1043: true}
+
+// pieceBytes is how much of a bytea stands in one statement: a statement has a
+// limit of 1 GB, and each is held in memory more than once.
+const pieceBytes = 32 << 20
+
+// resolve turns values in binary form into text. A large bytea is written in
+// pieces before the row, which then puts them together.
+func (r *renderer) resolve(t *table, row []value) error {
+	if r.texts == nil {
+		return nil
+	}
+	for i := range row {
+		v := &row[i]
+		if v.Kind != valueBinary {
+			continue
+		}
+		oid := t.Columns[i].TypeOID
+		v.Kind = valueText
+		switch {
+		case oid == byteaOID && len(v.Text) > pieceBytes:
+			r.open()
+			r.appendPieces(v)
+		case oid == byteaOID:
+			v.Text = hex.AppendEncode([]byte(`\x`), v.Text)
+		case textOIDs[oid]:
+		default:
+			var err error
+			if v.Text, err = r.texts.text(oid, v.Text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+const pieceTable = "pg_temp.scribe_piece"
+
+func (r *renderer) appendPieces(v *value) {
+	if r.pieces == 0 {
+		r.out = append(r.out, "CREATE TEMPORARY TABLE "+pieceTable+" (value int, n int, piece bytea);\n"...)
+	}
+	r.pieces++
+	for n, b := 0, v.Text; len(b) > 0; n++ {
+		size := min(len(b), pieceBytes)
+		r.out = fmt.Appendf(r.out, "INSERT INTO %s VALUES (%d, %d, '\\x", pieceTable, r.pieces, n)
+		r.out = append(hex.AppendEncode(r.out, b[:size]), "');\n"...)
+		b = b[size:]
+	}
+	v.Kind = valueSQL
+	v.Text = fmt.Appendf(nil, "(SELECT pg_catalog.string_agg(piece, '' ORDER BY n) FROM %s WHERE value = %d)", pieceTable, r.pieces)
+}
+
+func (r *renderer) endPieces() {
+	if r.pieces > 0 {
+		r.out = append(r.out, "DROP TABLE "+pieceTable+";\n"...)
+		r.pieces = 0
+	}
+}
