@@ -20,8 +20,8 @@ const superuser = "postgres"
 // Options says what kind of cluster to start. The zero value is a cluster of the default version with wal_level logical
 // and no password.
 type Options struct {
-	// Version is a major version such as "15". Empty means the folder in PG_SCRIBE_TEST_BIN, else the one pg_config
-	// names, else the newest installed one that has a server.
+	// Version is a major version such as "15", installed or made available by .ci/postgresql. Empty means the folder in
+	// PG_SCRIBE_TEST_BIN, else the one pg_config names, else the newest installed one that has a server.
 	Version string
 	// Settings are added to postgresql.conf and win over the defaults of this package.
 	Settings map[string]string

@@ -23,12 +23,12 @@ var binDirs = []string{
 // findBinDir finds the programs of a server; see Options.Version.
 func findBinDir(version string) (string, error) {
 	if version != "" {
-		for _, pattern := range binDirs {
+		for _, pattern := range append(slices.Clone(binDirs), filepath.Join(fetchedDir(), "%s", "bin")) {
 			if dir := fmt.Sprintf(pattern, version); hasServer(dir) {
 				return dir, nil
 			}
 		}
-		return "", fmt.Errorf("no PostgreSQL %s server found (initdb and postgres)", version)
+		return "", fmt.Errorf("no PostgreSQL %s server found (initdb and postgres): get one with .ci/postgresql %s", version, version)
 	}
 	if dir := os.Getenv("PG_SCRIBE_TEST_BIN"); dir != "" {
 		if !hasServer(dir) {
@@ -46,6 +46,18 @@ func findBinDir(version string) (string, error) {
 	}
 	return "", errors.New("no PostgreSQL server found (initdb and postgres): " +
 		"install one with .ci/deps, or name its folder in PG_SCRIBE_TEST_BIN")
+}
+
+// fetchedDir is where .ci/postgresql puts the versions that are not installed.
+func fetchedDir() string {
+	dir := os.Getenv("PG_SCRIBE_TEST_CACHE")
+	if dir == "" && os.Geteuid() == 0 {
+		dir = "/var/cache/pg_scribe" // the server runs as another user, who cannot look into root's cache
+	} else if dir == "" {
+		cache, _ := os.UserCacheDir() // without a home there is nothing in it either
+		dir = filepath.Join(cache, "pg_scribe")
+	}
+	return filepath.Join(dir, "postgresql")
 }
 
 func newestBinDir() string {

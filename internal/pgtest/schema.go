@@ -15,7 +15,12 @@ import (
 // (schema scribe, publications, event triggers and replica identities) and without what differs from run to run.
 // An empty snapshotID means now.
 func (c *Cluster) SchemaDump(ctx context.Context, db, snapshotID string) (string, error) {
-	args := []string{"-s", "-N", "scribe", "--no-publications", "--no-subscriptions", "-d", c.ConnString(db)}
+	return c.SchemaDumpOf(ctx, c, db, snapshotID)
+}
+
+// SchemaDumpOf is the schema of a database of another cluster, whose version is not newer, by this cluster's pg_dump.
+func (c *Cluster) SchemaDumpOf(ctx context.Context, other *Cluster, db, snapshotID string) (string, error) {
+	args := []string{"-s", "-N", "scribe", "--no-publications", "--no-subscriptions", "-d", other.ConnString(db)}
 	if snapshotID != "" {
 		args = append(args, "--snapshot="+snapshotID)
 	}
@@ -28,18 +33,24 @@ func (c *Cluster) SchemaDump(ctx context.Context, db, snapshotID string) (string
 
 // NormalSchema is the schema after one dump and restore. pg_dump prints some expressions otherwise once they were
 // restored, and the same from then on, so only this form can be compared between a source and a restored database.
-func (c *Cluster) NormalSchema(ctx context.Context, db string) (schema string, err error) {
-	first, err := c.SchemaDump(ctx, db, "")
+func (c *Cluster) NormalSchema(ctx context.Context, db string) (string, error) {
+	dump, err := c.SchemaDump(ctx, db, "")
 	if err != nil {
 		return "", err
 	}
+	return c.Normalize(ctx, dump, db)
+}
+
+// Normalize makes the form that NormalSchema returns of a schema dump, which may be of another cluster if the roles that
+// it names exist here. Encoding and locale are those of database like of this cluster.
+func (c *Cluster) Normalize(ctx context.Context, dump, like string) (schema string, err error) {
 	create, err := c.query(ctx, "postgres", `SELECT format('ENCODING %L LC_COLLATE %L LC_CTYPE %L',
-		pg_encoding_to_char(encoding), datcollate, datctype) FROM pg_database WHERE datname = `+quoteLiteral(db))
+		pg_encoding_to_char(encoding), datcollate, datctype) FROM pg_database WHERE datname = `+quoteLiteral(like))
 	if err != nil {
 		return "", err
 	}
 	if len(create) == 0 {
-		return "", fmt.Errorf("no database %q", db)
+		return "", fmt.Errorf("no database %q", like)
 	}
 	scratch := fmt.Sprintf("pgtest_normal_%d", lastDB.Add(1))
 	if _, err := c.query(ctx, "postgres", "CREATE DATABASE "+scratch+" TEMPLATE template0 "+create[0][0]); err != nil {
@@ -49,7 +60,7 @@ func (c *Cluster) NormalSchema(ctx context.Context, db string) (schema string, e
 		// The database has to go even when ctx has ended.
 		err = errors.Join(err, c.dropDB(context.WithoutCancel(ctx), scratch))
 	}()
-	if _, err := c.output(ctx, first, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", c.ConnString(scratch)); err != nil {
+	if _, err := c.output(ctx, dump, "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", c.ConnString(scratch)); err != nil {
 		return "", err
 	}
 	return c.SchemaDump(ctx, scratch, "")
@@ -72,8 +83,9 @@ var (
 	// entryHeader is the second of the three comment lines above each object.
 	entryHeader = regexp.MustCompile(`^-- Name: .*; Type: [A-Z ]+; Schema: .*; Owner: `)
 	ourEntry    = regexp.MustCompile(`^-- Name: (scribe_.*; Type: EVENT TRIGGER|EVENT TRIGGER scribe_.*; Type: COMMENT); Schema: -; `)
-	// noise is what differs from run to run: versions, and the random key of the latest minor releases.
-	noise = regexp.MustCompile(`^(-- Dumped (from database|by pg_dump) version |\\(un)?restrict )`)
+	// noise is what differs from run to run: versions, the random key of the latest minor releases, and a setting that
+	// servers before version 17 do not know.
+	noise = regexp.MustCompile(`^(-- Dumped (from database|by pg_dump) version |\\(un)?restrict |SET transaction_timeout )`)
 	// A name in it may hold line ends.
 	replicaIdentity = regexp.MustCompile(`(?m)\n^ALTER TABLE ONLY ("(?:[^"]|"")*"|[^\s".]+)\.("(?:[^"]|"")*"|[^\s".]+) REPLICA IDENTITY (FULL|NOTHING|USING INDEX ("(?:[^"]|"")*"|[^\s".;]+));\n`)
 )
