@@ -20,6 +20,8 @@ const (
 	stateInvalidParameter  = "22023" // encoding and locale do not fit, unknown ICU locale
 	stateNotSupported      = "0A000" // no ICU in this server
 	stateInternal          = "XX000" // what ICU's refusals were before version 16
+	stateUndefinedObject   = "42704" // a setting that the server does not know
+	stateNoPrivilege       = "42501"
 	stateUndefinedTable    = "42P01"
 	stateInvalidSchema     = "3F000"
 	stateDeadlock          = "40P01"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,7 +26,11 @@ const directoryFormat = "directory"
 // the settings of the database, which stand beside it.
 func (x *execution) loadDirectory(ctx context.Context) error {
 	name := "pg_restore"
-	args := []string{"--exit-on-error", "--no-password", "--jobs=" + strconv.Itoa(x.o.sessions())}
+	args := []string{"--no-password", "--jobs=" + strconv.Itoa(x.o.sessions())}
+	lenient := x.server.major < 17 && toolMajor(x.o.Command(ctx, name, "--version")) >= 17
+	if !lenient {
+		args = append(args, "--exit-on-error")
+	}
 	if !x.spaces.own {
 		args = append(args, "--no-tablespaces") // whichever there were, they are missing here
 	}
@@ -56,16 +61,45 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	if os.Getenv("PGOPTIONS") == "" {
 		cmd.Env = append(cmd.Env, "PGOPTIONS=-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0")
 	}
+	cmd.Env = append(cmd.Env, "LC_ALL=C")
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	x.progress(PhaseBase, &name, 0, x.p.Plan.Base.Bytes)
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Run(); err != nil && !(lenient && ctx.Err() == nil && onlyUnknownTimeout(said.String())) {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		return &ToolError{Name: name, Output: lastLines(said.String()), Err: err}
 	}
 	return x.loadSettings(ctx, filepath.Join(dir, repo.DirSettingsIn))
+}
+
+// toolMajor is the major version that a client program's --version tells, or 0.
+func toolMajor(cmd *exec.Cmd) int {
+	out, err := cmd.Output()
+	if err != nil {
+		return 0
+	}
+	_, version, _ := strings.Cut(string(out), ") ")
+	return majorOf(version)
+}
+
+// onlyUnknownTimeout tells that pg_restore got to its end with no other error
+// than that of a setting which it makes in every session from version 17 on,
+// and which older servers do not know.
+func onlyUnknownTimeout(said string) bool {
+	ended := false
+	for line := range strings.Lines(said) {
+		switch {
+		case strings.Contains(line, "pg_restore: error: "):
+			if !strings.Contains(line, `"transaction_timeout"`) {
+				return false
+			}
+		case strings.Contains(line, "errors ignored on restore: "):
+			ended = true
+		}
+	}
+	return ended
 }
 
 func present(path string) bool {

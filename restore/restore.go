@@ -293,7 +293,7 @@ func (x *execution) connect(ctx context.Context) (*pgconn.PgConn, error) {
 			return nil, err
 		}
 	}
-	conn, err := connect(ctx, x.o.TargetConn)
+	conn, err := connectUnheard(ctx, x.o.TargetConn)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,24 @@ type server struct {
 // connect opens a connection on which cancelling a context stops what the
 // server does, and not only the waiting for it.
 func connect(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
+	return connectWith(ctx, conninfo, nil)
+}
+
+// unheard keeps a login trigger of the restored database, which there are from
+// version 17 on, from firing.
+var unheard = map[string]string{"event_triggers": "off"}
+
+// connectUnheard connects to a database that may have login triggers, on a
+// server that may not know how to silence them.
+func connectUnheard(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
+	conn, err := connectWith(ctx, conninfo, unheard)
+	if code := state(err); code == stateUndefinedObject || code == stateNoPrivilege {
+		return connect(ctx, conninfo)
+	}
+	return conn, err
+}
+
+func connectWith(ctx context.Context, conninfo string, settings map[string]string) (*pgconn.PgConn, error) {
 	config, err := pgconn.ParseConfig(conninfo)
 	if err != nil {
 		return nil, err
@@ -29,6 +48,7 @@ func connect(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pg_scribe restore"
 	}
+	maps.Copy(config.RuntimeParams, settings)
 	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: 5 * time.Second}
 	}
@@ -148,7 +168,11 @@ func analyze(ctx context.Context, conn *pgconn.PgConn) (notices []string, err er
 
 // open connects to the target database with the settings of a writing session.
 func (s server) open(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
-	conn, err := connect(ctx, conninfo)
+	var settings map[string]string
+	if s.major >= 17 && s.superuser {
+		settings = unheard
+	}
+	conn, err := connectWith(ctx, conninfo, settings)
 	if err != nil {
 		return nil, err
 	}
