@@ -437,9 +437,11 @@ func (d *dumper) writeSettings(ctx context.Context, file io.Writer) error {
 // dropper chooses the statements of a dump that are pg_scribe's own doing on
 // the source, and so not the application's.
 func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
-	rows, err := d.conn.Query(ctx, `SELECT format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY FULL;', n.nspname, c.relname)
+	rows, err := d.conn.Query(ctx, `SELECT format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY %s;', n.nspname, c.relname,
+	    coalesce('USING INDEX ' || (SELECT quote_ident(x.relname) FROM pg_index r JOIN pg_class x ON x.oid = r.indexrelid
+	      WHERE r.indrelid = c.oid AND r.indisreplident AND c.relreplident = 'i'), 'FULL'))
 	  FROM scribe.identity i JOIN pg_class c ON c.oid = i.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-	  WHERE i.original = 'd'`)
+	  WHERE i.original = 'd' AND (c.relreplident = 'f' OR scribe.identity_for(c.oid) <> 'FULL')`)
 	if err != nil {
 		return nil, err
 	}
@@ -452,6 +454,10 @@ func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
 		guarded[s] = true
 	}
 	own := [][]byte{}
+	if d.src.major() < 17 {
+		// A later pg_dump sets it for servers that do not know it.
+		own = append(own, []byte("SET transaction_timeout = "))
+	}
 	for _, t := range eventTriggers {
 		for _, prefix := range []string{"CREATE EVENT TRIGGER ", "ALTER EVENT TRIGGER ", "COMMENT ON EVENT TRIGGER "} {
 			own = append(own, []byte(prefix+t.name+" "))

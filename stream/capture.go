@@ -190,10 +190,10 @@ func beQuiet(ctx context.Context, tx pgx.Tx) error {
 	return alone(ctx, tx)
 }
 
-// guardTables gives every unguarded table REPLICA IDENTITY FULL. It returns
-// those that it changed, also when one of them stays locked.
+// guardTables gives every unguarded table a replica identity, if it can have
+// one. It returns those that it changed, also when one of them stays locked.
 func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (guarded []uint32, err error) {
-	rows, err := conn.Query(ctx, `SELECT relid, format('%I.%I', schema, "table") FROM scribe.unguarded ORDER BY 2`)
+	rows, err := conn.Query(ctx, `SELECT relid, format('%I.%I', schema, "table") FROM scribe.unguarded WHERE remedy IS NOT NULL ORDER BY 2`)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +323,8 @@ func restoreIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) error {
 	  SELECT format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', i.relid::regclass,
 	    CASE i.original WHEN 'n' THEN 'NOTHING' WHEN 'd' THEN 'DEFAULT' WHEN 'f' THEN 'FULL'
 	      ELSE coalesce('USING INDEX ' || (SELECT quote_ident(relname) FROM pg_class WHERE oid = i.index), 'NOTHING') END)
-	  FROM scribe.identity i JOIN pg_class c ON c.oid = i.relid WHERE i.relid = $1 AND c.relreplident = 'f'`, oid).Scan(&sql)
+	  FROM scribe.identity i JOIN pg_class c ON c.oid = i.relid WHERE i.relid = $1 AND (c.relreplident = 'f'
+	    OR c.relreplident = 'i' AND 'FULL' <> scribe.identity_for(c.oid))`, oid).Scan(&sql)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}

@@ -103,7 +103,21 @@ func Connect(ctx context.Context, connString string) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, connectError(&cfg.Config, err)
 	}
+	if err := unhurried(ctx, conn.PgConn()); err != nil {
+		conn.Close(ctx)
+		return nil, err
+	}
 	return conn, nil
+}
+
+// unhurried lifts a limit that servers before version 17 would not accept when
+// the session starts.
+func unhurried(ctx context.Context, conn *pgconn.PgConn) error {
+	major, _, _ := strings.Cut(conn.ParameterStatus("server_version"), ".")
+	if n, err := strconv.Atoi(major); err == nil && n < 17 {
+		return nil
+	}
+	return conn.Exec(ctx, "SET transaction_timeout = 0").Close()
 }
 
 // connectReplication opens a connection for logical replication, with the
@@ -132,6 +146,10 @@ func connectReplication(ctx context.Context, connString, encoding string, lockTi
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(cfg, err)
+	}
+	if err := unhurried(ctx, conn); err != nil {
+		conn.Close(ctx)
+		return nil, err
 	}
 	for name, want := range pins {
 		got, err := show(ctx, conn, name)

@@ -115,9 +115,12 @@ func CheckCapture(ctx context.Context, connString, publication string) ([]Findin
 			"pg_scribe start puts it back and marks the stream; then take a new base: pg_scribe full-backup"})
 	}
 	c := &checker{ctx: ctx, conn: conn}
-	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " ORDER BY 1") {
+	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND NOT " + noFullSQL + " ORDER BY 1") {
 		list = append(list, Finding{true, fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", name),
 			fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL;", name)})
+	}
+	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND " + noFullSQL + " ORDER BY 1") {
+		list = append(list, Finding{true, fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns and no usable key", name), addKey})
 	}
 	return list, c.err
 }

@@ -152,20 +152,32 @@ func (c *checker) privileges() {
 	try("CREATE PUBLICATION scribe_trial FOR ALL TABLES", "a publication of all tables cannot be created")
 }
 
+// noFullSQL tells a table that cannot have the identity FULL: since version 18
+// a published one with generated columns.
+const noFullSQL = `(current_setting('server_version_num')::int >= 180000
+  AND EXISTS (SELECT FROM pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated <> '' AND NOT g.attisdropped))`
+
+// addKey is what helps such a table.
+const addKey = "add a primary key or a unique index, on columns that are NOT NULL and not generated"
+
 // unguardedSQL is scribe.unguarded's condition, for a source without it.
 const unguardedSQL = `
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname NOT IN ('scribe', 'information_schema')
-    AND (c.relreplident = 'n'
+    AND (c.relreplident = 'n' OR c.relreplident = 'f' AND ` + noFullSQL + `
       OR c.relreplident IN ('d', 'i') AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
         AND (c.relreplident = 'd' AND i.indisprimary AND i.indimmediate OR c.relreplident = 'i' AND i.indisreplident)
         AND NOT EXISTS (SELECT FROM pg_attribute a
           WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) AND a.attgenerated <> '')))`
 
 func (c *checker) identities() {
-	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " ORDER BY 1") {
+	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND NOT " + noFullSQL + " ORDER BY 1") {
 		c.fail(fmt.Sprintf("table %s has no usable replica identity: its UPDATEs and DELETEs could not be captured", name),
 			fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL; (or add a primary key; --force lets init do this for all)", name))
+	}
+	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND " + noFullSQL + " ORDER BY 1") {
+		c.fail(fmt.Sprintf("table %s has generated columns and no usable replica identity: its UPDATEs and DELETEs would fail", name),
+			addKey+" (--force lets init use such an index, and goes on if there is none)")
 	}
 }
 

@@ -108,7 +108,7 @@ const settingValue = `CASE WHEN lower(split_part(x, '=', 1)) IN ('search_path', 
 func membershipStates(s server) string {
 	options := "CASE WHEN m.admin_option THEN ' WITH ADMIN OPTION' END"
 	if s.major() >= 16 {
-		options = "format(' WITH ADMIN %s, INHERIT %s, SET %s', m.admin_option, m.inherit_option, m.set_option)"
+		options = "format(' WITH ADMIN %s, INHERIT %s, SET %s', m.admin_option::text, m.inherit_option::text, m.set_option::text)"
 	}
 	return `SELECT DISTINCT ON (1) r.rolname || chr(31) || u.rolname, ` + forgiving + `format('GRANT %I TO %I%s', r.rolname, u.rolname, ` + options + `)))
 	  FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member WHERE m.member >= 16384 ORDER BY 1, m.admin_option DESC`
