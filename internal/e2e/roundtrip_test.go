@@ -94,6 +94,11 @@ func (tr *trip) command(ctx context.Context, name string, args ...string) *exec.
 	return cmd
 }
 
+// targetCommand is a client program of the target's version.
+func (tr *trip) targetCommand(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, filepath.Join(tr.target.BinDir, name), args...)
+}
+
 // run executes each script by psql, statement by statement, as a person would.
 func (tr *trip) run(scripts ...string) {
 	tr.t.Helper()
@@ -184,7 +189,7 @@ func (tr *trip) backFrom(base string) {
 	}
 	tr.restored = fmt.Sprintf("back_%d", time.Now().UnixNano())
 	report, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(tr.restored),
-		MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true, SyncSequences: true})
+		MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true, SyncSequences: true, Command: tr.targetCommand})
 	if err != nil {
 		tr.t.Fatalf("restore: %v\n%s", err, tr.text())
 	}
