@@ -322,6 +322,52 @@ func SplitSQL(text string, conforming bool) (statements []string, ok bool) {
 	return statements, l.closed() || l.mode == lexLineComment && l.depth == 0 && l.atomic == 0
 }
 
+// A Token is a word, a quoted name, a string constant or a single other
+// character of a statement; comments and spaces are between tokens.
+type Token struct {
+	Text  string
+	Start int // its place in the statement, in bytes
+}
+
+// End is the place behind the token.
+func (t Token) End() int { return t.Start + len(t.Text) }
+
+// Is tells whether the token is a certain unquoted word or character.
+func (t Token) Is(word string) bool { return strings.EqualFold(t.Text, word) }
+
+// Tokens cuts a statement into its tokens, by the same rules as SplitSQL.
+func Tokens(statement string, conforming bool) []Token {
+	src := []byte(statement)
+	l := lexer{backslash: !conforming}
+	var tokens []Token
+	for i := 0; i < len(src); {
+		if b := src[i]; b <= ' ' || b == '-' && i+1 < len(src) && src[i+1] == '-' || b == '/' && i+1 < len(src) && src[i+1] == '*' {
+			next := i + 1
+			if b > ' ' {
+				l.mode, l.comment, next = lexLineComment, 1, i+2
+				if b == '/' {
+					l.mode = lexBlockComment
+				}
+				for next < len(src) && l.mode != lexNormal {
+					next = l.scanInside(src, next)
+				}
+			} else {
+				l.space(b)
+			}
+			i = next
+			continue
+		}
+		end := l.scanToken(src, i)
+		for end < len(src) && l.mode != lexNormal {
+			end = l.scanInside(src, end)
+		}
+		end = min(end, len(src))
+		tokens = append(tokens, Token{statement[i:end], i})
+		i = end
+	}
+	return tokens
+}
+
 // unwrapped returns the one statement of a text without its final semicolon
 // and what is only comment behind it. ok is false when the text cannot stand
 // in a segment as it is.

@@ -399,6 +399,9 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 	// cannot be used.
 	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
 		"--no-unlogged-table-data"}
+	if args, err = d.throughRoots(ctx, args); err != nil {
+		return nil, err
+	}
 	progress := &dumpProgress{d: d, file: file, last: time.Now()}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
@@ -406,6 +409,18 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 		return err
 	})
 	return counts, err
+}
+
+// throughRoots makes pg_dump write the rows of partitions through the
+// partitioned table, where they may belong to another partition after a
+// restore. From version 16 on it sees to that itself.
+func (d *dumper) throughRoots(ctx context.Context, args []string) ([]string, error) {
+	var needed bool
+	err := d.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+hashLeaves+") x WHERE root IS NOT NULL)").Scan(&needed)
+	if needed {
+		args = append(args, "--load-via-partition-root")
+	}
+	return args, err
 }
 
 // writeSettings writes what belongs to the database itself, which pg_dump

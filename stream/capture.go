@@ -227,7 +227,9 @@ func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (g
 // readFacts asks the source what it has now; commands in the stream tell what
 // changes from there.
 func readFacts(ctx context.Context, conn *pgx.Conn) (*facts, error) {
-	rows, err := conn.Query(ctx, "SELECT attrelid, attname FROM pg_attribute WHERE attidentity = 'a' AND NOT attisdropped")
+	rows, err := conn.Query(ctx, "SELECT attrelid, attname FROM pg_attribute WHERE attidentity = 'a' AND NOT attisdropped UNION "+
+		"SELECT x.oid, a.attname FROM ("+hashLeaves+") x JOIN pg_attribute a ON a.attrelid = pg_partition_root(x.oid) "+
+		"WHERE x.root IS NOT NULL AND a.attidentity = 'a' AND NOT a.attisdropped")
 	if err != nil {
 		return nil, err
 	}
@@ -244,6 +246,22 @@ func readFacts(ctx context.Context, conn *pgx.Conn) (*facts, error) {
 	if err != nil {
 		return nil, err
 	}
+	rows, err = conn.Query(ctx, `SELECT a.attrelid, a.xmin::text::int8 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+	    WHERE a.attnum = -6 AND c.relkind = 'r' AND c.oid >= 16384`) // a system column, which nothing ever changes
+	if err != nil {
+		return nil, err
+	}
+	var xid int64
+	if _, err := pgx.ForEachRow(rows, []any{&oid, &xid}, func() error { f.made[oid] = uint32(xid); return nil }); err != nil {
+		return nil, err
+	}
+	rows, err = conn.Query(ctx, "SELECT * FROM ("+hashLeaves+") x WHERE root IS NOT NULL")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := pgx.ForEachRow(rows, []any{&oid, &name}, func() error { f.roots[oid] = name; return nil }); err != nil {
+		return nil, err
+	}
 	rows, err = conn.Query(ctx, `SELECT f FROM (SELECT DISTINCT atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 	    WHERE c.relkind = 'r' AND a.atttypid >= 16384 AND NOT a.attisdropped) a, scribe.type_facts(a.atttypid) f WHERE f IS NOT NULL`)
 	if err != nil {
@@ -255,6 +273,10 @@ func readFacts(ctx context.Context, conn *pgx.Conn) (*facts, error) {
 	}
 	return f, err
 }
+
+// hashLeaves are the partitions whose rows are written through another table.
+const hashLeaves = `SELECT c.oid, scribe.hash_root(c.oid) AS root FROM pg_class c
+  WHERE c.relispartition AND c.relkind = 'r' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h')`
 
 // A captureTrigger is an event trigger that calls a function of capture.sql.
 type captureTrigger struct{ name, event, function string }

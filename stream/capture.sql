@@ -247,6 +247,137 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.send_text(text, text) FROM PUBLIC;
 
+-- Whether this transaction wrote a row. (Later ones may have, too: they count
+-- as well.) Without settings of its own, so that the planner can inline it.
+CREATE FUNCTION scribe.is_new(row_xmin xid) RETURNS boolean LANGUAGE sql STABLE AS $fn$
+  SELECT row_xmin::pg_catalog.text::pg_catalog.int8 OPERATOR(pg_catalog.>=)
+    (pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8 OPERATOR(pg_catalog.%) 4294967296)
+$fn$;
+REVOKE ALL ON FUNCTION scribe.is_new(xid) FROM PUBLIC;
+
+-- The objects that vanish without an event when the session ends: the temporary
+-- ones, and permanent ones that depend on them. It costs nothing in a session
+-- that has no temporary schema.
+CREATE FUNCTION scribe.transient() RETURNS TABLE (class oid, object oid)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  WITH RECURSIVE gone (class, object) AS (
+    SELECT 'pg_namespace'::regclass::oid, pg_my_temp_schema() WHERE pg_my_temp_schema() <> 0
+    UNION
+    SELECT x.class, x.object FROM gone g, LATERAL (
+      SELECT d.classid AS class, d.objid AS object FROM pg_depend d
+        WHERE d.refclassid = g.class AND d.refobjid = g.object AND d.objsubid = 0 AND d.deptype IN ('n', 'a', 'i')
+      UNION ALL -- a view goes with its rule
+      SELECT 'pg_class'::regclass, r.ev_class FROM pg_rewrite r
+        WHERE g.class = 'pg_rewrite'::regclass AND r.oid = g.object AND r.rulename = '_RETURN') x)
+  SELECT class, object FROM gone
+$fn$;
+REVOKE ALL ON FUNCTION scribe.transient() FROM PUBLIC;
+
+-- The names that mean such objects: GRANT and REVOKE do not tell the event
+-- triggers what they are about. bare: also without a schema; alone: no other
+-- routine has that name.
+CREATE FUNCTION scribe.transient_names(path text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  names jsonb;
+BEGIN
+  PERFORM set_config('search_path', path, true);
+  WITH gone AS MATERIALIZED (SELECT class, object FROM scribe.transient())
+  SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', kind, 'schema', nspname, 'name', name, 'bare', bare, 'alone', alone)) INTO names
+  FROM (SELECT 'relation' AS kind, relnamespace AS schema, relname AS name, pg_catalog.pg_table_is_visible(oid) AS bare, true AS alone
+        FROM gone JOIN pg_catalog.pg_class ON oid = object WHERE class = 'pg_catalog.pg_class'::pg_catalog.regclass AND relkind <> 'i'
+      UNION ALL
+        SELECT 'type', typnamespace, typname, pg_catalog.pg_type_is_visible(oid), true
+        FROM gone JOIN pg_catalog.pg_type ON oid = object WHERE class = 'pg_catalog.pg_type'::pg_catalog.regclass
+      UNION ALL
+        SELECT 'routine', p.pronamespace, p.proname, pg_catalog.pg_function_is_visible(p.oid),
+          NOT EXISTS (SELECT FROM pg_catalog.pg_proc o WHERE o.proname = p.proname AND o.oid <> p.oid
+            AND (p.pronamespace = o.pronamespace OR pg_catalog.pg_function_is_visible(o.oid)))
+        FROM gone JOIN pg_catalog.pg_proc p ON p.oid = object WHERE class = 'pg_catalog.pg_proc'::pg_catalog.regclass) x
+    JOIN pg_catalog.pg_namespace n ON n.oid = x.schema;
+  RETURN names;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.transient_names(text) FROM PUBLIC;
+
+-- What this transaction gave permanent tables that will vanish with the
+-- session: a column, or else no more than a default or a constraint.
+CREATE FUNCTION scribe.transient_parts() RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  WITH gone AS MATERIALIZED (SELECT class, object FROM scribe.transient()),
+  part AS (
+    SELECT 'column' AS what, d.objid AS rel FROM pg_depend d JOIN gone g ON d.refclassid = g.class AND d.refobjid = g.object
+    WHERE d.classid = 'pg_class'::regclass AND d.objsubid > 0 AND scribe.is_new(d.xmin)
+    UNION ALL
+    SELECT 'expression', adrelid FROM pg_attrdef d JOIN gone g ON g.class = 'pg_attrdef'::regclass AND g.object = d.oid
+    WHERE scribe.is_new(d.xmin)
+    UNION ALL
+    SELECT 'expression', conrelid FROM pg_constraint c JOIN gone g ON g.class = 'pg_constraint'::regclass AND g.object = c.oid
+    WHERE scribe.is_new(c.xmin))
+  SELECT min(what) FROM part WHERE ('pg_class'::regclass, rel) NOT IN (SELECT class, object FROM gone)
+$fn$;
+REVOKE ALL ON FUNCTION scribe.transient_parts() FROM PUBLIC;
+
+-- Whether values of a type hash by OIDs, which are others in a restored
+-- database: enums, names of objects, and what is made of them.
+CREATE FUNCTION scribe.hashes_by_oid(type oid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  WITH RECURSIVE part (oid) AS (
+    SELECT type
+    UNION
+    SELECT z.oid FROM part p JOIN pg_type y ON y.oid = p.oid, LATERAL (
+      SELECT y.typbasetype UNION ALL SELECT y.typelem
+      UNION ALL SELECT atttypid FROM pg_attribute WHERE attrelid = y.typrelid AND attnum > 0 AND NOT attisdropped
+      UNION ALL SELECT rngsubtype FROM pg_range WHERE y.oid IN (rngtypid, rngmultitypid)) z (oid) WHERE z.oid <> 0)
+  SELECT EXISTS (SELECT FROM part JOIN pg_type t USING (oid) WHERE t.typtype = 'e' OR t.oid < 16384 AND t.typname ~ '^reg')
+$fn$;
+REVOKE ALL ON FUNCTION scribe.hashes_by_oid(oid) FROM PUBLIC;
+
+-- The table through which the rows of a hash partition have to be written,
+-- where it depends on OIDs which partition they belong to.
+CREATE FUNCTION scribe.hash_root(rel oid) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  SELECT format('%I.%I', n.nspname, c.relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.oid = pg_partition_root(rel) AND c.oid <> rel AND EXISTS (
+    SELECT FROM pg_partition_ancestors(rel) a JOIN pg_partitioned_table p ON p.partrelid = a.relid
+    WHERE p.partstrat = 'h' AND (
+      EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = p.partrelid AND k.attnum = ANY (p.partattrs) AND scribe.hashes_by_oid(k.atttypid))
+      OR p.partexprs IS NOT NULL AND EXISTS (SELECT FROM pg_opclass o WHERE o.oid = ANY (p.partclass)
+        AND o.opcintype IN ('anyenum'::regtype, 'anyarray'::regtype, 'record'::regtype, 'anyrange'::regtype, 'anymultirange'::regtype))))
+$fn$;
+REVOKE ALL ON FUNCTION scribe.hash_root(oid) FROM PUBLIC;
+
+-- What is known only before the command: the objects that vanish with the
+-- session, and the partitions that hash by OID.
+CREATE FUNCTION scribe.note_before(tag text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  note text;
+BEGIN
+  IF pg_my_temp_schema() <> 0 THEN
+    note := (SELECT string_agg(class || '.' || object, ' ') FROM scribe.transient());
+    PERFORM set_config('scribe.transient', scribe.seal('transient ' || note) || ' ' || note, true);
+  END IF;
+  IF tag ~ '^(ALTER|DROP) ' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN
+    note := (SELECT coalesce(jsonb_object_agg(oid, scribe.hash_root(oid)), '{}') FROM pg_class WHERE relispartition AND relkind = 'r')::text;
+    PERFORM set_config('scribe.leaves', scribe.seal('leaves ' || note) || ' ' || note, true);
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.note_before(text) FROM PUBLIC;
+
+CREATE FUNCTION scribe.noted(name text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  note text := current_setting('scribe.' || name, true);
+  body text := substr(note, strpos(note, ' ') + 1);
+BEGIN
+  IF coalesce(note, '') = '' THEN
+    RETURN NULL;
+  END IF;
+  RETURN CASE WHEN split_part(note, ' ', 1) = scribe.seal(name || ' ' || body) THEN body END;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.noted(text) FROM PUBLIC;
+
 -- The text of the command, with what decides how it reads, and the roles that
 -- it may name: their own commands fire no event.
 CREATE FUNCTION scribe.command(context text) RETURNS jsonb
@@ -328,6 +459,7 @@ BEGIN
       PERFORM set_config('scribe.late', scribe.late_note(), false);
       RETURN;
     END IF;
+    PERFORM scribe.note_before(tg_tag);
     message := scribe.signed((jsonb_build_object('ev', 'start', 'tag', tg_tag) || scribe.command(context))::text);
   EXCEPTION WHEN OTHERS THEN
     message := scribe.gap(format('start of %s: %s', tg_tag, SQLERRM));
@@ -363,15 +495,20 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages =
 SET plan_cache_mode = force_generic_plan AS $fn$
 DECLARE
   message bytea;
-  tables oid[];
+  gone text;
+  leaves jsonb;
 BEGIN
   BEGIN
     IF scribe.quiet() THEN
       RETURN;
     END IF;
+    gone := scribe.noted('transient');
+    leaves := scribe.noted('leaves');
     message := scribe.signed(jsonb_build_object('ev', 'drop', 'tag', tg_tag, 'objects',
       (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'type', object_type,
-         'schema', schema_name, 'identity', object_identity, 'temp', is_temporary, 'original', original))
+         'schema', schema_name, 'identity', object_identity, 'original', original,
+         'temp', is_temporary OR pg_my_temp_schema() <> 0 AND classid || '.' || objid = ANY (string_to_array(gone, ' ')),
+         'root', CASE WHEN classid = 'pg_class'::regclass THEN leaves ->> objid::text END))
        FROM pg_event_trigger_dropped_objects()))::text);
   EXCEPTION WHEN OTHERS THEN
     message := scribe.gap(format('objects dropped by %s: %s', tg_tag, SQLERRM));
@@ -427,22 +564,77 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.rewritten() FROM PUBLIC;
 
--- CREATE TABLE AS and SELECT INTO: what the query returned is in the stream;
--- the table itself has nothing but what the catalogs say here.
-CREATE FUNCTION scribe.table_definition(rel oid) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-  SELECT format('CREATE %sTABLE %I.%I (%s)', CASE c.relpersistence WHEN 'u' THEN 'UNLOGGED ' END, n.nspname, c.relname,
-      (SELECT string_agg(format('%I %s%s', a.attname, format_type(a.atttypid, a.atttypmod),
-                CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation
-                     THEN (SELECT format(' COLLATE %I.%I', cn.nspname, co.collname)
-                           FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
-                           WHERE co.oid = a.attcollation) END), ', ' ORDER BY a.attnum)
-       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
-    || coalesce((SELECT format(' USING %I', amname) FROM pg_am WHERE oid = c.relam AND amname <> 'heap'), '')
-    || coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '')
-    || coalesce((SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = c.reltablespace), '')
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel
+-- The commands that make a table as the catalogs say it is, where its own text
+-- cannot be run again: what a query returned, a copy of a temporary table, a
+-- foreign table that another server described. What vanishes with the session
+-- is left out.
+CREATE FUNCTION scribe.table_definition(rel oid) RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog
+SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC' SET extra_float_digits = 3 AS $fn$
+  WITH gone AS MATERIALIZED (SELECT class, object FROM scribe.transient()),
+  t AS (SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name, format('ALTER %sTABLE ONLY %I.%I',
+      CASE c.relkind WHEN 'f' THEN 'FOREIGN ' END, n.nspname, c.relname) AS change
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel),
+  s AS (SELECT q.seqrelid, d.refobjsubid AS attnum, d.deptype, c.relpersistence, format('%I.%I', n.nspname, c.relname) AS name,
+      format('AS %s START WITH %s INCREMENT BY %s MINVALUE %s MAXVALUE %s CACHE %s%s', format_type(q.seqtypid, NULL),
+        q.seqstart, q.seqincrement, q.seqmin, q.seqmax, q.seqcache, CASE WHEN q.seqcycle THEN ' CYCLE' END) AS options
+    FROM pg_depend d JOIN pg_sequence q ON q.seqrelid = d.objid JOIN pg_class c ON c.oid = q.seqrelid
+      JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = rel AND d.deptype IN ('a', 'i')),
+  a AS (SELECT a.*, concat(quote_ident(a.attname), ' ', format_type(a.atttypid, a.atttypmod),
+      CASE a.attcompression WHEN 'p' THEN ' COMPRESSION pglz' WHEN 'l' THEN ' COMPRESSION lz4' END,
+      (SELECT format(' OPTIONS (%s)', string_agg(quote_ident(option_name) || ' ' || quote_literal(option_value), ', '))
+        FROM pg_options_to_table(a.attfdwoptions) HAVING count(*) > 0),
+      (SELECT format(' COLLATE %I.%I', cn.nspname, co.collname)
+        FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
+        WHERE co.oid = a.attcollation AND a.attcollation <> ty.typcollation),
+      CASE WHEN a.attnotnull THEN ' NOT NULL' END,
+      CASE a.attidentity WHEN '' THEN NULL ELSE (SELECT format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %s %s)',
+          CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, name, regexp_replace(options, '^AS [a-z]+ ', ''))
+        FROM s WHERE s.attnum = a.attnum AND deptype = 'i') END,
+      (SELECT format(CASE a.attgenerated WHEN '' THEN ' DEFAULT %s' WHEN 's' THEN ' GENERATED ALWAYS AS (%s) STORED'
+          ELSE ' GENERATED ALWAYS AS (%s) VIRTUAL' END, pg_get_expr(d.adbin, rel))
+        FROM pg_attrdef d WHERE d.adrelid = rel AND d.adnum = a.attnum
+          AND ('pg_attrdef'::regclass, d.oid) NOT IN (SELECT class, object FROM gone))) AS definition
+    FROM pg_attribute a JOIN pg_type ty ON ty.oid = a.atttypid WHERE a.attrelid = rel AND a.attnum > 0 AND NOT a.attisdropped),
+  k AS (SELECT * FROM pg_constraint WHERE conrelid = rel AND conislocal AND contype IN ('c', 'p', 'u', 'x', 'f')
+      AND ('pg_constraint'::regclass, oid) NOT IN (SELECT class, object FROM gone)),
+  i AS (SELECT indexrelid FROM pg_index WHERE indrelid = rel AND indexrelid NOT IN (SELECT conindid FROM k)
+      AND ('pg_class'::regclass, indexrelid) NOT IN (SELECT class, object FROM gone)),
+  e AS (SELECT oid, stxname, stxnamespace FROM pg_statistic_ext WHERE stxrelid = rel
+      AND ('pg_statistic_ext'::regclass, oid) NOT IN (SELECT class, object FROM gone))
+  SELECT format('CREATE %sSEQUENCE %s %s', CASE relpersistence WHEN 'u' THEN 'UNLOGGED ' END, name, options) FROM s WHERE deptype = 'a'
+  UNION ALL
+  SELECT concat('CREATE ', CASE WHEN t.relpersistence = 'u' THEN 'UNLOGGED ' END, CASE WHEN t.relkind = 'f' THEN 'FOREIGN ' END,
+    'TABLE ', name, ' (', (SELECT string_agg(definition, ', ' ORDER BY attnum) FROM a WHERE attislocal), ')',
+    (SELECT format(' INHERITS (%s)', string_agg(inhparent::regclass::text, ', ' ORDER BY inhseqno)) FROM pg_inherits WHERE inhrelid = rel HAVING count(*) > 0),
+    ' PARTITION BY ' || pg_get_partkeydef(rel),
+    (SELECT format(' USING %I', amname) FROM pg_am WHERE oid = t.relam AND amname <> current_setting('default_table_access_method')),
+    (SELECT format(' WITH (%s)', string_agg(o, ', ')) FROM (SELECT unnest(t.reloptions) UNION ALL
+      SELECT 'toast.' || unnest(reloptions) FROM pg_class WHERE oid = t.reltoastrelid) x(o) HAVING count(*) > 0),
+    (SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = t.reltablespace),
+    (SELECT format(' SERVER %I%s', srvname, (SELECT format(' OPTIONS (%s)', string_agg(quote_ident(option_name) || ' ' || quote_literal(option_value), ', '))
+        FROM pg_options_to_table(f.ftoptions) HAVING count(*) > 0))
+      FROM pg_foreign_table f JOIN pg_foreign_server v ON v.oid = f.ftserver WHERE f.ftrelid = rel)) FROM t
+  UNION ALL
+  SELECT format('ALTER SEQUENCE %s OWNED BY %s.%I', s.name, t.name, a.attname) FROM t, s JOIN a USING (attnum) WHERE s.deptype = 'a'
+  UNION ALL
+  (SELECT format('%s ALTER COLUMN %I SET STORAGE %s', t.change, a.attname, CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END)
+    FROM t, a JOIN pg_type ty ON ty.oid = a.atttypid WHERE a.attstorage <> ty.typstorage ORDER BY a.attnum)
+  UNION ALL
+  (SELECT format('ALTER %sTABLE %s ADD CONSTRAINT %I %s', CASE relkind WHEN 'f' THEN 'FOREIGN ' END, name, conname, pg_get_constraintdef(k.oid)) FROM t, k
+    ORDER BY strpos('cpuxf', contype::text), conname)
+  UNION ALL
+  (SELECT pg_get_indexdef(indexrelid) FROM i ORDER BY indexrelid)
+  UNION ALL
+  (SELECT pg_get_statisticsobjdef(oid) FROM e ORDER BY oid)
+  UNION ALL
+  SELECT format('COMMENT ON %s IS %L', x.what, d.description)
+  FROM (SELECT 'pg_class'::regclass AS class, rel AS object, attnum::int AS sub, format('COLUMN %s.%I', name, attname) AS what FROM t, a
+    UNION ALL SELECT 'pg_constraint'::regclass, k.oid, 0, format('CONSTRAINT %I ON %s', conname, name) FROM t, k
+    UNION ALL SELECT 'pg_class'::regclass, indexrelid, 0, 'INDEX ' || indexrelid::regclass FROM (SELECT indexrelid FROM i UNION SELECT conindid FROM k WHERE contype IN ('p', 'u', 'x')) y
+    UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, 0, format('STATISTICS %s.%I', stxnamespace::regnamespace, stxname) FROM e) x
+    JOIN pg_description d ON d.classoid = x.class AND d.objoid = x.object AND d.objsubid = x.sub
 $fn$;
 REVOKE ALL ON FUNCTION scribe.table_definition(oid) FROM PUBLIC;
 
@@ -498,11 +690,17 @@ REVOKE ALL ON FUNCTION scribe.type_facts(oid) FROM PUBLIC;
 -- text tell.
 CREATE FUNCTION scribe.table_facts(rels oid[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  leaves jsonb := scribe.noted('leaves');
 BEGIN
   RETURN (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
     'oid', c.oid::int8, 'schema', n.nspname, 'table', c.relname, 'kind', c.relkind, 'persistence', c.relpersistence,
+    'root', CASE WHEN c.relispartition AND c.relkind = 'r' THEN scribe.hash_root(c.oid) END,
+    'was', leaves ->> c.oid::text,
+    'filled', CASE WHEN c.relkind = 'r' AND (c.relispartition OR leaves ? c.oid::text) THEN pg_relation_size(c.oid) > 0 END,
     'always', (SELECT jsonb_agg(attname ORDER BY attnum) FROM pg_attribute
-               WHERE attrelid = c.oid AND attidentity = 'a' AND NOT attisdropped))))
+               WHERE attrelid = CASE WHEN c.relispartition AND scribe.hash_root(c.oid) IS NOT NULL THEN pg_partition_root(c.oid) ELSE c.oid END
+                 AND attidentity = 'a' AND NOT attisdropped))))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (rels) AND c.relkind IN ('r', 'p'));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.table_facts(oid[]) FROM PUBLIC;
@@ -583,6 +781,33 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.attached_index(text, text) FROM PUBLIC;
 
+-- A literal such as 'today' becomes the date of the day where its type is one
+-- of dates, and stays a word elsewhere. Which it was, the server's own text of
+-- what this transaction made tells.
+CREATE FUNCTION scribe.folded() RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog SET DateStyle = 'ISO' AS $fn$
+  SELECT jsonb_build_object(
+    'now', to_char(transaction_timestamp(), 'YYYY-MM-DD HH24:MI:SS.USTZH:TZM'),
+    'today', to_char(transaction_timestamp(), 'YYYY-MM-DD'),
+    'tomorrow', to_char(transaction_timestamp()::timestamp + interval '1 day', 'YYYY-MM-DD'),
+    'yesterday', to_char(transaction_timestamp()::timestamp - interval '1 day', 'YYYY-MM-DD'),
+    'texts', (SELECT jsonb_agg(t) FROM (
+        SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal AND scribe.is_new(xmin)
+      UNION ALL SELECT concat_ws(' ', pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) FROM pg_policy WHERE scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_expr(typdefaultbin, 0) FROM pg_type WHERE scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE oid >= 16384 AND prokind IN ('f', 'p') AND scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext WHERE scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_partkeydef(partrelid) FROM pg_partitioned_table WHERE scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relispartition AND scribe.is_new(xmin)
+      UNION ALL SELECT quote_literal(o) FROM pg_attribute, unnest(attfdwoptions) o WHERE attfdwoptions IS NOT NULL AND scribe.is_new(pg_attribute.xmin)
+      UNION ALL SELECT quote_literal(o) FROM pg_foreign_table, unnest(ftoptions) o WHERE scribe.is_new(pg_foreign_table.xmin)) x(t) WHERE t IS NOT NULL))
+$fn$;
+REVOKE ALL ON FUNCTION scribe.folded() FROM PUBLIC;
+
 CREATE FUNCTION scribe.end_message(tg_tag text, late_context text) RETURNS bytea
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
@@ -593,6 +818,7 @@ DECLARE
   relatives oid[];
   indexes oid[];
   index oid;
+  context text;
 BEGIN
   IF late_context IS NOT NULL THEN
     message := message || scribe.command(late_context) || '{"late": true}';
@@ -602,15 +828,21 @@ BEGIN
     END IF;
   END IF;
   SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'tag', command_tag,
-        'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension)
+        'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension,
+        'temp', pg_my_temp_schema() <> 0 AND (classid, objid) IN (SELECT class, object FROM scribe.transient()))
       || CASE WHEN object_type = 'publication' AND EXISTS (SELECT FROM pg_publication p JOIN scribe.config c
            ON c.key = 'publication ' || p.pubname WHERE p.oid = objid) THEN '{"own": true}' ELSE '{}' END::jsonb),
       array_agg(DISTINCT objid) FILTER (WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column')),
       array_agg(DISTINCT objid) FILTER (WHERE classid = 'pg_class'::regclass AND object_type = 'index'),
-      array_agg(DISTINCT objid) FILTER (WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table')
+      array_agg(DISTINCT objid) FILTER (WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table'
+        OR tg_tag = 'IMPORT FOREIGN SCHEMA' AND object_type = 'foreign table'
+        OR tg_tag = 'CREATE TABLE' AND command_tag = tg_tag AND pg_my_temp_schema() <> 0)
     INTO objects, touched, indexes, created FROM pg_event_trigger_ddl_commands();
   message := message || jsonb_build_object('objects', objects);
   IF touched IS NOT NULL THEN
+    IF tg_tag = 'ALTER TABLE' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- attached and detached ones
+      touched := touched || ARRAY(SELECT scribe.family(ARRAY(SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND scribe.is_new(xmin))));
+    END IF;
     message := message || jsonb_build_object('tables', scribe.table_facts(touched));
     IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA') THEN
       relatives := ARRAY(SELECT scribe.family(touched));
@@ -622,7 +854,8 @@ BEGIN
     END IF;
   END IF;
   IF created IS NOT NULL THEN
-    message := message || jsonb_build_object('creates', (SELECT jsonb_agg(scribe.table_definition(x)) FROM unnest(created) x));
+    message := message || jsonb_build_object('creates', (SELECT jsonb_agg(d ORDER BY x, n)
+      FROM unnest(created) x, LATERAL scribe.table_definition(x) WITH ORDINALITY d (d, n)));
   END IF;
   IF tg_tag = 'CREATE INDEX' THEN
     SELECT i.indexrelid INTO index FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -638,8 +871,23 @@ BEGIN
       scribe.attached_index(current_query(), current_setting('scribe.path', true)));
   ELSIF tg_tag ~ 'SUBSCRIPTION' THEN
     message := message || jsonb_build_object('subscriptions',
-      (SELECT jsonb_agg(jsonb_build_object('name', subname, 'connection', subconninfo, 'publications', subpublications))
-       FROM pg_subscription WHERE oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_subscription'::regclass)));
+      (SELECT jsonb_agg(jsonb_build_object('name', subname, 'connection', subconninfo, 'publications', subpublications,
+        'options', (SELECT jsonb_object_agg(o.name, o.value) FROM (VALUES ('binary', to_jsonb(s) ->> 'subbinary'), ('synchronous_commit', subsynccommit),
+          ('streaming', CASE to_jsonb(s) ->> 'substream' WHEN 't' THEN 'on' WHEN 'f' THEN 'off' WHEN 'p' THEN 'parallel' ELSE to_jsonb(s) ->> 'substream' END),
+          ('disable_on_error', to_jsonb(s) ->> 'subdisableonerr'), ('password_required', to_jsonb(s) ->> 'subpasswordrequired'),
+          ('run_as_owner', to_jsonb(s) ->> 'subrunasowner'), ('origin', to_jsonb(s) ->> 'suborigin')) o (name, value) WHERE o.value IS NOT NULL)))
+       FROM pg_subscription s WHERE oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_subscription'::regclass)));
+  END IF;
+  IF tg_tag IN ('GRANT', 'REVOKE', 'CREATE TABLE', 'ALTER TABLE') AND pg_my_temp_schema() <> 0 THEN
+    message := message || jsonb_build_object('transient', scribe.transient_names(current_setting('scribe.path', true)),
+      'parts', scribe.transient_parts());
+  END IF;
+  IF tg_tag ~ '^(CREATE|ALTER) (TABLE|VIEW|MATERIALIZED VIEW|INDEX|RULE|TRIGGER|POLICY|DOMAIN|FUNCTION|PROCEDURE|SCHEMA|STATISTICS|FOREIGN TABLE)$' THEN
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    IF concat(CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE '''now' END, context)
+        ~* E'''[^'']*\\m(now|today|tomorrow|yesterday)\\M|\nSQL function "' THEN -- whose text is not here
+      message := message || jsonb_build_object('folded', scribe.folded());
+    END IF;
   END IF;
   RETURN scribe.signed(message::text);
 END $fn$;

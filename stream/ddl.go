@@ -42,6 +42,7 @@ type refillState struct {
 	oid     uint32
 	name    string
 	columns string
+	left    bool // its rows are left out
 }
 
 func (d *ddlState) reset() {
@@ -215,6 +216,9 @@ var scriptTags = map[string]bool{
 func (r *renderer) endDDL(start, end captureMessage) error {
 	dropped := r.ddl.dropped
 	r.ddl.dropped = nil
+	if err := r.hashPartitions(start, end, dropped); err != nil {
+		return err
+	}
 	for _, t := range end.Tables {
 		r.facts.add(t)
 		if known := r.tables[t.OID]; known != nil {
@@ -223,6 +227,9 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	}
 	for _, objects := range [][]captureObject{end.Objects, dropped} {
 		for _, o := range objects {
+			if o.Class == pgClassOID {
+				r.facts.announced[o.OID] = true
+			}
 			r.touch(touch{start.Tag, o.Class, o.OID, o.Type + " " + o.Identity})
 		}
 	}
@@ -276,36 +283,6 @@ func onlyTemporary(created, dropped []captureObject) bool {
 	return true
 }
 
-// writeSubscriptions writes subscriptions as they are now, and such that a
-// restored database leaves the publisher alone: not connected, not enabled,
-// and without the production's slot.
-func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription) {
-	for _, s := range subs {
-		quoted := make([]string, len(s.Publications))
-		for i, p := range s.Publications {
-			quoted[i] = repo.Identifier(p)
-		}
-		name, publications := repo.Identifier(s.Name), strings.Join(quoted, ", ")
-		text, err := r.statementText(start)
-		sql := []string{
-			fmt.Sprintf("ALTER SUBSCRIPTION %s CONNECTION %s", name, repo.Literal(s.Connection)),
-			fmt.Sprintf("ALTER SUBSCRIPTION %s SET PUBLICATION %s WITH (refresh = false)", name, publications),
-		}
-		switch w := words(text); {
-		case start.Tag == "CREATE SUBSCRIPTION":
-			sql = []string{fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION %s WITH (connect = false, enabled = false, create_slot = false, slot_name = NONE)",
-				name, repo.Literal(s.Connection), publications)}
-		case err == nil && (slices.Contains(w, "owner") || slices.Contains(w, "rename")):
-			sql = []string{text}
-		}
-		r.context(start, func() {
-			for _, q := range sql {
-				r.out = repo.AppendDDL(r.out, start.Tag, q)
-			}
-		})
-	}
-}
-
 // dropsPart tells whether a DROP named temporary objects beside others, and
 // then returns statements that drop the others alone.
 func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
@@ -340,11 +317,8 @@ var dropGuarded = regexp.MustCompile(`(?i)^IF\s+EXISTS\s`)
 
 // writeDDL writes the command as it is to be run again.
 func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) error {
-	if start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" {
-		for _, sql := range end.Creates {
-			start.Path = `""`
-			r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
-		}
+	if start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" || start.Tag == "IMPORT FOREIGN SCHEMA" {
+		r.writeDefinitions(start, end.Creates)
 		return nil
 	}
 	if len(end.Instead) > 0 {
@@ -362,15 +336,26 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 		r.writeSubscriptions(start, end.Subs)
 		return nil
 	}
+	if start.Tag == "DROP SUBSCRIPTION" {
+		r.dropSubscriptions(start, dropped)
+		return nil
+	}
 	if kept, ok := dropsPart(start.Tag, dropped); ok {
 		for _, sql := range kept {
 			r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
 		}
 		return nil
 	}
-	sql, err := r.statementText(start)
+	sql, err := r.statementText(start, slices.Concat(end.Objects, dropped))
 	if err != nil {
 		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
+	}
+	if end.Parts == "column" || end.Parts != "" && start.Tag != "CREATE TABLE" {
+		return r.gap(fmt.Sprintf("%s: it gives a permanent table something that vanishes with the session", start.Tag))
+	}
+	if len(end.Creates) > 0 && (end.Parts != "" || likeTransient(sql, start.conforming(), end.Gone)) {
+		r.writeDefinitions(start, end.Creates)
+		return nil
 	}
 	if start.Late {
 		sql = withoutConcurrently(sql)
@@ -378,7 +363,18 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 	if ownGrant.MatchString(sql) {
 		return nil
 	}
+	if start.Tag == "GRANT" || start.Tag == "REVOKE" {
+		if sql, err = withoutTransient(sql, start.conforming(), end.Gone); err != nil {
+			return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
+		}
+		if sql == "" {
+			return nil
+		}
+	}
 	sql = dropIfExists(withBounds(sql, end.Bounds))
+	if sql, err = withDates(sql, start.conforming(), end.Folded); err != nil {
+		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
+	}
 	r.dropEventTriggers(dropped)
 	r.context(start, func() {
 		if end.Attach != nil && end.Attach.Text != "" {
@@ -419,6 +415,16 @@ func (r *renderer) dropEventTriggers(dropped []captureObject) {
 			"FOR t IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtfoid = pg_catalog.to_regprocedure(%s) LOOP "+
 			"EXECUTE pg_catalog.format('DROP EVENT TRIGGER %%I', t); END LOOP; END", repo.Literal(o.Identity))))
 	}
+}
+
+// writeDefinitions writes commands that the capture made from the catalogs.
+func (r *renderer) writeDefinitions(start captureMessage, commands []string) {
+	start.Path = `""`
+	r.context(start, func() {
+		for _, sql := range commands {
+			r.out = repo.AppendDDL(r.out, start.Tag, sql)
+		}
+	})
 }
 
 // pinned is what the preamble of a segment sets, and so what a command's
@@ -551,12 +557,16 @@ func quotePath(path string) string {
 // beginRefill empties a table that was rewritten; its rows follow.
 func (r *renderer) beginRefill(m captureMessage) error {
 	r.open()
+	if root := r.facts.roots[m.OID]; root != "" {
+		r.ddl.refill = &refillState{oid: m.OID, left: true}
+		return r.gap("contents of " + m.Table + ", a hash partition of " + root + " by a type that hashes by OID, which was rewritten")
+	}
 	name := repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
 	quoted := make([]string, len(m.Columns))
 	for i, c := range m.Columns {
 		quoted[i] = repo.Identifier(c)
 	}
-	r.ddl.refill = &refillState{m.OID, name, strings.Join(quoted, ", ")}
+	r.ddl.refill = &refillState{oid: m.OID, name: name, columns: strings.Join(quoted, ", ")}
 	r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DELETE FROM ONLY "+name)
 	return nil
 }
@@ -565,6 +575,9 @@ func (r *renderer) refillRows(m captureMessage) error {
 	f := r.ddl.refill
 	if f == nil || f.oid != m.OID {
 		return r.gap("rows of a rewritten table came without its description")
+	}
+	if f.left {
+		return nil
 	}
 	r.out = repo.AppendCopyBegin(r.out, f.name, f.columns)
 	row := make([]value, 0, 8)

@@ -34,6 +34,9 @@ func (d *dumper) directory(ctx context.Context, h repo.Header, stamp, snapshot s
 	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
 		"--no-unlogged-table-data", "--lock-wait-timeout=60s", "--format=directory", fmt.Sprintf("--jobs=%d", d.opts.Jobs),
 		"--compress=" + method, "--file=" + dir.Path()}
+	if args, err = d.throughRoots(ctx, args); err != nil {
+		return made, err
+	}
 	dumpErr := d.tool(ctx, "pg_dump", args, discard)
 	// What the fence finds may be why pg_dump failed.
 	until, err := fence(ctx)

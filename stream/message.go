@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"pg_scribe/repo"
 )
@@ -44,6 +43,9 @@ type captureMessage struct {
 	Bounds  []namedText       `json:"bounds"`
 	Checks  []namedText       `json:"checks"`
 	Subs    []subscription    `json:"subscriptions"`
+	Gone    []transientName   `json:"transient"`
+	Folded  *foldedWords      `json:"folded"`
+	Parts   string            `json:"parts"` // of a permanent table that vanish with the session: column or expression
 	States  []stateCommand    `json:"states"`
 	Reason  string            `json:"reason"`
 	Name    string            `json:"name"`
@@ -53,6 +55,9 @@ type captureMessage struct {
 	Columns []string          `json:"columns"`
 	Rows    [][]*string       `json:"rows"`
 }
+
+// conforming is the standard_conforming_strings that the text was read under.
+func (m captureMessage) conforming() bool { return m.Set["standard_conforming_strings"] != "off" }
 
 type captureObject struct {
 	Class     uint32 `json:"class"`
@@ -64,11 +69,20 @@ type captureObject struct {
 	Extension bool   `json:"ext"`
 	Temporary bool   `json:"temp"`
 	Original  bool   `json:"original"`
-	Own       bool   `json:"own"` // the publication of a backup
+	Own       bool   `json:"own"`  // the publication of a backup
+	Root      string `json:"root"` // of a dropped partition: through which its rows were written
 }
 
-func (o captureObject) temporary() bool {
-	return o.Temporary || o.Schema == "pg_temp" || strings.Contains(o.Identity, "pg_temp.")
+// temporary tells that the object does not outlive its session.
+func (o captureObject) temporary() bool { return o.Temporary || o.Schema == "pg_temp" }
+
+// transientName is the name of something that vanishes with its session.
+type transientName struct {
+	Kind   string `json:"kind"` // relation, type or routine
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+	Bare   bool   `json:"bare"`  // it is meant where the name stands without a schema
+	Alone  bool   `json:"alone"` // no other routine has the name
 }
 
 // roleFacts is a role that a command may name.
@@ -117,6 +131,11 @@ type tableFacts struct {
 	OID    uint32      `json:"oid"`
 	Always []string    `json:"always"`
 	Types  []typeFacts `json:"types"`
+	Schema string      `json:"schema"`
+	Table  string      `json:"table"`
+	Root   string      `json:"root"`   // through which its rows are written
+	Was    string      `json:"was"`    // the same, before the command
+	Filled bool        `json:"filled"` // it may hold rows
 }
 
 // typeFacts say how values of a type are compared, where = alone fails.
@@ -141,10 +160,21 @@ type attachedIndex struct {
 	Text  string `json:"text"` // makes it, if it became valid only after it was made
 }
 
+// foldedWords are what words such as today meant to a command, and the server's
+// own text of the expressions that its transaction made.
+type foldedWords struct {
+	Now       string   `json:"now"`
+	Today     string   `json:"today"`
+	Tomorrow  string   `json:"tomorrow"`
+	Yesterday string   `json:"yesterday"`
+	Texts     []string `json:"texts"`
+}
+
 type subscription struct {
-	Name         string   `json:"name"`
-	Connection   string   `json:"connection"`
-	Publications []string `json:"publications"`
+	Name         string            `json:"name"`
+	Connection   string            `json:"connection"`
+	Publications []string          `json:"publications"`
+	Options      map[string]string `json:"options"`
 }
 
 // stateCommand brings about what the reconciler sampled.
@@ -214,8 +244,13 @@ func (m *captureMessage) narrow() {
 	for i := range m.Objects {
 		narrow(&m.Objects[i].Schema)
 		narrow(&m.Objects[i].Identity)
+		narrow(&m.Objects[i].Root)
 	}
 	for i := range m.Tables {
+		narrow(&m.Tables[i].Schema)
+		narrow(&m.Tables[i].Table)
+		narrow(&m.Tables[i].Root)
+		narrow(&m.Tables[i].Was)
 		for j := range m.Tables[i].Always {
 			narrow(&m.Tables[i].Always[j])
 		}
@@ -234,6 +269,15 @@ func (m *captureMessage) narrow() {
 	}
 	for i := range m.Roles {
 		narrow(&m.Roles[i].Name)
+	}
+	if m.Folded != nil {
+		for i := range m.Folded.Texts {
+			narrow(&m.Folded.Texts[i])
+		}
+	}
+	for i := range m.Gone {
+		narrow(&m.Gone[i].Schema)
+		narrow(&m.Gone[i].Name)
 	}
 	for i := range m.Members {
 		narrow(&m.Members[i].Role)

@@ -232,7 +232,7 @@ func TestStatementText(t *testing.T) {
 		{"CREATE TABLE", "select g()", "x\nSQL function \"g\" statement 1", ""},
 	} {
 		r := newRenderer(0, nil, newFacts())
-		got, err := r.statementText(captureMessage{Tag: c.tag, SQL: c.sql, Context: c.context, Set: conforming})
+		got, err := r.statementText(captureMessage{Tag: c.tag, SQL: c.sql, Context: c.context, Set: conforming}, nil)
 		if (err != nil) != (c.want == "") || got != c.want {
 			t.Errorf("%q: %q, %v; want %q", c.sql, got, err, c.want)
 		}
@@ -241,7 +241,7 @@ func TestStatementText(t *testing.T) {
 	r := newRenderer(0, nil, newFacts())
 	sql := "create table a (); create table b (); drop table a"
 	for _, want := range []string{"create table a ()", "create table b ()"} {
-		got, err := r.statementText(captureMessage{Tag: "CREATE TABLE", SQL: sql, At: "1", Set: conforming})
+		got, err := r.statementText(captureMessage{Tag: "CREATE TABLE", SQL: sql, At: "1", Set: conforming}, nil)
 		if got != want || err != nil {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}

@@ -43,6 +43,8 @@ type renderer struct {
 	tables map[uint32]*table // as this connection described them
 	facts  *facts
 
+	describe describer // nil: every table is taken for known
+
 	out   []byte
 	whole int        // out[:whole] ends between two transactions
 	stats repo.Stats // of what is complete and not yet handed on
@@ -149,6 +151,9 @@ func (r *renderer) apply(b []byte) error {
 		if err != nil {
 			return err
 		}
+		if err := r.unknown(rel); err != nil {
+			return err
+		}
 		r.tables[rel.OID] = newTable(rel, r.facts)
 		return nil
 	case 'I':
@@ -241,12 +246,12 @@ func (r *renderer) table(oid uint32) (*table, error) {
 }
 
 func (r *renderer) add(t *table, c catalog.TableCount) {
-	sum := r.count[t.name]
+	sum := r.count[t.target]
 	sum.Inserted += c.Inserted
 	sum.Updated += c.Updated
 	sum.Deleted += c.Deleted
 	sum.Truncated += c.Truncated
-	r.count[t.name] = sum
+	r.count[t.target] = sum
 }
 
 // insert gathers rows of one table until it is clear whether there are enough
@@ -296,7 +301,7 @@ func (r *renderer) insert(b []byte) error {
 		return nil
 	}
 	r.copying = true
-	r.out = repo.AppendCopyBegin(r.out, r.run.name, r.run.columns)
+	r.out = repo.AppendCopyBegin(r.out, r.run.target, r.run.columns)
 	return r.flushPending(r.run, func(row []value) { r.out = appendCopyRow(r.out, row) })
 }
 
@@ -378,6 +383,9 @@ func (r *renderer) change(kind byte, b []byte) error {
 func (r *renderer) truncate(b []byte) error {
 	m, err := r.dec.truncate(b)
 	if err != nil {
+		return err
+	}
+	if err := r.partTruncate(m.OIDs); err != nil {
 		return err
 	}
 	sep := "TRUNCATE ONLY "

@@ -246,6 +246,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		defer texts.close()
 		p.renderer.texts = texts
 	}
+	p.renderer.describe = describeOn(ctx, s.opts.ConnString)
 	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx

@@ -23,8 +23,8 @@ var contextFrame = regexp.MustCompile(`"\n(?:PL/|SQL function |SQL statement |SQ
 var sqlFunction = regexp.MustCompile(`^SQL function "[^\n]*" statement (\d+)`)
 
 // statementText finds the text of one command in the string that the client
-// sent, or in the function that ran it.
-func (r *renderer) statementText(m captureMessage) (string, error) {
+// sent, or in the function that ran it. touched are the objects that it changed.
+func (r *renderer) statementText(m captureMessage, touched []captureObject) (string, error) {
 	text := m.SQL
 	if m.SQLID != "" && text == "" || m.CtxID != "" && m.Context == "" {
 		return "", errors.New("its text was not sent with it")
@@ -35,10 +35,10 @@ func (r *renderer) statementText(m captureMessage) (string, error) {
 		case strings.HasPrefix(outer, nestedStatement):
 			text = r.ddl.nestedText(outer[len(nestedStatement):], m)
 		case strings.HasPrefix(outer, "SQL function "):
-			return functionStatement(outer, m)
+			return functionStatement(outer, m, touched)
 		}
 	}
-	split := r.ddl.splitting(text, m.Set["standard_conforming_strings"] != "off")
+	split := r.ddl.splitting(text, m.conforming())
 	if !split.ok || len(split.parts) == 0 {
 		return "", errors.New("its text cannot be told apart")
 	}
@@ -92,7 +92,7 @@ func (d *ddlState) nestedText(frames string, m captureMessage) string {
 // like the next frame: the first end that leaves it whole is the right one.
 func nestedText(frames string, m captureMessage) string {
 	for _, at := range contextFrame.FindAllStringIndex(frames, -1) {
-		if _, ok := repo.SplitSQL(frames[:at[0]], m.Set["standard_conforming_strings"] != "off"); ok {
+		if _, ok := repo.SplitSQL(frames[:at[0]], m.conforming()); ok {
 			return frames[:at[0]]
 		}
 	}
@@ -101,27 +101,58 @@ func nestedText(frames string, m captureMessage) string {
 
 // functionStatement finds a statement in the text of an SQL function. The
 // context names the function without its arguments: of several functions of
-// that name, all must agree.
-func functionStatement(context string, m captureMessage) (string, error) {
+// that name, all must agree, or only one may name what the command touched.
+func functionStatement(context string, m captureMessage, touched []captureObject) (string, error) {
 	n := 0
 	if at := sqlFunction.FindStringSubmatch(context); at != nil {
 		n, _ = strconv.Atoi(at[1])
 	}
-	found := ""
+	var found []string
 	for _, source := range m.Sources {
-		parts, ok := repo.SplitSQL(source, m.Set["standard_conforming_strings"] != "off")
-		if !ok || n < 1 || n > len(parts) || !matchesTag(parts[n-1], m.Tag) {
-			continue
+		parts, ok := repo.SplitSQL(source, m.conforming())
+		if ok && n >= 1 && n <= len(parts) && matchesTag(parts[n-1], m.Tag) && !slices.Contains(found, parts[n-1]) {
+			found = append(found, parts[n-1])
 		}
-		if found != "" && found != parts[n-1] {
-			return "", errors.New("it ran within an SQL function of which there are several")
-		}
-		found = parts[n-1]
 	}
-	if found == "" {
+	if len(found) > 1 {
+		found = slices.DeleteFunc(found, func(sql string) bool { return !namesAny(sql, m.conforming(), touched) })
+	}
+	switch len(found) {
+	case 0:
 		return "", errors.New("it ran within an SQL function whose text does not hold it")
+	case 1:
+		return found[0], nil
 	}
-	return found, nil
+	return "", errors.New("it ran within an SQL function of which there are several")
+}
+
+// namesAny tells whether a statement holds all parts of the name of one of the
+// objects, but for its schema.
+func namesAny(sql string, conforming bool, objects []captureObject) bool {
+	held := map[string]bool{}
+	t := repo.Tokens(sql, conforming)
+	for i := range t {
+		if parts, ok := nameParts(t[i : i+1]); ok {
+			held[parts[0]] = true
+		}
+	}
+	for _, o := range objects {
+		identity, _, _ := strings.Cut(o.Identity, "(")
+		named := false
+		for _, t := range repo.Tokens(identity, true) {
+			parts, ok := nameParts([]repo.Token{t})
+			if !ok || t.Is(".") || t.Is("on") || o.Schema != "" && parts[0] == strings.Trim(o.Schema, `"`) {
+				continue
+			}
+			if named = held[parts[0]]; !named {
+				break
+			}
+		}
+		if named {
+			return true
+		}
+	}
+	return false
 }
 
 // part finds the statement of a string of several: events arrive in the order

@@ -10,6 +10,8 @@ import (
 type table struct {
 	*relation
 	name    string // "schema"."name"
+	target  string // what its rows are written to: "schema"."name", or a partitioned table above it
+	only    string // "ONLY ", unless target is another table
 	columns string // "a", "b"
 	quoted  []string
 	match   []matchKind
@@ -62,10 +64,15 @@ var matchKinds = map[uint32]matchKind{
 type facts struct {
 	always map[uint32]map[string]bool // GENERATED ALWAYS identity columns, by relation OID
 	types  map[uint32]typeFacts       // by type OID
+	roots  map[uint32]string          // through which the rows of a hash partition are written, by relation OID
+
+	made      map[uint32]uint32 // tables that were there at the connection's beginning, with the transaction that made each
+	announced map[uint32]bool   // tables that a command told of since
 }
 
 func newFacts() *facts {
-	return &facts{always: map[uint32]map[string]bool{}, types: map[uint32]typeFacts{}}
+	return &facts{always: map[uint32]map[string]bool{}, types: map[uint32]typeFacts{}, roots: map[uint32]string{},
+		made: map[uint32]uint32{}, announced: map[uint32]bool{}}
 }
 
 // add takes what a command's end tells of a table.
@@ -77,12 +84,21 @@ func (f *facts) add(t tableFacts) {
 	for _, ty := range t.Types {
 		f.types[ty.OID] = ty
 	}
+	if t.Root != "" {
+		f.roots[t.OID] = t.Root
+	} else {
+		delete(f.roots, t.OID)
+	}
 }
 
 // newTable prepares a relation.
 func newTable(r *relation, known *facts) *table {
 	t := &table{relation: r, ours: r.Schema == captureSchema}
 	t.name = repo.Identifier(r.Schema) + "." + repo.Identifier(r.Name)
+	t.target, t.only = t.name, "ONLY "
+	if root := known.roots[r.OID]; root != "" {
+		t.target, t.only = root, ""
+	}
 	t.quoted = make([]string, len(r.Columns))
 	t.match = make([]matchKind, len(r.Columns))
 	t.types = make([]typeFacts, len(r.Columns))
@@ -127,7 +143,7 @@ func (v value) appendTo(dst []byte) []byte {
 // table without identity columns.
 func (t *table) appendInsert(dst []byte, row []value) []byte {
 	dst = append(dst, "INSERT INTO "...)
-	dst = append(dst, t.name...)
+	dst = append(dst, t.target...)
 	if len(row) == 0 {
 		return append(dst, " DEFAULT VALUES;\n"...)
 	}
@@ -191,8 +207,7 @@ func (t *table) appendUpdate(dst []byte, c rowChange) (_ []byte, ok bool) {
 		}
 	}
 	start := len(dst)
-	dst = append(dst, "UPDATE ONLY "...)
-	dst = append(dst, t.name...)
+	dst = append(append(append(dst, "UPDATE "...), t.only...), t.target...)
 	sep := " SET "
 	for i := range t.Columns {
 		if t.always[i] || !changed(i) {
@@ -214,15 +229,14 @@ func (t *table) appendUpdate(dst []byte, c rowChange) (_ []byte, ok bool) {
 // appendReplace gives an identity column its new value by deleting the row
 // and inserting it again, if it has another one.
 func (t *table) appendReplace(dst []byte, c rowChange, key []value, full bool, identity int) []byte {
-	dst = append(dst, "WITH d AS (DELETE FROM ONLY "...)
-	dst = append(dst, t.name...)
+	dst = append(append(append(dst, "WITH d AS (DELETE FROM "...), t.only...), t.target...)
 	dst = t.appendWhere(dst, key, full)
 	dst = append(dst, " AND "...)
 	dst = append(dst, t.quoted[identity]...)
 	dst = append(dst, " IS DISTINCT FROM "...)
 	dst = appendValue(dst, c.New[identity])
 	dst = append(dst, " RETURNING *) INSERT INTO "...)
-	dst = append(dst, t.name...)
+	dst = append(dst, t.target...)
 	dst = append(dst, " ("...)
 	dst = append(dst, t.columns...)
 	dst = append(dst, ") OVERRIDING SYSTEM VALUE SELECT "...)
@@ -242,8 +256,7 @@ func (t *table) appendReplace(dst []byte, c rowChange, key []value, full bool, i
 
 // appendDelete writes a DELETE of one row.
 func (t *table) appendDelete(dst []byte, c rowChange) []byte {
-	dst = append(dst, "DELETE FROM ONLY "...)
-	dst = append(dst, t.name...)
+	dst = append(append(append(dst, "DELETE FROM "...), t.only...), t.target...)
 	dst = t.appendWhere(dst, c.Old, c.OldKind == 'O')
 	return append(dst, ";\n"...)
 }
@@ -252,8 +265,11 @@ func (t *table) appendDelete(dst []byte, c rowChange) []byte {
 // several rows may be the same and any one will do.
 func (t *table) appendWhere(dst []byte, key []value, full bool) []byte {
 	if full {
-		dst = append(dst, " WHERE ctid = (SELECT ctid FROM ONLY "...)
-		dst = append(dst, t.name...)
+		if t.only == "" {
+			dst = append(append(dst, " WHERE (tableoid, ctid) = (SELECT tableoid, ctid FROM "...), t.target...)
+		} else {
+			dst = append(append(dst, " WHERE ctid = (SELECT ctid FROM ONLY "...), t.target...)
+		}
 	}
 	sep := " WHERE "
 	for i, v := range key {

@@ -1,0 +1,63 @@
+package stream
+
+import "fmt"
+
+// An enum hashes by OID, so that the rows of a table that is partitioned by
+// its hash lie in other partitions after a restore. They are written through
+// the partitioned table. What is done to a single partition means other rows
+// there, and can only be marked.
+
+// hashPartitions marks commands that attach, detach or drop such a partition.
+func (r *renderer) hashPartitions(start, end captureMessage, dropped []captureObject) error {
+	gone := map[string]bool{}
+	for _, o := range dropped {
+		gone[o.Identity] = true
+	}
+	for _, o := range dropped {
+		if o.Root == "" {
+			continue
+		}
+		delete(r.facts.roots, o.OID)
+		if !gone[o.Root] {
+			if err := r.hashGap(start.Tag, o.Identity, o.Root); err != nil {
+				return err
+			}
+		}
+	}
+	for _, t := range end.Tables {
+		if start.Tag != "ALTER TABLE" || !t.Filled || (t.Was == "") == (t.Root == "") {
+			continue
+		}
+		if err := r.hashGap(start.Tag, t.Schema+"."+t.Table, t.Was+t.Root); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// partTruncate marks a TRUNCATE of some of the partitions of a table.
+func (r *renderer) partTruncate(oids []uint32) error {
+	if len(r.facts.roots) == 0 {
+		return nil
+	}
+	named := map[uint32]bool{}
+	for _, oid := range oids {
+		named[oid] = true
+	}
+	for _, oid := range oids {
+		root := r.facts.roots[oid]
+		if root == "" {
+			continue
+		}
+		for other, its := range r.facts.roots {
+			if its == root && !named[other] {
+				return r.hashGap("TRUNCATE", r.tables[oid].name, root)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *renderer) hashGap(tag, partition, root string) error {
+	return r.gap(fmt.Sprintf("%s of %s, a hash partition of %s by a type that hashes by OID", tag, partition, root))
+}

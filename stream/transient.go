@@ -1,0 +1,156 @@
+package stream
+
+import (
+	"fmt"
+	"strings"
+
+	"pg_scribe/repo"
+)
+
+// grantKinds are the words that may stand between ON and the names of a GRANT,
+// with the kind of object that the names then mean.
+var grantKinds = map[string]string{
+	"table": "relation", "sequence": "relation", "function": "routine", "procedure": "routine", "routine": "routine",
+	"type": "type", "domain": "type", "schema": "schema",
+}
+
+// withoutTransient takes what vanishes with its session out of a GRANT or
+// REVOKE. It returns "" when the command names nothing else.
+func withoutTransient(sql string, conforming bool, gone []transientName) (string, error) {
+	if len(gone) == 0 {
+		return sql, nil
+	}
+	t := repo.Tokens(sql, conforming)
+	on, to := -1, -1
+	depth := 0
+	for i := range t {
+		switch {
+		case t[i].Is("("):
+			depth++
+		case t[i].Is(")"):
+			depth--
+		case depth > 0:
+		case on < 0 && t[i].Is("on"):
+			on = i
+		case on >= 0 && (t[i].Is("to") || t[i].Is("from")) && i > on+1:
+			to = i
+		}
+		if to >= 0 {
+			break
+		}
+	}
+	if on < 0 || to < 0 {
+		return sql, nil // of a role
+	}
+	kind, first := "relation", on+1
+	if w := strings.ToLower(t[first].Text); w == "all" || w == "foreign" || w == "large" || w == "language" ||
+		w == "database" || w == "tablespace" || w == "parameter" || grantKinds[w] != "" {
+		if next := t[first+1]; first+1 < to && !next.Is(",") && !next.Is(".") {
+			kind = grantKinds[w]
+			first++
+			for w == "all" && first < to && !t[first-1].Is("schema") {
+				kind = "schema"
+				first++
+			}
+		}
+	}
+	if kind == "" {
+		return sql, nil
+	}
+	var kept []string
+	from, dropped := first, false
+	for i := first; i <= to; i++ {
+		switch {
+		case t[i].Is("("):
+			depth++
+		case t[i].Is(")"):
+			depth--
+		}
+		if depth > 0 || i < to && !t[i].Is(",") || i == from {
+			continue
+		}
+		leave, err := isTransient(t[from:i], kind, gone)
+		if err != nil {
+			return "", err
+		}
+		if leave {
+			dropped = true
+		} else {
+			kept = append(kept, sql[t[from].Start:t[i-1].End()])
+		}
+		from = i + 1
+	}
+	switch {
+	case !dropped:
+		return sql, nil
+	case len(kept) == 0:
+		return "", nil
+	}
+	return sql[:t[first].Start] + strings.Join(kept, ", ") + " " + sql[t[to].Start:], nil
+}
+
+// isTransient tells whether a name, as tokens, means something that vanishes
+// with its session.
+func isTransient(name []repo.Token, kind string, gone []transientName) (bool, error) {
+	parts, ok := nameParts(name)
+	if !ok {
+		return false, fmt.Errorf("the name %s cannot be read", name[0].Text)
+	}
+	last := parts[len(parts)-1]
+	schema := ""
+	if len(parts) > 1 {
+		schema = parts[len(parts)-2]
+	}
+	temporary := func(s string) bool { return s == "pg_temp" || strings.HasPrefix(s, "pg_temp_") }
+	if kind == "schema" {
+		return temporary(last), nil
+	}
+	if temporary(schema) {
+		return true, nil
+	}
+	for _, g := range gone {
+		if g.Kind != kind || g.Name != last || (schema == "" && !g.Bare) || (schema != "" && schema != g.Schema) {
+			continue
+		}
+		if !g.Alone {
+			return false, fmt.Errorf("several routines are named %s, of which one depends on temporary objects", last)
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// nameParts reads the name that tokens begin with, qualified or not.
+func nameParts(t []repo.Token) (parts []string, ok bool) {
+	for i := 0; i < len(t); i += 2 {
+		word := t[i].Text
+		switch {
+		case word[0] == '"' && len(word) > 2:
+			parts = append(parts, strings.ReplaceAll(word[1:len(word)-1], `""`, `"`))
+		case i+1 < len(t) && t[i].Is("u") && t[i+1].Is("&"), word[0] == '"', strings.ContainsAny(word[:1], "('$,;"):
+			return nil, false
+		default:
+			parts = append(parts, strings.ToLower(word))
+		}
+		if i+1 >= len(t) || !t[i+1].Is(".") {
+			return parts, true
+		}
+	}
+	return nil, false
+}
+
+// likeTransient tells whether a CREATE TABLE copies a table that vanishes with
+// its session.
+func likeTransient(sql string, conforming bool, gone []transientName) bool {
+	t := repo.Tokens(sql, conforming)
+	for i := range len(t) - 1 {
+		if t[i].Is("like") && (t[i-1].Is("(") || t[i-1].Is(",")) {
+			for _, kind := range []string{"relation", "type"} {
+				if is, err := isTransient(t[i+1:], kind, gone); is || err != nil {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
