@@ -78,9 +78,11 @@ var pins = map[string]string{
 	"bytea_output": "hex", "lc_monetary": "C", "search_path": "",
 }
 
-// waits keep a server setting from ending a session that only waits.
+// waits keep a server setting from ending a session that only waits, or from
+// refusing the little that pg_scribe writes.
 var waits = map[string]string{
 	"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
+	"default_transaction_read_only": "off",
 }
 
 // Connect opens an ordinary connection to the source. connString is a keyword

@@ -173,6 +173,8 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 			r.sampled(s.Tag)
 			r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
 		}
+	case "lo":
+		r.largeObject(c)
 	case "refill":
 		return r.beginRefill(c)
 	case "rows":
@@ -374,6 +376,18 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 	}
 	if ownGrant.MatchString(sql) {
 		return nil
+	}
+	if guarded, ok := guardLargeObjects(sql, end.Objects); ok {
+		r.context(start, func() {
+			for _, sql := range guarded {
+				r.out = repo.AppendDDL(r.out, start.Tag, sql)
+			}
+		})
+		return nil
+	}
+	if keep, ok := keepOwned(sql, start, dropped); ok {
+		r.open()
+		r.out = repo.AppendDDL(r.out, "OWNER", keep)
 	}
 	sql = dropIfExists(withBounds(sql, end.Bounds))
 	r.dropEventTriggers(dropped)

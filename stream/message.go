@@ -52,6 +52,8 @@ type captureMessage struct {
 	Table   string            `json:"table"`
 	Columns []string          `json:"columns"`
 	Rows    [][]*string       `json:"rows"`
+	Offset  int64             `json:"offset"` // of a piece of a large object
+	Data    string            `json:"data"`   // in base 64
 }
 
 type captureObject struct {

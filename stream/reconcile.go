@@ -3,11 +3,11 @@ package stream
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -21,6 +21,12 @@ type stateKind struct {
 	tag   func(key string) string // of the commands in the segments
 	query func(server) string
 	gone  func(key string) string // SQL for an object that is no longer there; nil: its own event tells
+
+	// The SQL is written at the end, when nothing needs the object any more.
+	goneLast bool
+	// Where the query returns less than SQL, this makes it, for keys that are
+	// new, differ or are gone.
+	sql func(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error)
 }
 
 // same makes a query that every server version understands.
@@ -39,19 +45,19 @@ func constant(tag string) func(string) string { return func(string) string { ret
 
 // stateKinds are sampled in this order, and replayed in it.
 var stateKinds = []stateKind{
-	{name: "role", tag: roleTag, query: roleStates, gone: func(key string) string {
+	{name: "role", tag: roleTag, query: roleStates, goneLast: true, gone: func(key string) string {
 		return "DO " + quoteLiteral("BEGIN DROP ROLE IF EXISTS "+quoteName(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
 	{name: "membership", tag: func(key string) string {
 		_, member, _ := strings.Cut(key, "\x1f")
 		return roleTag(member)
-	}, query: membershipStates, gone: func(key string) string {
+	}, query: membershipStates, goneLast: true, gone: func(key string) string {
 		role, member, _ := strings.Cut(key, "\x1f")
 		return "DO " + quoteLiteral("BEGIN REVOKE "+quoteName(role)+" FROM "+quoteName(member)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
 	{name: "database", tag: constant("ALTER DATABASE"), query: databaseStates},
 	{name: "sequence", tag: constant("SEQUENCE"), query: same(`
-	  SELECT format('%I.%I', schema, name), format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
+	  SELECT oid::text, format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
 	{name: "event trigger", tag: constant("EVENT TRIGGER"), query: same(`
 	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s END',
@@ -63,9 +69,9 @@ var stateKinds = []stateKind{
 	      (SELECT format(' COMMENT ON EVENT TRIGGER %I IS %L;', evtname, d) FROM obj_description(e.oid, 'pg_event_trigger') d WHERE d IS NOT NULL)))
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + quoteName(key) }},
-	{name: "owner", tag: constant("OWNER"), query: same(ownerStates)},
+	{name: "owner", tag: constant("OWNER"), query: same(ownerStates), sql: ownerCommands},
 	{name: "cluster", tag: constant("CLUSTER"), query: same(`
-	  SELECT format('%I.%I', n.nspname, c.relname), coalesce(
+	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
 	    (SELECT format('ALTER TABLE %I.%I CLUSTER ON %I', n.nspname, c.relname, x.relname)
 	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
 	    format('ALTER TABLE %I.%I SET WITHOUT CLUSTER', n.nspname, c.relname))
@@ -73,6 +79,7 @@ var stateKinds = []stateKind{
 	  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'scribe'
 	    AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisclustered)`),
 		gone: func(key string) string {
+			key, _, _ = strings.Cut(key, "\x1f")
 			return "DO " + quoteLiteral("BEGIN IF pg_catalog.to_regclass("+quoteLiteral(key)+") IS NOT NULL THEN ALTER TABLE "+key+" SET WITHOUT CLUSTER; END IF; END")
 		}},
 }
@@ -140,32 +147,6 @@ func databaseStates(server) string {
 	  FROM pg_database d WHERE datname = current_database()`
 }
 
-// ownerStates are the owners of what REASSIGN OWNED may give away silently.
-const ownerStates = `
-  SELECT 'relation ' || c.oid, format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN ALTER %s %I.%I OWNER TO %I; END IF; END',
-      format('%I.%I', n.nspname, c.relname), CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
-        WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, n.nspname, c.relname, pg_get_userbyid(c.relowner)))
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'scribe'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i', 'e'))
-  UNION ALL
-  SELECT 'schema ' || oid, format('DO %L', format('BEGIN IF pg_catalog.to_regnamespace(%L) IS NOT NULL THEN ALTER SCHEMA %I OWNER TO %I; END IF; END',
-      quote_ident(nspname), nspname, pg_get_userbyid(nspowner)))
-  FROM pg_namespace WHERE oid >= 16384 AND nspname <> 'scribe' AND nspname !~ '^pg_'
-  UNION ALL
-  SELECT 'routine ' || p.oid, format('DO %L', format('BEGIN IF pg_catalog.to_regprocedure(%L) IS NOT NULL THEN ALTER ROUTINE %s OWNER TO %I; END IF; END',
-      s.sig, s.sig, pg_get_userbyid(p.proowner)))
-  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
-    LATERAL (SELECT format('%I.%I(%s)', n.nspname, p.proname, (SELECT string_agg(format_type(a, NULL), ', ' ORDER BY o) FROM unnest(p.proargtypes) WITH ORDINALITY u(a, o))) AS sig) s
-  WHERE p.oid >= 16384 AND p.prokind IN ('f', 'p', 'w') AND n.nspname NOT IN ('scribe') AND n.nspname !~ '^pg_temp'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
-  UNION ALL
-  SELECT 'type ' || t.oid, format('DO %L', format('BEGIN IF pg_catalog.to_regtype(%L) IS NOT NULL THEN ALTER TYPE %I.%I OWNER TO %I; END IF; END',
-      format('%I.%I', n.nspname, t.typname), n.nspname, t.typname, pg_get_userbyid(t.typowner)))
-  FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-  WHERE t.oid >= 16384 AND t.typtype IN ('e', 'd', 'r') AND n.nspname <> 'scribe' AND n.nspname !~ '^pg_temp'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')`
-
 // quoteLiteral quotes text within SQL that goes through the server once more.
 func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
@@ -176,67 +157,198 @@ type stateStore interface {
 	SetSetting(ctx context.Context, key, value string) error
 }
 
+// A reconciliation is what one sample found, on its way into the stream.
+type reconciliation struct {
+	store   stateStore
+	samples map[string]map[string]string // to be kept once what differs has committed
+	last    []stateCommand               // of what can go only when nothing needs it
+	lastOf  map[string]map[string]string // samples of the kinds that these are of
+	errs    []error
+
+	stale *staleStates
+	taken map[string]map[string]bool // from stale
+}
+
 // reconcile samples every kind and emits what differs from the last sample
 // into the stream, in one transaction. The samples are kept only after that
-// has committed: sent twice, a state does no harm.
-func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore, stale *staleStates) (changed int, err error) {
-	taken := stale.take()
+// has committed: sent twice, a state does no harm. A kind that cannot be
+// sampled keeps none of the others from it.
+//
+// The transaction carries a mark of the sample if anything could have happened
+// since the last one: restore learns from it how far sequences can be relied
+// on.
+func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore, stale *staleStates) (_ *reconciliation, err error) {
+	r := &reconciliation{store: store, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, stale: stale, taken: stale.take()}
 	defer func() {
 		if err != nil {
-			stale.giveBack(taken)
+			stale.giveBack(r.taken)
 		}
 	}()
-	tx, err := conn.Begin(ctx)
+	// What commits before this position is seen below.
+	var position string
+	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&position); err != nil {
+		return nil, err
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	var next string
+	if err := tx.QueryRow(ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text").Scan(&next); err != nil {
+		return nil, err
+	}
+	changed, complete := 0, true
+	for _, kind := range stateKinds {
+		n, err := r.kind(ctx, tx, src, kind)
+		if err != nil {
+			r.errs = append(r.errs, fmt.Errorf("sample of %s: %w", kind.name, err))
+			complete = false
+			r.giveBack(kind.name)
+		}
+		changed += n
+	}
+	marked, _, err := store.Setting(ctx, sampleMark)
+	if err != nil {
+		return nil, err
+	}
+	if changed == 0 && (marked == next || !complete) {
+		return r, keepSamples(ctx, store, r.samples) // objects may be gone
+	}
+	if complete {
+		if err := emitState(ctx, tx, []stateCommand{{SampleTag, "DO 'BEGIN /* " + position + " */ END'"}}); err != nil {
+			return nil, err
+		}
+	}
+	if err := tx.QueryRow(ctx, "SELECT (pg_current_xact_id()::text::bigint + 1)::text").Scan(&next); err != nil {
+		return nil, err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return nil, err
+	}
+	if complete {
+		if err := store.SetSetting(ctx, sampleMark, next); err != nil {
+			return nil, err
+		}
+	}
+	return r, keepSamples(ctx, store, r.samples)
+}
+
+// SampleTag is that of the command which marks a complete sample. Its comment
+// is the position up to which everything that committed was seen.
+const SampleTag = "SAMPLE"
+
+// sampleMark is the setting that holds the next transaction ID as of the last
+// such mark.
+const sampleMark = "state mark"
+
+// kind samples one kind, in a subtransaction, and emits what differs.
+func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, src server, kind stateKind) (changed int, err error) {
+	sub, err := tx.Begin(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
-	samples := map[string]map[string]string{}
-	for _, kind := range stateKinds {
-		now, err := kind.sample(ctx, tx, src)
-		if err != nil {
-			return 0, fmt.Errorf("sample of %s: %w", kind.name, err)
-		}
-		before := map[string]string{}
-		text, known, err := store.Setting(ctx, "state "+kind.name)
-		if err != nil {
-			return 0, err
-		}
-		if known {
-			if err := json.Unmarshal([]byte(text), &before); err != nil {
-				return 0, err
-			}
-		}
-		for key := range taken[kind.name] {
-			before[key] = ""
-		}
-		var sql []stateCommand
-		for _, key := range slices.Sorted(maps.Keys(now)) {
-			if before[key] != now[key] {
-				sql = append(sql, stateCommand{kind.tag(key), now[key]})
-			}
-		}
-		for _, key := range slices.Sorted(maps.Keys(before)) {
-			if _, there := now[key]; !there && kind.gone != nil {
-				sql = append(sql, stateCommand{kind.tag(key), kind.gone(key)})
-			}
-		}
-		if len(sql) == 0 {
-			continue
-		}
-		changed += len(sql)
-		samples[kind.name] = now
-		if err := emitState(ctx, tx, sql); err != nil {
-			return 0, err
-		}
-	}
-	if changed == 0 {
-		return 0, nil
-	}
-	if err := tx.Commit(ctx); err != nil {
+	defer sub.Rollback(context.WithoutCancel(ctx))
+	now, err := kind.sample(ctx, sub, src)
+	if err != nil {
 		return 0, err
 	}
-	return changed, keepSamples(ctx, store, samples)
+	before, err := keptSample(ctx, r.store, kind.name)
+	if err != nil {
+		return 0, err
+	}
+	for key := range r.taken[kind.name] {
+		before[key] = ""
+	}
+	var differ, gone []string
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		if before[key] != now[key] {
+			differ = append(differ, key)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(before)) {
+		if _, there := now[key]; !there {
+			gone = append(gone, key)
+		}
+	}
+	if len(differ)+len(gone) == 0 {
+		return 0, nil
+	}
+	sql := now
+	if kind.sql != nil {
+		if sql, err = kind.sql(ctx, sub, append(differ, gone...)); err != nil {
+			return 0, err
+		}
+		differ, gone = slices.Sorted(maps.Keys(sql)), nil
+	}
+	var commands, last []stateCommand
+	for _, key := range differ {
+		commands = append(commands, stateCommand{kind.tag(key), sql[key]})
+	}
+	if kind.gone != nil {
+		for _, key := range gone {
+			last = append(last, stateCommand{kind.tag(key), kind.gone(key)})
+		}
+	}
+	if !kind.goneLast {
+		commands, last = append(commands, last...), nil
+	}
+	if err := emitState(ctx, sub, commands); err != nil {
+		return 0, err
+	}
+	if err := sub.Commit(ctx); err != nil {
+		return 0, err
+	}
+	if len(last) > 0 {
+		r.last = append(last, r.last...) // memberships before roles
+		r.lastOf[kind.name] = now
+	} else {
+		r.samples[kind.name] = now
+	}
+	return len(commands), nil
+}
+
+// giveBack leaves the stale states of a kind to the next sample.
+func (r *reconciliation) giveBack(kind string) {
+	r.stale.giveBack(map[string]map[string]bool{kind: r.taken[kind]})
+}
+
+// finish emits what had to wait for everything else.
+func (r *reconciliation) finish(ctx context.Context, conn *pgx.Conn) (err error) {
+	defer func() {
+		for kind := range r.lastOf {
+			if err != nil {
+				r.giveBack(kind)
+			}
+		}
+	}()
+	if len(r.last) > 0 {
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback(context.WithoutCancel(ctx))
+		if err := emitState(ctx, tx, r.last); err != nil {
+			return err
+		}
+		if err := tx.Commit(ctx); err != nil {
+			return err
+		}
+		if err := keepSamples(ctx, r.store, r.lastOf); err != nil {
+			return err
+		}
+	}
+	return errors.Join(r.errs...)
+}
+
+// keptSample is the last sample of a kind; empty if there is none.
+func keptSample(ctx context.Context, store stateStore, name string) (map[string]string, error) {
+	sample := map[string]string{}
+	text, known, err := store.Setting(ctx, "state "+name)
+	if err == nil && known {
+		err = json.Unmarshal([]byte(text), &sample)
+	}
+	return sample, err
 }
 
 // emitState sends statements in messages of moderate size.
@@ -270,7 +382,7 @@ func keepSamples(ctx context.Context, store stateStore, samples map[string]map[s
 // to be taken holds it.
 func baseline(ctx context.Context, conn *pgx.Conn, src server, store stateStore) error {
 	samples := map[string]map[string]string{}
-	tx, err := conn.Begin(ctx)
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return err
 	}
@@ -282,6 +394,9 @@ func baseline(ctx context.Context, conn *pgx.Conn, src server, store stateStore)
 		if samples[kind.name], err = kind.sample(ctx, tx, src); err != nil {
 			return fmt.Errorf("sample of %s: %w", kind.name, err)
 		}
+	}
+	if err := baselineLargeObjects(ctx, tx, store); err != nil {
+		return fmt.Errorf("sample of large objects: %w", err)
 	}
 	return keepSamples(ctx, store, samples)
 }
@@ -301,77 +416,4 @@ func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src server) (map[strin
 		return nil
 	})
 	return now, err
-}
-
-// sampler samples beside the stream, on a connection of its own. A sample
-// that fails is told and tried again; it never ends the stream.
-type sampler struct {
-	asked chan chan struct{}
-	done  chan struct{}
-}
-
-// startSampler samples at once, at every interval, and when asked, until ctx
-// ends.
-func startSampler(ctx context.Context, s *streamer, src server) *sampler {
-	m := &sampler{asked: make(chan chan struct{}), done: make(chan struct{})}
-	go func() {
-		defer close(m.done)
-		ticker := time.NewTicker(s.opts.StateInterval)
-		defer ticker.Stop()
-		for {
-			if err := sampleOnce(ctx, s, src); err != nil && ctx.Err() == nil {
-				s.opts.Notice("sequences and roles were not sampled: " + err.Error())
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			case answer := <-m.asked:
-				if err := sampleOnce(ctx, s, src); err != nil && ctx.Err() == nil {
-					s.opts.Notice("sequences and roles were not sampled: " + err.Error())
-				}
-				close(answer)
-			}
-		}
-	}()
-	return m
-}
-
-// sampleOnce reconciles, guards tables that lost their replica identity, and
-// makes sure that the publication is still there.
-func sampleOnce(ctx context.Context, s *streamer, src server) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	conn, err := Connect(ctx, s.opts.ConnString)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo); err != nil {
-		return err
-	}
-	if _, err := guardTables(ctx, conn, shortPatience); err != nil {
-		return err
-	}
-	_, err = reconcile(ctx, conn, src, s.repo.Catalog(), s.stale)
-	return err
-}
-
-// last takes a last sample, or gives up after a while.
-func (m *sampler) last(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	answer := make(chan struct{})
-	select {
-	case m.asked <- answer:
-	case <-m.done:
-		return
-	case <-ctx.Done():
-		return
-	}
-	select {
-	case <-answer:
-	case <-m.done:
-	case <-ctx.Done():
-	}
 }

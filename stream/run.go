@@ -144,6 +144,7 @@ type streamer struct {
 	confirmed    catalog.LSN
 	clock        *sourceClock
 	stale        *staleStates // nil without a repository
+	sampler      *sampler     // of this connection; nil: none
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.
@@ -228,7 +229,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
 	if s.repo != nil && s.opts.StateInterval > 0 {
-		p.sampler = startSampler(clockCtx, s, src)
+		s.sampler = startSampler(clockCtx, s, src)
 	}
 	if s.opts.Durable == nil {
 		s.confirmed = max(s.confirmed, from)
@@ -239,8 +240,9 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	err = p.run(ctx)
 	stopClock()
 	s.clock.wait()
-	if p.sampler != nil {
-		<-p.sampler.done
+	if s.sampler != nil {
+		<-s.sampler.done
+		s.sampler = nil
 	}
 	return s.sink.end() > before, err
 }
@@ -340,7 +342,12 @@ func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) e
 		return err
 	}
 	s.sink = &segmentSink{w: w, size: s.opts.SegmentSize, age: s.opts.SegmentAge, now: s.repo.Now,
-		onRotate: func(lsn catalog.LSN) { s.opts.Notice("new segment at " + lsn.String()) }}
+		onRotate: func(lsn catalog.LSN) {
+			s.opts.Notice("new segment at " + lsn.String())
+			if s.sampler != nil {
+				s.sampler.segmentClosed()
+			}
+		}}
 	return nil
 }
 
@@ -351,7 +358,6 @@ type pipeline struct {
 	renderer *renderer
 	clockCtx context.Context // ends with the session
 	patience time.Duration   // how long the server waits for a sign of life
-	sampler  *sampler
 	batches  chan batch
 	free     chan []byte
 	err      error // of the rendering; read after batches is closed
