@@ -387,7 +387,7 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 	}
 	if keep, ok := keepOwned(sql, start, dropped); ok {
 		r.open()
-		r.out = repo.AppendDDL(r.out, "OWNER", keep)
+		r.out = repo.AppendDDL(r.out, repo.TagOwner, keep)
 	}
 	sql = dropIfExists(withBounds(sql, end.Bounds))
 	r.dropEventTriggers(dropped)

@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
 )
 
 // A stateKind is something of the source that changes without an event and
@@ -39,7 +42,7 @@ const forgiving = `format('DO %L', format('BEGIN %s; EXCEPTION WHEN OTHERS THEN 
 // roleTag names the role that a command changes, because roles belong to the
 // target's cluster and not to the restored database: restore may leave alone
 // those that it finds there.
-func roleTag(name string) string { return "ROLE " + quoteName(name) }
+func roleTag(name string) string { return repo.TagRole + " " + quoteName(name) }
 
 func constant(tag string) func(string) string { return func(string) string { return tag } }
 
@@ -55,11 +58,11 @@ var stateKinds = []stateKind{
 		role, member, _ := strings.Cut(key, "\x1f")
 		return "DO " + quoteLiteral("BEGIN REVOKE "+quoteName(role)+" FROM "+quoteName(member)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
-	{name: "database", tag: constant("ALTER DATABASE"), query: databaseStates},
-	{name: "sequence", tag: constant("SEQUENCE"), query: same(`
+	{name: "database", tag: constant(repo.TagDatabase), query: databaseStates},
+	{name: "sequence", tag: constant(repo.TagSequence), query: same(`
 	  SELECT oid::text, format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
-	{name: "event trigger", tag: constant("EVENT TRIGGER"), query: same(`
+	{name: "event trigger", tag: constant(repo.TagTrigger), query: same(`
 	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s END',
 	      evtname, evtname, evtevent,
 	      (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(t), ', ') || ')' FROM unnest(evttags) t),
@@ -69,8 +72,8 @@ var stateKinds = []stateKind{
 	      (SELECT format(' COMMENT ON EVENT TRIGGER %I IS %L;', evtname, d) FROM obj_description(e.oid, 'pg_event_trigger') d WHERE d IS NOT NULL)))
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + quoteName(key) }},
-	{name: "owner", tag: constant("OWNER"), query: same(ownerStates), sql: ownerCommands},
-	{name: "cluster", tag: constant("CLUSTER"), query: same(`
+	{name: "owner", tag: constant(repo.TagOwner), query: same(ownerStates), sql: ownerCommands},
+	{name: "cluster", tag: constant(repo.TagCluster), query: same(`
 	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
 	    (SELECT format('ALTER TABLE %I.%I CLUSTER ON %I', n.nspname, c.relname, x.relname)
 	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
@@ -185,8 +188,12 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 		}
 	}()
 	// What commits before this position is seen below.
-	var position string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&position); err != nil {
+	var text string
+	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
+		return nil, err
+	}
+	position, err := catalog.ParseLSN(text)
+	if err != nil {
 		return nil, err
 	}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
@@ -216,7 +223,7 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 		return r, keepSamples(ctx, store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := emitState(ctx, tx, []stateCommand{{SampleTag, "DO 'BEGIN /* " + position + " */ END'"}}); err != nil {
+		if err := emitState(ctx, tx, []stateCommand{{repo.TagSample, repo.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -233,10 +240,6 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 	}
 	return r, keepSamples(ctx, store, r.samples)
 }
-
-// SampleTag is that of the command which marks a complete sample. Its comment
-// is the position up to which everything that committed was seen.
-const SampleTag = "SAMPLE"
 
 // sampleMark is the setting that holds the next transaction ID as of the last
 // such mark.
