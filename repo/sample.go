@@ -15,6 +15,7 @@ const (
 	TagTrigger     = "EVENT TRIGGER"
 	TagOwner       = "OWNER"
 	TagCluster     = "CLUSTER"
+	TagInventory   = "INVENTORY"    // makes what came about without an event
 	TagLargeObject = "LARGE OBJECT" // also followed by its OID
 	TagRole        = "ROLE"         // followed by its name, quoted
 )
@@ -39,7 +40,7 @@ func (i Item) Sampled() (position catalog.LSN, ok bool) {
 			text, _, _ = strings.Cut(text, " */")
 			position, _ = catalog.ParseLSN(text) // one that cannot be read vouches for nothing
 			return position, true
-		case i.Tag == TagSequence, i.Tag == TagDatabase, i.Tag == TagTrigger, i.Tag == TagOwner, i.Tag == TagCluster,
+		case i.Tag == TagSequence, i.Tag == TagDatabase, i.Tag == TagTrigger, i.Tag == TagOwner, i.Tag == TagCluster, i.Tag == TagInventory,
 			word == TagRole, strings.HasPrefix(i.Tag, TagLargeObject):
 			return 0, true
 		}

@@ -832,6 +832,55 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 $fn$;
 REVOKE ALL ON FUNCTION scribe.emit_large_object_ranges(bigint[]) FROM PUBLIC;
 
+-- What a schema is made of, but for what comes and goes with something else.
+CREATE VIEW scribe.inventory AS
+  SELECT o.class, o.oid FROM (
+      SELECT 'pg_catalog.pg_class'::regclass::oid AS class, oid, relnamespace AS schema FROM pg_catalog.pg_class
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'
+      UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, oid, pronamespace FROM pg_catalog.pg_proc
+      UNION ALL SELECT 'pg_catalog.pg_type'::regclass, oid, typnamespace FROM pg_catalog.pg_type t WHERE typisdefined
+        AND (typtype IN ('b', 'e', 'd', 'r') OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
+      UNION ALL SELECT 'pg_catalog.pg_operator'::regclass, oid, oprnamespace FROM pg_catalog.pg_operator WHERE oprcode <> 0
+      UNION ALL SELECT 'pg_catalog.pg_opclass'::regclass, oid, opcnamespace FROM pg_catalog.pg_opclass
+      UNION ALL SELECT 'pg_catalog.pg_opfamily'::regclass, oid, opfnamespace FROM pg_catalog.pg_opfamily
+      UNION ALL SELECT 'pg_catalog.pg_collation'::regclass, oid, collnamespace FROM pg_catalog.pg_collation
+      UNION ALL SELECT 'pg_catalog.pg_conversion'::regclass, oid, connamespace FROM pg_catalog.pg_conversion
+      UNION ALL SELECT 'pg_catalog.pg_ts_config'::regclass, oid, cfgnamespace FROM pg_catalog.pg_ts_config
+      UNION ALL SELECT 'pg_catalog.pg_ts_dict'::regclass, oid, dictnamespace FROM pg_catalog.pg_ts_dict
+      UNION ALL SELECT 'pg_catalog.pg_namespace'::regclass, oid, oid FROM pg_catalog.pg_namespace
+      UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::regclass, oid, 0 FROM pg_catalog.pg_foreign_data_wrapper
+      UNION ALL SELECT 'pg_catalog.pg_foreign_server'::regclass, oid, 0 FROM pg_catalog.pg_foreign_server) o
+    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = o.schema
+  WHERE o.oid >= 16384 AND (n.nspname IS NULL OR n.nspname !~ '^pg_' AND n.nspname NOT IN ('scribe', 'information_schema'))
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0
+      AND (d.deptype IN ('i', 'e') OR d.deptype = 'a' AND d.classid = 'pg_catalog.pg_class'::regclass
+        AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = o.oid AND c.relkind = 'S')));
+REVOKE ALL ON scribe.inventory FROM PUBLIC;
+
+-- The SQL that makes a table or materialized view which came about without an
+-- event, if it has nothing but columns, as EXPLAIN ANALYZE CREATE … AS leaves
+-- it; else NULL.
+CREATE FUNCTION scribe.repair_sql(rel oid) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  SELECT format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NULL THEN %s; ALTER %s %I.%I OWNER TO %I; END IF; END',
+      format('%I.%I', n.nspname, c.relname),
+      CASE c.relkind WHEN 'r' THEN scribe.table_definition(rel)
+        ELSE format('CREATE MATERIALIZED VIEW %I.%I%s%s%s AS %s WITH %s', n.nspname, c.relname,
+          (SELECT format(' USING %I', amname) FROM pg_am WHERE oid = c.relam AND amname <> 'heap'),
+          ' WITH (' || array_to_string(c.reloptions, ', ') || ')',
+          (SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = c.reltablespace),
+          rtrim(pg_get_viewdef(rel), '; '), CASE WHEN c.relispopulated THEN 'DATA' ELSE 'NO DATA' END) END,
+      CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE 'MATERIALIZED VIEW' END, n.nspname, c.relname, pg_get_userbyid(c.relowner)))
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.oid = rel AND c.relkind IN ('r', 'm') AND c.relacl IS NULL AND NOT c.relispartition AND c.reloftype = 0 AND NOT c.relrowsecurity
+    AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = rel) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = rel)
+    AND NOT EXISTS (SELECT FROM pg_attrdef WHERE adrelid = rel) AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = rel)
+    AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = rel AND c.relkind = 'r') AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = rel)
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE rel IN (inhrelid, inhparent)) AND NOT EXISTS (SELECT FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid = rel)
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = rel AND attnum > 0 AND (attisdropped OR attnotnull OR attidentity <> '' OR attacl IS NOT NULL))
+$fn$;
+REVOKE ALL ON FUNCTION scribe.repair_sql(oid) FROM PUBLIC;
+
 -- Tables whose UPDATE or DELETE would fail, or would not be sent, because a
 -- publication covers them and they have no usable replica identity.
 CREATE VIEW scribe.unguarded AS

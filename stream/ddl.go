@@ -231,6 +231,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		}
 	}
 	if scriptTags[start.Tag] {
+		r.explain(everything)
 		if r.ddl.held != nil {
 			r.ddl.held.Close()
 			r.ddl.held = nil

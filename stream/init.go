@@ -113,6 +113,9 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return dropSlotWhenFree(clean, opts.ConnString, opts.Slot)
 	})
 
+	if err := baselineInventory(ctx, conn, r.Catalog()); err != nil {
+		return base, err
+	}
 	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version},
 		slotConn, opts.Step)
 	return base, err
@@ -186,6 +189,9 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 	created, err := createSlot(ctx, slotConn, src, slotOptions{name: info.Slot, failover: kept == "on"})
 	if err != nil {
 		return base, withBlockers(ctx, err, opts.ConnString)
+	}
+	if err := baselineInventory(ctx, conn, r.Catalog()); err != nil {
+		return base, err
 	}
 	// From here on the stream begins at the new slot. If the base fails, what is
 	// streamed waits for another one, which needs no new slot.

@@ -145,6 +145,7 @@ type streamer struct {
 	clock        *sourceClock
 	stale        *staleStates // nil without a repository
 	sampler      *sampler     // of this connection; nil: none
+	inventory    *inventory   // nil without a repository
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.
@@ -190,6 +191,13 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	known, err := readFacts(ctx, side)
 	if err != nil {
 		return false, err
+	}
+	if s.inventory == nil && s.repo != nil {
+		explained, err := openExplanations(ctx, s.repo.Catalog())
+		if err != nil {
+			return false, &storeError{err}
+		}
+		s.inventory = &inventory{explained: explained, waiting: map[string]catalog.LSN{}}
 	}
 	if s.sink == nil {
 		if err := s.openSink(ctx, src, from); err != nil {
@@ -533,12 +541,20 @@ func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
 }
 
 func (p *pipeline) write(ctx context.Context, b batch) error {
+	if p.inventory != nil {
+		if err := p.inventory.explained.note(ctx, b); err != nil {
+			return &storeError{err}
+		}
+	}
 	p.textBytes += int64(len(b.text))
 	p.transactions += b.stats.Transactions
 	if err := p.sink.write(ctx, b); err != nil {
 		return &storeError{err}
 	}
 	if b.boundary {
+		if p.inventory != nil {
+			p.inventory.explained.reached(p.sink.end())
+		}
 		if at := p.clock.passed(p.sink.end()); !at.IsZero() {
 			p.sink.reached(at)
 		}

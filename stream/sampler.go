@@ -144,6 +144,9 @@ func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) err
 	if lerr := lockSampling(ctx, conn, 5*time.Second); lerr != nil {
 		return errors.Join(err, lerr)
 	}
+	if ierr := s.inventory.check(ctx, conn, s.repo.Catalog()); ierr != nil {
+		err = errors.Join(err, fmt.Errorf("sample of the inventory: %w", ierr))
+	}
 	return errors.Join(err, sampleAll(ctx, whole, conn, s.opts.ConnString, src, s.repo.Catalog(), s.stale, thorough))
 }
 
