@@ -535,7 +535,7 @@ func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (a ca
 		file.Close()
 	}()
 	args := []string{"--globals-only"}
-	if !d.src.IsSuperuser {
+	if !d.src.ReadsRoles {
 		args = append(args, "--no-role-passwords")
 	}
 	err = d.tool(ctx, "pg_dumpall", args, func(out io.Reader) error {

@@ -905,6 +905,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   origin text := current_setting('session_replication_role');
 BEGIN
+  IF NOT EXISTS (SELECT FROM scribe.unguarded WHERE relid = rel) THEN
+    RETURN;
+  END IF;
   PERFORM set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper;
   PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
   INSERT INTO scribe.identity SELECT relid, identity, index FROM scribe.unguarded WHERE relid = rel
@@ -914,6 +917,26 @@ BEGIN
   PERFORM set_config('session_replication_role', origin, true) WHERE origin <> current_setting('session_replication_role');
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.guard_table(oid) FROM PUBLIC;
+
+-- Gives a role what start, mark, status and full-backup need, for a superuser
+-- to call. The role can then read everything in the database, and forge the
+-- capture's messages: it has to be trusted like the backup itself.
+CREATE FUNCTION scribe.grant_to(role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
+  EXECUTE format('ALTER ROLE %I REPLICATION BYPASSRLS', role);
+  EXECUTE format('GRANT pg_read_all_data, pg_read_all_stats TO %I', role);
+  -- pg_read_all_data does not cover large objects.
+  EXECUTE format('ALTER ROLE %I IN DATABASE %I SET lo_compat_privileges = on', role, current_database());
+  EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
+  EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.inventory TO %I', role);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
+    'scribe.guard_table(oid), scribe.type_facts(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
+    'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
+  PERFORM set_config('scribe.quiet', '', true);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.grant_to(name) FROM PUBLIC;
 
 -- Guards the tables among these, and what inherits from them. It never waits:
 -- a command that touched a table's key has locked it, and `start` guards others.

@@ -272,7 +272,7 @@ func unexplained(ctx context.Context, tx pgx.Tx, came, went []string, names, bef
 		gaps = append(gaps, before[key]+" is gone without an event")
 	}
 	for part := range slices.Chunk(gaps, 20) {
-		if _, err := tx.Exec(ctx, "SELECT scribe.emit_gap($1)", strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {
+		if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {
 			return err
 		}
 	}

@@ -91,7 +91,7 @@ var stateKinds = []stateKind{
 // role may read them, passwords.
 func roleStates(s server) string {
 	from, password := "pg_roles", "NULL::text"
-	if s.IsSuperuser {
+	if s.ReadsRoles {
 		from, password = "pg_authid", "r.rolpassword"
 	}
 	return `SELECT r.rolname, format('DO %L', format('BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN CREATE ROLE %I; END IF; ALTER ROLE %I %s%s;%s END',
