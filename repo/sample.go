@@ -20,8 +20,9 @@ const (
 	TagRole        = "ROLE"         // followed by its name, quoted
 )
 
-// SampleMark is the command of tag TagSample. It does nothing; what committed
-// before the position was seen by the sample.
+// SampleMark is the command of tag TagSample. It does nothing. Values of
+// sequences that were handed out to what committed before the position are in
+// the sample.
 func SampleMark(position catalog.LSN) string {
 	return "DO 'BEGIN /* " + position.String() + " */ END'"
 }

@@ -36,17 +36,17 @@ const everything = "*"
 const explainedAtMost = 20000
 
 // explanations are the objects that commands in the stream have made or
-// dropped, by the LSN of the commit. They outlive the process: an object that
+// dropped, with the transaction ID. They outlive the process: an object that
 // is explained is stored before the stream that explains it.
 type explanations struct {
 	mu     sync.Mutex
 	store  stateStore
-	known  map[string]catalog.LSN
+	known  map[string]uint32
 	passed catalog.LSN // the stream has brought everything before
 }
 
 func openExplanations(ctx context.Context, store stateStore) (*explanations, error) {
-	e := &explanations{store: store, known: map[string]catalog.LSN{}}
+	e := &explanations{store: store, known: map[string]uint32{}}
 	text, known, err := store.Setting(ctx, explainedState)
 	if err == nil && known {
 		err = json.Unmarshal([]byte(text), &e.known)
@@ -61,7 +61,8 @@ func (e *explanations) note(ctx context.Context, b batch) error {
 	if len(b.explained) > 0 {
 		maps.Copy(e.known, b.explained)
 		if len(e.known) > explainedAtMost {
-			e.known = map[string]catalog.LSN{everything: slices.Max(slices.Collect(maps.Values(e.known)))}
+			last := b.explained[slices.Sorted(maps.Keys(b.explained))[0]]
+			e.known = map[string]uint32{everything: last}
 		}
 		if err := e.save(ctx); err != nil {
 			return err
@@ -94,12 +95,14 @@ func (e *explanations) explain(key string) (bool, catalog.LSN) {
 	return one || all, e.passed
 }
 
-// forget drops what a sample has seen the outcome of.
-func (e *explanations) forget(ctx context.Context, before catalog.LSN) error {
+// forget drops what a sample has seen the outcome of: the transactions below
+// the oldest one that was running. Positions would not do, because a commit is
+// in the WAL before others see it.
+func (e *explanations) forget(ctx context.Context, oldest uint32) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := len(e.known)
-	maps.DeleteFunc(e.known, func(_ string, lsn catalog.LSN) bool { return lsn < before })
+	maps.DeleteFunc(e.known, func(_ string, xid uint32) bool { return int32(xid-oldest) < 0 })
 	if len(e.known) == n {
 		return nil
 	}
@@ -172,19 +175,20 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore)
 	if err := json.Unmarshal([]byte(text), &before); err != nil {
 		return err
 	}
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
-		return err
-	}
-	position, err := catalog.ParseLSN(text)
-	if err != nil {
-		return err
-	}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
+	var oldest int64
+	if err := tx.QueryRow(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint % 4294967296").Scan(&oldest); err != nil {
+		return err
+	}
 	now, err := readInventory(ctx, tx)
+	if err != nil {
+		return err
+	}
+	behind, err := inserted(ctx, tx) // what is seen has committed before
 	if err != nil {
 		return err
 	}
@@ -195,7 +199,7 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore)
 		case explained:
 			settled = append(settled, key)
 		case noticed == 0:
-			v.waiting[key] = position
+			v.waiting[key] = behind
 		case passed >= noticed && now[key]:
 			came = append(came, key)
 		case passed >= noticed:
@@ -230,7 +234,7 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore)
 			return err
 		}
 	}
-	return v.explained.forget(ctx, position)
+	return v.explained.forget(ctx, uint32(oldest))
 }
 
 // differing lists what is in one of the two only, in order.

@@ -187,12 +187,9 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 			stale.giveBack(r.taken)
 		}
 	}()
-	// What commits before this position is seen below.
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
-		return nil, err
-	}
-	position, err := catalog.ParseLSN(text)
+	// What a sequence had handed out to what commits before this position is
+	// seen below.
+	position, err := inserted(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -239,6 +236,17 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 		}
 	}
 	return r, keepSamples(ctx, store, r.samples)
+}
+
+// inserted is the end of the source's WAL, whether written out or not.
+func inserted(ctx context.Context, conn interface {
+	QueryRow(context.Context, string, ...any) pgx.Row
+}) (catalog.LSN, error) {
+	var text string
+	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
+		return 0, err
+	}
+	return catalog.ParseLSN(text)
 }
 
 // sampleMark is the setting that holds the next transaction ID as of the last

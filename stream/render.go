@@ -24,8 +24,8 @@ type batch struct {
 	boundary bool
 	stats    repo.Stats
 
-	// Objects that commands made or dropped, with the LSN of the commit.
-	explained map[string]catalog.LSN
+	// Objects that commands made or dropped, with the transaction ID.
+	explained map[string]uint32
 }
 
 // renderer turns the messages of one connection into the text of segments.
@@ -60,7 +60,7 @@ type renderer struct {
 	fence   bool
 	touched []touch
 
-	explained map[string]catalog.LSN // see batch
+	explained map[string]uint32 // see batch
 
 	run     *table   // the rows in pending, or the open COPY block, are of this table
 	pending [][]byte // INSERT messages that may become a COPY block
@@ -412,9 +412,9 @@ func (r *renderer) touch(t touch) {
 // explain notes that this transaction tells of an object, or of everything.
 func (r *renderer) explain(key string) {
 	if r.explained == nil {
-		r.explained = map[string]catalog.LSN{}
+		r.explained = map[string]uint32{}
 	}
-	r.explained[key] = r.tx.Commit
+	r.explained[key] = r.tx.XID
 }
 
 // gap notes in the stream, and for the catalog, what could not be captured.
