@@ -15,7 +15,10 @@ const (
 	TagTrigger     = "EVENT TRIGGER"
 	TagOwner       = "OWNER"
 	TagCluster     = "CLUSTER"
-	TagInventory   = "INVENTORY"    // makes what came about without an event
+	TagInventory   = "INVENTORY" // makes what came about without an event
+	TagTablespace  = "TABLESPACE"
+	TagParameter   = "PARAMETER"
+	TagLabel       = "SECURITY LABEL OF THE CLUSTER"
 	TagLargeObject = "LARGE OBJECT" // also followed by its OID
 	TagRole        = "ROLE"         // followed by its name, quoted
 )
@@ -42,6 +45,7 @@ func (i Item) Sampled() (position catalog.LSN, ok bool) {
 			position, _ = catalog.ParseLSN(text) // one that cannot be read vouches for nothing
 			return position, true
 		case i.Tag == TagSequence, i.Tag == TagDatabase, i.Tag == TagTrigger, i.Tag == TagOwner, i.Tag == TagCluster, i.Tag == TagInventory,
+			i.Tag == TagTablespace, i.Tag == TagParameter, i.Tag == TagLabel,
 			word == TagRole, strings.HasPrefix(i.Tag, TagLargeObject):
 			return 0, true
 		}

@@ -932,7 +932,7 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
   EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.inventory TO %I', role);
   EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
-    'scribe.guard_table(oid), scribe.type_facts(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
+    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.type_facts(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
     'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
   PERFORM set_config('scribe.quiet', '', true);
 END $fn$;

@@ -58,6 +58,15 @@ var stateKinds = []stateKind{
 		role, member, _ := strings.Cut(key, "\x1f")
 		return "DO " + quoteLiteral("BEGIN REVOKE "+quoteName(role)+" FROM "+quoteName(member)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
+	{name: "tablespace", tag: constant(repo.TagTablespace), query: same(tablespaceStates)},
+	{name: "parameter", tag: constant(repo.TagParameter), query: parameterStates, gone: func(key string) string {
+		return "DO " + quoteLiteral("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
+			quoteLiteral(key)+" LOOP EXECUTE "+quoteLiteral("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+	}},
+	{name: "label", tag: constant(repo.TagLabel), query: same(labelStates), gone: func(key string) string {
+		provider, object, _ := strings.Cut(key, "\x1f")
+		return forgivingly("EXECUTE format(" + quoteLiteral("SECURITY LABEL FOR "+quoteName(provider)+" ON "+object+" IS NULL") + ", current_database())")
+	}},
 	{name: "database", tag: constant(repo.TagDatabase), query: databaseStates},
 	{name: "sequence", tag: constant(repo.TagSequence), query: same(`
 	  SELECT oid::text, format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
@@ -123,6 +132,42 @@ func membershipStates(s server) string {
 	return `SELECT DISTINCT ON (1) r.rolname || chr(31) || u.rolname, ` + forgiving + `format('GRANT %I TO %I%s', r.rolname, u.rolname, ` + options + `)))
 	  FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member WHERE m.member >= 16384 ORDER BY 1, m.admin_option DESC`
 }
+
+// forgivingly is like forgiving, for text.
+func forgivingly(command string) string {
+	return "DO " + quoteLiteral("BEGIN "+command+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+}
+
+// tablespaceStates are owner, options, privileges and comment of tablespaces.
+// They cannot be created within a transaction, nor on a machine whose folders
+// are unknown, so that one which the target lacks is only told.
+const tablespaceStates = `
+  SELECT spcname, format('DO %L', format('DECLARE g record; BEGIN IF NOT EXISTS (SELECT FROM pg_tablespace WHERE spcname = %L) THEN RAISE WARNING ''the target has no tablespace %%, which is in %% on the source'', %L, %L; RETURN; END IF; ALTER TABLESPACE %I OWNER TO %I;%s COMMENT ON TABLESPACE %I IS %L; %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
+      spcname, spcname, pg_tablespace_location(oid), spcname, pg_get_userbyid(spcowner),
+      ' ALTER TABLESPACE ' || quote_ident(spcname) || ' SET (' || array_to_string(spcoptions, ', ') || ');', spcname, shobj_description(oid, 'pg_tablespace'),
+      scribe.acl_sql('TABLESPACE ' || quote_ident(spcname), coalesce(spcacl, acldefault('t', spcowner)), spcowner,
+        format('(SELECT coalesce(spcacl, acldefault(''t'', spcowner)) FROM pg_tablespace WHERE spcname = %L)', spcname))))
+  FROM pg_tablespace WHERE oid >= 16384`
+
+// parameterStates are privileges on settings, which a whole cluster shares.
+func parameterStates(s server) string {
+	if s.major() < 15 {
+		return "SELECT NULL, NULL WHERE false"
+	}
+	return `SELECT parname, format('DO %L', format('DECLARE g record; BEGIN %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
+	    scribe.acl_sql('PARAMETER ' || parname, paracl, 10, format('(SELECT coalesce((SELECT paracl FROM pg_parameter_acl WHERE parname = %L), acldefault(''p'', 10)))', parname))))
+	  FROM pg_parameter_acl`
+}
+
+// labelStates are security labels of the database, of roles and tablespaces,
+// which no event tells. The target may lack their provider.
+const labelStates = `
+  SELECT provider || chr(31) || object, ` + forgiving + `format('EXECUTE format(%L, current_database())', format('SECURITY LABEL FOR %I ON %s IS %L', provider, object, replace(label, '%', '%%')))))
+  FROM (SELECT provider, label, CASE l.classoid WHEN 'pg_authid'::regclass THEN 'ROLE ' || quote_ident(replace(pg_get_userbyid(objoid), '%', '%%'))
+      WHEN 'pg_tablespace'::regclass THEN 'TABLESPACE ' || (SELECT quote_ident(replace(spcname, '%', '%%')) FROM pg_tablespace WHERE oid = objoid)
+      WHEN 'pg_database'::regclass THEN 'DATABASE %I' END AS object
+    FROM pg_shseclabel l WHERE l.classoid <> 'pg_database'::regclass OR l.objoid = (SELECT oid FROM pg_database WHERE datname = current_database())) x
+  WHERE object IS NOT NULL`
 
 // databaseStates are what belongs to the database itself. The restored one
 // may have another name.
