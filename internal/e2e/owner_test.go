@@ -18,7 +18,7 @@ func (tr *trip) owners() {
 // role to another one and to the first superuser.
 func TestReassignOwnedOfEveryKind(t *testing.T) {
 	objects := func(p string) string {
-		return `CREATE SCHEMA ` + p + `s; CREATE TABLE ` + p + `t (id serial, a int, b int); CREATE STATISTICS ` + p + `st ON a, b FROM ` + p + `t; CREATE VIEW ` + p + `v AS SELECT 1 AS x; CREATE MATERIALIZED VIEW ` + p + `mv AS SELECT 1 AS x; CREATE SEQUENCE ` + p + `q;
+		return `CREATE SCHEMA ` + p + `s; CREATE TABLE ` + p + `t (id serial, a int, b int); CREATE TABLE ` + p + `p (x int) PARTITION BY LIST (x); CREATE TABLE ` + p + `p1 PARTITION OF ` + p + `p DEFAULT; CREATE STATISTICS ` + p + `st ON a, b FROM ` + p + `t; CREATE VIEW ` + p + `v AS SELECT 1 AS x; CREATE MATERIALIZED VIEW ` + p + `mv AS SELECT 1 AS x; CREATE SEQUENCE ` + p + `q;
 	  CREATE FUNCTION ` + p + `f(a int, b text[]) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE PROCEDURE ` + p + `p() LANGUAGE sql AS 'SELECT 1'; CREATE AGGREGATE ` + p + `agg (int4) (SFUNC = int4pl, STYPE = int4);
 	  CREATE AGGREGATE ` + p + `os (int4 ORDER BY int4) (SFUNC = int4pl, STYPE = int4);
 	  CREATE OPERATOR ` + p + `s.### (LEFTARG = int4, RIGHTARG = int4, FUNCTION = int4pl); CREATE OPERATOR FAMILY ` + p + `of USING btree; CREATE OPERATOR CLASS ` + p + `oc FOR TYPE int4 USING btree FAMILY ` + p + `of AS OPERATOR 1 <, FUNCTION 1 btint4cmp(int4, int4);

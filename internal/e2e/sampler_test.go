@@ -33,11 +33,12 @@ func TestSamplerUnderHostileSettings(t *testing.T) {
 	tr := begin(t, `CREATE SCHEMA evil; CREATE SEQUENCE q; SELECT lo_from_bytea(100, 'x');
 	  CREATE FUNCTION evil.format(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT ''evil'''; CREATE FUNCTION evil.lo_create(oid) RETURNS oid LANGUAGE sql AS 'SELECT 1::oid';
 	  CREATE TABLE evil.pg_roles (rolname text); CREATE TABLE evil.pg_class (oid oid)`)
-	tr.run(`ALTER DATABASE ` + tr.db + ` SET search_path = evil, pg_catalog; ALTER DATABASE ` + tr.db + ` SET statement_timeout = 1; ALTER DATABASE ` + tr.db + ` SET lock_timeout = 1;
-	  ALTER DATABASE ` + tr.db + ` SET default_transaction_read_only = on; ALTER DATABASE ` + tr.db + ` SET default_transaction_isolation = 'serializable'; ALTER DATABASE ` + tr.db + ` SET standard_conforming_strings = off`)
-	tr.run(`SET default_transaction_read_only = off; SET statement_timeout = 0; SELECT nextval('public.q'), lo_put(100, 0, 'yes'), lo_from_bytea(101, 'new'); CREATE ROLE ` + tr.db + `_x`)
+	tr.run(`SELECT nextval('public.q'), lo_put(100, 0, 'yes'), lo_from_bytea(101, 'new'); CREATE ROLE ` + tr.db + `_x`)
+	for _, set := range []string{"search_path = evil, pg_catalog", "statement_timeout = 1", "lock_timeout = 1", "default_transaction_read_only = on",
+		"default_transaction_isolation = 'serializable'", "standard_conforming_strings = off"} {
+		tr.source.Exec(t, "postgres", "ALTER DATABASE "+tr.db+" SET "+set)
+	}
 	defer tr.source.Exec(t, "postgres", "ALTER DATABASE "+tr.db+" RESET ALL")
-	tr.source.Exec(t, "postgres", "SELECT 1")
 	tr.captureSampled()
 	if fault := tr.fault(); fault != "" {
 		t.Error(fault)
