@@ -15,10 +15,9 @@ const (
 	TagTrigger     = "EVENT TRIGGER"
 	TagOwner       = "OWNER"
 	TagCluster     = "CLUSTER"
-	TagInventory   = "INVENTORY" // makes what came about without an event
-	TagTablespace  = "TABLESPACE"
-	TagParameter   = "PARAMETER"
-	TagLabel       = "SECURITY LABEL OF THE CLUSTER"
+	TagInventory   = "INVENTORY"    // makes what came about without an event
+	TagTablespace  = "TABLESPACE"   // of the cluster
+	TagParameter   = "PARAMETER"    // of the cluster
 	TagLargeObject = "LARGE OBJECT" // also followed by its OID
 	TagRole        = "ROLE"         // followed by its name, quoted
 )
@@ -45,7 +44,7 @@ func (i Item) Sampled() (position catalog.LSN, ok bool) {
 			position, _ = catalog.ParseLSN(text) // one that cannot be read vouches for nothing
 			return position, true
 		case i.Tag == TagSequence, i.Tag == TagDatabase, i.Tag == TagTrigger, i.Tag == TagOwner, i.Tag == TagCluster, i.Tag == TagInventory,
-			i.Tag == TagTablespace, i.Tag == TagParameter, i.Tag == TagLabel,
+			i.Tag == TagTablespace, i.Tag == TagParameter,
 			word == TagRole, strings.HasPrefix(i.Tag, TagLargeObject):
 			return 0, true
 		}

@@ -403,6 +403,9 @@ func (r *replayer) ddl(item repo.Item) error {
 	if role, ok := strings.CutPrefix(item.Tag, "ROLE "); ok && r.x.leavesRole(role) {
 		return nil
 	}
+	if (item.Tag == repo.TagTablespace || item.Tag == repo.TagParameter) && r.x.o.Globals != GlobalsAll {
+		return nil // they belong to the target's cluster, not to this database
+	}
 	if err := r.separate(); err != nil {
 		return err
 	}

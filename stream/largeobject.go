@@ -143,7 +143,7 @@ func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) erro
 	return now.keep(ctx, store)
 }
 
-// appendLargeObject writes a piece of a large object's contents.
+// largeObject writes a piece of a large object's contents.
 func (r *renderer) largeObject(m captureMessage) {
 	r.open()
 	r.out = fmt.Appendf(r.out, "SELECT pg_catalog.lo_put(%d, %d, pg_catalog.decode('%s', 'base64'));\n", m.OID, m.Offset, m.Data)

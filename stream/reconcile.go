@@ -63,7 +63,7 @@ var stateKinds = []stateKind{
 		return "DO " + quoteLiteral("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
 			quoteLiteral(key)+" LOOP EXECUTE "+quoteLiteral("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
-	{name: "label", tag: constant(repo.TagLabel), query: same(labelStates), gone: func(key string) string {
+	{name: "label", tag: labelTag, query: same(labelStates), gone: func(key string) string {
 		provider, object, _ := strings.Cut(key, "\x1f")
 		return forgivingly("EXECUTE format(" + quoteLiteral("SECURITY LABEL FOR "+quoteName(provider)+" ON "+object+" IS NULL") + ", current_database())")
 	}},
@@ -157,6 +157,19 @@ func parameterStates(s server) string {
 	return `SELECT parname, format('DO %L', format('DECLARE g record; BEGIN %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
 	    scribe.acl_sql('PARAMETER ' || parname, paracl, 10, format('(SELECT coalesce((SELECT paracl FROM pg_parameter_acl WHERE parname = %L), acldefault(''p'', 10)))', parname))))
 	  FROM pg_parameter_acl`
+}
+
+// labelTag is that of the object which bears the label.
+func labelTag(key string) string {
+	_, object, _ := strings.Cut(key, "\x1f")
+	kind, name, _ := strings.Cut(object, " ")
+	switch kind {
+	case "ROLE":
+		return repo.TagRole + " " + strings.ReplaceAll(name, "%%", "%")
+	case "TABLESPACE":
+		return repo.TagTablespace
+	}
+	return repo.TagDatabase
 }
 
 // labelStates are security labels of the database, of roles and tablespaces,

@@ -5,6 +5,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"pg_scribe/catalog"
+	"pg_scribe/restore"
 )
 
 // What belongs to the cluster and to no database: tablespaces and privileges
@@ -46,6 +49,10 @@ func TestTablespacesAndParameters(t *testing.T) {
 	tr.noGap()
 	tr.back()
 	tr.equal()
+	if got := tr.target.Query(t, "postgres", `SELECT pg_get_userbyid(spcowner) FROM pg_tablespace WHERE spcname LIKE '`+tr.db+`\_"%'`); got != "postgres" {
+		t.Errorf("a restore changed the owner of a tablespace that it found to %s", got)
+	}
+	tr.backTo(catalog.Request{}, true, func(o *restore.Options) { o.Globals = restore.GlobalsAll })
 	for what, sql := range map[string]string{
 		"tablespaces": `SELECT spcname, pg_get_userbyid(spcowner), spcoptions, shobj_description(oid, 'pg_tablespace'), (SELECT array_agg(x::text ORDER BY x::text) FROM aclexplode(spcacl) a, format('%s %s', grantee::regrole, privilege_type) x)
 		  FROM pg_tablespace WHERE spcname LIKE '` + tr.db + `\_"%'`,

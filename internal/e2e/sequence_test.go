@@ -13,7 +13,7 @@ import (
 )
 
 // backTo restores to a moment.
-func (tr *trip) backTo(req catalog.Request, sync bool) restore.Report {
+func (tr *trip) backTo(req catalog.Request, sync bool, change ...func(*restore.Options)) restore.Report {
 	tr.t.Helper()
 	ctx := context.Background()
 	r, err := repo.OpenReadOnly(ctx, tr.dir)
@@ -27,8 +27,12 @@ func (tr *trip) backTo(req catalog.Request, sync bool) restore.Report {
 	}
 	tr.restored = fmt.Sprintf("back_%d", time.Now().UnixNano())
 	db := tr.restored
-	report, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(db), MaintenanceConn: tr.target.ConnString("postgres"),
-		CreateDatabase: true, SyncSequences: sync})
+	opts := restore.Options{TargetConn: tr.target.ConnString(db), MaintenanceConn: tr.target.ConnString("postgres"),
+		CreateDatabase: true, SyncSequences: sync}
+	for _, f := range change {
+		f(&opts)
+	}
+	report, err := p.Execute(ctx, opts)
 	if err != nil {
 		tr.t.Fatalf("restore: %v\n%s", err, tr.text())
 	}
