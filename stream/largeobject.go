@@ -80,7 +80,7 @@ func reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, connString strin
 	if err != nil {
 		return 0, err
 	}
-	if len(touched)+len(ranges) > 0 {
+	if before == nil || len(touched)+len(ranges) > 0 {
 		if err := emitLargeObjects(ctx, connString, snapshot, touched, ranges, since, now.Sample); err != nil {
 			return 0, err
 		}
@@ -103,7 +103,7 @@ func emitLargeObjects(ctx context.Context, connString, snapshot string, touched 
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	emit := func(sql string, args ...any) error {
+	emit := func(send func(pgx.Tx) error) error {
 		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
 		if err != nil {
 			return err
@@ -112,22 +112,37 @@ func emitLargeObjects(ctx context.Context, connString, snapshot string, touched 
 		if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(snapshot)); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, sql, args...); err != nil {
+		if err := send(tx); err != nil {
 			return err
 		}
 		return tx.Commit(ctx)
 	}
+	call := func(sql string, args ...any) error {
+		return emit(func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, sql, args...)
+			return err
+		})
+	}
 	for part := range slices.Chunk(touched, largeObjectsAtOnce) {
-		if err := emit("SELECT scribe.emit_large_objects($1, $2, $3)", part, since, now); err != nil {
+		if err := call("SELECT scribe.emit_large_objects($1, $2, $3)", part, since, now); err != nil {
 			return err
 		}
 	}
 	for part := range slices.Chunk(ranges, rangesAtOnce) {
-		if err := emit("SELECT scribe.emit_large_object_ranges($1)", part); err != nil {
+		if err := call("SELECT scribe.emit_large_object_ranges($1)", part); err != nil {
 			return err
 		}
 	}
-	return nil
+	if since != nil {
+		return nil
+	}
+	// What the sample before held is not known, as after a rebuild of the
+	// catalog: these are all the ranges that there are.
+	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
+	return emit(func(tx pgx.Tx) error {
+		return emitState(ctx, tx, []stateCommand{{repo.TagLargeObject, "DO " + quoteLiteral(
+			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
+	})
 }
 
 // baselineLargeObjects keeps a sample that a base which is about to be taken

@@ -101,3 +101,22 @@ func TestLargeObjectOfLongTransaction(t *testing.T) {
 	tr.back()
 	tr.largeObjects()
 }
+
+// A catalog that was built anew from the files knows no sample: the next one
+// sends everything, and what is gone goes.
+func TestLargeObjectsWithoutTheSampleBefore(t *testing.T) {
+	tr := begin(t, `SELECT lo_from_bytea(100, 'kept'), lo_from_bytea(1000, 'alone in its range'), lo_from_bytea(101, 'beside it')`)
+	tr.run(`SELECT lo_unlink(1000), lo_unlink(101), lo_put(100, 0, 'KEPT')`)
+	r, err := repo.Open(context.Background(), tr.dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Catalog().SetSetting(context.Background(), "state large objects", "null"); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.largeObjects()
+}
