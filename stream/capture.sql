@@ -567,7 +567,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 $fn$;
 REVOKE ALL ON FUNCTION scribe.partial_index(oid) FROM PUBLIC;
 
--- The index that ALTER INDEX … ATTACH PARTITION names: whether it is valid,
+-- The index that ALTER INDEX ... ATTACH PARTITION names: whether it is valid,
 -- and its definition if it became so after it was made.
 CREATE FUNCTION scribe.attached_index(command text, path text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
@@ -858,7 +858,7 @@ CREATE VIEW scribe.inventory AS
 REVOKE ALL ON scribe.inventory FROM PUBLIC;
 
 -- The SQL that makes a table or materialized view which came about without an
--- event, if it has nothing but columns, as EXPLAIN ANALYZE CREATE … AS leaves
+-- event, if it has nothing but columns, as EXPLAIN ANALYZE CREATE ... AS leaves
 -- it; else NULL.
 CREATE FUNCTION scribe.repair_sql(rel oid) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
