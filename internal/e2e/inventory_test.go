@@ -22,8 +22,7 @@ func TestExplainAnalyzeCreate(t *testing.T) {
 	}
 }
 
-// What came or went while the event triggers were off is named; everything
-// else is explained by its event.
+// What came or went without an event is named, or made again; everything else is explained by its event.
 func TestInventory(t *testing.T) {
 	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE FUNCTION lost() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE e AS ENUM ('a')`)
 	everyKind := `CREATE SCHEMA s CREATE TABLE st (id serial PRIMARY KEY, i int GENERATED ALWAYS AS IDENTITY) CREATE VIEW sv AS SELECT 1 AS x; CREATE SEQUENCE q; CREATE TYPE c AS (x int); CREATE TYPE r AS RANGE (SUBTYPE = float8); CREATE DOMAIN d AS int;
@@ -37,12 +36,8 @@ func TestInventory(t *testing.T) {
 	tr.run(`DROP SCHEMA s CASCADE; DROP TABLE p, cta; ALTER SEQUENCE q OWNED BY t.id; DROP EXTENSION citext; DROP TYPE r; DROP OPERATOR CLASS oc USING btree; DROP OPERATOR FAMILY oc USING btree; ALTER TABLE t RENAME TO t2; BEGIN; CREATE TABLE both_ (x int); DROP TABLE both_; COMMIT; BEGIN; CREATE TABLE never (x int); ROLLBACK`)
 	tr.capture()
 	tr.noGap()
-	off, on := "", ""
-	for _, name := range strings.Split("a b d r y z", " ") {
-		off += "ALTER EVENT TRIGGER scribe_" + name + " DISABLE; "
-		on += "ALTER EVENT TRIGGER scribe_" + name + " ENABLE ALWAYS; "
-	}
-	tr.run(off+`CREATE TABLE "by stealth" (id int PRIMARY KEY); CREATE FUNCTION stealthy(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; DROP FUNCTION lost(); CREATE TABLE plain (x int); `+on, `CREATE TABLE seen (x int)`)
+	tr.run(`EXPLAIN ANALYZE CREATE TABLE "by stealth" AS SELECT 1 AS id WHERE false; UPDATE pg_class SET relacl = '{=r/postgres}' WHERE relname = 'by stealth'; INSERT INTO pg_namespace (oid, nspname, nspowner) VALUES (900001, 'stealthy', 10);
+	  DELETE FROM pg_proc WHERE proname = 'lost'; EXPLAIN ANALYZE CREATE TABLE plain AS SELECT 1 AS x WHERE false`, `CREATE TABLE seen (x int)`)
 	tr.capture()
 	var gaps string
 	for line := range strings.Lines(tr.text()) {
@@ -50,7 +45,7 @@ func TestInventory(t *testing.T) {
 			gaps += line
 		}
 	}
-	for _, want := range []string{`table public.\"by stealth\" came about`, "function public.stealthy(integer) came about", "function public.lost() is gone", "full-backup"} {
+	for _, want := range []string{`table public.\"by stealth\" came about`, "schema stealthy came about", "function public.lost() is gone", "full-backup"} {
 		if !strings.Contains(gaps, want) {
 			t.Errorf("no gap tells that %s:\n%s", want, gaps)
 		}
