@@ -191,5 +191,6 @@ To restore by hand
      that does not start where the one before ended ("end:" in its last lines).
   5. To stop at an earlier moment, end the text before the first transaction
      whose BEGIN line shows a later LSN or time.
-  6. Sequences: set each to at least the largest value of its column.
+  6. Sequences: set each to at least the largest value of its column, and one
+     without a column to its next setval in the stream behind that moment.
 `

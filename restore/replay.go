@@ -198,6 +198,7 @@ func (r *replayer) setUp(preamble []byte) error {
 // transaction reads the one that has just begun to its end.
 func (r *replayer) transaction(reader *repo.SegmentReader) error {
 	skip := r.at.lsn < r.from
+	sampled := true // by pg_scribe, and nothing else
 	r.pending.reset()
 	r.own, r.commands, r.free = false, false, false
 	r.inThis = 0
@@ -210,10 +211,18 @@ func (r *replayer) transaction(reader *repo.SegmentReader) error {
 			return io.ErrUnexpectedEOF // the reader does not end within a transaction
 		}
 		r.feed.textBytes.Add(int64(len(item.SQL)) + 1)
+		if !skip && item.Kind != repo.ItemCommit {
+			position, ok := item.Sampled()
+			sampled = sampled && ok
+			r.x.sampled = max(r.x.sampled, position)
+		}
 		switch {
 		case item.Kind == repo.ItemCommit:
 			if skip {
 				return nil
+			}
+			if !sampled {
+				r.x.changed = r.at.lsn
 			}
 			return r.endTransaction(item.LSN)
 		case skip:
@@ -393,6 +402,9 @@ var (
 func (r *replayer) ddl(item repo.Item) error {
 	if role, ok := strings.CutPrefix(item.Tag, "ROLE "); ok && r.x.leavesRole(role) {
 		return nil
+	}
+	if (item.Tag == repo.TagTablespace || item.Tag == repo.TagParameter) && r.x.o.Globals != GlobalsAll {
+		return nil // they belong to the target's cluster, not to this database
 	}
 	if err := r.separate(); err != nil {
 		return err

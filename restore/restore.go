@@ -128,6 +128,8 @@ type execution struct {
 	unprepared map[string]bool // forms of statements that cannot be prepared
 	applied    atomic.Uint64   // an LSN
 	replayed   atomic.Pointer[milestone]
+	sampled    catalog.LSN // what committed before was seen by the last sample replayed
+	changed    catalog.LSN // of the last transaction replayed that is no sample's
 
 	touched  bool // the target holds something of ours
 	baseDone bool
@@ -265,7 +267,7 @@ func (x *execution) run(ctx context.Context) error {
 	}
 	if x.o.SyncSequences {
 		err := x.phase(PhaseSequences, func() (err error) {
-			x.report.Sequences, err = syncSequences(ctx, control)
+			x.report.Sequences, err = x.settleSequences(ctx, control)
 			return err
 		})
 		if err != nil {

@@ -1,27 +1,269 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math"
+	"math/big"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
 )
 
 // Sequences are not in the stream: what the base, the commands and the
-// samples of the stream say of one may lie behind the rows that the stream
-// brought. One that belongs to a column is moved on until it cannot hand out a
-// value that the column holds. It is never moved back.
+// samples of the stream say of one may lie behind the values that it had handed
+// out by the moment of the restore. settleSequences moves it on. It is never
+// moved back.
+//
+//   - If the last sample that was replayed saw everything, nothing is to be done.
+//   - Else the first sample that did stands further on in the repository: its
+//     values are at or ahead of those of the moment.
+//   - Where there is no such sample, one that fills a column is moved behind the
+//     column's values, and a margin is added to the last value known of others.
 
-// listSequences finds the sequences that belong to a column of integers or
-// numerics. One that cycles is used again from its start by design.
+// settleSequences returns how many sequences were moved.
+func (x *execution) settleSequences(ctx context.Context, conn *pgconn.PgConn) (int, error) {
+	if x.sampled != 0 && x.changed <= x.sampled {
+		return 0, nil
+	}
+	if _, err := query(ctx, conn, "SET search_path = ''"); err != nil {
+		return 0, err
+	}
+	before, err := readSequences(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	after := before
+	later := &laterSample{}
+	if x.changed != 0 {
+		if later, err = x.p.findSample(ctx, x.changed); err != nil {
+			return 0, err
+		}
+		for _, sql := range later.sql {
+			if _, err := query(ctx, conn, sql); err != nil {
+				return 0, err
+			}
+		}
+		if after, err = readSequences(ctx, conn); err != nil {
+			return 0, err
+		}
+	}
+	filling, err := query(ctx, conn, listSequences)
+	if err != nil {
+		return 0, err
+	}
+	fills := map[string]bool{} // the column's values tell enough
+	for _, row := range filling {
+		fills[row[0]] = true
+	}
+	moved := 0
+	for name, was := range before {
+		is, there := after[name]
+		if !there || was.cycle || x.changed == 0 {
+			continue
+		}
+		want := is
+		if is.behind(was) {
+			want = was
+		}
+		if margin := was.ahead(); !fills[name] && (!later.found || later.unsettled || is.behind(was)) && want.behind(margin) {
+			want = margin
+		}
+		if want != is {
+			if _, err := query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.setval(%s, %d, %t)", quoteLiteral(name), want.last, want.called)); err != nil {
+				return moved, fmt.Errorf("sequence %s: %w", name, err)
+			}
+		}
+		if want != was {
+			moved++
+		}
+	}
+	n, err := syncSequences(ctx, conn, filling)
+	return moved + n, err
+}
+
+// sequence is the state of one.
+type sequence struct {
+	last                    int64
+	called                  bool
+	step, least, most, hold int64 // hold is what a session takes at once
+	cycle                   bool
+}
+
+// used is the last value that may have been handed out, as far as there is room
+// before the first one.
+func (s sequence) used() int64 {
+	if s.called || s.step > 0 && s.last < math.MinInt64+s.step || s.step < 0 && s.last > math.MaxInt64+s.step {
+		return s.last
+	}
+	return s.last - s.step
+}
+
+// behind tells that o has handed out more values.
+func (s sequence) behind(o sequence) bool {
+	if s.step > 0 {
+		return s.used() < o.used()
+	}
+	return s.used() > o.used()
+}
+
+// A sequence writes to the WAL that it is 32 values further on than it is, and
+// takes the cache's number of values at once.
+const marginSteps = 32
+
+// ahead is the sequence with a margin, but never more than half of what it has
+// left.
+func (s sequence) ahead() sequence {
+	bound := s.most
+	if s.step < 0 {
+		bound = s.least
+	}
+	room := new(big.Int).Sub(big.NewInt(bound), big.NewInt(s.used()))
+	steps := new(big.Int).Quo(room, big.NewInt(s.step))
+	steps.Quo(steps, big.NewInt(2))
+	if most := new(big.Int).Mul(big.NewInt(marginSteps), big.NewInt(max(s.hold, marginSteps))); steps.Cmp(most) > 0 {
+		steps = most
+	}
+	if steps.Sign() <= 0 {
+		return s
+	}
+	s.last, s.called = new(big.Int).Add(big.NewInt(s.used()), steps.Mul(steps, big.NewInt(s.step))).Int64(), true
+	return s
+}
+
+// readSequences reads all sequences of the target.
+func readSequences(ctx context.Context, conn *pgconn.PgConn) (map[string]sequence, error) {
+	list, err := query(ctx, conn, `SELECT s.seqrelid::pg_catalog.regclass, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle
+		FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid WHERE c.relpersistence <> 't' ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]sequence, len(list))
+	for part := range slices.Chunk(list, 500) {
+		var sql []string
+		for _, row := range part {
+			sql = append(sql, "SELECT last_value, is_called FROM "+row[0])
+		}
+		values, err := query(ctx, conn, strings.Join(sql, " UNION ALL "))
+		if err != nil {
+			return nil, err
+		}
+		for i, row := range part {
+			s := sequence{called: values[i][1] == "t", cycle: row[5] == "t"}
+			for j, n := range []*int64{&s.step, &s.least, &s.most, &s.hold} {
+				if *n, err = strconv.ParseInt(row[j+1], 10, 64); err != nil {
+					return nil, err
+				}
+			}
+			if s.last, err = strconv.ParseInt(values[i][0], 10, 64); err != nil {
+				return nil, err
+			}
+			all[row[0]] = s
+		}
+	}
+	return all, nil
+}
+
+// laterSample is what stands behind the moment of a restore, up to the first
+// sample that saw everything before it.
+type laterSample struct {
+	found     bool
+	sql       []string // that set sequences, in order
+	unsettled bool     // commands there may have made, renamed or reset sequences
+}
+
+// laterSegments is how far a sample is looked for.
+const laterSegments = 8
+
+// resets tells commands that may concern sequences.
+var resets = regexp.MustCompile(`(?i)sequence|identity|serial|rename|set\s+schema|drop`)
+
+// findSample looks for a sample behind the last transaction that was replayed
+// which saw everything up to moment. Files that cannot be read end the search.
+func (p *Prepared) findSample(ctx context.Context, moment catalog.LSN) (*laterSample, error) {
+	inv, err := p.repo.Catalog().Inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last := p.Plan.Segments[len(p.Plan.Segments)-1]
+	var chain []catalog.Artifact
+	for next := &last; next != nil && len(chain) < laterSegments; {
+		chain = append(chain, *next)
+		end := next.End
+		i := slices.IndexFunc(inv.Artifacts, func(a catalog.Artifact) bool {
+			return a.Kind == catalog.KindSegment && a.Start == end && a.End > end && a.Timeline == last.Timeline && a.SystemID == last.SystemID
+		})
+		if next = nil; i >= 0 {
+			next = &inv.Artifacts[i]
+		}
+	}
+	later := &laterSample{}
+	for _, a := range chain {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if p.repo.Check(a) != nil || later.read(p.repo, a, p.Last.LSN, moment) != nil {
+			return &laterSample{}, nil
+		}
+		if later.found {
+			return later, nil
+		}
+	}
+	return &laterSample{}, nil
+}
+
+// read reads one segment behind the transaction that commits at from.
+func (l *laterSample) read(r *repo.Repository, a catalog.Artifact, from, moment catalog.LSN) error {
+	reader, err := r.OpenSegment(a)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	var tx txReader
+	for {
+		item, ok, err := tx.next(reader)
+		if err != nil || !ok {
+			return err
+		}
+		if tx.moment.LSN <= from || item.Kind == repo.ItemBegin {
+			continue
+		}
+		position, sampled := item.Sampled()
+		switch {
+		case item.Kind == repo.ItemCommit && l.found:
+			return nil
+		case position >= moment && position != 0:
+			l.found = true
+		case item.Kind == repo.ItemDDL && item.Tag == repo.TagSequence:
+			l.sql = append(l.sql, string(item.SQL))
+		case (item.Kind == repo.ItemDDL || item.Kind == repo.ItemStatement && bytes.HasPrefix(item.SQL, []byte("TRUNCATE "))) && !sampled:
+			l.unsettled = l.unsettled || resets.Match(item.SQL)
+		}
+	}
+}
+
+// listSequences finds the sequences that fill a column of integers or
+// numerics: by belonging to it, or as its default. One that cycles is used
+// again from its start by design.
 const listSequences = `
 SELECT s.seqrelid::pg_catalog.regclass, c.oid::pg_catalog.regclass, pg_catalog.quote_ident(a.attname),
 	s.seqincrement > 0, s.seqmin, s.seqmax
 FROM pg_catalog.pg_sequence s
-JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = s.seqrelid
-	AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
-JOIN pg_catalog.pg_class c ON c.oid = d.refobjid
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+JOIN (SELECT objid AS sequence, refobjid AS relid, refobjsubid AS attnum FROM pg_catalog.pg_depend
+		WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+		AND refobjsubid > 0 AND deptype IN ('a', 'i')
+	UNION SELECT d.refobjid, f.adrelid, f.adnum FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attrdef f ON f.oid = d.objid
+		WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+		AND pg_catalog.pg_get_expr(f.adbin, f.adrelid) ~ '^nextval\(''[^()]*''::regclass\)$') d ON d.sequence = s.seqrelid
+JOIN pg_catalog.pg_class c ON c.oid = d.relid
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.attnum
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
 WHERE NOT s.seqcycle AND c.relkind IN ('r', 'p')
@@ -29,15 +271,9 @@ AND COALESCE(b.oid, t.oid) IN ('int2'::pg_catalog.regtype, 'int4'::pg_catalog.re
 	'numeric'::pg_catalog.regtype)
 ORDER BY 1`
 
-// syncSequences returns how many sequences were moved.
-func syncSequences(ctx context.Context, conn *pgconn.PgConn) (int, error) {
-	if _, err := query(ctx, conn, "SET search_path = ''"); err != nil {
-		return 0, err
-	}
-	list, err := query(ctx, conn, listSequences)
-	if err != nil {
-		return 0, err
-	}
+// syncSequences moves sequences behind the values of the columns that they
+// fill, and returns how many were moved.
+func syncSequences(ctx context.Context, conn *pgconn.PgConn, list [][]string) (int, error) {
 	moved := 0
 	for _, row := range list {
 		rows, err := query(ctx, conn, moveSequence(row))

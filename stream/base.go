@@ -163,12 +163,29 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 		slotConn.Close(clean)
 		waitForSlotEnd(clean, opts.ConnString, name)
 	}()
+	sampleBefore(ctx, r, conn, src, opts)
 	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: name, temporary: true})
+	unlockSampling(ctx, conn)
 	if err != nil {
 		return Base{}, withBlockers(ctx, err, opts.ConnString)
 	}
 	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot, version: version}
 	return d.take(ctx, slotConn)
+}
+
+// sampleBefore takes a sample for the stream that leads up to the base, and
+// leaves the sampling locked until the base has its point. What goes wrong
+// with it does not concern the base.
+func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src server, opts BaseOptions) {
+	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
+	defer cancel()
+	err := lockSampling(ctx, conn, sampleLimit/2)
+	if err == nil {
+		err = sampleAll(ctx, ctx, conn, opts.ConnString, src, r.Catalog(), &staleStates{}, true)
+	}
+	if err != nil && opts.Notice != nil {
+		opts.Notice("no sample was taken before the base: " + err.Error())
+	}
 }
 
 // withBlockers names the transactions that a slot waited for.
@@ -540,7 +557,7 @@ func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (a ca
 		file.Close()
 	}()
 	args := []string{"--globals-only"}
-	if !d.src.IsSuperuser {
+	if !d.src.ReadsRoles {
 		args = append(args, "--no-role-passwords")
 	}
 	err = d.tool(ctx, "pg_dumpall", args, func(out io.Reader) error {

@@ -928,13 +928,14 @@ BEGIN
 END $fn$;
 
 -- Sequences do not appear in logical decoding; `start` samples them.
-CREATE FUNCTION scribe.sequence_values() RETURNS TABLE (schema text, name text, last_value bigint, is_called boolean)
+CREATE FUNCTION scribe.sequence_values() RETURNS TABLE (oid oid, schema text, name text, last_value bigint, is_called boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   r record;
 BEGIN
-  FOR r IN SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  FOR r IN SELECT c.oid, n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'scribe' LOOP
+    oid := r.oid;
     schema := r.nspname;
     name := r.relname;
     BEGIN
@@ -964,6 +965,187 @@ BEGIN
     ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1);
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.identity_for(oid) FROM PUBLIC;
+
+-- Privileges of an object as text that compares, and the commands that bring
+-- them about in the restored database whatever they are there. present is an
+-- expression for the object's aclitem[] there.
+CREATE FUNCTION scribe.acl_text(acl aclitem[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $fn$
+  SELECT coalesce(string_agg(x, ', ' ORDER BY x COLLATE "C"), '') FROM (SELECT format('%s %s %s %s',
+    grantor::regrole, grantee::regrole, privilege_type, is_grantable) AS x FROM aclexplode(acl)) a
+$fn$;
+REVOKE ALL ON FUNCTION scribe.acl_text(aclitem[]) FROM PUBLIC;
+
+CREATE FUNCTION scribe.acl_sql(what text, acl aclitem[], owner oid, present text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $fn$
+  SELECT format('IF (SELECT coalesce(string_agg(x, '', '' ORDER BY x COLLATE "C"), '''') FROM (SELECT format(''%%s %%s %%s %%s'', grantor::regrole, grantee::regrole, privilege_type, is_grantable) AS x FROM aclexplode(%s)) a) <> %L THEN'
+      ' FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN ''PUBLIC'' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM aclexplode(%s) LOOP'
+      ' EXECUTE %L || g.name || '' CASCADE''; END LOOP;%s END IF;',
+    present, scribe.acl_text(acl), present, format('REVOKE ALL ON %s FROM ', what),
+    (SELECT string_agg(CASE WHEN a.grantor = owner THEN s ELSE format(' SET LOCAL ROLE %I;%s SET LOCAL ROLE NONE;', pg_get_userbyid(a.grantor), s) END,
+        '' ORDER BY a.grantor <> owner, n)
+      FROM aclexplode(acl) WITH ORDINALITY a(grantor, grantee, privilege, grantable, n), format(' GRANT %s ON %s TO %s%s;', a.privilege, what,
+        CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+        CASE WHEN a.grantable THEN ' WITH GRANT OPTION' END) s))
+$fn$;
+REVOKE ALL ON FUNCTION scribe.acl_sql(text, aclitem[], oid, text) FROM PUBLIC;
+
+-- Large objects do not appear in logical decoding; `start` samples them. What
+-- changed since a sample is told by the row's xmin, which outlives freezing: a
+-- row was not there if its xmin is at or above the oldest transaction that ran
+-- then, and is none of those that the sample saw ("seen"). Snapshots alone
+-- cannot tell, because they do not list subtransactions.
+CREATE FUNCTION scribe.since(x xid, low bigint, high bigint) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $fn$
+  SELECT pg_catalog.mod(x::pg_catalog.text::bigint - pg_catalog.mod(low, 4294967296) + 4294967296, 4294967296) < high - low
+$fn$;
+REVOKE ALL ON FUNCTION scribe.since(xid, bigint, bigint) FROM PUBLIC;
+
+-- The sample that follows before, and the large objects that differ. Those
+-- that are gone are told by range of 256 OIDs: their number and a hash of them.
+CREATE FUNCTION scribe.large_object_sample(before jsonb) RETURNS TABLE (sample jsonb, touched oid[], ranges bigint[])
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  oldest bigint := pg_snapshot_xmin(pg_current_snapshot())::text;
+  high bigint := pg_snapshot_xmax(pg_current_snapshot())::text;
+  low bigint := coalesce((before->>'xmin')::bigint, high - 4294967296);
+  seen text[] := ARRAY(SELECT jsonb_array_elements_text(before->'seen'));
+  now_seen jsonb;
+  now_ranges jsonb;
+BEGIN
+  WITH recent AS (
+    SELECT loid, xmin AS x FROM pg_largeobject WHERE scribe.since(xmin, low, high) GROUP BY 1, 2
+    UNION SELECT oid, xmin FROM pg_largeobject_metadata WHERE scribe.since(xmin, low, high))
+  SELECT array_agg(DISTINCT loid) FILTER (WHERE x::text <> ALL (seen)),
+      coalesce(jsonb_agg(DISTINCT x::text) FILTER (WHERE scribe.since(x, oldest, high)), '[]')
+    INTO touched, now_seen FROM recent;
+  SELECT coalesce(jsonb_object_agg(range, sum), '{}') INTO now_ranges FROM (
+    SELECT oid::bigint / 256 AS range, format('%s %s', count(*), sum(hashoid(oid)::bigint)) AS sum
+    FROM pg_largeobject_metadata GROUP BY 1) r;
+  ranges := ARRAY(SELECT coalesce(o.key, n.key)::bigint FROM jsonb_each_text(coalesce(before->'ranges', '{}')) o
+    FULL JOIN jsonb_each_text(now_ranges) n ON n.key = o.key WHERE o.value IS DISTINCT FROM n.value ORDER BY 1);
+  sample := jsonb_build_object('xmin', oldest::text, 'xmax', high::text, 'seen', now_seen, 'ranges', now_ranges);
+  RETURN NEXT;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.large_object_sample(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION scribe.truncate_sql(lo oid, size bigint) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $fn$
+  SELECT format(' PERFORM pg_catalog.lo_truncate64(pg_catalog.lo_open(%s, 131072), %s);', lo, size)
+$fn$;
+REVOKE ALL ON FUNCTION scribe.truncate_sql(oid, bigint) FROM PUBLIC;
+
+CREATE FUNCTION scribe.emit_state(tag text, body text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  SELECT scribe.emit(jsonb_build_object('ev', 'state', 'states',
+    jsonb_build_array(jsonb_build_object('tag', tag, 'sql', format('DO %L', body))))::text)
+$fn$;
+REVOKE ALL ON FUNCTION scribe.emit_state(text, text) FROM PUBLIC;
+
+-- Emits large objects as they are in the sample now: the pages that are not in
+-- the sample before, in pieces of 128 and filled up where a later page follows,
+-- then size, owner, privileges and comment. One with a hole is sent whole.
+CREATE FUNCTION scribe.emit_large_objects(list oid[], before jsonb, now jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  block int := current_setting('block_size')::int / 4;
+  high bigint := now->>'xmax';
+  low bigint := coalesce((before->>'xmin')::bigint, high - 4294967296);
+  seen text[] := ARRAY(SELECT jsonb_array_elements_text(before->'seen'));
+  lo record;
+  pages record;
+  whole boolean;
+  size bigint;
+  piece int;
+BEGIN
+  FOR lo IN SELECT m.oid, lomowner AS owner, coalesce(lomacl, acldefault('L', lomowner)) AS acl, obj_description(m.oid, 'pg_largeobject') AS comment
+      FROM pg_largeobject_metadata m WHERE m.oid = ANY (list) ORDER BY 1 LOOP
+    SELECT count(*) AS number, coalesce(max(pageno), -1) AS last INTO pages FROM pg_largeobject WHERE loid = lo.oid;
+    whole := before IS NULL OR pages.number <= pages.last;
+    SELECT pages.last::bigint * block + octet_length(data) INTO size FROM pg_largeobject WHERE loid = lo.oid AND pageno = pages.last;
+    PERFORM scribe.emit_state('LARGE OBJECT ' || lo.oid,
+      format('BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN PERFORM pg_catalog.lo_create(%s); END IF;%s END',
+        lo.oid, lo.oid, CASE WHEN whole THEN scribe.truncate_sql(lo.oid, 0) END));
+    FOR piece IN SELECT DISTINCT pageno / 128 FROM pg_largeobject
+        WHERE loid = lo.oid AND (whole OR scribe.since(xmin, low, high) AND xmin::text <> ALL (seen)) ORDER BY 1 LOOP
+      PERFORM scribe.emit(jsonb_build_object('ev', 'lo', 'oid', lo.oid::bigint, 'offset', run.first::bigint * block,
+          'data', translate(encode(run.bytes, 'base64'), E'\n', ''))::text)
+        FROM (SELECT min(pageno) AS first, string_agg(CASE WHEN pageno = pages.last THEN data
+              ELSE data || decode(repeat('00', block - octet_length(data)), 'hex') END, '' ORDER BY pageno) AS bytes
+            FROM (SELECT pageno, data, pageno - row_number() OVER (ORDER BY pageno) AS island FROM pg_largeobject
+              WHERE loid = lo.oid AND pageno BETWEEN piece * 128 AND piece * 128 + 127
+                AND (whole OR scribe.since(xmin, low, high) AND xmin::text <> ALL (seen))) p
+            GROUP BY island ORDER BY 1) run;
+    END LOOP;
+    PERFORM scribe.emit_state('LARGE OBJECT ' || lo.oid,
+      format('DECLARE g record; BEGIN%s ALTER LARGE OBJECT %s OWNER TO %I; %s COMMENT ON LARGE OBJECT %s IS %L; END',
+        scribe.truncate_sql(lo.oid, coalesce(size, 0)), lo.oid, pg_get_userbyid(lo.owner),
+        scribe.acl_sql('LARGE OBJECT ' || lo.oid, lo.acl, lo.owner,
+          format('(SELECT coalesce(lomacl, acldefault(''L'', lomowner)) FROM pg_largeobject_metadata WHERE oid = %s)', lo.oid)),
+        lo.oid, lo.comment));
+  END LOOP;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.emit_large_objects(oid[], jsonb, jsonb) FROM PUBLIC;
+
+-- Emits which large objects there are in ranges of OIDs; others are removed.
+CREATE FUNCTION scribe.emit_large_object_ranges(ranges bigint[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  SELECT scribe.emit_state('LARGE OBJECT', format(
+      'BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid BETWEEN %s AND %s AND oid <> ALL (%L::oid[]); END',
+      range * 256, range * 256 + 255, ARRAY(SELECT oid FROM pg_largeobject_metadata
+        WHERE oid BETWEEN (range * 256)::text::oid AND (range * 256 + 255)::text::oid ORDER BY 1)))
+  FROM unnest(ranges) range
+$fn$;
+REVOKE ALL ON FUNCTION scribe.emit_large_object_ranges(bigint[]) FROM PUBLIC;
+
+-- What a schema is made of, but for what comes and goes with something else.
+CREATE VIEW scribe.inventory AS
+  SELECT o.class, o.oid FROM (
+      SELECT 'pg_catalog.pg_class'::regclass::oid AS class, oid, relnamespace AS schema FROM pg_catalog.pg_class
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'
+      UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, oid, pronamespace FROM pg_catalog.pg_proc
+      UNION ALL SELECT 'pg_catalog.pg_type'::regclass, oid, typnamespace FROM pg_catalog.pg_type t WHERE typisdefined
+        AND (typtype IN ('b', 'e', 'd', 'r') OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
+      UNION ALL SELECT 'pg_catalog.pg_operator'::regclass, oid, oprnamespace FROM pg_catalog.pg_operator WHERE oprcode <> 0
+      UNION ALL SELECT 'pg_catalog.pg_opclass'::regclass, oid, opcnamespace FROM pg_catalog.pg_opclass
+      UNION ALL SELECT 'pg_catalog.pg_opfamily'::regclass, oid, opfnamespace FROM pg_catalog.pg_opfamily
+      UNION ALL SELECT 'pg_catalog.pg_collation'::regclass, oid, collnamespace FROM pg_catalog.pg_collation
+      UNION ALL SELECT 'pg_catalog.pg_conversion'::regclass, oid, connamespace FROM pg_catalog.pg_conversion
+      UNION ALL SELECT 'pg_catalog.pg_ts_config'::regclass, oid, cfgnamespace FROM pg_catalog.pg_ts_config
+      UNION ALL SELECT 'pg_catalog.pg_ts_dict'::regclass, oid, dictnamespace FROM pg_catalog.pg_ts_dict
+      UNION ALL SELECT 'pg_catalog.pg_namespace'::regclass, oid, oid FROM pg_catalog.pg_namespace
+      UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::regclass, oid, 0 FROM pg_catalog.pg_foreign_data_wrapper
+      UNION ALL SELECT 'pg_catalog.pg_foreign_server'::regclass, oid, 0 FROM pg_catalog.pg_foreign_server) o
+    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = o.schema
+  WHERE o.oid >= 16384 AND (n.nspname IS NULL OR n.nspname !~ '^pg_' AND n.nspname NOT IN ('scribe', 'information_schema'))
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0
+      AND (d.deptype IN ('i', 'e') OR d.deptype = 'a' AND d.classid = 'pg_catalog.pg_class'::regclass
+        AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = o.oid AND c.relkind = 'S')));
+REVOKE ALL ON scribe.inventory FROM PUBLIC;
+
+-- The SQL that makes a table or materialized view which came about without an
+-- event, if it has nothing but columns, as EXPLAIN ANALYZE CREATE ... AS leaves
+-- it; else NULL.
+CREATE FUNCTION scribe.repair_sql(rel oid) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  SELECT format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NULL THEN %s; ALTER %s %I.%I OWNER TO %I; END IF; END',
+      format('%I.%I', n.nspname, c.relname),
+      CASE c.relkind WHEN 'r' THEN (SELECT string_agg(d, '; ') FROM scribe.table_definition(rel) d)
+        ELSE format('CREATE MATERIALIZED VIEW %I.%I%s%s%s AS %s WITH %s', n.nspname, c.relname,
+          (SELECT format(' USING %I', amname) FROM pg_am WHERE oid = c.relam AND amname <> 'heap'),
+          ' WITH (' || array_to_string(c.reloptions, ', ') || ')',
+          (SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = c.reltablespace),
+          rtrim(pg_get_viewdef(rel), '; '), CASE WHEN c.relispopulated THEN 'DATA' ELSE 'NO DATA' END) END,
+      CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE 'MATERIALIZED VIEW' END, n.nspname, c.relname, pg_get_userbyid(c.relowner)))
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.oid = rel AND c.relkind IN ('r', 'm') AND c.relacl IS NULL AND NOT c.relispartition AND c.reloftype = 0 AND NOT c.relrowsecurity
+    AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = rel) AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = rel)
+    AND NOT EXISTS (SELECT FROM pg_attrdef WHERE adrelid = rel) AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = rel)
+    AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = rel AND c.relkind = 'r') AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = rel)
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE rel IN (inhrelid, inhparent)) AND NOT EXISTS (SELECT FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid = rel)
+    AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = rel AND attnum > 0 AND (attisdropped OR attnotnull OR attidentity <> '' OR attacl IS NOT NULL))
+$fn$;
+REVOKE ALL ON FUNCTION scribe.repair_sql(oid) FROM PUBLIC;
 
 -- Tables whose UPDATE or DELETE would fail, or would not be sent, because a
 -- publication covers them and they have no usable replica identity.
@@ -997,6 +1179,9 @@ BEGIN
       USING HINT = 'Add a primary key or a unique index, on columns that are NOT NULL and not generated.';
     RETURN;
   END IF;
+  IF NOT EXISTS (SELECT FROM scribe.unguarded WHERE relid = rel) THEN
+    RETURN;
+  END IF;
   PERFORM set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper;
   PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
   INSERT INTO scribe.identity SELECT relid, identity, index FROM scribe.unguarded WHERE relid = rel
@@ -1006,6 +1191,26 @@ BEGIN
   PERFORM set_config('session_replication_role', origin, true) WHERE origin <> current_setting('session_replication_role');
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.guard_table(oid) FROM PUBLIC;
+
+-- Gives a role what start, mark, status and full-backup need, for a superuser
+-- to call. The role can then read everything in the database, and forge the
+-- capture's messages: it has to be trusted like the backup itself.
+CREATE FUNCTION scribe.grant_to(role name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
+  EXECUTE format('ALTER ROLE %I REPLICATION BYPASSRLS', role);
+  EXECUTE format('GRANT pg_read_all_data, pg_read_all_stats TO %I', role);
+  -- pg_read_all_data does not cover large objects.
+  EXECUTE format('ALTER ROLE %I IN DATABASE %I SET lo_compat_privileges = on', role, current_database());
+  EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
+  EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.inventory TO %I', role);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
+    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.type_facts(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
+    'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
+  PERFORM set_config('scribe.quiet', '', true);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.grant_to(name) FROM PUBLIC;
 
 -- Guards the tables among these, and what inherits from them. It never waits:
 -- a command that touched a table's key has locked it, and `start` guards others.

@@ -78,9 +78,11 @@ var pins = map[string]string{
 	"bytea_output": "hex", "lc_monetary": "C", "search_path": "",
 }
 
-// waits keep a server setting from ending a session that only waits.
+// waits keep a server setting from ending a session that only waits, or from
+// refusing the little that pg_scribe writes.
 var waits = map[string]string{
 	"statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0",
+	"default_transaction_read_only": "off",
 }
 
 // Connect opens an ordinary connection to the source. connString is a keyword
@@ -218,6 +220,7 @@ type server struct {
 	CurrentUser  string
 	IsSuperuser  bool
 	CanReplicate bool
+	ReadsRoles   bool // with their passwords
 }
 
 func (s server) major() int { return s.VersionNum / 10000 }
@@ -261,12 +264,12 @@ func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
 	      ELSE `+timelineSQL+` END,
 	    current_setting('server_version'), d.datname, d.oid, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
 	    `+provider+`, `+locale+`, current_setting('max_replication_slots')::int, current_setting('wal_level'), pg_is_in_recovery(),
-	    r.rolname, r.rolsuper, r.rolreplication
+	    r.rolname, r.rolsuper, r.rolreplication, has_table_privilege('pg_catalog.pg_authid', 'SELECT')
 	  FROM pg_control_system() c, pg_database d, pg_roles r
 	  WHERE d.datname = current_database() AND r.rolname = current_user`).Scan(
 		&s.SystemID, &s.Timeline, &version, &s.Database, &s.DatabaseOID, &s.Encoding, &s.Collate, &s.CType,
 		&s.Provider, &icuLocale, &s.MaxSlots, &s.WALLevel, &s.InRecovery,
-		&s.CurrentUser, &s.IsSuperuser, &s.CanReplicate)
+		&s.CurrentUser, &s.IsSuperuser, &s.CanReplicate, &s.ReadsRoles)
 	if err != nil {
 		return s, err
 	}

@@ -177,6 +177,8 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 			r.sampled(s.Tag)
 			r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
 		}
+	case "lo":
+		r.largeObject(c)
 	case "refill":
 		return r.beginRefill(c)
 	case "rows":
@@ -239,6 +241,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		}
 	}
 	if scriptTags[start.Tag] {
+		r.explain(everything)
 		if r.ddl.held != nil {
 			r.ddl.held.Close()
 			r.ddl.held = nil
@@ -370,6 +373,18 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 		if sql == "" {
 			return nil
 		}
+	}
+	if guarded, ok := guardLargeObjects(sql, end.Objects); ok {
+		r.context(start, func() {
+			for _, sql := range guarded {
+				r.out = repo.AppendDDL(r.out, start.Tag, sql)
+			}
+		})
+		return nil
+	}
+	if keep, ok := keepOwned(sql, start, dropped); ok {
+		r.open()
+		r.out = repo.AppendDDL(r.out, repo.TagOwner, keep)
 	}
 	sql = dropIfExists(withBounds(sql, end.Bounds))
 	if sql, err = withDates(sql, start.conforming(), end.Folded); err != nil {

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,6 +17,7 @@ type InitOptions struct {
 	BaseOptions
 	Dir      string
 	Slot     string
+	GrantTo  string       // role that is to run everything but init and drop; empty: none
 	Failover bool         // the slot is kept in step on standbys; PostgreSQL 17 and later
 	Step     func(string) // told what begins
 }
@@ -38,6 +40,9 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	}
 	version, err := checkTools(ctx, opts.Command, src)
 	if err != nil {
+		return base, err
+	}
+	if err := checkRole(ctx, conn, opts.GrantTo); err != nil {
 		return base, err
 	}
 	if _, err := readSlot(ctx, conn, opts.Slot); err == nil {
@@ -113,9 +118,33 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return dropSlotWhenFree(clean, opts.ConnString, opts.Slot)
 	})
 
+	if err := baselineInventory(ctx, conn, r.Catalog()); err != nil {
+		return base, err
+	}
 	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version},
 		slotConn, opts.Step)
+	if err == nil && opts.GrantTo != "" {
+		opts.Step("granting role " + opts.GrantTo + " what start, mark, status and full-backup need")
+		_, err = conn.Exec(ctx, "SELECT scribe.grant_to($1)", opts.GrantTo)
+	}
 	return base, err
+}
+
+// RoleError says that a role which was named does not exist.
+type RoleError struct{ Role string }
+
+func (e *RoleError) Error() string { return fmt.Sprintf("role %q does not exist", e.Role) }
+
+func checkRole(ctx context.Context, conn *pgx.Conn, role string) error {
+	if role == "" {
+		return nil
+	}
+	var there bool
+	err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).Scan(&there)
+	if err == nil && !there {
+		err = &RoleError{role}
+	}
+	return err
 }
 
 // failoverSetting says in the catalog that the repository's slot is kept in
@@ -186,6 +215,9 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 	created, err := createSlot(ctx, slotConn, src, slotOptions{name: info.Slot, failover: kept == "on"})
 	if err != nil {
 		return base, withBlockers(ctx, err, opts.ConnString)
+	}
+	if err := baselineInventory(ctx, conn, r.Catalog()); err != nil {
+		return base, err
 	}
 	// From here on the stream begins at the new slot. If the base fails, what is
 	// streamed waits for another one, which needs no new slot.

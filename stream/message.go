@@ -54,6 +54,8 @@ type captureMessage struct {
 	Table   string            `json:"table"`
 	Columns []string          `json:"columns"`
 	Rows    [][]*string       `json:"rows"`
+	Offset  int64             `json:"offset"` // of a piece of a large object
+	Data    string            `json:"data"`   // in base 64
 }
 
 // conforming is the standard_conforming_strings that the text was read under.

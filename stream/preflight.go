@@ -230,10 +230,6 @@ func (c *checker) coverage() {
 	if l := tables("c.relkind = 'f'"); len(l) > 0 {
 		c.warn("foreign tables are restored as definitions, without their data: "+named(l), "back up their servers too")
 	}
-	if n := c.number("SELECT count(*)::text FROM (SELECT FROM pg_largeobject_metadata LIMIT 1000) x"); n > 0 {
-		c.warn("large objects are in bases only; changes between bases are not captured",
-			"take bases often (pg_scribe full-backup), or store the data in bytea columns")
-	}
 	if n := c.number("SELECT count(*)::text FROM pg_prepared_xacts WHERE database = current_database()"); n > 0 {
 		c.warn(fmt.Sprintf("%d prepared transactions are pending: the slot waits for them, and they are captured only when committed", n),
 			"SELECT * FROM pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED each")

@@ -3,13 +3,16 @@ package stream
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
 )
 
 // A stateKind is something of the source that changes without an event and
@@ -21,6 +24,12 @@ type stateKind struct {
 	tag   func(key string) string // of the commands in the segments
 	query func(server) string
 	gone  func(key string) string // SQL for an object that is no longer there; nil: its own event tells
+
+	// The SQL is written at the end, when nothing needs the object any more.
+	goneLast bool
+	// Where the query returns less than SQL, this makes it, for keys that are
+	// new, differ or are gone.
+	sql func(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error)
 }
 
 // same makes a query that every server version understands.
@@ -33,27 +42,36 @@ const forgiving = `format('DO %L', format('BEGIN %s; EXCEPTION WHEN OTHERS THEN 
 // roleTag names the role that a command changes, because roles belong to the
 // target's cluster and not to the restored database: restore may leave alone
 // those that it finds there.
-func roleTag(name string) string { return "ROLE " + quoteName(name) }
+func roleTag(name string) string { return repo.TagRole + " " + quoteName(name) }
 
 func constant(tag string) func(string) string { return func(string) string { return tag } }
 
 // stateKinds are sampled in this order, and replayed in it.
 var stateKinds = []stateKind{
-	{name: "role", tag: roleTag, query: roleStates, gone: func(key string) string {
+	{name: "role", tag: roleTag, query: roleStates, goneLast: true, gone: func(key string) string {
 		return "DO " + quoteLiteral("BEGIN DROP ROLE IF EXISTS "+quoteName(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
 	{name: "membership", tag: func(key string) string {
 		_, member, _ := strings.Cut(key, "\x1f")
 		return roleTag(member)
-	}, query: membershipStates, gone: func(key string) string {
+	}, query: membershipStates, goneLast: true, gone: func(key string) string {
 		role, member, _ := strings.Cut(key, "\x1f")
 		return "DO " + quoteLiteral("BEGIN REVOKE "+quoteName(role)+" FROM "+quoteName(member)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
-	{name: "database", tag: constant("ALTER DATABASE"), query: databaseStates},
-	{name: "sequence", tag: constant("SEQUENCE"), query: same(`
-	  SELECT format('%I.%I', schema, name), format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
+	{name: "tablespace", tag: constant(repo.TagTablespace), query: same(tablespaceStates)},
+	{name: "parameter", tag: constant(repo.TagParameter), query: parameterStates, gone: func(key string) string {
+		return "DO " + quoteLiteral("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
+			quoteLiteral(key)+" LOOP EXECUTE "+quoteLiteral("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+	}},
+	{name: "label", tag: labelTag, query: same(labelStates), gone: func(key string) string {
+		provider, object, _ := strings.Cut(key, "\x1f")
+		return forgivingly("EXECUTE format(" + quoteLiteral("SECURITY LABEL FOR "+quoteName(provider)+" ON "+object+" IS NULL") + ", current_database())")
+	}},
+	{name: "database", tag: constant(repo.TagDatabase), query: databaseStates},
+	{name: "sequence", tag: constant(repo.TagSequence), query: same(`
+	  SELECT oid::text, format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
-	{name: "event trigger", tag: constant("EVENT TRIGGER"), query: same(`
+	{name: "event trigger", tag: constant(repo.TagTrigger), query: same(`
 	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s END',
 	      evtname, evtname, evtevent,
 	      (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(t), ', ') || ')' FROM unnest(evttags) t),
@@ -63,9 +81,9 @@ var stateKinds = []stateKind{
 	      (SELECT format(' COMMENT ON EVENT TRIGGER %I IS %L;', evtname, d) FROM obj_description(e.oid, 'pg_event_trigger') d WHERE d IS NOT NULL)))
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + quoteName(key) }},
-	{name: "owner", tag: constant("OWNER"), query: same(ownerStates)},
-	{name: "cluster", tag: constant("CLUSTER"), query: same(`
-	  SELECT format('%I.%I', n.nspname, c.relname), coalesce(
+	{name: "owner", tag: constant(repo.TagOwner), query: same(ownerStates), sql: ownerCommands},
+	{name: "cluster", tag: constant(repo.TagCluster), query: same(`
+	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
 	    (SELECT format('ALTER TABLE %I.%I CLUSTER ON %I', n.nspname, c.relname, x.relname)
 	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
 	    format('ALTER TABLE %I.%I SET WITHOUT CLUSTER', n.nspname, c.relname))
@@ -73,6 +91,7 @@ var stateKinds = []stateKind{
 	  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'scribe'
 	    AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisclustered)`),
 		gone: func(key string) string {
+			key, _, _ = strings.Cut(key, "\x1f")
 			return "DO " + quoteLiteral("BEGIN IF pg_catalog.to_regclass("+quoteLiteral(key)+") IS NOT NULL THEN ALTER TABLE "+key+" SET WITHOUT CLUSTER; END IF; END")
 		}},
 }
@@ -81,7 +100,7 @@ var stateKinds = []stateKind{
 // role may read them, passwords.
 func roleStates(s server) string {
 	from, password := "pg_roles", "NULL::text"
-	if s.IsSuperuser {
+	if s.ReadsRoles {
 		from, password = "pg_authid", "r.rolpassword"
 	}
 	return `SELECT r.rolname, format('DO %L', format('BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN CREATE ROLE %I; END IF; ALTER ROLE %I %s%s;%s END',
@@ -114,6 +133,55 @@ func membershipStates(s server) string {
 	  FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member WHERE m.member >= 16384 ORDER BY 1, m.admin_option DESC`
 }
 
+// forgivingly is like forgiving, for text.
+func forgivingly(command string) string {
+	return "DO " + quoteLiteral("BEGIN "+command+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+}
+
+// tablespaceStates are owner, options, privileges and comment of tablespaces.
+// They cannot be created within a transaction, nor on a machine whose folders
+// are unknown, so that one which the target lacks is only told.
+const tablespaceStates = `
+  SELECT spcname, format('DO %L', format('DECLARE g record; BEGIN IF NOT EXISTS (SELECT FROM pg_tablespace WHERE spcname = %L) THEN RAISE WARNING ''the target has no tablespace %%, which is in %% on the source'', %L, %L; RETURN; END IF; ALTER TABLESPACE %I OWNER TO %I;%s COMMENT ON TABLESPACE %I IS %L; %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
+      spcname, spcname, pg_tablespace_location(oid), spcname, pg_get_userbyid(spcowner),
+      ' ALTER TABLESPACE ' || quote_ident(spcname) || ' SET (' || array_to_string(spcoptions, ', ') || ');', spcname, shobj_description(oid, 'pg_tablespace'),
+      scribe.acl_sql('TABLESPACE ' || quote_ident(spcname), coalesce(spcacl, acldefault('t', spcowner)), spcowner,
+        format('(SELECT coalesce(spcacl, acldefault(''t'', spcowner)) FROM pg_tablespace WHERE spcname = %L)', spcname))))
+  FROM pg_tablespace WHERE oid >= 16384`
+
+// parameterStates are privileges on settings, which a whole cluster shares.
+func parameterStates(s server) string {
+	if s.major() < 15 {
+		return "SELECT NULL, NULL WHERE false"
+	}
+	return `SELECT parname, format('DO %L', format('DECLARE g record; BEGIN %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
+	    scribe.acl_sql('PARAMETER ' || parname, paracl, 10, format('(SELECT coalesce((SELECT paracl FROM pg_parameter_acl WHERE parname = %L), acldefault(''p'', 10)))', parname))))
+	  FROM pg_parameter_acl`
+}
+
+// labelTag is that of the object which bears the label.
+func labelTag(key string) string {
+	_, object, _ := strings.Cut(key, "\x1f")
+	kind, name, _ := strings.Cut(object, " ")
+	switch kind {
+	case "ROLE":
+		return repo.TagRole + " " + strings.ReplaceAll(name, "%%", "%")
+	case "TABLESPACE":
+		return repo.TagTablespace
+	}
+	return repo.TagDatabase
+}
+
+// labelStates are security labels of the database, of roles and tablespaces,
+// which no event tells. The target may lack their provider.
+const labelStates = `
+  SELECT provider || chr(31) || object, ` + forgiving + `format('EXECUTE format(%L, current_database())', format('SECURITY LABEL FOR %I ON %s IS %L', provider, object, replace(label, '%', '%%')))))
+  FROM (SELECT provider, label, CASE l.classoid WHEN 'pg_authid'::regclass THEN 'ROLE ' || quote_ident(replace(pg_get_userbyid(objoid), '%', '%%'))
+      WHEN 'pg_tablespace'::regclass THEN 'TABLESPACE ' || (SELECT quote_ident(replace(spcname, '%', '%%')) FROM pg_tablespace WHERE oid = objoid)
+      WHEN 'pg_database'::regclass THEN 'DATABASE %I' END AS object
+    FROM pg_shseclabel l WHERE l.classoid <> 'pg_database'::regclass OR l.objoid = (SELECT oid FROM pg_database WHERE datname = current_database())) x
+  WHERE object IS NOT NULL`
+
 // databaseStates are what belongs to the database itself. The restored one
 // may have another name.
 func databaseStates(server) string {
@@ -140,32 +208,6 @@ func databaseStates(server) string {
 	  FROM pg_database d WHERE datname = current_database()`
 }
 
-// ownerStates are the owners of what REASSIGN OWNED may give away silently.
-const ownerStates = `
-  SELECT 'relation ' || c.oid, format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN ALTER %s %I.%I OWNER TO %I; END IF; END',
-      format('%I.%I', n.nspname, c.relname), CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
-        WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, n.nspname, c.relname, pg_get_userbyid(c.relowner)))
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'scribe'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i', 'e'))
-  UNION ALL
-  SELECT 'schema ' || oid, format('DO %L', format('BEGIN IF pg_catalog.to_regnamespace(%L) IS NOT NULL THEN ALTER SCHEMA %I OWNER TO %I; END IF; END',
-      quote_ident(nspname), nspname, pg_get_userbyid(nspowner)))
-  FROM pg_namespace WHERE oid >= 16384 AND nspname <> 'scribe' AND nspname !~ '^pg_'
-  UNION ALL
-  SELECT 'routine ' || p.oid, format('DO %L', format('BEGIN IF pg_catalog.to_regprocedure(%L) IS NOT NULL THEN ALTER ROUTINE %s OWNER TO %I; END IF; END',
-      s.sig, s.sig, pg_get_userbyid(p.proowner)))
-  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
-    LATERAL (SELECT format('%I.%I(%s)', n.nspname, p.proname, (SELECT string_agg(format_type(a, NULL), ', ' ORDER BY o) FROM unnest(p.proargtypes) WITH ORDINALITY u(a, o))) AS sig) s
-  WHERE p.oid >= 16384 AND p.prokind IN ('f', 'p', 'w') AND n.nspname NOT IN ('scribe') AND n.nspname !~ '^pg_temp'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
-  UNION ALL
-  SELECT 'type ' || t.oid, format('DO %L', format('BEGIN IF pg_catalog.to_regtype(%L) IS NOT NULL THEN ALTER TYPE %I.%I OWNER TO %I; END IF; END',
-      format('%I.%I', n.nspname, t.typname), n.nspname, t.typname, pg_get_userbyid(t.typowner)))
-  FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-  WHERE t.oid >= 16384 AND t.typtype IN ('e', 'd', 'r') AND n.nspname <> 'scribe' AND n.nspname !~ '^pg_temp'
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')`
-
 // quoteLiteral quotes text within SQL that goes through the server once more.
 func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
@@ -176,67 +218,206 @@ type stateStore interface {
 	SetSetting(ctx context.Context, key, value string) error
 }
 
+// A reconciliation is what one sample found, on its way into the stream.
+type reconciliation struct {
+	store   stateStore
+	samples map[string]map[string]string // to be kept once what differs has committed
+	last    []stateCommand               // of what can go only when nothing needs it
+	lastOf  map[string]map[string]string // samples of the kinds that these are of
+	errs    []error
+
+	stale *staleStates
+	taken map[string]map[string]bool // from stale
+}
+
 // reconcile samples every kind and emits what differs from the last sample
 // into the stream, in one transaction. The samples are kept only after that
-// has committed: sent twice, a state does no harm.
-func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore, stale *staleStates) (changed int, err error) {
-	taken := stale.take()
+// has committed: sent twice, a state does no harm. A kind that cannot be
+// sampled keeps none of the others from it.
+//
+// The transaction carries a mark of the sample if anything could have happened
+// since the last one: restore learns from it how far sequences can be relied
+// on.
+func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore, stale *staleStates) (_ *reconciliation, err error) {
+	r := &reconciliation{store: store, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, stale: stale, taken: stale.take()}
 	defer func() {
 		if err != nil {
-			stale.giveBack(taken)
+			stale.giveBack(r.taken)
 		}
 	}()
-	tx, err := conn.Begin(ctx)
+	// What a sequence had handed out to what commits before this position is
+	// seen below.
+	position, err := inserted(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	var next string
+	if err := tx.QueryRow(ctx, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text").Scan(&next); err != nil {
+		return nil, err
+	}
+	changed, complete := 0, true
+	for _, kind := range stateKinds {
+		n, err := r.kind(ctx, tx, src, kind)
+		if err != nil {
+			r.errs = append(r.errs, fmt.Errorf("sample of %s: %w", kind.name, err))
+			complete = false
+			r.giveBack(kind.name)
+		}
+		changed += n
+	}
+	marked, _, err := store.Setting(ctx, sampleMark)
+	if err != nil {
+		return nil, err
+	}
+	if changed == 0 && (marked == next || !complete) {
+		return r, keepSamples(ctx, store, r.samples) // objects may be gone
+	}
+	if complete {
+		if err := emitState(ctx, tx, []stateCommand{{repo.TagSample, repo.SampleMark(position)}}); err != nil {
+			return nil, err
+		}
+	}
+	if err := tx.QueryRow(ctx, "SELECT (pg_current_xact_id()::text::bigint + 1)::text").Scan(&next); err != nil {
+		return nil, err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return nil, err
+	}
+	if complete {
+		if err := store.SetSetting(ctx, sampleMark, next); err != nil {
+			return nil, err
+		}
+	}
+	return r, keepSamples(ctx, store, r.samples)
+}
+
+// inserted is the end of the source's WAL, whether written out or not.
+func inserted(ctx context.Context, conn interface {
+	QueryRow(context.Context, string, ...any) pgx.Row
+}) (catalog.LSN, error) {
+	var text string
+	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
+		return 0, err
+	}
+	return catalog.ParseLSN(text)
+}
+
+// sampleMark is the setting that holds the next transaction ID as of the last
+// such mark.
+const sampleMark = "state mark"
+
+// kind samples one kind, in a subtransaction, and emits what differs.
+func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, src server, kind stateKind) (changed int, err error) {
+	sub, err := tx.Begin(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
-	samples := map[string]map[string]string{}
-	for _, kind := range stateKinds {
-		now, err := kind.sample(ctx, tx, src)
-		if err != nil {
-			return 0, fmt.Errorf("sample of %s: %w", kind.name, err)
-		}
-		before := map[string]string{}
-		text, known, err := store.Setting(ctx, "state "+kind.name)
-		if err != nil {
-			return 0, err
-		}
-		if known {
-			if err := json.Unmarshal([]byte(text), &before); err != nil {
-				return 0, err
-			}
-		}
-		for key := range taken[kind.name] {
-			before[key] = ""
-		}
-		var sql []stateCommand
-		for _, key := range slices.Sorted(maps.Keys(now)) {
-			if before[key] != now[key] {
-				sql = append(sql, stateCommand{kind.tag(key), now[key]})
-			}
-		}
-		for _, key := range slices.Sorted(maps.Keys(before)) {
-			if _, there := now[key]; !there && kind.gone != nil {
-				sql = append(sql, stateCommand{kind.tag(key), kind.gone(key)})
-			}
-		}
-		if len(sql) == 0 {
-			continue
-		}
-		changed += len(sql)
-		samples[kind.name] = now
-		if err := emitState(ctx, tx, sql); err != nil {
-			return 0, err
-		}
-	}
-	if changed == 0 {
-		return 0, nil
-	}
-	if err := tx.Commit(ctx); err != nil {
+	defer sub.Rollback(context.WithoutCancel(ctx))
+	now, err := kind.sample(ctx, sub, src)
+	if err != nil {
 		return 0, err
 	}
-	return changed, keepSamples(ctx, store, samples)
+	before, err := keptSample(ctx, r.store, kind.name)
+	if err != nil {
+		return 0, err
+	}
+	for key := range r.taken[kind.name] {
+		before[key] = ""
+	}
+	var differ, gone []string
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		if before[key] != now[key] {
+			differ = append(differ, key)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(before)) {
+		if _, there := now[key]; !there {
+			gone = append(gone, key)
+		}
+	}
+	if len(differ)+len(gone) == 0 {
+		return 0, nil
+	}
+	sql := now
+	if kind.sql != nil {
+		if sql, err = kind.sql(ctx, sub, append(differ, gone...)); err != nil {
+			return 0, err
+		}
+		differ, gone = slices.Sorted(maps.Keys(sql)), nil
+	}
+	var commands, last []stateCommand
+	for _, key := range differ {
+		commands = append(commands, stateCommand{kind.tag(key), sql[key]})
+	}
+	if kind.gone != nil {
+		for _, key := range gone {
+			last = append(last, stateCommand{kind.tag(key), kind.gone(key)})
+		}
+	}
+	if !kind.goneLast {
+		commands, last = append(commands, last...), nil
+	}
+	if err := emitState(ctx, sub, commands); err != nil {
+		return 0, err
+	}
+	if err := sub.Commit(ctx); err != nil {
+		return 0, err
+	}
+	if len(last) > 0 {
+		r.last = append(last, r.last...) // memberships before roles
+		r.lastOf[kind.name] = now
+	} else {
+		r.samples[kind.name] = now
+	}
+	return len(commands), nil
+}
+
+// giveBack leaves the stale states of a kind to the next sample.
+func (r *reconciliation) giveBack(kind string) {
+	r.stale.giveBack(map[string]map[string]bool{kind: r.taken[kind]})
+}
+
+// finish emits what had to wait for everything else.
+func (r *reconciliation) finish(ctx context.Context, conn *pgx.Conn) (err error) {
+	defer func() {
+		for kind := range r.lastOf {
+			if err != nil {
+				r.giveBack(kind)
+			}
+		}
+	}()
+	if len(r.last) > 0 {
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback(context.WithoutCancel(ctx))
+		if err := emitState(ctx, tx, r.last); err != nil {
+			return err
+		}
+		if err := tx.Commit(ctx); err != nil {
+			return err
+		}
+		if err := keepSamples(ctx, r.store, r.lastOf); err != nil {
+			return err
+		}
+	}
+	return errors.Join(r.errs...)
+}
+
+// keptSample is the last sample of a kind; empty if there is none.
+func keptSample(ctx context.Context, store stateStore, name string) (map[string]string, error) {
+	sample := map[string]string{}
+	text, known, err := store.Setting(ctx, "state "+name)
+	if err == nil && known {
+		err = json.Unmarshal([]byte(text), &sample)
+	}
+	return sample, err
 }
 
 // emitState sends statements in messages of moderate size.
@@ -270,7 +451,7 @@ func keepSamples(ctx context.Context, store stateStore, samples map[string]map[s
 // to be taken holds it.
 func baseline(ctx context.Context, conn *pgx.Conn, src server, store stateStore) error {
 	samples := map[string]map[string]string{}
-	tx, err := conn.Begin(ctx)
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return err
 	}
@@ -282,6 +463,9 @@ func baseline(ctx context.Context, conn *pgx.Conn, src server, store stateStore)
 		if samples[kind.name], err = kind.sample(ctx, tx, src); err != nil {
 			return fmt.Errorf("sample of %s: %w", kind.name, err)
 		}
+	}
+	if err := baselineLargeObjects(ctx, tx, store); err != nil {
+		return fmt.Errorf("sample of large objects: %w", err)
 	}
 	return keepSamples(ctx, store, samples)
 }
@@ -301,77 +485,4 @@ func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src server) (map[strin
 		return nil
 	})
 	return now, err
-}
-
-// sampler samples beside the stream, on a connection of its own. A sample
-// that fails is told and tried again; it never ends the stream.
-type sampler struct {
-	asked chan chan struct{}
-	done  chan struct{}
-}
-
-// startSampler samples at once, at every interval, and when asked, until ctx
-// ends.
-func startSampler(ctx context.Context, s *streamer, src server) *sampler {
-	m := &sampler{asked: make(chan chan struct{}), done: make(chan struct{})}
-	go func() {
-		defer close(m.done)
-		ticker := time.NewTicker(s.opts.StateInterval)
-		defer ticker.Stop()
-		for {
-			if err := sampleOnce(ctx, s, src); err != nil && ctx.Err() == nil {
-				s.opts.Notice("sequences and roles were not sampled: " + err.Error())
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			case answer := <-m.asked:
-				if err := sampleOnce(ctx, s, src); err != nil && ctx.Err() == nil {
-					s.opts.Notice("sequences and roles were not sampled: " + err.Error())
-				}
-				close(answer)
-			}
-		}
-	}()
-	return m
-}
-
-// sampleOnce reconciles, guards tables that lost their replica identity, and
-// makes sure that the publication is still there.
-func sampleOnce(ctx context.Context, s *streamer, src server) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	conn, err := Connect(ctx, s.opts.ConnString)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo); err != nil {
-		return err
-	}
-	if _, err := guardTables(ctx, conn, shortPatience); err != nil {
-		return err
-	}
-	_, err = reconcile(ctx, conn, src, s.repo.Catalog(), s.stale)
-	return err
-}
-
-// last takes a last sample, or gives up after a while.
-func (m *sampler) last(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	answer := make(chan struct{})
-	select {
-	case m.asked <- answer:
-	case <-m.done:
-		return
-	case <-ctx.Done():
-		return
-	}
-	select {
-	case <-answer:
-	case <-m.done:
-	case <-ctx.Done():
-	}
 }

@@ -24,6 +24,9 @@ type batch struct {
 	text     []byte
 	boundary bool
 	stats    repo.Stats
+
+	// Objects that commands made or dropped, with the transaction ID.
+	explained map[string]uint32
 }
 
 // renderer turns the messages of one connection into the text of segments.
@@ -63,6 +66,8 @@ type renderer struct {
 	fence   bool
 	touched []touch
 
+	explained map[string]uint32 // see batch
+
 	run     *table   // the rows in pending, or the open COPY block, are of this table
 	pending [][]byte // INSERT messages that may become a COPY block
 	spare   [][]byte // buffers for pending
@@ -90,11 +95,13 @@ func (r *renderer) complete() bool {
 // so that those can be stored for good before it.
 func (r *renderer) take(next []byte) batch {
 	if r.inTx && (r.whole > 0 || r.stats.End > 0) {
-		b := batch{text: r.out[:r.whole:r.whole], boundary: true, stats: r.stats}
+		b := batch{text: r.out[:r.whole:r.whole], boundary: true, stats: r.stats, explained: r.explained}
+		r.explained = nil
 		r.out, r.whole, r.stats = append(next[:0], r.out[r.whole:]...), 0, repo.Stats{}
 		return b
 	}
-	b := batch{text: r.out, boundary: !r.inTx}
+	b := batch{text: r.out, boundary: !r.inTx, explained: r.explained}
+	r.explained = nil
 	if b.boundary {
 		b.stats, r.stats = r.stats, repo.Stats{}
 	}
@@ -417,12 +424,23 @@ func (r *renderer) truncate(b []byte) error {
 func (r *renderer) touch(t touch) {
 	if r.fence {
 		r.touched = append(r.touched, t)
+		return
 	}
+	r.explain(objectKey(t.class, t.oid))
+}
+
+// explain notes that this transaction tells of an object, or of everything.
+func (r *renderer) explain(key string) {
+	if r.explained == nil {
+		r.explained = map[string]uint32{}
+	}
+	r.explained[key] = r.tx.XID
 }
 
 // gap notes in the stream, and for the catalog, what could not be captured.
 func (r *renderer) gap(reason string) error {
 	r.open()
+	r.explain(everything)
 	r.out = repo.AppendGap(r.out, reason)
 	if !slices.ContainsFunc(r.found.Gaps, func(g catalog.Gap) bool { return g.Reason == reason }) {
 		r.found.Gaps = append(r.found.Gaps, catalog.Gap{Kind: "schema", From: r.tx.Commit, To: r.tx.Commit,

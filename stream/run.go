@@ -151,6 +151,8 @@ type streamer struct {
 	stale        *staleStates // nil without a repository
 	latest       time.Time    // commit on the source's clock
 	binaryUntil  catalog.LSN  // right behind the commit LSN of a transaction that the server cannot send as text; 0: none
+	sampler      *sampler     // of this connection; nil: none
+	inventory    *inventory   // nil without a repository
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.
@@ -196,6 +198,13 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	known, err := readFacts(ctx, side)
 	if err != nil {
 		return false, err
+	}
+	if s.inventory == nil && s.repo != nil {
+		explained, err := openExplanations(ctx, s.repo.Catalog())
+		if err != nil {
+			return false, &storeError{err}
+		}
+		s.inventory = &inventory{explained: explained, waiting: map[string]catalog.LSN{}}
 	}
 	if s.sink == nil {
 		if err := s.openSink(ctx, src, from); err != nil {
@@ -251,7 +260,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
 	if s.repo != nil && s.opts.StateInterval > 0 {
-		p.sampler = startSampler(clockCtx, s, src)
+		s.sampler = startSampler(clockCtx, s, src)
 	}
 	if s.opts.Durable == nil {
 		s.confirmed = max(s.confirmed, from)
@@ -262,8 +271,9 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	err = p.run(ctx)
 	stopClock()
 	s.clock.wait()
-	if p.sampler != nil {
-		<-p.sampler.done
+	if s.sampler != nil {
+		<-s.sampler.done
+		s.sampler = nil
 	}
 	return s.sink.end() > before, err
 }
@@ -363,7 +373,12 @@ func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) e
 		return err
 	}
 	s.sink = &segmentSink{w: w, size: s.opts.SegmentSize, age: s.opts.SegmentAge, now: s.repo.Now,
-		onRotate: func(lsn catalog.LSN) { s.opts.Notice("new segment at " + lsn.String()) }}
+		onRotate: func(lsn catalog.LSN) {
+			s.opts.Notice("new segment at " + lsn.String())
+			if s.sampler != nil {
+				s.sampler.segmentClosed()
+			}
+		}}
 	return nil
 }
 
@@ -375,7 +390,6 @@ type pipeline struct {
 	clockCtx context.Context // ends with the session
 	patience time.Duration   // how long the server waits for a sign of life
 	endpos   catalog.LSN     // 0: none
-	sampler  *sampler
 	batches  chan batch
 	free     chan []byte
 	err      error // of the rendering; read after batches is closed
@@ -565,6 +579,11 @@ func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
 }
 
 func (p *pipeline) write(ctx context.Context, b batch) error {
+	if p.inventory != nil {
+		if err := p.inventory.explained.note(ctx, b); err != nil {
+			return &storeError{err}
+		}
+	}
 	p.textBytes += int64(len(b.text))
 	p.transactions += b.stats.Transactions
 	if err := p.sink.write(ctx, b); err != nil {
@@ -572,6 +591,9 @@ func (p *pipeline) write(ctx context.Context, b batch) error {
 	}
 	p.watchClock(b.stats)
 	if b.boundary {
+		if p.inventory != nil {
+			p.inventory.explained.reached(p.sink.end())
+		}
 		if at := p.clock.passed(p.sink.end()); !at.IsZero() {
 			p.sink.reached(at)
 		}

@@ -75,6 +75,9 @@ func is(target error, code int, hint func(f facts) string) rule {
 var rules = []rule{
 	on(exitUsage, func(e *usageError, _ facts) string { return e.hint }),
 	on(exitUsage, func(e *zoneError, _ facts) string { return e.readings(time.Local) }),
+	on(exitUsage, func(e *stream.RoleError, f facts) string {
+		return "create it first: " + commandLine("createuser", e.Role)
+	}),
 	on(exitUsage, func(_ *validationError, f facts) string {
 		return "mend them with the commands above and run init again; --force goes on in spite of them"
 	}),

@@ -22,6 +22,7 @@ type initCmd struct {
 	Compress    codec    `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of files: zstd, lz4, gzip or none (default: zstd)."`
 	Target      []string `sep:"none" placeholder:"WHERE" help:"Also keep every file there: /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or shell …; repeat it for more."`
 	Failover    bool     `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
+	GrantTo     string   `placeholder:"ROLE" help:"Role, without superuser's rights, that is to run start, mark, status and full-backup."`
 	Force       bool     `help:"Go on in spite of critical findings."`
 }
 
@@ -53,7 +54,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, c.Compress.or(repo.DefaultCodec)),
-		Dir: c.File, Slot: c.Slot, Step: func(s string) { a.words.say("%s", s) }}
+		Dir: c.File, Slot: c.Slot, GrantTo: c.GrantTo, Step: func(s string) { a.words.say("%s", s) }}
 	opts.Failover = c.Failover
 	base, err := stream.Init(ctx, opts, func(info catalog.Repository) (*repo.Repository, error) {
 		r, err := repo.Create(ctx, c.File, info, a.now)

@@ -171,6 +171,6 @@ var phaseWords = map[string]string{
 	restore.PhaseGlobals:   "restoring roles and tablespaces",
 	restore.PhaseBase:      "restoring the base",
 	restore.PhaseReplay:    "replaying the segments",
-	restore.PhaseSequences: "moving sequences behind their columns",
+	restore.PhaseSequences: "moving sequences on where they may lie behind",
 	restore.PhaseAnalyze:   "collecting statistics for the planner",
 }

@@ -224,6 +224,13 @@ func (s *statusReport) repository(ctx context.Context, dir string) error {
 	}
 	s.doc.Repository = doc
 	s.judge(doc, inv)
+	fault, _, err := r.Catalog().Setting(ctx, stream.SampleFault)
+	if err != nil {
+		return err
+	}
+	if fault != "" {
+		s.warn("not everything could be sampled: "+fault, "mend the cause; the next sample catches up")
+	}
 	return nil
 }
 

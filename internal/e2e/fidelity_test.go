@@ -196,7 +196,7 @@ func (tr *trip) states() {
 		   WHERE c.oid >= 16384 AND n.nspname NOT IN ('scribe', 'pg_toast') AND n.nspname !~ '^pg_' ORDER BY 1, 2`,
 		"clustered": `SELECT indexrelid::regclass FROM pg_index WHERE indisclustered ORDER BY 1`,
 		"database":  `SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1`,
-		"acl": `SELECT (SELECT array_agg(a ORDER BY a) FROM (SELECT format('%s %s %s', grantee::regrole, privilege_type, is_grantable) AS a FROM aclexplode(datacl)) x),
+		"acl": `SELECT (SELECT array_agg(a ORDER BY a) FROM (SELECT format('%s %s %s', grantee::regrole, privilege_type, is_grantable) AS a FROM aclexplode(coalesce(datacl, acldefault('d', datdba)))) x),
 		   shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()`,
 	} {
 		want, got := tr.source.Query(tr.t, tr.db, sql), tr.target.Query(tr.t, tr.restored, sql)

@@ -1,0 +1,284 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// The inventory is what the schema is made of. What came or went since the
+// last sample must have been told by an event, and the stream must have brought
+// that by the time when it has passed the sample. What it did not bring is
+// repaired, if that can be done exactly, else marked as a gap.
+
+const (
+	inventoryState = "state inventory"
+	explainedState = "state explained"
+)
+
+// objectKey names an object.
+func objectKey(class, oid uint32) string { return fmt.Sprintf("%d %d", class, oid) }
+
+// everything explains whatever came or went: a command whose objects are not
+// told one by one, or one that is marked as a gap already.
+const everything = "*"
+
+// explainedAtMost bounds what is kept when nobody samples.
+const explainedAtMost = 20000
+
+// explanations are the objects that commands in the stream have made or
+// dropped, with the transaction ID. They outlive the process: an object that
+// is explained is stored before the stream that explains it.
+type explanations struct {
+	mu     sync.Mutex
+	store  stateStore
+	known  map[string]uint32
+	passed catalog.LSN // the stream has brought everything before
+}
+
+func openExplanations(ctx context.Context, store stateStore) (*explanations, error) {
+	e := &explanations{store: store, known: map[string]uint32{}}
+	text, known, err := store.Setting(ctx, explainedState)
+	if err == nil && known {
+		err = json.Unmarshal([]byte(text), &e.known)
+	}
+	return e, err
+}
+
+// note takes what a batch brings, before the batch is stored.
+func (e *explanations) note(ctx context.Context, b batch) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(b.explained) > 0 {
+		maps.Copy(e.known, b.explained)
+		if len(e.known) > explainedAtMost {
+			last := b.explained[slices.Sorted(maps.Keys(b.explained))[0]]
+			e.known = map[string]uint32{everything: last}
+		}
+		if err := e.save(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reached notes how far the stream has come.
+func (e *explanations) reached(lsn catalog.LSN) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.passed = max(e.passed, lsn)
+}
+
+func (e *explanations) save(ctx context.Context) error {
+	text, err := json.Marshal(e.known)
+	if err != nil {
+		return err
+	}
+	return e.store.SetSetting(ctx, explainedState, string(text))
+}
+
+// explain tells whether an object is explained, and how far the stream is.
+func (e *explanations) explain(key string) (bool, catalog.LSN) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, one := e.known[key]
+	_, all := e.known[everything]
+	return one || all, e.passed
+}
+
+// forget drops what a sample has seen the outcome of: the transactions below
+// the oldest one that was running. Positions would not do, because a commit is
+// in the WAL before others see it.
+func (e *explanations) forget(ctx context.Context, oldest uint32) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := len(e.known)
+	maps.DeleteFunc(e.known, func(_ string, xid uint32) bool { return int32(xid-oldest) < 0 })
+	if len(e.known) == n {
+		return nil
+	}
+	return e.save(ctx)
+}
+
+// inventory compares samples of what there is.
+type inventory struct {
+	explained *explanations
+	waiting   map[string]catalog.LSN // not explained, by the position at which it was noticed
+}
+
+// readInventory returns the keys of what there is.
+func readInventory(ctx context.Context, tx pgx.Tx) (map[string]bool, error) {
+	rows, err := tx.Query(ctx, "SELECT class || ' ' || oid FROM scribe.inventory")
+	if err != nil {
+		return nil, err
+	}
+	now := map[string]bool{}
+	var key string
+	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { now[key] = true; return nil })
+	return now, err
+}
+
+// identify names objects that are there.
+func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
+	names := map[string]string{}
+	if len(keys) == 0 {
+		return names, nil
+	}
+	rows, err := tx.Query(ctx, `SELECT k, i.type || ' ' || i.identity FROM unnest($1::text[]) k,
+	  LATERAL pg_identify_object(split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid, 0) i WHERE i.identity IS NOT NULL`, keys)
+	if err != nil {
+		return nil, err
+	}
+	var key, name string
+	_, err = pgx.ForEachRow(rows, []any{&key, &name}, func() error { names[key] = name; return nil })
+	return names, err
+}
+
+// baselineInventory keeps what there is, without judging it. A slot has to be
+// there already, so that what comes later is in the stream.
+func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore) error {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	now, err := readInventory(ctx, tx)
+	if err != nil {
+		return err
+	}
+	names, err := identify(ctx, tx, slices.Collect(maps.Keys(now)))
+	if err != nil {
+		return err
+	}
+	return keepSamples(ctx, store, map[string]map[string]string{strings.TrimPrefix(inventoryState, "state "): names})
+}
+
+// check samples the inventory and emits repairs and gaps.
+func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore) error {
+	text, known, err := store.Setting(ctx, inventoryState)
+	if err != nil {
+		return err
+	}
+	if !known {
+		return baselineInventory(ctx, conn, store)
+	}
+	var before map[string]string
+	if err := json.Unmarshal([]byte(text), &before); err != nil {
+		return err
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	var oldest int64
+	if err := tx.QueryRow(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint % 4294967296").Scan(&oldest); err != nil {
+		return err
+	}
+	now, err := readInventory(ctx, tx)
+	if err != nil {
+		return err
+	}
+	behind, err := inserted(ctx, tx) // what is seen has committed before
+	if err != nil {
+		return err
+	}
+	var settled, came, went []string
+	for _, key := range differing(now, before) {
+		explained, passed := v.explained.explain(key)
+		switch noticed := v.waiting[key]; {
+		case explained:
+			settled = append(settled, key)
+		case noticed == 0:
+			v.waiting[key] = behind
+		case passed >= noticed && now[key]:
+			came = append(came, key)
+		case passed >= noticed:
+			went = append(went, key)
+		}
+	}
+	maps.DeleteFunc(v.waiting, func(key string, _ catalog.LSN) bool { // what came and went
+		_, was := before[key]
+		return now[key] == was
+	})
+	settled = append(append(settled, came...), went...)
+	if len(settled) > 0 {
+		names, err := identify(ctx, tx, settled)
+		if err != nil {
+			return err
+		}
+		if err := unexplained(ctx, tx, came, went, names, before); err != nil {
+			return err
+		}
+		if err := tx.Commit(ctx); err != nil {
+			return err
+		}
+		for _, key := range settled {
+			delete(v.waiting, key)
+			if now[key] {
+				before[key] = names[key]
+			} else {
+				delete(before, key)
+			}
+		}
+		if err := keepSamples(ctx, store, map[string]map[string]string{strings.TrimPrefix(inventoryState, "state "): before}); err != nil {
+			return err
+		}
+	}
+	return v.explained.forget(ctx, uint32(oldest))
+}
+
+// differing lists what is in one of the two only, in order.
+func differing(now map[string]bool, before map[string]string) []string {
+	var keys []string
+	for key := range now {
+		if _, there := before[key]; !there {
+			keys = append(keys, key)
+		}
+	}
+	for key := range before {
+		if !now[key] {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// unexplained repairs what can be repaired exactly, and marks the rest.
+func unexplained(ctx context.Context, tx pgx.Tx, came, went []string, names, before map[string]string) error {
+	var sql []stateCommand
+	var gaps []string
+	for _, key := range came {
+		var repair *string
+		if class, oid, _ := strings.Cut(key, " "); class == fmt.Sprint(pgClassOID) {
+			if err := tx.QueryRow(ctx, "SELECT scribe.repair_sql($1::text::oid)", oid).Scan(&repair); err != nil {
+				return err
+			}
+		}
+		switch {
+		case repair != nil:
+			sql = append(sql, stateCommand{repo.TagInventory, *repair})
+		case names[key] != "":
+			gaps = append(gaps, names[key]+" came about without an event")
+		}
+	}
+	for _, key := range went {
+		gaps = append(gaps, before[key]+" is gone without an event")
+	}
+	for part := range slices.Chunk(gaps, 20) {
+		if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {
+			return err
+		}
+	}
+	return emitState(ctx, tx, sql)
+}

@@ -1,0 +1,201 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/repo"
+)
+
+// Large objects are in no row change and, but for their owner, privileges and
+// comment, in no event. A sample of them is taken at a snapshot, compared with
+// the one before by the server (capture.sql), and sent in transactions of
+// moderate size: a target locks every large object that one changes.
+const (
+	largeObjectsAtOnce = 200
+	rangesAtOnce       = 4 // of 256 large objects
+)
+
+// thoroughBytes is the size of pg_largeobject up to which a sample that has to
+// be exact reads it whatever the statistics say.
+const thoroughBytes = 1 << 30
+
+// largeObjectSample is what is kept of one.
+type largeObjectSample struct {
+	Gate   string          `json:"gate"`   // the server's counters before it
+	Sample json.RawMessage `json:"sample"` // what scribe.large_object_sample returned
+}
+
+const largeObjectState = "state large objects"
+
+// largeObjectGate is text that differs if large objects changed. Counters come
+// late, by seconds, so that a change may show at the next sample only.
+const largeObjectGate = `SELECT concat_ws(' ', current_setting('track_counts'),
+    (SELECT string_agg(concat_ws(',', relname, n_tup_ins, n_tup_upd, n_tup_del), ' ' ORDER BY relname) FROM pg_stat_sys_tables
+      WHERE relid IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass)),
+    (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())),
+  pg_relation_size('pg_largeobject')`
+
+// reconcileLargeObjects emits the large objects that differ from the last
+// sample, and returns how many do. A thorough one does not trust the server's
+// counters.
+func reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, connString string, store stateStore, thorough bool) (changed int, err error) {
+	var before *largeObjectSample
+	if text, known, err := store.Setting(ctx, largeObjectState); err != nil {
+		return 0, err
+	} else if known {
+		if err := json.Unmarshal([]byte(text), &before); err != nil {
+			return 0, err
+		}
+	}
+	var gate string
+	var size int64
+	if err := conn.QueryRow(ctx, largeObjectGate).Scan(&gate, &size); err != nil {
+		return 0, err
+	}
+	if before != nil && before.Gate == gate && strings.HasPrefix(gate, "on ") && !(thorough && size <= thoroughBytes) {
+		return 0, nil
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return 0, err
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	var since any
+	if before != nil {
+		since = before.Sample
+	}
+	now := largeObjectSample{Gate: gate}
+	var snapshot string
+	var touched []uint32
+	var ranges []int64
+	err = tx.QueryRow(ctx, "SELECT sample, coalesce(touched, '{}'), ranges, pg_export_snapshot() FROM scribe.large_object_sample($1)",
+		since).Scan(&now.Sample, &touched, &ranges, &snapshot)
+	if err != nil {
+		return 0, err
+	}
+	if before == nil || len(touched)+len(ranges) > 0 {
+		if err := emitLargeObjects(ctx, connString, snapshot, touched, ranges, since, now.Sample); err != nil {
+			return 0, err
+		}
+	}
+	return len(touched), now.keep(ctx, store)
+}
+
+func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return store.SetSetting(ctx, largeObjectState, string(text))
+}
+
+// emitLargeObjects emits, as the snapshot shows them.
+func emitLargeObjects(ctx context.Context, connString, snapshot string, touched []uint32, ranges []int64, since any, now json.RawMessage) error {
+	conn, err := Connect(ctx, connString)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	emit := func(send func(pgx.Tx) error) error {
+		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback(context.WithoutCancel(ctx))
+		if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(snapshot)); err != nil {
+			return err
+		}
+		if err := send(tx); err != nil {
+			return err
+		}
+		return tx.Commit(ctx)
+	}
+	call := func(sql string, args ...any) error {
+		return emit(func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, sql, args...)
+			return err
+		})
+	}
+	for part := range slices.Chunk(touched, largeObjectsAtOnce) {
+		if err := call("SELECT scribe.emit_large_objects($1, $2, $3)", part, since, now); err != nil {
+			return err
+		}
+	}
+	for part := range slices.Chunk(ranges, rangesAtOnce) {
+		if err := call("SELECT scribe.emit_large_object_ranges($1)", part); err != nil {
+			return err
+		}
+	}
+	if since != nil {
+		return nil
+	}
+	// What the sample before held is not known, as after a rebuild of the
+	// catalog: these are all the ranges that there are.
+	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
+	return emit(func(tx pgx.Tx) error {
+		return emitState(ctx, tx, []stateCommand{{repo.TagLargeObject, "DO " + quoteLiteral(
+			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
+	})
+}
+
+// baselineLargeObjects keeps a sample that a base which is about to be taken
+// holds.
+func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) error {
+	var now largeObjectSample
+	if err := tx.QueryRow(ctx, largeObjectGate).Scan(&now.Gate, nil); err != nil {
+		return err
+	}
+	if err := tx.QueryRow(ctx, "SELECT sample FROM scribe.large_object_sample(NULL)").Scan(&now.Sample); err != nil {
+		return err
+	}
+	return now.keep(ctx, store)
+}
+
+// largeObject writes a piece of a large object's contents.
+func (r *renderer) largeObject(m captureMessage) {
+	r.open()
+	r.out = fmt.Appendf(r.out, "SELECT pg_catalog.lo_put(%d, %d, pg_catalog.decode('%s', 'base64'));\n", m.OID, m.Offset, m.Data)
+}
+
+// pgLargeObjectOID is the OID of pg_largeobject, which stands for large
+// objects in events.
+const pgLargeObjectOID = 2613
+
+// largeObjectList is that of a GRANT or REVOKE.
+var largeObjectList = regexp.MustCompile(`(?is)^(\s*(?:grant|revoke)\s.*?\son\s+large\s+object\s+)([\d\s,]+?)(\s+(?:to|from)\s.*)$`)
+
+// guardLargeObjects makes a command on large objects one that passes over
+// those which are not there yet, or belong to another role: the next sample
+// brings them as the command left them.
+func guardLargeObjects(sql string, objects []captureObject) (guarded []string, ok bool) {
+	guard := func(oid, sql string) {
+		guarded = append(guarded, "DO "+escapeLiteral(fmt.Sprintf(
+			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN NULL; END",
+			oid, escapeLiteral(sql))))
+	}
+	if m := largeObjectList.FindStringSubmatch(sql); m != nil {
+		for oid := range strings.SplitSeq(m[2], ",") {
+			oid = strings.TrimSpace(oid)
+			guard(oid, m[1]+oid+m[3])
+		}
+		return guarded, true
+	}
+	if len(objects) == 1 && objects[0].Class == pgLargeObjectOID {
+		guard(fmt.Sprint(objects[0].OID), sql)
+		return guarded, true
+	}
+	return nil, false
+}
+
+// escapeLiteral is a string constant that reads the same whatever
+// standard_conforming_strings says.
+func escapeLiteral(s string) string {
+	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`, "\n", `\n`, "\r", `\r`).Replace(s) + "'"
+}

@@ -1,0 +1,88 @@
+package stream
+
+import (
+	"context"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/repo"
+)
+
+// Objects of every kind have their owner in pg_shdepend, if it is not the
+// superuser that the cluster began with. Left out are what cannot be given
+// away by itself (indexes, composite types' relations, sequences of columns,
+// members of extensions, extensions, user mappings, default privileges), what
+// is sampled otherwise (event triggers, large objects), and our own.
+const ownedObjects = `
+  FROM pg_shdepend s
+  WHERE s.deptype = 'o' AND s.objsubid = 0
+    AND (s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+      OR s.dbid = 0 AND s.classid = 'pg_subscription'::regclass AND s.objid IN (SELECT oid FROM pg_subscription
+        WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())))
+    AND s.classid NOT IN ('pg_extension'::regclass, 'pg_user_mapping'::regclass, 'pg_default_acl'::regclass, 'pg_event_trigger'::regclass, 'pg_largeobject'::regclass)
+    AND NOT (s.classid = 'pg_class'::regclass AND s.objid IN (SELECT oid FROM pg_class WHERE relkind NOT IN ('r', 'p', 'v', 'm', 'f', 'S') OR relpersistence = 't'))
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = s.classid AND d.objid = s.objid AND d.objsubid = 0
+      AND (d.deptype = 'e' OR d.deptype = 'i' AND NOT (s.classid = 'pg_type'::regclass AND s.objid IN (SELECT oid FROM pg_type WHERE typtype = 'm')) OR d.deptype = 'a' AND s.classid = 'pg_class'::regclass AND s.objid IN (SELECT oid FROM pg_class WHERE relkind = 'S')))`
+
+// ownerStates are the owners that REASSIGN OWNED may change silently.
+const ownerStates = `SELECT s.classid || ' ' || s.objid, s.refobjid::regrole::text` + ownedObjects
+
+// ownerCommands give objects to the owners that they have now. One that is no
+// longer in pg_shdepend is gone, or belongs to the first superuser.
+func ownerCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
+	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('BEGIN ALTER %s OWNER TO %s; EXCEPTION WHEN undefined_object OR undefined_table OR undefined_function OR invalid_schema_name OR wrong_object_type THEN RAISE WARNING ''%%'', SQLERRM; END', what,
+	      coalesce((SELECT refobjid::regrole FROM pg_shdepend s WHERE s.deptype = 'o' AND s.objsubid = 0 AND s.classid = o.class AND s.objid = o.oid
+	        AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))), 10::regrole)))
+	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,
+	    LATERAL `+alterable("o.class", "o.oid")+` a WHERE schema IS DISTINCT FROM 'scribe' AND identity <> 'scribe'
+	    AND NOT EXISTS (SELECT FROM scribe.config WHERE o.class = 'pg_publication'::regclass AND key = 'publication ' || (SELECT pubname FROM pg_publication p WHERE p.oid = o.oid))`, keys)
+	if err != nil {
+		return nil, err
+	}
+	commands := map[string]string{}
+	var key, sql string
+	_, err = pgx.ForEachRow(rows, []any{&key, &sql}, func() error { commands[key] = sql; return nil })
+	return commands, err
+}
+
+// alterable is a subquery that names an object, if it is there, as ALTER … OWNER wants
+// it: its type in the words of the grammar and its identity.
+func alterable(class, oid string) string {
+	return `(SELECT schema, identity, CASE WHEN type IN ('function', 'procedure', 'aggregate') THEN 'ROUTINE' WHEN type = 'statistics object' THEN 'STATISTICS'
+	    WHEN type = 'composite type' THEN 'TYPE' ELSE replace(upper(type), '-', ' ') END || ' ' || identity AS what FROM pg_identify_object(` + class + `, ` + oid + `, 0)
+	  WHERE identity IS NOT NULL AND schema IS DISTINCT FROM 'pg_temp' AND schema IS DISTINCT FROM 'pg_toast')`
+}
+
+// dropOwned finds the roles that a DROP OWNED names.
+var dropOwned = regexp.MustCompile(`(?is)^\s*drop\s+owned\s+by\s+(.*?)\s*(?:cascade|restrict)?\s*;?\s*$`)
+
+// keepOwned is the command to run before a DROP OWNED: of what the roles own
+// in the target, it takes away what the source did not drop, because it
+// belonged to others there since a REASSIGN OWNED. The next sample says to whom.
+func keepOwned(sql string, start captureMessage, dropped []captureObject) (string, bool) {
+	m := dropOwned.FindStringSubmatch(sql)
+	if m == nil {
+		return "", false
+	}
+	var roles []string
+	for _, name := range strings.Split(m[1], ",") {
+		switch name = strings.TrimSpace(name); strings.ToLower(name) {
+		case "current_user", "current_role":
+			name = repo.Identifier(start.Role)
+		case "session_user":
+			name = repo.Identifier(start.Session)
+		}
+		roles = append(roles, "to_regrole("+escapeLiteral(name)+")")
+	}
+	gone := []string{"''"}
+	for _, o := range dropped {
+		gone = append(gone, escapeLiteral(o.Type+" "+o.Identity))
+	}
+	objects := strings.Replace(ownedObjects, ", 'pg_largeobject'::regclass", "", 1) // they come with the rest
+	return "DO " + escapeLiteral(`DECLARE o record; BEGIN FOR o IN SELECT a.what FROM (SELECT classid, objid `+objects+
+		` AND refobjid IN (`+strings.Join(roles, ", ")+`)) s, LATERAL `+alterable("s.classid", "s.objid")+` a, pg_identify_object(s.classid, s.objid, 0) i
+	  WHERE i.type || ' ' || i.identity NOT IN (`+strings.Join(gone, ", ")+`)
+	  LOOP EXECUTE 'ALTER ' || o.what || ' OWNER TO ' || quote_ident(session_user); END LOOP; END`), true
+}

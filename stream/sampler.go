@@ -1,0 +1,185 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// sampler samples beside the stream, on a connection of its own. A sample
+// that fails is told, noted for status, and tried again; it never ends the
+// stream.
+type sampler struct {
+	asked   chan chan struct{}
+	rotated chan struct{} // a segment was closed
+	done    chan struct{}
+}
+
+// sampleLimit bounds one sample, but for the large objects.
+const sampleLimit = time.Minute
+
+// rotationPause keeps segments that fill within moments from costing a sample
+// each.
+const rotationPause = 10 * time.Second
+
+// SampleFault is the setting in which the catalog keeps why the last sample
+// was not complete; empty if it was.
+const SampleFault = "state fault"
+
+// startSampler samples at once, at every interval, when a segment is closed
+// and when asked, until ctx ends.
+func startSampler(ctx context.Context, s *streamer, src server) *sampler {
+	m := &sampler{asked: make(chan chan struct{}), rotated: make(chan struct{}, 1), done: make(chan struct{})}
+	go func() {
+		defer close(m.done)
+		ticker := time.NewTicker(s.opts.StateInterval)
+		defer ticker.Stop()
+		var last time.Time
+		sample := func(thorough bool) {
+			last = time.Now()
+			err := sampleOnce(ctx, s, src, thorough)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil && !errors.Is(err, errSampling) {
+				s.opts.Notice("not everything was sampled: " + err.Error())
+			}
+			if err := noteFault(ctx, s.repo.Catalog(), err); err != nil {
+				s.opts.Notice(err.Error())
+			}
+		}
+		sample(true)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				sample(false)
+			case <-m.rotated:
+				if time.Since(last) >= rotationPause {
+					sample(true)
+				}
+			case answer := <-m.asked:
+				sample(true)
+				close(answer)
+			}
+		}
+	}()
+	return m
+}
+
+// noteFault keeps for status why a sample failed.
+func noteFault(ctx context.Context, store stateStore, fault error) error {
+	text := ""
+	if fault != nil {
+		text = strings.ReplaceAll(fault.Error(), "\n", "; ")
+	}
+	if before, _, err := store.Setting(ctx, SampleFault); err != nil || before == text {
+		return err
+	}
+	return store.SetSetting(ctx, SampleFault, text)
+}
+
+// segmentClosed asks for a sample, without waiting for it.
+func (m *sampler) segmentClosed() {
+	select {
+	case m.rotated <- struct{}{}:
+	default:
+	}
+}
+
+// errSampling says that another process samples, or makes a base, for longer
+// than a sample waits.
+var errSampling = errors.New("another process of pg_scribe samples this database")
+
+// lockSampling keeps all others from sampling: two samples at a time could
+// leave the older one in the stream behind the newer one, and one that begins
+// before a base's point and ends behind it would take the base back.
+func lockSampling(ctx context.Context, conn *pgx.Conn, wait time.Duration) error {
+	for deadline := time.Now().Add(wait); ; {
+		var got bool
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", samplingLock[0], samplingLock[1]).Scan(&got); err != nil || got {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return errSampling
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func unlockSampling(ctx context.Context, conn *pgx.Conn) {
+	conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1, $2)", samplingLock[0], samplingLock[1])
+}
+
+// samplingLock is the key of the advisory lock: the letters "pgscribe".
+var samplingLock = [2]int32{0x70677363, 0x72696265}
+
+// sampleOnce mends the capture, guards tables that lost their replica
+// identity, and samples.
+func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) error {
+	whole, stop := context.WithCancel(ctx)
+	defer stop()
+	ctx, cancel := context.WithTimeout(whole, sampleLimit)
+	defer cancel()
+	conn, err := Connect(ctx, s.opts.ConnString)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo); err != nil {
+		return err
+	}
+	if _, err = guardTables(ctx, conn, shortPatience); err != nil {
+		err = fmt.Errorf("replica identities: %w", err)
+	}
+	if lerr := lockSampling(ctx, conn, 5*time.Second); lerr != nil {
+		return errors.Join(err, lerr)
+	}
+	if ierr := s.inventory.check(ctx, conn, s.repo.Catalog()); ierr != nil {
+		err = errors.Join(err, fmt.Errorf("sample of the inventory: %w", ierr))
+	}
+	return errors.Join(err, sampleAll(ctx, whole, conn, s.opts.ConnString, src, s.repo.Catalog(), s.stale, thorough))
+}
+
+// sampleAll samples everything, under the lock. Large objects may take until
+// whole ends, everything else until ctx does.
+func sampleAll(ctx, whole context.Context, conn *pgx.Conn, connString string, src server, store stateStore, stale *staleStates, thorough bool) error {
+	r, err := reconcile(ctx, conn, src, store, stale)
+	if err != nil {
+		return err
+	}
+	if _, err := reconcileLargeObjects(whole, conn, connString, store, thorough); err != nil {
+		r.errs = append(r.errs, fmt.Errorf("sample of large objects: %w", err))
+	}
+	ctx, cancel := context.WithTimeout(whole, sampleLimit)
+	defer cancel()
+	return r.finish(ctx, conn)
+}
+
+// last takes a last sample, or gives up after a while.
+func (m *sampler) last(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	answer := make(chan struct{})
+	select {
+	case m.asked <- answer:
+	case <-m.done:
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-answer:
+	case <-m.done:
+	case <-ctx.Done():
+	}
+}
