@@ -247,12 +247,15 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.send_text(text, text) FROM PUBLIC;
 
--- Whether this transaction wrote a row. (Later ones may have, too: they count
--- as well.) Without settings of its own, so that the planner can inline it.
-CREATE FUNCTION scribe.is_new(row_xmin xid) RETURNS boolean LANGUAGE sql STABLE AS $fn$
-  SELECT row_xmin::pg_catalog.text::pg_catalog.int8 OPERATOR(pg_catalog.>=)
-    (pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8 OPERATOR(pg_catalog.%) 4294967296)
-$fn$;
+-- Whether this transaction wrote a row, or a subtransaction of it: its number
+-- is not below ours, and it is in progress, which nobody else sees a row of.
+CREATE FUNCTION scribe.is_new(row_xmin xid) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $fn$
+DECLARE
+  mine int8 := pg_current_xact_id_if_assigned()::text;
+  ahead int8 := (row_xmin::text::int8 - mine % 4294967296 + 4294967296) % 4294967296;
+BEGIN
+  RETURN ahead = 0 OR ahead < 2147483648 AND pg_xact_status((mine + ahead)::text::xid8) = 'in progress';
+END $fn$;
 REVOKE ALL ON FUNCTION scribe.is_new(xid) FROM PUBLIC;
 
 -- The objects that vanish without an event when the session ends: the temporary
@@ -1206,7 +1209,7 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
   EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.inventory TO %I', role);
   EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
-    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.type_facts(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
+    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
     'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
   PERFORM set_config('scribe.quiet', '', true);
 END $fn$;

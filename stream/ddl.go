@@ -385,6 +385,11 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 	if keep, ok := keepOwned(sql, start, dropped); ok {
 		r.open()
 		r.out = repo.AppendDDL(r.out, repo.TagOwner, keep)
+		for _, o := range dropped { // what was given to the role since the last sample is another's in the target
+			if o.Original && !o.temporary() && ownedKinds[o.Type] {
+				r.out = repo.AppendDDL(r.out, start.Tag, "DROP "+strings.ToUpper(o.Type)+" IF EXISTS "+o.Identity+" CASCADE")
+			}
+		}
 	}
 	sql = dropIfExists(withBounds(sql, end.Bounds))
 	if sql, err = withDates(sql, start.conforming(), end.Folded); err != nil {

@@ -98,11 +98,15 @@ func (e *explanations) explain(key string) (bool, catalog.LSN) {
 // forget drops what a sample has seen the outcome of: the transactions below
 // the oldest one that was running. Positions would not do, because a commit is
 // in the WAL before others see it.
-func (e *explanations) forget(ctx context.Context, oldest uint32) error {
+// What explains a change that the sample itself could not explain yet is kept
+// for the next one.
+func (e *explanations) forget(ctx context.Context, oldest uint32, waiting map[string]catalog.LSN) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := len(e.known)
-	maps.DeleteFunc(e.known, func(_ string, xid uint32) bool { return int32(xid-oldest) < 0 })
+	maps.DeleteFunc(e.known, func(key string, xid uint32) bool {
+		return int32(xid-oldest) < 0 && waiting[key] == 0 && (key != everything || len(waiting) == 0)
+	})
 	if len(e.known) == n {
 		return nil
 	}
@@ -216,6 +220,9 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore)
 		if err != nil {
 			return err
 		}
+		if err := markTransient(ctx, tx, names); err != nil {
+			return err
+		}
 		if err := unexplained(ctx, tx, came, went, names, before); err != nil {
 			return err
 		}
@@ -234,7 +241,27 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore)
 			return err
 		}
 	}
-	return v.explained.forget(ctx, uint32(oldest))
+	return v.explained.forget(ctx, uint32(oldest), v.waiting)
+}
+
+// transientMark precedes the names of permanent objects that depend on
+// temporary ones: they go with the session that made these, without an event.
+const transientMark = "transient "
+
+func markTransient(ctx context.Context, tx pgx.Tx, names map[string]string) error {
+	rows, err := tx.Query(ctx, `WITH RECURSIVE up (key, class, oid) AS (
+	    SELECT k, split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid FROM unnest($1::text[]) k
+	    UNION SELECT up.key, x.class, x.oid FROM up, LATERAL (
+	      SELECT d.refclassid AS class, d.refobjid AS oid FROM pg_depend d WHERE d.classid = up.class AND d.objid = up.oid AND d.objsubid = 0
+	      UNION ALL SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r WHERE up.class = 'pg_class'::regclass AND r.ev_class = up.oid AND r.rulename = '_RETURN') x)
+	  SELECT DISTINCT up.key FROM up JOIN pg_namespace n ON up.class = 'pg_namespace'::regclass AND n.oid = up.oid WHERE n.nspname ~ '^pg_temp_'`,
+		slices.Collect(maps.Keys(names)))
+	if err != nil {
+		return err
+	}
+	var key string
+	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { names[key] = transientMark + names[key]; return nil })
+	return err
 }
 
 // differing lists what is in one of the two only, in order.
@@ -273,6 +300,9 @@ func unexplained(ctx context.Context, tx pgx.Tx, came, went []string, names, bef
 		}
 	}
 	for _, key := range went {
+		if strings.HasPrefix(before[key], transientMark) {
+			continue
+		}
 		gaps = append(gaps, before[key]+" is gone without an event")
 	}
 	for part := range slices.Chunk(gaps, 20) {

@@ -32,7 +32,7 @@ const ownerStates = `SELECT s.classid || ' ' || s.objid, s.refobjid::regrole::te
 // ownerCommands give objects to the owners that they have now. One that is no
 // longer in pg_shdepend is gone, or belongs to the first superuser.
 func ownerCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
-	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('BEGIN ALTER %s OWNER TO %s; EXCEPTION WHEN undefined_object OR undefined_table OR undefined_function OR invalid_schema_name OR wrong_object_type THEN RAISE WARNING ''%%'', SQLERRM; END', what,
+	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('BEGIN ALTER %s OWNER TO %s;`+orGone+` END', what,
 	      coalesce((SELECT refobjid::regrole FROM pg_shdepend s WHERE s.deptype = 'o' AND s.objsubid = 0 AND s.classid = o.class AND s.objid = o.oid
 	        AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))), 10::regrole)))
 	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,
@@ -57,6 +57,11 @@ func alterable(class, oid string) string {
 
 // dropOwned finds the roles that a DROP OWNED names.
 var dropOwned = regexp.MustCompile(`(?is)^\s*drop\s+owned\s+by\s+(.*?)\s*(?:cascade|restrict)?\s*;?\s*$`)
+
+// ownedKinds are the objects that DROP names by their identity as the event
+// triggers give it, and that somebody owns.
+var ownedKinds = map[string]bool{"table": true, "view": true, "materialized view": true, "sequence": true, "foreign table": true,
+	"type": true, "function": true, "procedure": true, "aggregate": true, "schema": true, "server": true, "collation": true, "conversion": true}
 
 // keepOwned is the command to run before a DROP OWNED: of what the roles own
 // in the target, it takes away what the source did not drop, because it

@@ -39,6 +39,10 @@ func same(sql string) func(server) string { return func(server) string { return 
 // object of the target's cluster may stand in its way.
 const forgiving = `format('DO %L', format('BEGIN %s; EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END', `
 
+// orGone ends a command on an object that somebody may have dropped after the
+// sample looked and before it committed. It is part of a pattern of format().
+const orGone = ` EXCEPTION WHEN undefined_object OR undefined_table OR undefined_function OR invalid_schema_name OR wrong_object_type THEN RAISE WARNING ''%%'', SQLERRM;`
+
 // roleTag names the role that a command changes, because roles belong to the
 // target's cluster and not to the restored database: restore may leave alone
 // those that it finds there.
@@ -69,10 +73,11 @@ var stateKinds = []stateKind{
 	}},
 	{name: "database", tag: constant(repo.TagDatabase), query: databaseStates},
 	{name: "sequence", tag: constant(repo.TagSequence), query: same(`
-	  SELECT oid::text, format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
+	  SELECT concat_ws(' ', oid, pg_relation_filenode(oid)), -- the file is another one after RESTART
+	    format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; END',
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
 	{name: "event trigger", tag: constant(repo.TagTrigger), query: same(`
-	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s END',
+	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s` + orGone + ` END',
 	      evtname, evtname, evtevent,
 	      (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(t), ', ') || ')' FROM unnest(evttags) t),
 	      (SELECT format('%I.%I', n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = evtfoid),
@@ -84,7 +89,7 @@ var stateKinds = []stateKind{
 	{name: "owner", tag: constant(repo.TagOwner), query: same(ownerStates), sql: ownerCommands},
 	{name: "cluster", tag: constant(repo.TagCluster), query: same(`
 	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
-	    (SELECT format('ALTER TABLE %I.%I CLUSTER ON %I', n.nspname, c.relname, x.relname)
+	    (SELECT format('DO %L', format('BEGIN ALTER TABLE %I.%I CLUSTER ON %I;` + orGone + ` END', n.nspname, c.relname, x.relname))
 	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
 	    format('ALTER TABLE %I.%I SET WITHOUT CLUSTER', n.nspname, c.relname))
 	  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -203,8 +208,9 @@ func databaseStates(server) string {
 	      WHERE d.datname = current_database() AND a.grantee <> d.datdba LOOP EXECUTE format(''REVOKE ALL ON DATABASE %I FROM %s CASCADE'', current_database(), g); END LOOP;'
 	    || coalesce((SELECT string_agg(format(' EXECUTE format(''GRANT %s ON DATABASE %%I TO %%s%s'', current_database(), %L);',
 	      a.privilege_type, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END,
-	      CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END), '' ORDER BY a.grantee, a.privilege_type)
-	    FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee <> d.datdba), '') || ' END')
+	      coalesce(quote_ident(g.rolname), 'PUBLIC')), '' ORDER BY a.grantee, a.privilege_type)
+	    FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+	    WHERE a.grantee <> d.datdba AND (g.oid IS NOT NULL OR a.grantee = 0)), '') || ' END')
 	  FROM pg_database d WHERE datname = current_database()`
 }
 

@@ -29,9 +29,9 @@ const sequencesQuery = `SELECT format('%I.%I', n.nspname, c.relname),
   (xpath('/row/v/text()', query_to_xml(format('SELECT last_value || '' '' || is_called AS v FROM %I.%I', n.nspname, c.relname), false, true, '')))[1]::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND c.relpersistence = 'p' AND n.nspname <> 'scribe'`
 
-// A large object's contents are read in the pages' order; the last page alone tells the length.
+// Large objects with owner, privileges, comment and contents.
 const largeObjectsQuery = `SELECT m.oid, concat_ws(' ', pg_get_userbyid(m.lomowner), m.lomacl, obj_description(m.oid, 'pg_largeobject'),
-  (SELECT md5(string_agg(pageno || ':' || encode(data, 'hex'), ',' ORDER BY pageno)) FROM pg_largeobject WHERE loid = m.oid))
+  md5(lo_get(m.oid)))
 FROM pg_largeobject_metadata m`
 
 // observe looks at a database, and at the roles of its cluster.
