@@ -730,7 +730,7 @@ DECLARE
   rel oid;
 BEGIN
   PERFORM set_config('search_path', path, true);
-  rel := pg_catalog.to_regclass((pg_catalog.regexp_match(command, E'\\mpartition\\s+(("([^"]|"")*"|[^\\s".]+)(\\.("([^"]|"")*"|[^\\s".]+))?)\\s+concurrently', 'i'))[1]);
+  rel := pg_catalog.to_regclass((pg_catalog.regexp_match(command, E'\\mpartition\\s+(("([^"]|"")*"|[^\\s".]+)(\\.("([^"]|"")*"|[^\\s".]+))?)\\s+(concurrently|finalize)', 'i'))[1]);
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
   RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'name', k.conname, 'text', pg_get_constraintdef(k.oid)))
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -829,6 +829,9 @@ BEGIN
       message := message || jsonb_build_object('checks',
         scribe.detached_checks(current_query(), current_setting('scribe.path', true)));
     END IF;
+  END IF;
+  IF late_context IS NULL AND tg_tag = 'ALTER TABLE' AND scribe.text_sent() IS NULL AND current_query() ~* E'\\mdetach\\M.*\\mpartition\\M.*\\mfinalize\\M' THEN
+    message := message || jsonb_build_object('checks', scribe.detached_checks(current_query(), current_setting('scribe.path', true)));
   END IF;
   SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'tag', command_tag,
         'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension,

@@ -304,6 +304,10 @@ func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
 	return kept, ok
 }
 
+// detachFinal ends a DETACH PARTITION … CONCURRENTLY that was interrupted. It
+// left no trace in the stream, so that the partition is still attached there.
+var detachFinal = regexp.MustCompile(`(?is)^(\s*ALTER\s+TABLE\s.*\bDETACH\s+PARTITION\s.*?)\s+FINALIZE\s*$`)
+
 // plainDrop is a command whose object the target may lack without being any
 // different for it: an index that was never valid, or a relation that came
 // about without an event.
@@ -391,6 +395,7 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 			}
 		}
 	}
+	sql = detachFinal.ReplaceAllString(sql, "$1")
 	sql = dropIfExists(withBounds(sql, end.Bounds))
 	if sql, err = withDates(sql, start.conforming(), end.Folded); err != nil {
 		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
