@@ -235,8 +235,11 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			r.touch(touch{start.Tag, o.Class, o.OID, o.Type + " " + o.Identity})
 		}
 	}
+	// Also where it is not written: of a string of several commands, each has
+	// to be passed over at its turn.
+	sql, textErr := r.statementText(start, slices.Concat(end.Objects, dropped))
 	if !onlyTemporary(end.Objects, dropped) && !ownObjects(end.Objects) {
-		if err := r.writeDDL(start, end, dropped); err != nil {
+		if err := r.writeDDL(start, end, dropped, sql, textErr); err != nil {
 			return err
 		}
 	}
@@ -323,7 +326,8 @@ func dropIfExists(sql string) string {
 var dropGuarded = regexp.MustCompile(`(?i)^IF\s+EXISTS\s`)
 
 // writeDDL writes the command as it is to be run again.
-func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) error {
+// sql is its text, unless err says why that is not known.
+func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, sql string, err error) error {
 	if start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" || start.Tag == "IMPORT FOREIGN SCHEMA" {
 		r.writeDefinitions(start, end.Creates)
 		return nil
@@ -340,7 +344,7 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 		return nil
 	}
 	if len(end.Subs) > 0 {
-		r.writeSubscriptions(start, end.Subs)
+		r.writeSubscriptions(start, end.Subs, sql)
 		return nil
 	}
 	if start.Tag == "DROP SUBSCRIPTION" {
@@ -353,7 +357,6 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject) 
 		}
 		return nil
 	}
-	sql, err := r.statementText(start, slices.Concat(end.Objects, dropped))
 	if err != nil {
 		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
 	}

@@ -229,6 +229,8 @@ func TestStatementText(t *testing.T) {
 		{"COMMENT", "select f()", "x\nSQL statement \"COMMENT ON TABLE a IS '\"'\"\nPL/pgSQL function f() line 1", "COMMENT ON TABLE a IS '\"'"},
 		{"CREATE TABLE", "begin; create table a (); rollback; create table b ()", "x", "create table b ()"},
 		{"CREATE TABLE", "begin; savepoint s; create table a (); rollback to savepoint s; create table b (); commit", "x", "create table b ()"},
+		{"GRANT", "grant r to s; grant connect on database d to s; grant select on t to s", "x", "grant select on t to s"},
+		{"COMMENT", "comment on role r is 'on table t'; comment on table t is 'x'", "x", "comment on table t is 'x'"},
 		{"CREATE TABLE", "select g()", "x\nSQL function \"g\" statement 1", ""},
 	} {
 		r := newRenderer(0, nil, newFacts())

@@ -247,7 +247,11 @@ func matchesTag(sql, tag string) bool {
 		return w[0] == "select" || w[0] == "with" || w[0] == "table" || w[0] == "values" || w[0] == "("
 	case "CREATE TABLE AS":
 		return w[0] == "create"
-	case "GRANT", "REVOKE", "COMMENT", "SECURITY LABEL", "IMPORT FOREIGN SCHEMA":
+	case "GRANT", "REVOKE", "COMMENT", "SECURITY LABEL":
+		// What belongs to the cluster fires no event, memberships neither.
+		on := onKind.FindStringSubmatch(sql)
+		return w[0] == t[0] && on != nil && !clusterKinds[strings.ToLower(on[1])]
+	case "IMPORT FOREIGN SCHEMA":
 		return w[0] == t[0]
 	}
 	if w[0] != t[0] {
@@ -261,6 +265,13 @@ func matchesTag(sql, tag string) bool {
 	}
 	return false
 }
+
+// onKind finds what stands behind ON: an object's kind, or its name.
+var onKind = regexp.MustCompile(`(?is)\bon\s+("|\w+)`)
+
+// clusterKinds begin the names of the kinds of objects that belong to the
+// cluster, and of event triggers.
+var clusterKinds = map[string]bool{"database": true, "tablespace": true, "parameter": true, "role": true, "event": true}
 
 var concurrently = regexp.MustCompile(`(?i)^((?:[^'"$]*?)\b(?:index|detach\s+partition\s+\S+))\s+concurrently\b`)
 

@@ -12,7 +12,7 @@ import (
 // writeSubscriptions writes subscriptions as they are now, and such that a
 // restored database leaves the publisher alone: not connected, not enabled,
 // and without the production's slot.
-func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription) {
+func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription, text string) {
 	for _, s := range subs {
 		quoted := make([]string, len(s.Publications))
 		for i, p := range s.Publications {
@@ -27,12 +27,11 @@ func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription)
 			fmt.Sprintf("ALTER SUBSCRIPTION %s CONNECTION %s", name, repo.Literal(s.Connection)),
 			fmt.Sprintf("ALTER SUBSCRIPTION %s SET PUBLICATION %s WITH (refresh = false)", name, publications),
 		}
-		text, err := r.statementText(start, nil)
 		switch t := repo.Tokens(text, start.conforming()); {
 		case start.Tag == "CREATE SUBSCRIPTION":
 			sql = []string{fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION %s WITH (connect = false, enabled = false, create_slot = false, slot_name = NONE)",
 				name, repo.Literal(s.Connection), publications)}
-		case err == nil && len(t) > 3 && (t[3].Is("owner") || t[3].Is("rename")):
+		case len(t) > 3 && (t[3].Is("owner") || t[3].Is("rename")):
 			sql = []string{text}
 		default:
 			sql = append(sql, detachSubscription(s.Name))
