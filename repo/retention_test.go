@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // filled is a repository with two bases, one of them a directory, three sealed
@@ -26,9 +27,9 @@ func filled(t testing.TB, spec string) *Repository {
 	r.now = func() time.Time { tick = tick.Add(time.Second); return tick }
 	must(t, r.cat.SetRepository(ctx, catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app", DatabaseOID: 16384,
 		Encoding: "UTF8", Collate: "C.UTF-8", CType: "C.UTF-8", LocaleProvider: "libc", ServerVersion: "15.18", Slot: "shop",
-		Publication: "a \"name\"", Compression: spec, Mode: "guarded", CreatedAt: testClock, StreamStart: 8}))
+		Publication: "a \"name\"", Compression: chain(t, r).String(), Mode: "guarded", CreatedAt: testClock, StreamStart: 8}))
 	must(t, r.cat.AddSwitches(ctx, []catalog.Switch{{SystemID: "7", Timeline: 2, Parent: 1, At: 0x999999}, {SystemID: "7", Timeline: 3, Parent: 2, At: 0xFF}}))
-	writeBase(t, r, r.codec)
+	writeBase(t, r, chain(t, r))
 	h := segmentHeader(0x10)
 	h.Created = r.now()
 	w, err := r.CreateSegment(ctx, h)
@@ -72,8 +73,8 @@ func writeDirBase(t testing.TB, r *Repository) {
 	stamp, err := r.Stamp()
 	must(t, err)
 	h := baseHeader(catalog.KindBase)
-	h.Start, h.Filters = 0x58, "gzip"
-	w, err := r.CreateDumpDir(h, stamp)
+	h.Start = 0x58
+	w, err := r.CreateDumpDir(h, stamp, append(parseChain(t, "gzip"), chain(t, r).Sealing()...))
 	must(t, err)
 	defer w.Close()
 	for _, name := range []string{"toc.dat", "1.dat.gz", DirListName, DirSettingsIn} {
@@ -82,7 +83,7 @@ func writeDirBase(t testing.TB, r *Repository) {
 	base, err := w.Finish(Trailer{Fence: 0x60})
 	must(t, err)
 	h.Kind = catalog.KindGlobals
-	g, err := r.CreateDump(h, stamp, Codec{Name: "none"})
+	g, err := r.CreateDump(h, stamp, GlobalsChain(chain(t, r)))
 	must(t, err)
 	defer g.Close()
 	_, err = g.Write([]byte(fixture(t, "pg_dumpall-15.sql")))
@@ -214,7 +215,7 @@ func flip(t testing.TB, path string, bit int64) {
 
 func TestVerifyStrays(t *testing.T) {
 	r := filled(t, "zstd")
-	live, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", DefaultCodec)
+	live, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", filter.Default)
 	must(t, err)
 	defer live.Abort()
 	_, err = live.Write([]byte("-- PostgreSQL database dump complete\n"))
@@ -247,7 +248,7 @@ func TestTamperedSegmentIsFound(t *testing.T) {
 	}
 	forged, _ := sealed(body, reader.Trailer)
 	must(t, os.WriteFile(r.Path(a.Name), []byte(body+forged), 0o600))
-	if c, err := r.inspect(ctx, a.Name, -1); err != nil || c.record.Artifact.Bytes != a.Bytes {
+	if c, err := r.inspect(ctx, a.Name, "", -1); err != nil || c.record.Artifact.Bytes != a.Bytes {
 		t.Fatalf("the forgery is not whole by itself: %v", err)
 	}
 	v := verify(t, r, VerifyOptions{})
@@ -339,7 +340,7 @@ func comparableCatalog(t testing.TB, r *Repository) string {
 
 func rebuild(t testing.TB, dir string, force bool) RebuildReport {
 	t.Helper()
-	report, err := Rebuild(ctx, dir, func() time.Time { return testClock }, force)
+	report, err := Rebuild(ctx, dir, func() time.Time { return testClock }, RebuildOptions{Force: force, Keys: keysOf(t, testIdentity)})
 	must(t, err)
 	return report
 }
@@ -445,11 +446,11 @@ func TestRebuildRefusesAndKeeps(t *testing.T) {
 	must(t, r.Close())
 	release, err := r.LockStreamer()
 	must(t, err)
-	if _, err := Rebuild(ctx, dir, time.Now, false); !errors.As(err, new(*BusyError)) {
+	if _, err := Rebuild(ctx, dir, time.Now, RebuildOptions{}); !errors.As(err, new(*BusyError)) {
 		t.Fatalf("beside a streamer: %v", err)
 	}
 	release()
-	if _, err := Rebuild(ctx, dir, time.Now, false); !errors.As(err, new(*HealthyCatalogError)) {
+	if _, err := Rebuild(ctx, dir, time.Now, RebuildOptions{}); !errors.As(err, new(*HealthyCatalogError)) {
 		t.Fatalf("a catalog that is whole: %v", err)
 	}
 	flipName := segmentAt(t, mustOpen(t, dir), txLSN(5)+8).Name
@@ -478,13 +479,13 @@ func TestRebuildRefusesAndKeeps(t *testing.T) {
 		t.Errorf("strays %v, holes %v", v.Strays, v.Holes)
 	}
 	// A base that is being written is not to be lost.
-	live, err := mustOpen(t, dir).CreateDump(baseHeader(catalog.KindBase), "20261122-000000", DefaultCodec)
+	live, err := mustOpen(t, dir).CreateDump(baseHeader(catalog.KindBase), "20261122-000000", filter.Default)
 	must(t, err)
 	defer live.Abort()
-	if _, err := Rebuild(ctx, dir, time.Now, true); !errors.As(err, new(*BeingWrittenError)) {
+	if _, err := Rebuild(ctx, dir, time.Now, RebuildOptions{Force: true}); !errors.As(err, new(*BeingWrittenError)) {
 		t.Errorf("beside a dump: %v", err)
 	}
-	if _, err := Rebuild(ctx, t.TempDir(), time.Now, true); !errors.As(err, new(*NotRepositoryError)) {
+	if _, err := Rebuild(ctx, t.TempDir(), time.Now, RebuildOptions{Force: true}); !errors.As(err, new(*NotRepositoryError)) {
 		t.Errorf("an empty directory: %v", err)
 	}
 }

@@ -15,12 +15,17 @@ import (
 
 type verifyCmd struct {
 	outputFlag
+	keyFlags
 	File           string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	ReadDataSubset subset `placeholder:"PART" help:"Read only a part of the files whole: 5%, 2/7, or 10GB (default: all)."`
 }
 
 // Run compares the files with the catalog.
 func (c *verifyCmd) Run(ctx context.Context, a *app) error {
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
 	r, err := a.openRepository(ctx, c.File)
 	if errors.Is(err, fs.ErrPermission) {
 		r, err = repo.OpenReadOnly(ctx, c.File)
@@ -29,13 +34,18 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer r.Close()
+	r.Keys(keys)
 	var last time.Time
-	report, err := r.Verify(ctx, repo.VerifyOptions{Subset: repo.Subset(c.ReadDataSubset), Report: func(f repo.FileReport) {
+	targets, _, err := a.targetsOf(ctx, r)
+	if err != nil {
+		return err
+	}
+	report, err := r.Verify(ctx, repo.VerifyOptions{Subset: repo.Subset(c.ReadDataSubset), Targets: targets, Report: func(f repo.FileReport) {
 		if f.Outcome != catalog.OutcomeOK {
-			a.words.warn("%s: %s: %s", f.Name, f.Outcome, f.Reason)
+			a.words.warn("%s: %s: %s", f.Place(), f.Outcome, f.Reason)
 		} else if a.verbose || a.now().Sub(last) >= 5*time.Second && f.Read {
 			last = a.now()
-			a.words.say("%s is in order", f.Name)
+			a.words.say("%s is in order", f.Place())
 		}
 	}})
 	if err != nil {
@@ -137,6 +147,8 @@ func (s *subset) UnmarshalText(text []byte) error {
 
 type catalogCmd struct {
 	outputFlag
+	filterFlags
+	keyFlags
 	Action string `arg:"" enum:"check,rebuild" help:"check, or rebuild from the files alone."`
 	File   string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	Force  bool   `help:"Rebuild a catalog that is whole."`
@@ -148,7 +160,15 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 	if c.Action == "check" {
 		return c.check(ctx, a)
 	}
-	report, err := repo.Rebuild(ctx, c.File, a.now, c.Force)
+	chain, err := c.chain()
+	if err != nil {
+		return err
+	}
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	report, err := repo.Rebuild(ctx, c.File, a.now, repo.RebuildOptions{Force: c.Force, Keys: keys, Chain: chain})
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (tr *trip) further(jobs int) string {
 	}
 	defer r.Close()
 	base, err := stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication,
-		Codec: repo.DefaultCodec, Jobs: jobs, Command: tr.command, Notice: func(s string) { tr.t.Log(s) }})
+		Jobs: jobs, Command: tr.command, Notice: func(s string) { tr.t.Log(s) }})
 	if err != nil {
 		tr.t.Fatal(err)
 	}
