@@ -2,7 +2,9 @@ package catalog
 
 import (
 	"errors"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -251,5 +253,58 @@ func TestReplaceArtifact(t *testing.T) {
 	}
 	if _, err := c.Artifact(ctx, id+1); !errors.Is(err, ErrNotFound) {
 		t.Errorf("an unknown one: %v", err)
+	}
+}
+
+// A file that was written anew has to get to the targets under its new name,
+// and what was on its way there under the old one has to go.
+func TestReplacedArtifactOnTargets(t *testing.T) {
+	c, _ := create(t)
+	id, err := c.OpenSegment(ctx, Artifact{Name: "a.open", SystemID: "7", Timeline: 1, Start: 1, Filters: "none"})
+	must(t, err)
+	must(t, c.SealSegment(ctx, id, "a", "zstd", Progress{End: 2, Bytes: 5, TextBytes: 9}, "aa", "bb", at(1)))
+	old, err := c.Artifact(ctx, id)
+	must(t, err)
+	one, err := c.AddTarget(ctx, "/one", at(1))
+	must(t, err)
+	two, err := c.AddTarget(ctx, "/two", at(1))
+	must(t, err)
+	must(t, c.AddCopy(ctx, old, one, at(2)))
+	must(t, c.ReplaceArtifact(ctx, id, Artifact{Name: "b", Filters: "zstd+age@1", Bytes: 7, SHA256: "cc"}))
+	if err := c.AddCopy(ctx, old, two, at(3)); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the old file arrived: %v", err)
+	}
+	for target, gone := range map[int64][]string{one: {"a"}, two: nil} {
+		pending, err := c.Pending(ctx, target)
+		if err != nil || len(pending) != 1 || pending[0].Name != "b" {
+			t.Errorf("target %d lacks %+v, %v", target, pending, err)
+		}
+		if names, err := c.CopyRemovals(ctx, target); err != nil || !slices.Equal(names, gone) {
+			t.Errorf("target %d is to lose %q, %v", target, names, err)
+		}
+	}
+	for name, want := range map[string]bool{"a": true, "b": false} {
+		if held, err := c.AwaitsRemoval(ctx, name); err != nil || held != want {
+			t.Errorf("%s: %v, %v", name, held, err)
+		}
+	}
+	// All of it outlives a rebuild of the catalog.
+	must(t, c.AddCopy(ctx, Artifact{ID: id, Name: "b"}, two, at(4)))
+	path := filepath.Join(t.TempDir(), "copy.db")
+	_, err = c.db.ExecContext(ctx, "VACUUM INTO ?", path)
+	must(t, err)
+	again, _ := create(t)
+	now, err := c.Artifact(ctx, id)
+	must(t, err)
+	must(t, again.Fill(ctx, Repository{Format: 1, SystemID: "7", Timeline: 1, Compression: "zstd"}, []Record{{Artifact: now}}))
+	found, err := again.Salvage(ctx, path)
+	if err != nil || found["targets"] != 2 || found["copies"] != 1 || found["removals"] != 1 {
+		t.Errorf("salvaged %v, %v", found, err)
+	}
+	if pending, err := again.Pending(ctx, two); err != nil || len(pending) != 0 {
+		t.Errorf("the second target lacks %+v, %v", pending, err)
+	}
+	if names, err := again.CopyRemovals(ctx, one); err != nil || !slices.Equal(names, []string{"a"}) {
+		t.Errorf("the first target is to lose %q, %v", names, err)
 	}
 }

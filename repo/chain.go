@@ -159,7 +159,11 @@ func (r *Repository) fileChain(ctx context.Context, record string) (filter.Chain
 	if err != nil || !chain.NeedsKey() || r.keys.Given() {
 		return chain, err
 	}
-	// A passphrase that writes also reads.
+	// A passphrase that writes also reads. While the catalog is rebuilt the
+	// repository's filters may not be known.
+	if _, chosen, err := r.cat.Setting(ctx, chainSetting); err != nil || !chosen {
+		return chain, err
+	}
 	present, err := r.Chain(ctx)
 	for _, f := range present {
 		for i := range chain {
@@ -187,6 +191,12 @@ func (r *Repository) Readable(a catalog.Artifact) error {
 		reader, err = r.OpenSegment(a)
 	} else {
 		reader, err = r.OpenDump(a)
+	}
+	if key := (*filter.KeyError)(nil); errors.As(err, &key) && key.Fault == filter.KeyWrong {
+		// A damaged header looks the same.
+		if damage := r.Check(a); damage != nil {
+			return damage
+		}
 	}
 	if err != nil {
 		return err

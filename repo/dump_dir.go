@@ -317,6 +317,10 @@ func (d *DirReader) copy(to io.Writer, f dirFile) error {
 	}
 	defer stored.Close()
 	text, err := d.repo.openFilters(d.name+"/"+f.name, d.sealing, stored)
+	if key := (*filter.KeyError)(nil); errors.As(err, &key) && key.Fault == filter.KeyWrong {
+		// The key opened the description.
+		return &FormatError{File: d.name, Reason: fmt.Sprintf("is damaged: %s is not for the key that opens %s", f.name, dirDescribes)}
+	}
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/target"
 )
 
 // HealthyCatalogError says that a catalog needs no rebuilding.
@@ -42,9 +43,10 @@ func (e *FiltersUnknownError) Error() string {
 
 // RebuildOptions say how to read what is there.
 type RebuildOptions struct {
-	Force bool // also when the catalog is whole
+	Force bool // also when the catalog is whole, and without files for which there is no key
 	Keys  *filter.Keys
-	Chain filter.Chain // of new files; nil: as before
+	Chain filter.Chain  // of new files; nil: as before
+	From  target.Target // brings files that are missing here; nil: none
 }
 
 // A RebuildReport is what Rebuild has found.
@@ -74,10 +76,25 @@ const rebuildSuffix = ".rebuild"
 // say that it was more than compression, it fails with FiltersUnknownError
 // unless opts.Chain says it: nothing must go on in clear unasked.
 //
+// With opts.From, files that are missing here are brought from that target
+// first, and the target is the repository's afterwards.
+//
 // The new catalog takes its place when it is complete: a process that dies
 // leaves the old one, or none, and Rebuild can be called again.
 func Rebuild(ctx context.Context, dir string, now func() time.Time, opts RebuildOptions) (report RebuildReport, err error) {
 	r := &Repository{dir: dir, now: now, keys: opts.Keys}
+	b := &rebuilder{r: r, report: &report, force: opts.Force}
+	if opts.From != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return report, err
+		}
+		if err := r.refuseHealthy(ctx, opts.Force); err != nil {
+			return report, err
+		}
+		if b.from, err = r.fetchAll(ctx, opts.From); err != nil {
+			return report, err
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -106,7 +123,6 @@ func Rebuild(ctx context.Context, dir string, now func() time.Time, opts Rebuild
 	if err := r.refuseHealthy(ctx, opts.Force); err != nil {
 		return report, err
 	}
-	b := &rebuilder{r: r, report: &report}
 	if err := b.begin(ctx); err != nil {
 		return report, err
 	}
@@ -152,11 +168,13 @@ func (r *Repository) refuseHealthy(ctx context.Context, force bool) error {
 type rebuilder struct {
 	r        *Repository
 	report   *RebuildReport
+	force    bool
 	files    []content // of bases and segments
 	globals  []content
 	open     []string             // open segments
 	starts   map[catalog.LSN]bool // of sealed segments
 	switches []catalog.Switch
+	from     *origin // nil: the files were here
 }
 
 // begin makes the new catalog, and tells it the filters that the old one, or
@@ -328,6 +346,9 @@ func (b *rebuilder) inspect(ctx context.Context, name string) (content, error) {
 		return c, nil
 	case ctx.Err() != nil:
 		return content{}, ctx.Err()
+	}
+	if !b.force && errors.As(err, new(*filter.KeyError)) {
+		return content{}, err
 	}
 	kind, _, _ := kindOfName(name)
 	b.leaveOut(name, kind, err)
@@ -531,6 +552,9 @@ func (b *rebuilder) write(ctx context.Context) error {
 	}
 	if err == nil {
 		err = keepMetadataSum(ctx, r, cat)
+	}
+	if err == nil && b.from != nil {
+		err = b.from.record(ctx, r, cat)
 	}
 	if err == nil {
 		b.report.Artifacts, err = cat.Artifacts(ctx)

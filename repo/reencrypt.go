@@ -172,7 +172,13 @@ func (r *Repository) freshName(ctx context.Context, old catalog.Artifact, target
 	if old.Format == "directory" {
 		ending = dirSuffix + target.Sealing().Extension()
 	}
-	for n := 1; ; n++ {
+	// Numbers only grow: an older catalog must not find other bytes by a name.
+	first := 1
+	if _, number, found := strings.Cut(strings.TrimPrefix(old.Name, stem), rewriteMark); found {
+		fmt.Sscanf(number, "%d", &first)
+		first++
+	}
+	for n := first; ; n++ {
 		name := stem + ending
 		if n > 1 {
 			name = fmt.Sprintf("%s%s%d%s", stem, rewriteMark, n, ending)

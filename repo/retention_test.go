@@ -111,7 +111,7 @@ func findings(v VerifyReport) (list []string) {
 }
 
 func TestVerify(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
+	eachChain(t, func(t *testing.T, spec string) {
 		r := filled(t, spec)
 		v := verify(t, r, VerifyOptions{})
 		if v.Outcome != catalog.OutcomeOK || v.Files != 9 || v.FilesRead != 9 || len(v.Strays) != 0 || len(v.Others) != 0 || !v.Recorded {
@@ -346,7 +346,7 @@ func rebuild(t testing.TB, dir string, force bool) RebuildReport {
 }
 
 func TestRebuildEqualsTheLostCatalog(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
+	eachChain(t, func(t *testing.T, spec string) {
 		r := filled(t, spec)
 		must(t, r.Close())
 		r = mended(t, r.dir)
@@ -371,6 +371,7 @@ func TestRebuildEqualsTheLostCatalog(t *testing.T) {
 			}
 			again, err := Open(ctx, r.dir, time.Now)
 			must(t, err)
+			again.Keys(keysOf(t, testIdentity))
 			if got := comparableCatalog(t, again); got != want {
 				t.Errorf("rebuilt:\n%s\nwas:\n%s", got, want)
 			}
@@ -390,7 +391,7 @@ func TestRebuildEqualsTheLostCatalog(t *testing.T) {
 // What a dead streamer had left open becomes the sealed segment that the next
 // streamer would have made of it.
 func TestRebuildSealsTheOpenSegment(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
+	eachChain(t, func(t *testing.T, spec string) {
 		r := filled(t, spec)
 		w := artifact(t, r, func(a catalog.Artifact) bool { return a.State == catalog.StateOpen })
 		f, err := os.OpenFile(r.Path(w.Name), os.O_APPEND|os.O_WRONLY, 0)
@@ -403,7 +404,8 @@ func TestRebuildSealsTheOpenSegment(t *testing.T) {
 		rebuilt, err := Open(ctx, r.dir, time.Now)
 		must(t, err)
 		defer rebuilt.Close()
-		if report.Sealed+openSuffix != w.Name || len(report.LeftOut) > 0 {
+		rebuilt.Keys(keysOf(t, testIdentity))
+		if stemOf(report.Sealed) != stemOf(w.Name) || report.Sealed != segmentAt(t, rebuilt, w.Start).Name || len(report.LeftOut) > 0 {
 			t.Errorf("%+v", report)
 		}
 		text := func(r *Repository) (list []string) {
@@ -431,6 +433,107 @@ func TestRebuildSealsTheOpenSegment(t *testing.T) {
 			t.Errorf("verify: %v, strays %v", findings(v), v.Strays)
 		}
 	})
+}
+
+// eachChain is eachCodec with other filters too.
+func eachChain(t *testing.T, test func(t *testing.T, spec string)) {
+	eachCodec(t, test)
+	for _, spec := range []string{"zstd+age", "zstd+f1"} {
+		t.Run(spec, func(t *testing.T) { test(t, spec) })
+	}
+}
+
+// Nothing is left out for want of a key, and nothing goes on in clear because
+// nobody says for whom it was encrypted.
+func TestRebuildOfWhatIsEncrypted(t *testing.T) {
+	r := filled(t, "zstd+age")
+	must(t, r.Close())
+	r = mended(t, r.dir)
+	want := chain(t, r)
+	must(t, r.Close())
+	must(t, os.Remove(r.Path(CatalogName)))
+	for fault, keys := range map[filter.KeyFault]*filter.Keys{filter.KeyMissing: nil, filter.KeyWrong: keysOf(t, otherIdentity)} {
+		_, err := Rebuild(ctx, r.dir, time.Now, RebuildOptions{Keys: keys})
+		if key := (*filter.KeyError)(nil); !errors.As(err, &key) || key.Fault != fault {
+			t.Errorf("%s: %v", fault, err)
+		}
+	}
+	rebuild(t, r.dir, false)
+	again := mended(t, r.dir)
+	if got := chain(t, again); !reflect.DeepEqual(got, want) {
+		t.Errorf("by the metadata file: %v, want %v", got, want)
+	}
+	must(t, again.Close())
+	for _, name := range []string{CatalogName, MetadataName} {
+		must(t, os.Remove(r.Path(name)))
+	}
+	_, err := Rebuild(ctx, r.dir, time.Now, RebuildOptions{Keys: keysOf(t, testIdentity)})
+	if unknown := (*FiltersUnknownError)(nil); !errors.As(err, &unknown) || unknown.Filters != want.String() {
+		t.Errorf("without: %v", err)
+	}
+	_, err = Rebuild(ctx, r.dir, time.Now, RebuildOptions{Chain: want})
+	if key := (*filter.KeyError)(nil); !errors.As(err, &key) || key.Fault != filter.KeyMissing {
+		t.Errorf("without a key: %v", err)
+	}
+	if left, _ := filepath.Glob(r.Path(CatalogName + "*")); slices.ContainsFunc(left, func(path string) bool { return !strings.Contains(path, ".old-") }) {
+		t.Errorf("left: %q", left)
+	}
+	_, err = Rebuild(ctx, r.dir, time.Now, RebuildOptions{Keys: keysOf(t, testIdentity), Chain: want})
+	must(t, err)
+	again = mended(t, r.dir)
+	defer again.Close()
+	if got := chain(t, again); !reflect.DeepEqual(got, want) {
+		t.Errorf("by what was given: %v, want %v", got, want)
+	}
+}
+
+// An interrupted Reencrypt leaves two files of one text. One counts, the other
+// goes with the next one.
+func TestRebuildTakesOneOfTwo(t *testing.T) {
+	for _, step := range []string{"rewritten", "replaced"} {
+		r := filled(t, "zstd")
+		must(t, r.Close())
+		r = mended(t, r.dir)
+		must(t, r.SetChain(ctx, parseChain(t, chains["zstd+age"]...)))
+		must(t, r.RefreshMetadata(ctx))
+		died := errors.New("died")
+		n := 0
+		r.hook = func(s string) error {
+			if s == step {
+				if n++; n == 3 { // the directory base
+					return died
+				}
+			}
+			return nil
+		}
+		if err := r.Reencrypt(ctx, func(Rewritten) {}); !errors.Is(err, died) {
+			t.Fatal(err)
+		}
+		before := len(mustArtifacts(t, r))
+		must(t, r.Close())
+		must(t, os.Remove(r.Path(CatalogName)))
+		if report := rebuild(t, r.dir, false); len(report.LeftOut) > 0 || len(report.Artifacts) != before {
+			t.Errorf("%s: %+v", step, report)
+		}
+		again := mended(t, r.dir)
+		must(t, again.Reencrypt(ctx, func(Rewritten) {}))
+		if v := verify(t, again, VerifyOptions{}); v.Outcome != catalog.OutcomeOK || len(v.Strays)+len(v.Others) > 1 {
+			t.Errorf("%s: %v, strays %v, others %v", step, findings(v), v.Strays, v.Others)
+		}
+		for _, a := range mustArtifacts(t, again) {
+			if !strings.HasSuffix(a.Name, ".age") {
+				t.Errorf("%s: %s", step, a.Name)
+			}
+		}
+		must(t, again.Close())
+	}
+}
+
+func mustArtifacts(t testing.TB, r *Repository) []catalog.Artifact {
+	t.Helper()
+	all, err := r.cat.Artifacts(ctx)
+	must(t, err)
+	return all
 }
 
 func TestRebuildRefusesAndKeeps(t *testing.T) {
@@ -506,6 +609,7 @@ func mustOpen(t testing.TB, dir string) *Repository {
 	r, err := Open(ctx, dir, func() time.Time { return testClock })
 	must(t, err)
 	t.Cleanup(func() { r.Close() })
+	r.Keys(keysOf(t, testIdentity))
 	return r
 }
 

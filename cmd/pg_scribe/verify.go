@@ -11,6 +11,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/target"
 )
 
 type verifyCmd struct {
@@ -151,6 +152,7 @@ type catalogCmd struct {
 	keyFlags
 	Action string `arg:"" enum:"check,rebuild" help:"check, or rebuild from the files alone."`
 	File   string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Target string `placeholder:"WHERE" help:"rebuild: bring the files that are missing from this target first; -f may be empty, or absent."`
 	Force  bool   `help:"Rebuild a catalog that is whole."`
 }
 
@@ -168,7 +170,18 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	report, err := repo.Rebuild(ctx, c.File, a.now, repo.RebuildOptions{Force: c.Force, Keys: keys, Chain: chain})
+	if target.IsSpec(c.File) {
+		return &usageError{"catalog rebuild needs a local directory: " + c.File + " can only be a target",
+			"its files are brought into a directory: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", c.File)}
+	}
+	opts := repo.RebuildOptions{Force: c.Force, Keys: keys, Chain: chain}
+	if c.Target != "" {
+		a.step("bringing the files")
+		if opts.From, err = a.parseTarget(c.Target); err != nil {
+			return err
+		}
+	}
+	report, err := repo.Rebuild(ctx, c.File, a.now, opts)
 	if err != nil {
 		return err
 	}
