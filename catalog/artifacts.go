@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -98,15 +99,15 @@ func (c *Catalog) Checkpoint(ctx context.Context, id int64, p Progress) error {
 	return nil
 }
 
-// SealSegment records that an open segment has been completed and renamed: a last checkpoint, the new name, the
-// checksums, and the state in one transaction. It fails as Checkpoint does.
-func (c *Catalog) SealSegment(ctx context.Context, id int64, name string, p Progress, sha256, textSHA256 string, finished time.Time) error {
+// SealSegment records that an open segment has been completed under its final name: a last checkpoint, the name, the
+// filters that made the file, the checksums, and the state in one transaction. It fails as Checkpoint does.
+func (c *Catalog) SealSegment(ctx context.Context, id int64, name, filters string, p Progress, sha256, textSHA256 string, finished time.Time) error {
 	err := c.write(ctx, func(tx *sql.Tx) error {
 		if err := checkpoint(ctx, tx, id, p); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE artifact SET state = 'sealed', name = ?, sha256 = ?, text_sha256 = ?,
-			finished_at = ? WHERE id = ?`, name, sha256, textSHA256, micros(finished), id)
+		_, err := tx.ExecContext(ctx, `UPDATE artifact SET state = 'sealed', name = ?, filters = ?, sha256 = ?, text_sha256 = ?,
+			finished_at = ? WHERE id = ?`, name, filters, sha256, textSHA256, micros(finished), id)
 		return err
 	})
 	if err != nil {
@@ -172,6 +173,72 @@ func setCounts(ctx context.Context, tx *sql.Tx, id int64, counts []TableCount) e
 		if _, err := stmt.ExecContext(ctx, id, t.Table, t.Inserted, t.Updated, t.Deleted, t.Truncated); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ReplaceArtifact records that a sealed file has been written anew under another name, with the same text: the name,
+// the filters, the size and checksum of the stored bytes, and, until Forget, the old name, whose file is to be removed.
+// It fails with ErrNotFound.
+func (c *Catalog) ReplaceArtifact(ctx context.Context, id int64, now Artifact) error {
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		var old string
+		err := tx.QueryRowContext(ctx, "SELECT name FROM artifact WHERE id = ? AND state = 'sealed'", id).Scan(&old)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE artifact SET name = ?, filters = ?, bytes = ?, sha256 = ? WHERE id = ?",
+			now.Name, now.Filters, now.Bytes, now.SHA256, id); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM setting WHERE key = ?", obsoletePrefix+now.Name); err != nil {
+			return err
+		}
+		// Targets have the old file: they get the new one, and then lose the old.
+		if _, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO copy_removal (target_id, name)
+			SELECT target_id, ? FROM copy WHERE artifact_id = ?`, old, id); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM copy WHERE artifact_id = ?", id); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO setting (key, value) VALUES (?, '')", obsoletePrefix+old)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("replace artifact %d by %q: %w", id, now.Name, err)
+	}
+	return nil
+}
+
+// obsoletePrefix begins the setting that keeps the name of a file to be removed.
+const obsoletePrefix = "obsolete/"
+
+// MarkObsolete records the name of a file that is about to be written, so that it is known for what it is if nothing
+// comes of it. ReplaceArtifact takes the mark away.
+func (c *Catalog) MarkObsolete(ctx context.Context, name string) error {
+	return c.SetSetting(ctx, obsoletePrefix+name, "")
+}
+
+// Obsolete lists the files that ReplaceArtifact replaced or that were marked, and that were not removed yet.
+func (c *Catalog) Obsolete(ctx context.Context) ([]string, error) {
+	return list(ctx, c.db, func(rows *sql.Rows) (name string, err error) {
+		err = rows.Scan(&name)
+		return strings.TrimPrefix(name, obsoletePrefix), err
+	}, "SELECT key FROM setting WHERE substr(key, 1, ?) = ? ORDER BY key", len(obsoletePrefix), obsoletePrefix)
+}
+
+// Forget ends the memory of an obsolete file, which is gone.
+func (c *Catalog) Forget(ctx context.Context, name string) error {
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM setting WHERE key = ?", obsoletePrefix+name)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget %q: %w", name, err)
 	}
 	return nil
 }
@@ -265,6 +332,18 @@ func artifacts(ctx context.Context, q querier, kinds []Kind) ([]Artifact, error)
 		args = append(args, jsonList(kinds))
 	}
 	return list(ctx, q, scanArtifact, query+" ORDER BY start_lsn, id", args...)
+}
+
+// Artifact reads one. It fails with ErrNotFound.
+func (c *Catalog) Artifact(ctx context.Context, id int64) (Artifact, error) {
+	found, err := list(ctx, c.db, scanArtifact, "SELECT id, "+artifactColumns+" FROM artifact WHERE id = ?", id)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("artifact %d: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return Artifact{}, err
+	}
+	return found[0], nil
 }
 
 // Tables returns the row changes by table, summed over the given segments, or all, and ordered by table.

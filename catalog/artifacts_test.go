@@ -2,7 +2,9 @@ package catalog
 
 import (
 	"errors"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -77,9 +79,9 @@ func TestSegmentLife(t *testing.T) {
 	}
 
 	p.End, p.Tables = 160, []TableCount{{"public.b", 5, 0, 0, 0}, {"public.c", 0, 0, 0, 1}}
-	must(t, c.SealSegment(ctx, id, "incremental-64.sql.zst", p, "aa", "bb", at(9)))
+	must(t, c.SealSegment(ctx, id, "incremental-64.sql.zst", "zstd", p, "aa", "bb", at(9)))
 	want.State, want.Name, want.End, want.SHA256, want.TextSHA256 = StateSealed, "incremental-64.sql.zst", 160, "aa", "bb"
-	want.FinishedAt = at(9)
+	want.FinishedAt, want.Filters = at(9), "zstd"
 	if got, err := r.Artifacts(ctx, KindSegment); err != nil || !reflect.DeepEqual(got, []Artifact{want}) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
@@ -89,7 +91,7 @@ func TestSegmentLife(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"checkpoint": c.Checkpoint(ctx, id, Progress{End: 170}),
-		"seal":       c.SealSegment(ctx, id, "x", Progress{End: 170}, "", "", at(9)),
+		"seal":       c.SealSegment(ctx, id, "x", "zstd", Progress{End: 170}, "", "", at(9)),
 	} {
 		if !errors.Is(err, ErrNotOpen) {
 			t.Errorf("%s of a sealed segment: %v", name, err)
@@ -108,7 +110,7 @@ func TestFailedSealChangesNothing(t *testing.T) {
 	before, err := c.Artifacts(ctx)
 	must(t, err)
 	p := Progress{End: 200, Tables: []TableCount{{Table: "t", Inserted: 1}}, Points: []RestorePoint{{Name: "r", LSN: 150}}}
-	if err := c.SealSegment(ctx, id, "taken", p, "", "", at(1)); err == nil {
+	if err := c.SealSegment(ctx, id, "taken", "zstd", p, "", "", at(1)); err == nil {
 		t.Fatal("sealed under a name that is taken")
 	}
 	if after, err := c.Artifacts(ctx); err != nil || !reflect.DeepEqual(after, before) {
@@ -127,7 +129,7 @@ func TestTablesAreSummed(t *testing.T) {
 	var ids []int64
 	for i, name := range []string{"one", "two", "three"} {
 		id := openSegment(t, c, name, LSN(i*100))
-		must(t, c.SealSegment(ctx, id, name, Progress{End: LSN(i*100 + 100), Tables: []TableCount{{"t", 1, 10, 100, int64(i)}}},
+		must(t, c.SealSegment(ctx, id, name, "zstd", Progress{End: LSN(i*100 + 100), Tables: []TableCount{{"t", 1, 10, 100, int64(i)}}},
 			"", "", at(i)))
 		ids = append(ids, id)
 	}
@@ -166,7 +168,7 @@ func TestRestorePointsAndGapsComeAgain(t *testing.T) {
 	must(t, c.AcknowledgeGap(ctx, gaps[0].ID, at(8)))
 	must(t, c.Checkpoint(ctx, id, p))
 	p.Points = []RestorePoint{{Name: point.Name, LSN: 110, XID: 1, At: at(1)}}
-	must(t, c.SealSegment(ctx, id, "one", p, "", "", at(9)))
+	must(t, c.SealSegment(ctx, id, "one", "zstd", p, "", "", at(9)))
 
 	point.Timeline = 1
 	if got, err := c.RestorePoints(ctx); err != nil || !reflect.DeepEqual(got, []RestorePoint{point}) {
@@ -224,5 +226,85 @@ func TestLimitsOfStoredValues(t *testing.T) {
 	}
 	if _, err := c.AddBase(ctx, Artifact{Name: "too big", Start: big + 1}, Artifact{}); err == nil {
 		t.Error("an LSN that would read back as another one was accepted")
+	}
+}
+
+func TestReplaceArtifact(t *testing.T) {
+	c, _ := create(t)
+	id, err := c.OpenSegment(ctx, Artifact{Name: "a.open", SystemID: "7", Timeline: 1, Start: 1, Filters: "none"})
+	must(t, err)
+	if err := c.ReplaceArtifact(ctx, id, Artifact{Name: "b"}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of an open segment: %v", err)
+	}
+	must(t, c.SealSegment(ctx, id, "a", "zstd", Progress{End: 2, Bytes: 5, TextBytes: 9}, "aa", "bb", at(1)))
+	must(t, c.MarkObsolete(ctx, "b"))
+	must(t, c.ReplaceArtifact(ctx, id, Artifact{Name: "b", Filters: "zstd+age@1", Bytes: 7, SHA256: "cc"}))
+	a, err := c.Artifact(ctx, id)
+	must(t, err)
+	if a.Name != "b" || a.Filters != "zstd+age@1" || a.Bytes != 7 || a.SHA256 != "cc" || a.TextBytes != 9 || a.TextSHA256 != "bb" || a.End != 2 {
+		t.Errorf("the artifact is %+v", a)
+	}
+	if list, err := c.Obsolete(ctx); err != nil || !reflect.DeepEqual(list, []string{"a"}) {
+		t.Errorf("obsolete %v, %v", list, err)
+	}
+	must(t, c.Forget(ctx, "a"))
+	if list, err := c.Obsolete(ctx); err != nil || len(list) != 0 {
+		t.Errorf("obsolete %v, %v", list, err)
+	}
+	if _, err := c.Artifact(ctx, id+1); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an unknown one: %v", err)
+	}
+}
+
+// A file that was written anew has to get to the targets under its new name,
+// and what was on its way there under the old one has to go.
+func TestReplacedArtifactOnTargets(t *testing.T) {
+	c, _ := create(t)
+	id, err := c.OpenSegment(ctx, Artifact{Name: "a.open", SystemID: "7", Timeline: 1, Start: 1, Filters: "none"})
+	must(t, err)
+	must(t, c.SealSegment(ctx, id, "a", "zstd", Progress{End: 2, Bytes: 5, TextBytes: 9}, "aa", "bb", at(1)))
+	old, err := c.Artifact(ctx, id)
+	must(t, err)
+	one, err := c.AddTarget(ctx, "/one", at(1))
+	must(t, err)
+	two, err := c.AddTarget(ctx, "/two", at(1))
+	must(t, err)
+	must(t, c.AddCopy(ctx, old, one, at(2)))
+	must(t, c.ReplaceArtifact(ctx, id, Artifact{Name: "b", Filters: "zstd+age@1", Bytes: 7, SHA256: "cc"}))
+	if err := c.AddCopy(ctx, old, two, at(3)); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the old file arrived: %v", err)
+	}
+	for target, gone := range map[int64][]string{one: {"a"}, two: nil} {
+		pending, err := c.Pending(ctx, target)
+		if err != nil || len(pending) != 1 || pending[0].Name != "b" {
+			t.Errorf("target %d lacks %+v, %v", target, pending, err)
+		}
+		if names, err := c.CopyRemovals(ctx, target); err != nil || !slices.Equal(names, gone) {
+			t.Errorf("target %d is to lose %q, %v", target, names, err)
+		}
+	}
+	for name, want := range map[string]bool{"a": true, "b": false} {
+		if held, err := c.AwaitsRemoval(ctx, name); err != nil || held != want {
+			t.Errorf("%s: %v, %v", name, held, err)
+		}
+	}
+	// All of it outlives a rebuild of the catalog.
+	must(t, c.AddCopy(ctx, Artifact{ID: id, Name: "b"}, two, at(4)))
+	path := filepath.Join(t.TempDir(), "copy.db")
+	_, err = c.db.ExecContext(ctx, "VACUUM INTO ?", path)
+	must(t, err)
+	again, _ := create(t)
+	now, err := c.Artifact(ctx, id)
+	must(t, err)
+	must(t, again.Fill(ctx, Repository{Format: 1, SystemID: "7", Timeline: 1, Compression: "zstd"}, []Record{{Artifact: now}}))
+	found, err := again.Salvage(ctx, path)
+	if err != nil || found["targets"] != 2 || found["copies"] != 1 || found["removals"] != 1 {
+		t.Errorf("salvaged %v, %v", found, err)
+	}
+	if pending, err := again.Pending(ctx, two); err != nil || len(pending) != 0 {
+		t.Errorf("the second target lacks %+v, %v", pending, err)
+	}
+	if names, err := again.CopyRemovals(ctx, one); err != nil || !slices.Equal(names, []string{"a"}) {
+		t.Errorf("the first target is to lose %q, %v", names, err)
 	}
 }

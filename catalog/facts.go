@@ -188,6 +188,21 @@ func (c *Catalog) SetSetting(ctx context.Context, key, value string) error {
 	return nil
 }
 
+// SetChain records the filters of new files: their short form in the repository row, and a setting that says all.
+func (c *Catalog) SetChain(ctx context.Context, short, key, value string) error {
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO setting (key, value) VALUES (?,?)", key, value)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "UPDATE repository SET compression = ?", short)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record filters: %w", err)
+	}
+	return nil
+}
+
 // Setting reads a value; the second result says whether it was ever set.
 func (c *Catalog) Setting(ctx context.Context, key string) (string, bool, error) {
 	var value string

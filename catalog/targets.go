@@ -71,22 +71,23 @@ func (c *Catalog) Copies(ctx context.Context, target int64) ([]Artifact, error) 
 		(SELECT 1 FROM copy c WHERE c.artifact_id = a.id AND c.target_id = ?) ORDER BY start_lsn, id`, target)
 }
 
-// AddCopy records that a target has stored an artifact for good.
-func (c *Catalog) AddCopy(ctx context.Context, artifact, target int64, now time.Time) error {
+// AddCopy records that a target has stored an artifact for good. It fails with ErrNotFound if the artifact has been
+// forgotten, or written anew under another name, meanwhile.
+func (c *Catalog) AddCopy(ctx context.Context, a Artifact, target int64, now time.Time) error {
 	err := c.write(ctx, func(tx *sql.Tx) error {
 		var known bool
-		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM artifact WHERE id = ?)", artifact).Scan(&known)
+		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM artifact WHERE id = ? AND name = ?)", a.ID, a.Name).Scan(&known)
 		if err == nil && !known {
-			err = ErrNotFound // forgotten meanwhile
+			err = ErrNotFound
 		}
 		if err == nil {
 			_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO copy (artifact_id, target_id, stored_at) VALUES (?, ?, ?)",
-				artifact, target, micros(now))
+				a.ID, target, micros(now))
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("record copy of artifact %d: %w", artifact, err)
+		return fmt.Errorf("record copy of artifact %d: %w", a.ID, err)
 	}
 	return nil
 }
@@ -102,6 +103,16 @@ func (c *Catalog) CopyRemovals(ctx context.Context, target int64) ([]string, err
 		err = rows.Scan(&name)
 		return name, err
 	}, "SELECT name FROM copy_removal WHERE target_id = ? ORDER BY name", target)
+}
+
+// AwaitsRemoval tells whether some target still holds a forgotten file of the name.
+func (c *Catalog) AwaitsRemoval(ctx context.Context, name string) (bool, error) {
+	var found bool
+	err := c.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM copy_removal WHERE name = ?)", name).Scan(&found)
+	if err != nil {
+		return false, fmt.Errorf("read catalog: %w", err)
+	}
+	return found, nil
 }
 
 // AddCopyRemoval records that a file has to be removed from a target.

@@ -37,7 +37,7 @@ type Repository struct {
 	ServerVersion  string
 	Slot           string
 	Publication    string
-	Compression    string // METHOD:LEVEL of new files, such as "zstd:3"
+	Compression    string // filters of new files in short form, such as "zstd:3"
 	Mode           string // capture mode, such as "guarded"
 	CreatedAt      time.Time
 	StreamStart    LSN // where the present slot begins, when it was made anew; 0: the first one. Set by Follow

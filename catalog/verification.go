@@ -173,7 +173,7 @@ func fill(ctx context.Context, tx *sql.Tx, r Record) error {
 	return nil
 }
 
-// Salvage copies from an older catalog what no file knows, as far as it can be read: pins, settings, recorded and
+// Salvage copies from an older catalog what no file knows, as far as it can be read: targets with their copies, pins, settings, recorded and
 // acknowledged gaps, operations, runs of verify. It returns how many rows each part gave, and never fails because of the
 // old file.
 func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, error) {
@@ -210,6 +210,13 @@ func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, err
 		return nil
 	}
 	return found, errors.Join(
+		copyTable("targets", "target ORDER BY id", "spec, added_at", "INSERT OR IGNORE INTO target (spec, added_at) VALUES (?,?)", 2),
+		copyTable("copies", "copy c JOIN artifact a ON a.id = c.artifact_id JOIN target t ON t.id = c.target_id",
+			"t.spec, c.stored_at, a.name, a.sha256",
+			`INSERT OR IGNORE INTO copy (artifact_id, target_id, stored_at)
+			 SELECT a.id, t.id, ?2 FROM artifact a, target t WHERE t.spec = ?1 AND a.name = ?3 AND a.sha256 = ?4`, 4),
+		copyTable("removals", "copy_removal c JOIN target t ON t.id = c.target_id", "t.spec, c.name",
+			"INSERT OR IGNORE INTO copy_removal (target_id, name) SELECT id, ?2 FROM target WHERE spec = ?1 AND NOT EXISTS (SELECT 1 FROM artifact WHERE name = ?2)", 2),
 		copyTable("pins", "artifact WHERE pinned_reason <> ''", "pinned_reason, name",
 			"UPDATE artifact SET pinned_reason = ? WHERE name = ?", 2),
 		copyTable("settings", "setting", "key, value", "INSERT OR IGNORE INTO setting (key, value) VALUES (?,?)", 2),

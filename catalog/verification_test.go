@@ -60,7 +60,7 @@ func TestRemovals(t *testing.T) {
 	base, err := c.AddBase(ctx, Artifact{Name: "base-1"}, Artifact{Name: "globals-1"})
 	must(t, err)
 	seg := openSegment(t, c, "seg", 10)
-	must(t, c.SealSegment(ctx, seg, "seg-sealed", Progress{End: 20}, "", "", at(1)))
+	must(t, c.SealSegment(ctx, seg, "seg-sealed", "zstd", Progress{End: 20}, "", "", at(1)))
 	must(t, c.RemoveArtifacts(ctx, base, seg, 999))
 	if all, err := c.Artifacts(ctx); err != nil || len(all) != 0 {
 		t.Errorf("%+v, %v", all, err)

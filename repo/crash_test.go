@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -86,69 +87,82 @@ func goOn(t *testing.T, r *Repository, start catalog.LSN, n int) {
 // checkpoint reported as stored is there, nothing else, and the next segment
 // joins.
 func TestCrashOfStreamer(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
-		r := testRepository(t, spec)
-		copies := snapshots(t, r)
-		w := createSegment(t, r, txLSN(1))
-		addTx(t, w, 1, "SELECT 1;")
-		copies["written"] = copyDir(t, r.dir)
-		must(t, w.Checkpoint(ctx))
-		addTx(t, w, 2, "SELECT '"+strings.Repeat("x", 1<<20)+"';")
-		must(t, w.Write(AppendBegin(nil, 3, txLSN(3), testClock)))
-		copies["in a transaction"] = copyDir(t, r.dir)
-		must(t, w.Rollback())
-		copies["rolled back"] = copyDir(t, r.dir)
-		addTx(t, w, 2, "SELECT 2;")
-		w, err := w.Next(ctx) // seals without a checkpoint before
-		must(t, err)
-		defer w.Close()
-		addTx(t, w, 3, "SELECT 3;")
-		must(t, w.Seal(ctx))
-		r.hook = nil
+	for _, spec := range append(slices.Sorted(maps.Keys(chains)), allCodecs...) {
+		t.Run(spec, func(t *testing.T) { crashOfStreamer(t, spec) })
+	}
+}
 
-		one, two, three := []string{"1"}, []string{"1", "2"}, []string{"1", "2", "3"}
-		want := map[string][]string{
-			"fsync": nil, "segment begun": nil, "segment open": nil, "written": nil,
-			"fsync 2": nil, "checkpoint written": nil,
-			"checkpoint": one, "in a transaction": one, "rolled back": one,
-			"fsync 3": one, "trailer": one, "renamed": one,
-			"sealed": two, "fsync 4": two, "segment begun 2": two, "segment open 2": two,
-			"fsync 5": two, "trailer 2": two, "renamed 2": two, "sealed 2": three,
+func crashOfStreamer(t *testing.T, spec string) {
+	r := testRepository(t, spec)
+	copies := snapshots(t, r)
+	w := createSegment(t, r, txLSN(1))
+	addTx(t, w, 1, "SELECT 1;")
+	copies["written"] = copyDir(t, r.dir)
+	must(t, w.Checkpoint(ctx))
+	addTx(t, w, 2, "SELECT '"+strings.Repeat("x", 1<<20)+"';")
+	must(t, w.Write(AppendBegin(nil, 3, txLSN(3), testClock)))
+	copies["in a transaction"] = copyDir(t, r.dir)
+	must(t, w.Rollback())
+	copies["rolled back"] = copyDir(t, r.dir)
+	addTx(t, w, 2, "SELECT 2;")
+	w, err := w.Next(ctx) // seals without a checkpoint before
+	must(t, err)
+	defer w.Close()
+	addTx(t, w, 3, "SELECT 3;")
+	must(t, w.Seal(ctx))
+	r.hook = nil
+
+	one, two, three := []string{"1"}, []string{"1", "2"}, []string{"1", "2", "3"}
+	want := map[string][]string{
+		"fsync": nil, "segment begun": nil, "segment open": nil, "written": nil,
+		"fsync 2": nil, "checkpoint written": nil,
+		"checkpoint": one, "in a transaction": one, "rolled back": one,
+		"fsync 3": one, "trailer": one, "renamed": one,
+		"sealed": two, "fsync 4": two, "segment begun 2": two, "segment open 2": two,
+		"fsync 5": two, "trailer 2": two, "renamed 2": two, "sealed 2": three,
+	}
+	if _, chained := chains[spec]; chained {
+		want["filtered"], want["open file removed"] = one, two
+		want["filtered 2"], want["open file removed 2"] = two, three
+	}
+	for step := range copies {
+		if _, known := want[step]; !known {
+			t.Errorf("step %q was reached", step)
 		}
-		for step := range copies {
-			if _, known := want[step]; !known {
-				t.Errorf("step %q was reached", step)
+	}
+	for step, stored := range want {
+		t.Run(step, func(t *testing.T) {
+			if copies[step] == "" {
+				t.Fatal("this step was not reached")
 			}
-		}
-		for step, stored := range want {
-			t.Run(step, func(t *testing.T) {
-				if copies[step] == "" {
-					t.Fatal("this step was not reached")
+			r, all := recovered(t, copies[step])
+			if !slices.Equal(all, stored) {
+				t.Errorf("transactions %v, want %v", all, stored)
+			}
+			start := txLSN(1)
+			if len(stored) > 0 {
+				end, err := r.End(ctx)
+				must(t, err)
+				start = end
+				if end != txLSN(len(stored))+8 {
+					t.Errorf("End() = %s", end)
 				}
-				r, all := recovered(t, copies[step])
-				if !slices.Equal(all, stored) {
-					t.Errorf("transactions %v, want %v", all, stored)
-				}
-				start := txLSN(1)
-				if len(stored) > 0 {
-					end, err := r.End(ctx)
-					must(t, err)
-					start = end
-					if end != txLSN(len(stored))+8 {
-						t.Errorf("End() = %s", end)
-					}
-				}
-				goOn(t, r, start, len(stored)+1)
-			})
-		}
-	})
+			}
+			goOn(t, r, start, len(stored)+1)
+		})
+	}
 }
 
 // Recover itself is stopped at each step and runs again.
 func TestCrashOfRecover(t *testing.T) {
-	for _, at := range []string{"written", "renamed"} {
+	for _, at := range []string{"zstd written", "zstd renamed", "lz4+age written", "lz4+age filtered", "lz4+age renamed"} {
 		t.Run(at, func(t *testing.T) {
-			r := testRepository(t, "zstd")
+			spec, at, _ := strings.Cut(at, " ")
+			steps := 4
+			if spec != "zstd" {
+				steps = 6
+			}
+			r := testRepository(t, spec)
 			w := createSegment(t, r, txLSN(1))
 			addTx(t, w, 1, "SELECT 1;")
 			must(t, w.Checkpoint(ctx))
@@ -156,7 +170,7 @@ func TestCrashOfRecover(t *testing.T) {
 			copies := snapshots(t, r)
 			must(t, w.Seal(ctx))
 			r.hook = nil
-			dir := copies["renamed"]
+			dir := copies[at]
 			if at == "written" {
 				dir = copies["fsync"]
 			}
@@ -167,7 +181,7 @@ func TestCrashOfRecover(t *testing.T) {
 			copies = snapshots(t, second)
 			must(t, second.Recover(ctx))
 			second.hook = nil
-			if len(copies) != 4 {
+			if len(copies) != steps {
 				t.Errorf("steps %v", copies)
 			}
 			copies["done"] = dir

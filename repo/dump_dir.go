@@ -1,18 +1,22 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // Names within a base that is a directory. The rest of it is pg_dump's, as
@@ -31,15 +35,22 @@ const (
 type DirWriter struct {
 	repo    *Repository
 	header  Header
+	sealing filter.Chain // what pg_dump's own files go through
 	name    string
 	lock    *os.File // of the directory, so that it is known to be alive
 	renamed bool
 }
 
-// CreateDumpDir begins a base directory. Path is where pg_dump writes it.
-func (r *Repository) CreateDumpDir(h Header, stamp string) (*DirWriter, error) {
-	h.Kind, h.Format = catalog.KindBase, FormatVersion
-	w := &DirWriter{repo: r, header: h, name: string(h.Kind) + "-" + stamp + dirSuffix}
+// CreateDumpDir begins a base directory. Path is where pg_dump writes it,
+// compressed as the chain's compression says; Finish passes what it wrote
+// through the rest of the chain.
+func (r *Repository) CreateDumpDir(h Header, stamp string, chain filter.Chain) (*DirWriter, error) {
+	if err := r.verifiable(chain); err != nil {
+		return nil, err
+	}
+	h.Kind, h.Format, h.Filters = catalog.KindBase, FormatVersion, chain.String()
+	sealing := chain.Sealing()
+	w := &DirWriter{repo: r, header: h, sealing: sealing, name: string(h.Kind) + "-" + stamp + dirSuffix + sealing.Extension()}
 	if err := errors.Join(r.absent(w.name), r.describe(context.Background(), &w.header)); err != nil {
 		return nil, err
 	}
@@ -63,8 +74,8 @@ func (w *DirWriter) partial() string { return w.repo.Path(w.name + partialSuffix
 // Path is the directory, empty at first.
 func (w *DirWriter) Path() string { return w.partial() }
 
-// Finish writes down the checksum of every file and gives the directory its
-// name.
+// Finish writes down the checksum of every file, as pg_dump wrote it, passes
+// the files through the filters, and gives the directory its name.
 func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	text := w.header.append(nil)
 	names, err := fileNames(w.partial())
@@ -81,7 +92,11 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 		if err != nil {
 			return catalog.Artifact{}, err
 		}
-		total += size
+		stored, err := w.seal(name, sums{textBytes: size, textSHA256: sum})
+		if err != nil {
+			return catalog.Artifact{}, err
+		}
+		total += stored
 		text = fmt.Appendf(text, "%s%d %s %s\n", dirFilePrefix, size, sum, quote(name))
 	}
 	t.End, t.Finished = w.header.Start, w.repo.moment()
@@ -90,6 +105,15 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	t.TextBytes, t.TextSHA256 = int64(len(text)), hex.EncodeToString(whole[:])
 	text = t.appendSum(text)
 	if err := writeSynced(filepath.Join(w.partial(), dirDescribes), text); err != nil {
+		return catalog.Artifact{}, err
+	}
+	whole = sha256.Sum256(text)
+	describes := sums{textBytes: int64(len(text)), textSHA256: hex.EncodeToString(whole[:])}
+	if _, err := w.seal(dirDescribes, describes); err != nil {
+		return catalog.Artifact{}, err
+	}
+	_, stored, err := fileSum(filepath.Join(w.partial(), dirDescribes+w.sealing.Extension()))
+	if err != nil {
 		return catalog.Artifact{}, err
 	}
 	if err := errors.Join(syncDir(w.partial()), w.repo.absent(w.name)); err != nil {
@@ -102,13 +126,12 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	if err := syncDir(w.repo.dir); err != nil {
 		return catalog.Artifact{}, err
 	}
-	sum := sha256.Sum256(text)
 	h := w.header
 	return catalog.Artifact{
 		Kind: h.Kind, State: catalog.StateSealed, Name: w.name,
 		SystemID: h.SystemID, Timeline: h.Timeline, Database: h.Database,
 		Start: h.Start, End: h.Start, CreatedAt: h.Created, FinishedAt: t.Finished, ReachedAt: h.At,
-		Bytes: total, SHA256: hex.EncodeToString(sum[:]),
+		Bytes: total, SHA256: stored,
 		Filters: h.Filters, ServerVersion: h.Server, Format: "directory",
 	}, nil
 }
@@ -135,28 +158,244 @@ func (w *DirWriter) Close() error {
 	return lock.Close()
 }
 
-// checkDir compares every file of a base directory with what Finish wrote.
-func (r *Repository) checkDir(a catalog.Artifact) error {
-	text, err := os.ReadFile(filepath.Join(r.Path(a.Name), dirDescribes))
-	if errors.Is(err, os.ErrNotExist) {
-		return &MissingFileError{a.Name}
+// seal passes one file through the filters; the file itself goes. It returns
+// the size of what is stored.
+func (w *DirWriter) seal(name string, want sums) (int64, error) {
+	if len(w.sealing) == 0 {
+		return want.textBytes, nil
+	}
+	path := filepath.Join(w.partial(), name)
+	text, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer text.Close()
+	s, err := w.repo.sealMember(w.name+"/"+name, path+w.sealing.Extension(), w.sealing, text, want)
+	if err != nil {
+		return 0, err
+	}
+	return s.bytes, os.Remove(path)
+}
+
+// sealMember writes one file of a directory that is not published yet.
+func (r *Repository) sealMember(shown, path string, chain filter.Chain, text io.Reader, want sums) (sums, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return sums{}, err
+	}
+	defer file.Close()
+	s, err := r.encode(shown, text, chain, file)
+	if err == nil {
+		err = s.sameText(shown, want)
+	}
+	return s, err
+}
+
+// A DirReader reads a base that is a directory archive of pg_dump.
+type DirReader struct {
+	repo    *Repository
+	name    string
+	sealing filter.Chain
+	sum     string // of the stored description
+	text    []byte // of the description
+	dirContents
+}
+
+// dirContents is what the description of a base directory says.
+type dirContents struct {
+	header  Header
+	trailer Trailer
+	files   []dirFile
+}
+
+// dirFile is a file as pg_dump wrote it.
+type dirFile struct {
+	name, sum string
+	size      int64
+}
+
+func (d dirContents) find(name string) *dirFile {
+	for i := range d.files {
+		if d.files[i].name == name {
+			return &d.files[i]
+		}
+	}
+	return nil
+}
+
+// OpenDir reads the description of a base directory, which proves that the
+// keys at hand fit and that the description is the catalog's. One on a target
+// is brought here.
+func (r *Repository) OpenDir(a catalog.Artifact) (*DirReader, error) {
+	if r.remote != nil {
+		if err := r.remote.fetchDir(r.Path(a.Name), a.Name); err != nil {
+			return nil, err
+		}
+	} else {
+		f, now, err := r.openLocal(a) // the directory may have another name now
+		if err != nil {
+			return nil, err
+		}
+		f.Close()
+		a = now
+	}
+	chain, err := r.fileChain(context.Background(), a.Filters)
+	if err != nil {
+		return nil, err
+	}
+	return r.openDir(a.Name, chain.Sealing(), a.SHA256)
+}
+
+// openDir reads a description, which must have the given checksum, if that is
+// known.
+func (r *Repository) openDir(name string, sealing filter.Chain, sum string) (*DirReader, error) {
+	d := &DirReader{repo: r, name: name, sealing: sealing}
+	stored, err := os.ReadFile(d.path(dirDescribes))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &MissingFileError{name}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != a.SHA256 {
-		return &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: the checksum of %s is not the stored one", dirDescribes)}
+	whole := sha256.Sum256(stored)
+	if d.sum = hex.EncodeToString(whole[:]); sum != "" && d.sum != sum {
+		return nil, &FormatError{File: name, Reason: fmt.Sprintf("is damaged: the checksum of %s is not the stored one", dirDescribes)}
 	}
-	d, err := parseDir(a.Name, text)
+	text, err := r.openFilters(name, sealing, bytes.NewReader(stored))
 	if err != nil {
-		return err
+		return nil, err
 	}
+	defer text.Close()
+	if d.text, err = io.ReadAll(text); err != nil {
+		return nil, filterFault(name+"/"+dirDescribes, err)
+	}
+	d.dirContents, err = parseDir(name, d.text)
+	return d, err
+}
+
+// describedBy is the name of the file that describes a base directory, which
+// ends as the directory's name does.
+func describedBy(dir string) string {
+	_, ext, _ := strings.Cut(dir, dirSuffix)
+	return dirDescribes + ext
+}
+
+// path is where a file of the archive is stored.
+func (d *DirReader) path(name string) string {
+	return filepath.Join(d.repo.Path(d.name), name+d.sealing.Extension())
+}
+
+// Plain is the directory for pg_restore; false: its files went through
+// filters, and have to be unpacked.
+func (d *DirReader) Plain() (path string, ok bool) { return d.repo.Path(d.name), len(d.sealing) == 0 }
+
+// Unpack writes the archive as pg_dump made it into an empty directory.
+func (d *DirReader) Unpack(ctx context.Context, dir string) error {
 	for _, f := range d.files {
-		if err := r.checkDirFile(a.Name, f); err != nil {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		to, err := os.OpenFile(filepath.Join(dir, f.name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err == nil {
+			err = errors.Join(d.copy(to, f), to.Close())
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// copy writes a file as pg_dump made it, and checks it.
+func (d *DirReader) copy(to io.Writer, f dirFile) error {
+	stored, err := os.Open(d.path(f.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &MissingFileError{d.name + "/" + f.name}
+	}
+	if err != nil {
+		return err
+	}
+	defer stored.Close()
+	text, err := d.repo.openFilters(d.name+"/"+f.name, d.sealing, stored)
+	if key := (*filter.KeyError)(nil); errors.As(err, &key) && key.Fault == filter.KeyWrong {
+		// The key opened the description.
+		return &FormatError{File: d.name, Reason: fmt.Sprintf("is damaged: %s is not for the key that opens %s", f.name, dirDescribes)}
+	}
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(to, h), &inFile{text, d.name + "/" + f.name})
+	if err != nil {
+		return err
+	}
+	if n != f.size || hex.EncodeToString(h.Sum(nil)) != f.sum {
+		return &FormatError{File: d.name, Reason: fmt.Sprintf("is damaged: the checksum of %s is not the stored one", f.name)}
+	}
+	return nil
+}
+
+// inFile names the file in what goes wrong when it is read.
+type inFile struct {
+	r    io.Reader
+	name string
+}
+
+func (i *inFile) Read(p []byte) (int, error) {
+	n, err := i.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = filterFault(i.name, err)
+	}
+	return n, err
+}
+
+// checkDir compares every file of a base directory with what Finish wrote.
+func (r *Repository) checkDir(a catalog.Artifact) error {
+	d, err := r.OpenDir(a)
+	if err != nil {
+		return err
+	}
+	for _, f := range d.files {
+		if err := d.copy(io.Discard, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkStoredDir compares a base directory with the catalog as far as that can
+// be done without a key.
+func (r *Repository) checkStoredDir(a catalog.Artifact) error {
+	chain, err := r.fileChain(context.Background(), a.Filters)
+	if err != nil {
+		return err
+	}
+	if len(chain.Sealing()) == 0 {
+		return r.checkDir(a)
+	}
+	names, err := fileNames(r.Path(a.Name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &MissingFileError{a.Name}
+	}
+	total, sum := int64(0), ""
+	for _, name := range names {
+		path := filepath.Join(r.Path(a.Name), name)
+		if name == describedBy(a.Name) {
+			_, sum, err = fileSum(path)
+		} else if info, serr := os.Stat(path); serr == nil {
+			total += info.Size()
+		} else {
+			err = serr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err == nil && (sum != a.SHA256 || total != a.Bytes) {
+		err = &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: the checksum of %s or the size of the files is not the stored one", dirDescribes)}
+	}
+	return err
 }
 
 func fileNames(dir string) ([]string, error) {

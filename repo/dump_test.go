@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 func fixture(t testing.TB, name string) string {
@@ -184,7 +185,7 @@ func baseHeader(kind catalog.Kind) Header {
 }
 
 // writeBase stores the fixtures as a base and its globals.
-func writeBase(t testing.TB, r *Repository, codec Codec) (base, globals catalog.Artifact) {
+func writeBase(t testing.TB, r *Repository, codec filter.Chain) (base, globals catalog.Artifact) {
 	t.Helper()
 	stamp, err := r.Stamp()
 	must(t, err)
@@ -195,7 +196,7 @@ func writeBase(t testing.TB, r *Repository, codec Codec) (base, globals catalog.
 	must(t, err)
 	base, err = w.Finish(Trailer{Fence: 0x20, Tables: counts})
 	must(t, err)
-	g, err := r.CreateDump(baseHeader(catalog.KindGlobals), stamp, Codec{Name: "none"})
+	g, err := r.CreateDump(baseHeader(catalog.KindGlobals), stamp, GlobalsChain(codec))
 	must(t, err)
 	defer g.Close()
 	_, err = io.Copy(g, strings.NewReader(fixture(t, "pg_dumpall-15.sql")))
@@ -209,7 +210,7 @@ func writeBase(t testing.TB, r *Repository, codec Codec) (base, globals catalog.
 func TestDumpRoundTrip(t *testing.T) {
 	eachCodec(t, func(t *testing.T, spec string) {
 		r := testRepository(t, "zstd")
-		codec, err := ParseCodec(spec)
+		codec, err := filter.ParseShorthand(spec)
 		must(t, err)
 		base, globals := writeBase(t, r, codec)
 		if base.Name != "base-20261121-015758.sql"+codec.Extension() || globals.Name != "globals-20261121-015758.sql" {
@@ -266,7 +267,7 @@ func TestDumpRoundTrip(t *testing.T) {
 
 func TestDumpWithoutFinalLineEnd(t *testing.T) {
 	r := testRepository(t, "none")
-	w, err := r.CreateDump(baseHeader(catalog.KindGlobals), "20260101-000000", Codec{Name: "none"})
+	w, err := r.CreateDump(baseHeader(catalog.KindGlobals), "20260101-000000", filter.Chain{})
 	must(t, err)
 	defer w.Close()
 	_, err = w.Write([]byte("CREATE ROLE a;"))
@@ -293,7 +294,7 @@ func TestAbort(t *testing.T) {
 		return list
 	}
 	begin := func() *DumpWriter {
-		w, err := r.CreateDump(baseHeader(catalog.KindBase), "20261121-000000", DefaultCodec)
+		w, err := r.CreateDump(baseHeader(catalog.KindBase), "20261121-000000", filter.Default)
 		must(t, err)
 		return w
 	}
@@ -329,14 +330,14 @@ func TestAbort(t *testing.T) {
 // is somebody else's.
 func TestDumpDoesNotOverwrite(t *testing.T) {
 	r := testRepository(t, "zstd")
-	base, _ := writeBase(t, r, DefaultCodec)
-	if _, err := r.CreateDump(baseHeader(catalog.KindBase), "20261121-015758", DefaultCodec); !errors.Is(err, fs.ErrExist) {
+	base, _ := writeBase(t, r, filter.Default)
+	if _, err := r.CreateDump(baseHeader(catalog.KindBase), "20261121-015758", filter.Default); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second base of the name: %v", err)
 	}
 	must(t, r.Check(base))
-	w, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", DefaultCodec)
+	w, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", filter.Default)
 	must(t, err)
-	if _, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", DefaultCodec); !errors.Is(err, fs.ErrExist) {
+	if _, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", filter.Default); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("while it is written: %v", err)
 	}
 	must(t, os.WriteFile(r.Path("base-20261122-000000.sql.zst"), []byte("precious"), 0o600))
@@ -364,7 +365,7 @@ func TestStamp(t *testing.T) {
 // While the encoder works in the background, progress may be asked for.
 func TestDumpProgress(t *testing.T) {
 	r := testRepository(t, "zstd")
-	w, err := r.CreateDump(baseHeader(catalog.KindBase), "20261121-000000", DefaultCodec)
+	w, err := r.CreateDump(baseHeader(catalog.KindBase), "20261121-000000", filter.Default)
 	must(t, err)
 	defer w.Abort()
 	line := []byte("INSERT INTO t VALUES ('" + strings.Repeat("x", 1<<20) + "');\n")

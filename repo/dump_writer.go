@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // partialSuffix marks a dump that is being written. Its writer holds a lock
@@ -22,10 +23,10 @@ const stampLayout = "20060102-150405"
 type DumpWriter struct {
 	repo    *Repository
 	header  Header
-	codec   Codec
+	chain   filter.Chain
 	name    string
 	file    *os.File
-	enc     frameWriter
+	enc     *filter.Writer
 	stored  hashCounter
 	text    hashCounter
 	last    byte // of the text
@@ -55,11 +56,15 @@ func (r *Repository) Stamp() (string, error) {
 }
 
 // CreateDump begins the base or globals file of the given stamp with h as its
-// header. It fails with fs.ErrExist if somebody else has taken the stamp.
-func (r *Repository) CreateDump(h Header, stamp string, codec Codec) (*DumpWriter, error) {
-	h.Format, h.Filters = FormatVersion, codec.String()
-	w := &DumpWriter{repo: r, header: h, codec: codec,
-		name: string(h.Kind) + "-" + stamp + ".sql" + codec.Extension()}
+// header. The chain is Chain's or Adopt's. It fails with fs.ErrExist if
+// somebody else has taken the stamp.
+func (r *Repository) CreateDump(h Header, stamp string, chain filter.Chain) (*DumpWriter, error) {
+	if err := r.verifiable(chain); err != nil {
+		return nil, err
+	}
+	h.Format, h.Filters = FormatVersion, chain.String()
+	w := &DumpWriter{repo: r, header: h, chain: chain,
+		name: string(h.Kind) + "-" + stamp + ".sql" + chain.Extension()}
 	if err := r.describe(context.Background(), &w.header); err != nil {
 		return nil, err
 	}
@@ -80,7 +85,7 @@ func (w *DumpWriter) begin() (err error) {
 		return err
 	}
 	w.stored.reset(w.file)
-	if w.enc, err = w.codec.newWriter(&w.stored); err != nil {
+	if w.enc, err = w.chain.NewWriter(&w.stored); err != nil {
 		return err
 	}
 	w.text.reset(w.enc)
@@ -110,6 +115,10 @@ func (w *DumpWriter) Finish(t Trailer) (catalog.Artifact, error) {
 		return catalog.Artifact{}, err
 	}
 	if err := w.file.Sync(); err != nil {
+		return catalog.Artifact{}, err
+	}
+	s := sums{bytes: w.stored.n.Load(), textBytes: w.text.n.Load(), textSHA256: w.text.sum()}
+	if err := w.repo.readBack(w.name, w.chain, w.file, s); err != nil {
 		return catalog.Artifact{}, err
 	}
 	if err := w.repo.absent(w.name); err != nil {
@@ -144,7 +153,7 @@ func (w *DumpWriter) end(t *Trailer) error {
 		return err
 	}
 	t.TextBytes, t.TextSHA256 = w.text.n.Load(), w.text.sum()
-	if _, err := w.enc.Write(t.appendSum(nil)); err != nil {
+	if _, err := w.Write(t.appendSum(nil)); err != nil {
 		return err
 	}
 	return w.enc.Close()
@@ -152,6 +161,9 @@ func (w *DumpWriter) end(t *Trailer) error {
 
 // Abort removes the file, finished or not, unless the catalog has it.
 func (w *DumpWriter) Abort() {
+	if w.enc != nil {
+		w.enc.Abort()
+	}
 	w.file.Close()
 	if !w.renamed {
 		os.Remove(w.repo.Path(w.name + partialSuffix))

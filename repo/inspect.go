@@ -2,11 +2,9 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // content is what a file says of itself: all of it was read and found whole.
@@ -39,15 +38,20 @@ var dumpEnds = map[catalog.Kind]string{
 // finished file or open segment has.
 func kindOfName(name string) (kind catalog.Kind, open, ok bool) {
 	rest, open := strings.CutSuffix(name, openSuffix)
-	if dir, isDir := strings.CutSuffix(rest, dirSuffix); isDir {
-		return catalog.KindBase, false, !open && strings.HasPrefix(dir, "base-")
-	}
-	stem := strings.TrimSuffix(rest, codecOfFile(rest).Extension())
-	if !strings.HasSuffix(stem, ".sql") {
+	stem, ending, _ := strings.Cut(rest, ".")
+	chain, err := filter.ParseRecord(filter.RecordOfName(rest), func(n int) (filter.Filter, error) {
+		return filter.Filter{Name: "shell", Number: n}, nil
+	})
+	if err != nil {
 		return "", false, false
 	}
+	form := strings.TrimSuffix("."+ending, chain.Extension())
+	if form == dirSuffix {
+		return catalog.KindBase, false, !open && strings.HasPrefix(stem, "base-")
+	}
 	switch {
-	case strings.HasPrefix(stem, "incremental-"):
+	case form != ".sql":
+	case strings.HasPrefix(stem, segmentPrefix):
 		return catalog.KindSegment, open, true
 	case strings.HasPrefix(stem, "base-"):
 		return catalog.KindBase, false, !open
@@ -57,30 +61,57 @@ func kindOfName(name string) (kind catalog.Kind, open, ok bool) {
 	return "", false, false
 }
 
+// isDirName tells a base that is a directory by its name.
+func isDirName(name string) bool {
+	_, ending, _ := strings.Cut(name, ".")
+	return strings.HasPrefix("."+ending+".", dirSuffix+".")
+}
+
 // inspect reads a whole file by its name alone, checks its framing and
-// checksum, and returns what it says of itself. limit, if not negative, is how
-// many of the stored bytes of an open segment count.
-func (r *Repository) inspect(ctx context.Context, name string, limit int64) (content, error) {
+// checksum, and returns what it says of itself. record says what filters made
+// it; empty: the name's ending does. limit, if not negative, is how many of the
+// stored bytes of an open segment count.
+func (r *Repository) inspect(ctx context.Context, name, record string, limit int64) (content, error) {
 	kind, open, ok := kindOfName(name)
 	if !ok {
 		return content{}, &FormatError{File: name, Reason: "is no file of a repository"}
 	}
-	if strings.HasSuffix(name, dirSuffix) {
-		return r.inspectDir(ctx, name)
+	if isDirName(name) {
+		return r.inspectDir(ctx, name, record)
 	}
-	f, err := os.Open(r.Path(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return content{}, &MissingFileError{name}
-	}
+	f, at, err := r.openNamed(name)
 	if err != nil {
 		return content{}, err
 	}
 	defer f.Close()
-	return inspectFile(ctx, f, kind, name, open, limit)
+	return r.inspectFile(ctx, f, at, kind, name, record, open, limit)
 }
 
-func inspectFile(ctx context.Context, f *os.File, kind catalog.Kind, name string, open bool, limit int64) (content, error) {
+// openNamed opens a file's stored bytes. It also tells when the file was last
+// changed, if that is known.
+func (r *Repository) openNamed(name string) (io.ReadCloser, time.Time, error) {
+	if r.remote != nil {
+		f, err := r.remote.open(name)
+		return f, time.Time{}, err
+	}
+	f, err := os.Open(r.Path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &MissingFileError{name}
+	}
+	if err != nil {
+		return nil, time.Time{}, err
+	}
 	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, time.Time{}, err
+	}
+	return f, info.ModTime().UTC(), nil
+}
+
+func (r *Repository) inspectFile(ctx context.Context, f io.Reader, changed time.Time, kind catalog.Kind, name, record string, open bool, limit int64) (content, error) {
+	guess := filter.RecordOfName(strings.TrimSuffix(name, openSuffix))
+	chain, err := r.fileChain(ctx, cmp.Or(record, guess))
 	if err != nil {
 		return content{}, err
 	}
@@ -90,11 +121,12 @@ func inspectFile(ctx context.Context, f *os.File, kind catalog.Kind, name string
 	if limit >= 0 {
 		src = io.LimitReader(src, limit)
 	}
-	text, err := codecOfFile(strings.TrimSuffix(name, openSuffix)).newReader(io.TeeReader(src, &stored))
+	filtered, err := r.openFilters(name, chain, io.TeeReader(src, &stored))
 	if err != nil {
 		return content{}, readFault(name, err)
 	}
-	defer text.Close()
+	defer filtered.Close()
+	text := &inFile{filtered, name}
 	c := content{}
 	a := &c.record.Artifact
 	var t Trailer
@@ -111,19 +143,27 @@ func inspectFile(ctx context.Context, f *os.File, kind catalog.Kind, name string
 		return c, err
 	}
 	h := c.header
+	if record == "" {
+		record = guess
+		// The header knows levels, and which key. A file that was written anew
+		// through other filters has another ending.
+		if own, err := r.fileChain(ctx, h.Filters); err == nil && own.Extension() == chain.Extension() {
+			record = h.Filters
+		}
+	}
 	c.ended = t.Finished
 	*a = catalog.Artifact{Kind: kind, State: catalog.StateSealed, Name: name, SystemID: h.SystemID, Timeline: h.Timeline,
 		Database: h.Database, Start: h.Start, End: t.End, CreatedAt: h.Created, FinishedAt: t.Finished,
 		FirstCommitAt: t.FirstCommit, LastCommitAt: t.LastCommit, ReachedAt: t.Reached, Transactions: t.Transactions,
 		MinXID: t.MinXID, MaxXID: t.MaxXID, Bytes: stored.n.Load(), TextBytes: t.TextBytes, SHA256: stored.sum(),
-		TextSHA256: t.TextSHA256, Filters: h.Filters, ServerVersion: h.Server, Format: "plain"}
+		TextSHA256: t.TextSHA256, Filters: record, ServerVersion: h.Server, Format: "plain"}
 	if kind != catalog.KindSegment {
 		a.ReachedAt = h.At
 	}
 	if open {
 		a.State = catalog.StateOpen
 	} else if a.FinishedAt.IsZero() { // a file of an earlier version
-		a.FinishedAt = info.ModTime().UTC()
+		a.FinishedAt = changed
 	}
 	return c, nil
 }
@@ -143,7 +183,8 @@ func (c *contextReader) Read(p []byte) (int, error) {
 
 // readFault names the file of what its decompressor says.
 func readFault(name string, err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, fs.ErrPermission) ||
+		isFilterFault(err) || errors.As(err, new(*FormatError)) {
 		return err
 	}
 	return &FormatError{File: name, Reason: err.Error()}
@@ -345,15 +386,18 @@ func inspectDump(kind catalog.Kind, name string, text io.Reader) (Header, Traile
 }
 
 // inspectDir reads a base that is a directory, and every file in it.
-func (r *Repository) inspectDir(ctx context.Context, name string) (c content, err error) {
-	text, err := os.ReadFile(filepath.Join(r.Path(name), dirDescribes))
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, &MissingFileError{name}
+func (r *Repository) inspectDir(ctx context.Context, name, record string) (c content, err error) {
+	guess := filter.RecordOfName(name)
+	if r.remote != nil {
+		if err := r.remote.fetchDir(r.Path(name), name); err != nil {
+			return c, err
+		}
 	}
+	chain, err := r.fileChain(ctx, cmp.Or(record, guess))
 	if err != nil {
 		return c, err
 	}
-	d, err := parseDir(name, text)
+	d, err := r.openDir(name, chain.Sealing(), "")
 	if err != nil {
 		return c, err
 	}
@@ -362,10 +406,14 @@ func (r *Repository) inspectDir(ctx context.Context, name string) (c content, er
 		if err := ctx.Err(); err != nil {
 			return c, err
 		}
-		if err := r.checkDirFile(name, f); err != nil {
+		if err := d.copy(io.Discard, f); err != nil {
 			return c, err
 		}
-		total += f.size
+		info, err := os.Stat(d.path(f.name))
+		if err != nil {
+			return c, err
+		}
+		total += info.Size()
 	}
 	if d.find("toc.dat") == nil {
 		return c, &FormatError{File: name, Reason: "holds no toc.dat: the dump is cut off"}
@@ -375,43 +423,27 @@ func (r *Repository) inspectDir(ctx context.Context, name string) (c content, er
 		return c, err
 	}
 	for _, n := range names {
-		if n != dirDescribes && d.find(n) == nil {
+		if n != describedBy(name) && d.find(strings.TrimSuffix(n, d.sealing.Extension())) == nil {
 			c.strays = append(c.strays, name+"/"+n)
 		}
 	}
-	h, sum := d.header, sha256.Sum256(text)
+	h := d.header
+	if record == "" {
+		record = h.Filters
+		if own, err := r.fileChain(ctx, record); err == nil && own.Sealing().Extension() != d.sealing.Extension() {
+			record = append(unsealed(own), d.sealing...).String()
+		}
+	}
 	c.header, c.ended = h, d.trailer.Finished
 	c.record.Artifact = catalog.Artifact{Kind: catalog.KindBase, State: catalog.StateSealed, Name: name, SystemID: h.SystemID,
 		Timeline: h.Timeline, Database: h.Database, Start: h.Start, End: d.trailer.End, CreatedAt: h.Created,
-		FinishedAt: d.trailer.Finished, ReachedAt: h.At, Bytes: total, SHA256: hex.EncodeToString(sum[:]), Filters: h.Filters,
-		ServerVersion: h.Server, Format: "directory"}
+		FinishedAt: d.trailer.Finished, ReachedAt: h.At, Bytes: total, SHA256: d.sum, Filters: record, ServerVersion: h.Server, Format: "directory"}
 	if c.record.Artifact.FinishedAt.IsZero() {
-		if info, err := os.Stat(filepath.Join(r.Path(name), dirDescribes)); err == nil {
+		if info, err := os.Stat(d.path(dirDescribes)); err == nil {
 			c.record.Artifact.FinishedAt = info.ModTime().UTC()
 		}
 	}
 	return c, nil
-}
-
-// dirContents is what the description of a base directory says.
-type dirContents struct {
-	header  Header
-	trailer Trailer
-	files   []dirFile
-}
-
-type dirFile struct {
-	name, sum string
-	size      int64
-}
-
-func (d dirContents) find(name string) *dirFile {
-	for i := range d.files {
-		if d.files[i].name == name {
-			return &d.files[i]
-		}
-	}
-	return nil
 }
 
 // parseDir reads a base directory's description and checks its checksum.
@@ -444,18 +476,4 @@ func parseDir(name string, text []byte) (d dirContents, err error) {
 	}
 	d.trailer, err = r.readTrailer()
 	return d, err
-}
-
-func (r *Repository) checkDirFile(dir string, f dirFile) error {
-	size, sum, err := fileSum(filepath.Join(r.Path(dir), f.name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return &MissingFileError{dir + "/" + f.name}
-	}
-	if err != nil {
-		return err
-	}
-	if size != f.size || sum != f.sum {
-		return &FormatError{File: dir, Reason: fmt.Sprintf("is damaged: the checksum of %s is not the stored one", f.name)}
-	}
-	return nil
 }

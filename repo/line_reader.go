@@ -103,6 +103,9 @@ func (r *lineReader) fault(err error) error {
 	if errors.As(err, &f) {
 		return err
 	}
+	if isFilterFault(err) {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return r.failf("ends too early")
 	}

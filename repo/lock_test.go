@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 func TestLockStreamer(t *testing.T) {
@@ -91,8 +92,8 @@ func TestLockIsFreedWhenItsHolderDies(t *testing.T) {
 
 func TestSweep(t *testing.T) {
 	r := testRepository(t, "zstd")
-	base, globals := writeBase(t, r, DefaultCodec)
-	live, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", DefaultCodec)
+	base, globals := writeBase(t, r, filter.Default)
+	live, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", filter.Default)
 	must(t, err)
 	defer live.Abort()
 	dead := []string{"base-20261123-000000.sql.zst.partial", "globals-20261123-000000.sql.partial", MetadataName + ".123.partial", "incremental-0000000000000010.sql.zst.open"}
@@ -126,7 +127,7 @@ func TestSweepBesideWriters(t *testing.T) {
 	go func() {
 		for i := range 200 {
 			stamp := testClock.Add(time.Duration(i) * time.Second).Format(stampLayout)
-			w, err := r.CreateDump(baseHeader(catalog.KindBase), stamp, Codec{Name: "none"})
+			w, err := r.CreateDump(baseHeader(catalog.KindBase), stamp, filter.Chain{})
 			if err == nil {
 				_, err = w.Finish(Trailer{})
 				w.Abort()

@@ -12,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
+
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/repo/filter"
 )
 
 func TestMain(m *testing.M) {
@@ -29,16 +32,68 @@ var ctx = context.Background()
 // testClock is a time that every file of a test repository bears.
 var testClock = time.Date(2026, 11, 21, 1, 57, 58, 268382000, time.UTC)
 
-// testRepository makes a repository that compresses as spec says.
+// chains are the filters that a test repository can have beside compression.
+var chains = map[string][]string{
+	"lz4+age":  {"lz4", "age recipient=" + testIdentity.Recipient().String()},
+	"shell":    {"shell write='gzip -c' read='gzip -dc'"},
+	"zstd+f1":  {"zstd level=3", "shell write='tr a-z n-za-m' read='tr n-za-m a-z'"},
+	"zstd+age": {"zstd", "age recipient=" + testIdentity.Recipient().String()},
+}
+
+var testIdentity, otherIdentity = newIdentity(), newIdentity()
+
+func newIdentity() *age.X25519Identity {
+	i, err := age.GenerateX25519Identity()
+	if err != nil {
+		panic(err)
+	}
+	return i
+}
+
+// keysOf are keys that hold the given identities.
+func keysOf(t testing.TB, identities ...*age.X25519Identity) *filter.Keys {
+	t.Helper()
+	keys := &filter.Keys{}
+	for i, id := range identities {
+		path := filepath.Join(t.TempDir(), fmt.Sprintf("key%d", i))
+		must(t, os.WriteFile(path, []byte("# a key\n"+id.String()+"\n"), 0o600))
+		keys.IdentityFiles = append(keys.IdentityFiles, path)
+	}
+	must(t, keys.Load())
+	return keys
+}
+
+// parseChain makes a chain of what a user gives.
+func parseChain(t testing.TB, specs ...string) filter.Chain {
+	t.Helper()
+	c := filter.Chain{}
+	for _, s := range specs {
+		f, err := filter.ParseFilter(s)
+		must(t, err)
+		c = append(c, f)
+	}
+	return c
+}
+
+// testRepository makes a repository that compresses as spec says, or has one
+// of chains.
 func testRepository(t testing.TB, spec string) *Repository {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "repo")
-	r, err := Create(ctx, dir, catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app",
-		Compression: spec}, func() time.Time { return testClock })
+	specs, chained := chains[spec]
+	info := catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app"}
+	if !chained {
+		info.Compression = spec
+	}
+	r, err := Create(ctx, dir, info, func() time.Time { return testClock })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close() })
+	r.Keys(keysOf(t, testIdentity))
+	if chained {
+		must(t, r.SetChain(ctx, parseChain(t, specs...)))
+	}
 	return r
 }
 
@@ -55,6 +110,7 @@ func reopen(t testing.TB, dir string) *Repository {
 		t.Fatal(err)
 	}
 	t.Cleanup(release)
+	r.Keys(keysOf(t, testIdentity))
 	if err := r.Recover(ctx); err != nil {
 		t.Fatalf("Recover: %v", err)
 	}
@@ -117,6 +173,22 @@ func artifact(t testing.TB, r *Repository, match func(catalog.Artifact) bool) ca
 func segmentAt(t testing.TB, r *Repository, start catalog.LSN) catalog.Artifact {
 	t.Helper()
 	return artifact(t, r, func(a catalog.Artifact) bool { return a.Kind == catalog.KindSegment && a.Start == start })
+}
+
+// chain is what new files of a repository go through.
+func chain(t testing.TB, r *Repository) filter.Chain {
+	t.Helper()
+	c, err := r.Chain(ctx)
+	must(t, err)
+	return c
+}
+
+// chainOf is what made a file.
+func chainOf(t testing.TB, r *Repository, a catalog.Artifact) filter.Chain {
+	t.Helper()
+	c, err := r.fileChain(ctx, a.Filters)
+	must(t, err)
+	return c
 }
 
 // readItems reads a segment to its end and returns a line for each item.

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,10 +10,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // Metadata is what the metadata file tells of the source beside what the
@@ -37,9 +40,81 @@ func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
 	if err != nil {
 		return err
 	}
+	chain, err := r.Chain(ctx)
+	if err != nil {
+		return err
+	}
 	var b bytes.Buffer
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("This directory is a backup of a PostgreSQL database, made by pg_scribe.")
+	if chain.Opaque() {
+		// Nothing of the database may show here.
+		line("It is plain SQL that went through filters, which have to be undone: see below.")
+		line("Written %s.", formatTime(r.now()))
+		line("")
+		line("Text format:        version %d", FormatVersion)
+		line("Filters:            %s", chain)
+		line("")
+		line("Database, server, encoding, collation and the point of a base stand at its top, once")
+		line("it is readable:     %s | head -30", chain.Command("base-DATE-TIME.sql"+chain.Extension()))
+	} else {
+		r.describeSource(line, info, m, bases)
+	}
+	// A rebuild of the catalog needs these too.
+	if _, chosen, err := r.cat.Setting(ctx, chainSetting); err != nil {
+		return err
+	} else if chosen {
+		for _, f := range chain {
+			line(chainLine+"%s", f.Spec())
+		}
+	}
+	if err := r.eachCommand(ctx, func(n int, spec string) { line("Filter f%d:          %s", n, spec) }); err != nil {
+		return err
+	}
+	b.WriteString(byHandFor(chain))
+	if others, err := r.otherChains(ctx, chain); err != nil {
+		return err
+	} else if len(others) > 0 {
+		line("\nFiles with other endings")
+		for _, c := range others {
+			line("  %-14s %s", cmp.Or(c.Extension(), ".sql"), c.Command("FILE"))
+		}
+	}
+	return r.putMetadata(ctx, b.Bytes())
+}
+
+// chainLine begins the lines that say what new files go through.
+const chainLine = "New files:          "
+
+var commandLine = regexp.MustCompile(`^Filter f([0-9]+): +(.*)$`)
+
+// filtersIn reads the filters' settings out of a metadata file.
+func filtersIn(text string) map[string]string {
+	found := map[string]string{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if spec, ok := strings.CutPrefix(line, chainLine); ok {
+			found[chainSetting] += spec + "\n"
+		} else if m := commandLine.FindStringSubmatch(line); m != nil {
+			found[shellSetting+m[1]] = m[2]
+		}
+	}
+	return found
+}
+
+// RefreshMetadata writes the metadata file anew when no source is at hand, after
+// the filters changed.
+func (r *Repository) RefreshMetadata(ctx context.Context) error {
+	info, err := r.cat.Repository(ctx)
+	if err != nil {
+		return err
+	}
+	return r.WriteMetadata(ctx, Metadata{Server: info.ServerVersion, Encoding: info.Encoding, Collate: info.Collate, CType: info.CType,
+		LocaleProvider: info.LocaleProvider, Locale: info.Locale})
+}
+
+// describeSource tells what a person needs to know of the source.
+func (r *Repository) describeSource(line func(string, ...any), info catalog.Repository, m Metadata, bases []catalog.Artifact) {
 	line("It is plain SQL, compressed: zstd (or gzip, lz4), psql and this text are enough")
 	line("to restore it. Written %s.", formatTime(r.now()))
 	line("")
@@ -50,7 +125,7 @@ func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
 	line("Collation:          %s, ctype %s, provider %s %s", quote(m.Collate), quote(m.CType), m.LocaleProvider, quote(m.Locale))
 	line("Replication slot:   %s", quote(info.Slot))
 	line("Text format:        version %d", FormatVersion)
-	line("Extensions:")
+	line("Extensions:         CREATE EXTENSION in the bases names them")
 	for _, e := range m.Extensions {
 		line("  %s", quote(e))
 	}
@@ -59,8 +134,28 @@ func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
 	for _, a := range bases {
 		line("  %s  point %s  %s", a.Name, a.Start, formatTime(a.ReachedAt))
 	}
-	b.WriteString(byHand)
-	return r.putMetadata(ctx, b.Bytes())
+}
+
+// otherChains are those that made some file of the repository, beside the
+// present one.
+func (r *Repository) otherChains(ctx context.Context, present filter.Chain) ([]filter.Chain, error) {
+	all, err := r.cat.Artifacts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{present.Extension(): true}
+	var others []filter.Chain
+	for _, a := range all {
+		chain, err := r.fileChain(ctx, a.Filters)
+		if err != nil {
+			return nil, err
+		}
+		if ext := chain.Extension(); !seen[ext] && a.Format == "plain" {
+			seen[ext] = true
+			others = append(others, chain)
+		}
+	}
+	return others, nil
 }
 
 // forgetBases takes bases out of the metadata file.
@@ -150,42 +245,67 @@ func (r *Repository) replace(name string, content []byte) error {
 	return syncDir(r.dir)
 }
 
-// byHand is how to restore with the usual tools alone.
+// byHandFor is how to restore with the usual tools alone.
+func byHandFor(chain filter.Chain) string {
+	sealing := chain.Sealing()
+	globals := "psql -X -d postgres -f globals-DATE-TIME.sql"
+	dir := "base-DATE-TIME.dir" + sealing.Extension()
+	unpack, note := "", "\n     (gzip -dc for .gz, lz4 -dc for .lz4, cat for plain files. The .open file, if\n"+
+		"     there is one, comes last and may end within a transaction: leave out what\n     follows its last COMMIT line.)\n"
+	archive, globalsExt := dir, ""
+	if chain.Opaque() {
+		globalsExt = chain.Extension()
+		globals = chain.Command("globals-DATE-TIME.sql"+globalsExt) + " | psql -X -d postgres"
+		archive = "UNPACKED"
+		unpack = fmt.Sprintf("               mkdir UNPACKED; for f in %s/*; do\n"+
+			"                 %s > \"UNPACKED/$(basename \"$f\" %s)\"; done\n", dir, sealing.Command(`"$f"`), sealing.Extension())
+		note = "\n     (The .open file, if there is one, comes last: zstd -dc. It may end within a\n" +
+			"     transaction: leave out what follows its last COMMIT line.)\n"
+	}
+	return strings.NewReplacer("GLOBALS_EXT", globalsExt, "GLOBALS_COMMAND", globals, "NOTE\n", note, "UNPACK\n", unpack,
+		"ARCHIVE", archive, "DIR", dir, "DECODE_BASE", chain.Command("base-DATE-TIME.sql"+chain.Extension()), "DECODE_SEGMENT", chain.Command(`"$f"`), "EXT", chain.Extension()).Replace(byHand)
+}
+
+// byHand is the recipe, with the words in capitals to be replaced.
 const byHand = `
 Files
-  base-DATE-TIME.sql.zst       pg_dump of the database at the base's point
-  base-DATE-TIME.dir           the same as a directory archive, for pg_restore
-  globals-DATE-TIME.sql        roles and tablespaces, from pg_dumpall
-  incremental-LSN.sql.zst      every transaction from that LSN on, in commit order,
-                               up to where the next such file begins
-  incremental-LSN.sql….open    the one that was being written
-  catalog.db                   an SQLite index of the above; not needed here
+  base-DATE-TIME.sqlEXT
+      pg_dump of the database at the base's point
+  DIR
+      the same as a directory archive, for pg_restore
+  globals-DATE-TIME.sqlGLOBALS_EXT
+      roles and tablespaces, from pg_dumpall
+  incremental-LSN.sqlEXT
+      every transaction from that LSN on, in commit order, up to where the next
+      such file begins
+  incremental-LSN.sql….open
+      the one that was being written
+  catalog.db
+      an SQLite index of the above; not needed here
 
 To restore by hand
-  1. Roles:    psql -X -d postgres -f globals-DATE-TIME.sql
+  1. Roles:    GLOBALS_COMMAND
                (roles that exist already are reported and can be ignored)
   2. Database: createdb -T template0 -E ENCODING restored     (see above)
-  3. Base:     zstd -dc base-DATE-TIME.sql.zst | psql -X -v ON_ERROR_STOP=1 -d restored
-               A base-DATE-TIME.dir instead:
-               pg_restore -e -j 4 -L base-DATE-TIME.dir/restore.list -d restored base-DATE-TIME.dir
-               psql -X -v ON_ERROR_STOP=1 -d restored -f base-DATE-TIME.dir/settings.sql
+  3. Base:     DECODE_BASE | psql -X -v ON_ERROR_STOP=1 -d restored
+               A DIR instead:
+UNPACK
+               pg_restore -e -j 4 -L ARCHIVE/restore.list -d restored ARCHIVE
+               psql -X -v ON_ERROR_STOP=1 -d restored -f ARCHIVE/settings.sql
   4. Changes, from the base's point on. A transaction belongs after the base if
      and only if its commit LSN, on its BEGIN line, is at or behind the point.
      The point is on the "start:" line at the top of the base (of pg_scribe.txt
      in a directory). Write it into P:
 
      P=0/3829A018
-     for f in incremental-*.sql.zst; do zstd -dc "$f"; done |
+     for f in incremental-*.sqlEXT; do DECODE_SEGMENT; done |
      awk -v P="$P" '
        function key(lsn,  a) { split(lsn, a, "/"); return substr("00000000" a[1], length(a[1]) + 1) substr("00000000" a[2], length(a[2]) + 1) }
        /^BEGIN; -- xid / { skip = key($6) < key(P) }
        !skip
        /^COMMIT; -- /    { skip = 0 }
      ' | psql -X -q -v ON_ERROR_STOP=1 -d restored
-
-     (gzip -dc for .gz, lz4 -dc for .lz4, cat for plain files. The .open file, if
-     there is one, comes last and may end within a transaction: leave out what
-     follows its last COMMIT line.)
+NOTE
      If the files name different timelines (the "timeline:" line at their top):
      leave out those of a lower timeline than the base's, and stop at the first
      that does not start where the one before ended ("end:" in its last lines).

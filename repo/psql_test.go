@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/repo/filter"
 )
 
 // The tests here have psql and a server read what this package writes.
@@ -141,7 +142,7 @@ func TestPsqlReadsSegments(t *testing.T) {
 		a := segmentAt(t, r, txLSN(1))
 		db := c.CreateDB(t, "psql")
 		// The variables would show if psql took text for one.
-		psql(t, c, db, r.dir, r.codec.Command()+" "+a.Name+" | psql -X -q -v ON_ERROR_STOP=1 -v x=evil -v 2=evil -d $DB")
+		psql(t, c, db, r.dir, chainOf(t, r, a).Command(a.Name)+" | psql -X -q -v ON_ERROR_STOP=1 -v x=evil -v 2=evil -d $DB")
 		checkHostile(t, c, db)
 	})
 }
@@ -189,7 +190,7 @@ func TestServerReadsItems(t *testing.T) {
 // recipe is the shell text of the metadata file that skips what the base has.
 func recipe(t *testing.T) string {
 	t.Helper()
-	_, text, found := strings.Cut(byHand, "\n     P=0/3829A018\n")
+	_, text, found := strings.Cut(byHandFor(filter.Default), "\n     P=0/3829A018\n")
 	text, _, ended := strings.Cut(text, " | psql -X -q")
 	if !found || !ended {
 		t.Fatal("the metadata text has no recipe")
@@ -262,7 +263,7 @@ func TestRecipeSkipsByLSN(t *testing.T) {
 func TestRestoreByHand(t *testing.T) {
 	c := pgtest.Shared(t)
 	r := testRepository(t, "zstd")
-	writeBase(t, r, DefaultCodec) // at 0/10
+	writeBase(t, r, filter.Default) // at 0/10
 	w := createSegment(t, r, 8)
 	at := func(lsn catalog.LSN, sql string) {
 		must(t, w.Write(AppendCommit(append(AppendBegin(nil, 5, lsn, testClock), sql+"\n"...), lsn+1)))

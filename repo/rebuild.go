@@ -11,11 +11,14 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
+	"pg_scribe/repo/target"
 )
 
 // HealthyCatalogError says that a catalog needs no rebuilding.
@@ -29,6 +32,22 @@ func (e *HealthyCatalogError) Error() string {
 type BeingWrittenError struct{ Name string }
 
 func (e *BeingWrittenError) Error() string { return e.Name + " is being written" }
+
+// FiltersUnknownError says that nothing tells what new files go through, other
+// than that it is more than compression.
+type FiltersUnknownError struct{ Dir, Filters string }
+
+func (e *FiltersUnknownError) Error() string {
+	return fmt.Sprintf("the files of %s went through the filters %s, and nothing tells for whom or by which command", e.Dir, e.Filters)
+}
+
+// RebuildOptions say how to read what is there.
+type RebuildOptions struct {
+	Force bool // also when the catalog is whole, and without files for which there is no key
+	Keys  *filter.Keys
+	Chain filter.Chain  // of new files; nil: as before
+	From  target.Target // brings files that are missing here; nil: none
+}
 
 // A RebuildReport is what Rebuild has found.
 type RebuildReport struct {
@@ -52,10 +71,30 @@ const rebuildSuffix = ".rebuild"
 // changed. A segment that a streamer had left open is sealed at its last
 // checkpoint.
 //
+// What was encrypted is read with opts.Keys. What new files go through is in
+// the old catalog or in the metadata file; if neither can be read, and the files
+// say that it was more than compression, it fails with FiltersUnknownError
+// unless opts.Chain says it: nothing must go on in clear unasked.
+//
+// With opts.From, files that are missing here are brought from that target
+// first, and the target is the repository's afterwards.
+//
 // The new catalog takes its place when it is complete: a process that dies
 // leaves the old one, or none, and Rebuild can be called again.
-func Rebuild(ctx context.Context, dir string, now func() time.Time, force bool) (report RebuildReport, err error) {
-	r := &Repository{dir: dir, now: now, codec: DefaultCodec}
+func Rebuild(ctx context.Context, dir string, now func() time.Time, opts RebuildOptions) (report RebuildReport, err error) {
+	r := &Repository{dir: dir, now: now, keys: opts.Keys}
+	b := &rebuilder{r: r, report: &report, force: opts.Force}
+	if opts.From != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return report, err
+		}
+		if err := r.refuseHealthy(ctx, opts.Force); err != nil {
+			return report, err
+		}
+		if b.from, err = r.fetchAll(ctx, opts.From); err != nil {
+			return report, err
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -71,16 +110,30 @@ func Rebuild(ctx context.Context, dir string, now func() time.Time, force bool) 
 		return report, err
 	}
 	defer release()
+	rewriting, err := r.lockRewrite()
+	if err != nil {
+		return report, err
+	}
+	defer rewriting()
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), partialSuffix) && ours(e.Name()) && r.alive(e.Name()) {
 			return report, &BeingWrittenError{strings.TrimSuffix(e.Name(), partialSuffix)}
 		}
 	}
-	if err := r.refuseHealthy(ctx, force); err != nil {
+	if err := r.refuseHealthy(ctx, opts.Force); err != nil {
 		return report, err
 	}
-	b := &rebuilder{r: r, report: &report}
+	if err := b.begin(ctx); err != nil {
+		return report, err
+	}
+	defer b.giveUp()
 	if err := b.read(ctx, entries); err != nil {
+		return report, err
+	}
+	if err := b.choose(ctx, opts.Chain); err != nil {
+		return report, err
+	}
+	if err := b.seal(ctx); err != nil {
 		return report, err
 	}
 	b.describe()
@@ -115,22 +168,98 @@ func (r *Repository) refuseHealthy(ctx context.Context, force bool) error {
 type rebuilder struct {
 	r        *Repository
 	report   *RebuildReport
+	force    bool
 	files    []content // of bases and segments
 	globals  []content
+	open     []string             // open segments
+	starts   map[catalog.LSN]bool // of sealed segments
 	switches []catalog.Switch
+	from     *origin // nil: the files were here
+}
+
+// begin makes the new catalog, and tells it the filters that the old one, or
+// the metadata file, knows: files are read by them.
+func (b *rebuilder) begin(ctx context.Context) error {
+	r := b.r
+	path := r.Path(CatalogName + rebuildSuffix)
+	for _, name := range []string{path, path + "-journal"} {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	var err error
+	if r.cat, err = catalog.Create(path); err != nil {
+		return err
+	}
+	known := map[string]string{}
+	if text, err := os.ReadFile(r.Path(MetadataName)); err == nil {
+		known = filtersIn(string(text))
+	}
+	if old, err := catalog.OpenReadOnly(r.Path(CatalogName)); err == nil {
+		if value, found, err := old.Setting(ctx, chainSetting); err == nil && found {
+			known[chainSetting] = value
+		}
+		for n := 1; ; n++ {
+			key := shellSetting + strconv.Itoa(n)
+			value, found, err := old.Setting(ctx, key)
+			if err != nil || !found {
+				break
+			}
+			known[key] = value
+		}
+		old.Close()
+	}
+	for key, value := range known {
+		if err := r.cat.SetSetting(ctx, key, value); err != nil {
+			b.giveUp()
+			return err
+		}
+	}
+	return nil
+}
+
+// giveUp removes the new catalog, unless it has taken its place.
+func (b *rebuilder) giveUp() {
+	if b.r.cat != nil {
+		b.r.cat.Close()
+		os.Remove(b.r.Path(CatalogName + rebuildSuffix))
+		b.r.cat = nil
+	}
+}
+
+// choose settles what new files go through. What compresses alone is told by
+// every file.
+func (b *rebuilder) choose(ctx context.Context, given filter.Chain) error {
+	if given != nil {
+		return b.r.SetChain(ctx, given)
+	}
+	_, chosen, err := b.r.cat.Setting(ctx, chainSetting)
+	if err != nil || chosen {
+		return err
+	}
+	newest := Header{}
+	for _, c := range slices.Concat(b.files, b.globals) {
+		if c.header.Created.After(newest.Created) {
+			newest = c.header
+		}
+	}
+	record := newest.Repository.Compression
+	if _, err := filter.ParseShorthand(record); record == "" || err == nil {
+		return nil
+	}
+	return &FiltersUnknownError{b.r.dir, record}
 }
 
 // read inspects every file.
 func (b *rebuilder) read(ctx context.Context, entries []os.DirEntry) error {
-	var open []string
-	starts := map[catalog.LSN]bool{} // of sealed segments
+	b.starts = map[catalog.LSN]bool{}
 	for _, e := range entries {
 		kind, isOpen, ok := kindOfName(e.Name())
 		switch {
 		case !ok:
 			continue
 		case isOpen:
-			open = append(open, e.Name())
+			b.open = append(b.open, e.Name())
 			continue
 		}
 		c, err := b.inspect(ctx, e.Name())
@@ -144,12 +273,48 @@ func (b *rebuilder) read(ctx context.Context, entries []os.DirEntry) error {
 		default:
 			b.files = append(b.files, c)
 			if kind == catalog.KindSegment {
-				starts[c.header.Start] = true
+				b.starts[c.header.Start] = true
 			}
 		}
 	}
-	for _, name := range open {
-		sealed, err := b.r.sealOpen(ctx, name, starts)
+	return b.onlyOnce(ctx)
+}
+
+// onlyOnce finds what is there twice, because somebody died while it was
+// written anew through other filters: one counts, and the other is to go.
+func (b *rebuilder) onlyOnce(ctx context.Context) error {
+	type text struct {
+		kind    catalog.Kind
+		system  string
+		start   catalog.LSN
+		created time.Time
+		sum     string
+	}
+	seen := map[text]bool{}
+	for _, list := range []*[]content{&b.files, &b.globals} {
+		var once []content
+		for _, c := range slices.Backward(*list) {
+			a := c.record.Artifact
+			at := text{a.Kind, a.SystemID, a.Start, a.CreatedAt, a.TextSHA256}
+			if seen[at] {
+				if err := b.r.cat.MarkObsolete(ctx, a.Name); err != nil {
+					return err
+				}
+				continue
+			}
+			seen[at] = true
+			once = append(once, c)
+		}
+		slices.Reverse(once)
+		*list = once
+	}
+	return nil
+}
+
+// seal makes sealed segments of those that a streamer had left open.
+func (b *rebuilder) seal(ctx context.Context) error {
+	for _, name := range b.open {
+		sealed, err := b.r.sealOpen(ctx, name, b.starts)
 		if _, reason := outcomeOf(err); reason != "" && ctx.Err() == nil && !isSystem(err) {
 			b.leaveOut(name, catalog.KindSegment, err)
 			continue
@@ -175,12 +340,15 @@ func (b *rebuilder) read(ctx context.Context, entries []os.DirEntry) error {
 // inspect reads one file. One that is not whole is left out; then the content
 // has no kind.
 func (b *rebuilder) inspect(ctx context.Context, name string) (content, error) {
-	c, err := b.r.inspect(ctx, name, -1)
+	c, err := b.r.inspect(ctx, name, "", -1)
 	switch {
 	case err == nil:
 		return c, nil
 	case ctx.Err() != nil:
 		return content{}, ctx.Err()
+	}
+	if !b.force && errors.As(err, new(*filter.KeyError)) {
+		return content{}, err
 	}
 	kind, _, _ := kindOfName(name)
 	b.leaveOut(name, kind, err)
@@ -203,61 +371,66 @@ func isSystem(err error) bool {
 // checkpoint, and removes the open one. It returns an empty name when there is
 // nothing to keep.
 func (r *Repository) sealOpen(ctx context.Context, name string, sealed map[catalog.LSN]bool) (string, error) {
-	c, err := r.inspect(ctx, name, -1)
+	c, err := r.inspect(ctx, name, "", -1)
 	if err != nil {
 		return "", err
 	}
 	if sealed[c.header.Start] || c.record.Artifact.End == c.header.Start {
 		return "", os.Remove(r.Path(name))
 	}
-	codec := codecOfFile(strings.TrimSuffix(name, openSuffix))
-	if own, err := ParseCodec(c.header.Filters); err == nil && own.Name == codec.Name {
-		codec = own
+	chain, err := r.sealingChain(ctx, c)
+	if err != nil {
+		return "", err
 	}
 	in, err := os.Open(r.Path(name))
 	if err != nil {
 		return "", err
 	}
 	defer in.Close()
-	text, err := codec.newReader(in)
+	codec, err := filter.ParseCodec(c.record.Artifact.Filters)
+	if err != nil {
+		return "", err
+	}
+	text, err := codec.NewReader(in)
 	if err != nil {
 		return "", err
 	}
 	defer text.Close()
-	final := strings.TrimSuffix(name, openSuffix)
-	partial := final + rebuildSuffix
-	if err := os.RemoveAll(r.Path(partial)); err != nil {
-		return "", err
-	}
-	out, err := os.OpenFile(r.Path(partial), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return "", err
-	}
-	defer out.Close()
-	enc, err := codec.newWriter(out)
-	if err != nil {
-		return "", err
-	}
 	a := c.record.Artifact
 	t := Trailer{End: a.End, Reached: a.ReachedAt, Finished: r.moment(), Transactions: a.Transactions, FirstCommit: a.FirstCommitAt,
 		LastCommit: a.LastCommitAt, MinXID: a.MinXID, MaxXID: a.MaxXID, Tables: c.record.Tables}
 	var sum hashCounter
-	sum.reset(enc)
-	_, err = io.CopyN(&sum, text, c.reread)
-	if err == nil {
-		_, err = sum.Write(t.append(nil))
-	}
-	t.TextBytes, t.TextSHA256 = sum.n.Load(), sum.sum()
-	if err == nil {
-		_, err = enc.Write(t.appendSum(nil))
-	}
-	if err = errors.Join(err, enc.Close(), out.Sync()); err != nil {
-		return "", err
-	}
-	if err := r.publish(partial, final); err != nil {
+	out, feed := io.Pipe()
+	defer out.Close()
+	go func() {
+		sum.reset(feed)
+		_, err := io.CopyN(&sum, text, c.reread)
+		if err == nil {
+			_, err = sum.Write(t.append(nil))
+		}
+		t.TextBytes, t.TextSHA256 = sum.n.Load(), sum.sum()
+		if err == nil {
+			_, err = feed.Write(t.appendSum(nil))
+		}
+		feed.CloseWithError(err)
+	}()
+	final := stemOf(name) + ".sql" + chain.Extension()
+	if _, err := r.makeFile(final, chain, out, func(sums) error { return nil }); err != nil {
 		return "", err
 	}
 	return final, os.Remove(r.Path(name))
+}
+
+// sealingChain is what an open segment is to go through: the repository's
+// filters, or, if nothing but compression is known of, what it says itself.
+func (r *Repository) sealingChain(ctx context.Context, c content) (filter.Chain, error) {
+	if _, chosen, err := r.cat.Setting(ctx, chainSetting); err != nil || chosen {
+		if err != nil {
+			return nil, err
+		}
+		return r.Chain(ctx)
+	}
+	return filter.ParseShorthand(cmp.Or(c.header.Filters, c.record.Artifact.Filters))
 }
 
 // describe finds the facts of the repository itself, pairs globals with their
@@ -341,7 +514,7 @@ func (b *rebuilder) assume(info *catalog.Repository) {
 			b.report.Assumed = append(b.report.Assumed, what+" "+is)
 		}
 	}
-	filters := DefaultCodec.String()
+	filters := filter.DefaultCodec.String()
 	for _, c := range b.files {
 		if c.header.Kind == catalog.KindSegment {
 			filters = c.header.Filters
@@ -359,40 +532,46 @@ func (b *rebuilder) write(ctx context.Context) error {
 	if len(b.files) == 0 {
 		return &NotRepositoryError{Dir: r.dir, Cause: errors.New("no file of it is whole")}
 	}
-	path := r.Path(CatalogName + rebuildSuffix)
-	for _, name := range []string{path, path + "-journal"} {
-		if err := os.RemoveAll(name); err != nil {
+	cat := r.cat
+	if _, chosen, err := cat.Setting(ctx, chainSetting); err != nil {
+		return err
+	} else if chosen {
+		chain, err := r.Chain(ctx)
+		if err != nil {
 			return err
 		}
-	}
-	cat, err := catalog.Create(path)
-	if err != nil {
-		return err
+		b.report.Repository.Compression = chain.String()
 	}
 	var records []catalog.Record
 	for _, c := range b.files {
 		records = append(records, c.record)
 	}
-	err = errors.Join(cat.Fill(ctx, b.report.Repository, records), cat.AddSwitches(ctx, b.switches))
+	err := errors.Join(cat.Fill(ctx, b.report.Repository, records), cat.AddSwitches(ctx, b.switches))
 	if err == nil {
 		b.report.Salvaged, err = cat.Salvage(ctx, r.Path(CatalogName))
 	}
 	if err == nil {
 		err = keepMetadataSum(ctx, r, cat)
 	}
+	if err == nil && b.from != nil {
+		err = b.from.record(ctx, r, cat)
+	}
 	if err == nil {
 		b.report.Artifacts, err = cat.Artifacts(ctx)
 	}
-	if err = errors.Join(err, cat.Close()); err != nil {
-		os.Remove(path)
+	if err != nil {
+		return err
+	}
+	if err := cat.Close(); err != nil {
 		return err
 	}
 	if err := r.setAside(b.report); err != nil {
 		return err
 	}
-	if err := os.Rename(path, r.Path(CatalogName)); err != nil {
+	if err := os.Rename(r.Path(CatalogName+rebuildSuffix), r.Path(CatalogName)); err != nil {
 		return err
 	}
+	r.cat = nil
 	return syncDir(r.dir)
 }
 

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // Recover ends the segments that a streamer left open when it died: each is
@@ -34,7 +35,7 @@ func (r *Repository) Recover(ctx context.Context) error {
 }
 
 func (r *Repository) recoverSegment(ctx context.Context, a catalog.Artifact) error {
-	codec, err := ParseCodec(a.Filters)
+	codec, err := filter.ParseCodec(a.Filters)
 	if err != nil {
 		return err
 	}
@@ -52,6 +53,9 @@ func (r *Repository) recoverSegment(ctx context.Context, a catalog.Artifact) err
 			file, err = os.OpenFile(r.Path(a.Name), os.O_RDWR, 0)
 		}
 	}
+	if err == nil {
+		err = r.removeUnrecorded(stemOf(a.Name))
+	}
 	if err != nil {
 		return err
 	}
@@ -61,6 +65,23 @@ func (r *Repository) recoverSegment(ctx context.Context, a catalog.Artifact) err
 		return err
 	}
 	return w.Seal(ctx)
+}
+
+// removeUnrecorded removes what a sealing made that ended between the rename
+// and the catalog, while the open file still stood: that one counts.
+func (r *Repository) removeUnrecorded(stem string) error {
+	name, err := r.strayOf(stem)
+	if err != nil || name == "" {
+		return err
+	}
+	known, err := r.knows(name)
+	if err != nil {
+		return err
+	}
+	if known {
+		return &fs.PathError{Op: "recover", Path: r.Path(name), Err: fs.ErrExist}
+	}
+	return os.Remove(r.Path(name))
 }
 
 // resume brings a writer to the state of its last checkpoint by reading the
@@ -79,7 +100,7 @@ func (w *SegmentWriter) resume(ctx context.Context, a catalog.Artifact) error {
 	w.stored.reset(nil)
 	w.text.reset(nil)
 	stored := io.TeeReader(w.file, &w.stored)
-	text, err := w.codec.newReader(stored)
+	text, err := w.codec.NewReader(stored)
 	if err != nil {
 		return &FormatError{File: a.Name, Reason: err.Error()}
 	}
@@ -109,7 +130,7 @@ func (w *SegmentWriter) resume(ctx context.Context, a catalog.Artifact) error {
 		w.saved.stats.Tables[c.Table] = c
 	}
 	w.stored.w = w.file
-	w.enc, err = w.codec.newWriter(&w.stored)
+	w.enc, err = w.codec.NewWriter(&w.stored)
 	return err
 }
 
@@ -136,7 +157,7 @@ func (r *Repository) sweep(ctx context.Context) error {
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case names[name]:
-		case strings.HasPrefix(name, "incremental-") && strings.HasSuffix(name, openSuffix):
+		case strings.HasPrefix(name, segmentPrefix) && strings.HasSuffix(name, openSuffix):
 			err = os.RemoveAll(r.Path(name))
 		case strings.HasSuffix(name, partialSuffix) && ours(name):
 			err = r.removeDead(name)
@@ -149,7 +170,7 @@ func (r *Repository) sweep(ctx context.Context) error {
 }
 
 func ours(name string) bool {
-	for _, prefix := range []string{"base-", "globals-", MetadataName} {
+	for _, prefix := range []string{"base-", "globals-", segmentPrefix, MetadataName} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
@@ -186,7 +207,7 @@ func (r *Repository) removeDead(name string) error {
 // shows sweep that its writer lives.
 func createLocked(path string) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 		if err != nil {
 			return nil, err
 		}

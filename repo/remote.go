@@ -13,25 +13,29 @@ import (
 	"sync"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 	"pg_scribe/repo/target"
 )
 
 // Names of what a target has beside the repository's files.
 const (
-	snapshotPrefix = "catalog-" // SEQUENCE-LSN.db.zst
-	snapshotSuffix = ".db.zst"
+	snapshotPrefix = "catalog-" // SEQUENCE-LSN.db.zst, with the endings of other filters
+	snapshotSuffix = ".db"
 	identityName   = "pg_scribe_repository.txt"
 	metadataPrefix = "pg_scribe_metadata-" // SEQUENCE.txt
 )
 
-// snapshotCodec is what catalogs on targets are compressed with.
-var snapshotCodec = Codec{Name: "zstd"}
+// snapshotChain is what catalogs on targets go through: they are compressed,
+// and sealed as everything else that leaves the machine.
+func snapshotChain(chain filter.Chain) filter.Chain {
+	return append(filter.Chain{{Name: "zstd"}}, chain.Sealing()...)
+}
 
 // snapshotName names the snapshot of a catalog. Names sort in the order in
 // which the snapshots were made, so that a listing shows the newest; the LSN is
 // for people.
-func snapshotName(sequence uint64, end catalog.LSN) string {
-	return fmt.Sprintf("%s%016X-%s%s", snapshotPrefix, sequence, end.Hex(), snapshotSuffix)
+func snapshotName(sequence uint64, end catalog.LSN, chain filter.Chain) string {
+	return fmt.Sprintf("%s%016X-%s%s%s", snapshotPrefix, sequence, end.Hex(), snapshotSuffix, chain.Extension())
 }
 
 // sequenceOf reads the number of a snapshot or metadata file from its name.
@@ -50,6 +54,7 @@ func sequenceOf(name string) (n uint64, ok bool) {
 type remote struct {
 	ctx     context.Context
 	session target.Session
+	keys    *filter.Keys
 	listed  sync.Once
 	sizes   map[string]int64 // after list
 	failed  error
@@ -75,13 +80,14 @@ func (m *remote) list() (map[string]int64, error) {
 // nothing: by the newest snapshot of its catalog on the target, which it keeps
 // in a private directory until Close. Everything else is read from the target
 // when it is needed; only a base that is a directory is brought here as a
-// whole. ctx holds until Close.
-func OpenTarget(ctx context.Context, t target.Target) (*Repository, error) {
+// whole. ctx holds until Close. What is encrypted is read with keys, the
+// catalog too.
+func OpenTarget(ctx context.Context, t target.Target, keys *filter.Keys) (*Repository, error) {
 	session, err := t.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r, err := openRemote(ctx, t.String(), session)
+	r, err := openRemote(ctx, t.String(), &remote{ctx: ctx, session: session, keys: keys})
 	if err != nil {
 		session.End()
 		return nil, err
@@ -89,33 +95,20 @@ func OpenTarget(ctx context.Context, t target.Target) (*Repository, error) {
 	return r, nil
 }
 
-func openRemote(ctx context.Context, name string, session target.Session) (*Repository, error) {
-	rem := &remote{ctx: ctx, session: session}
-	var snapshots []string
-	for info, err := range session.List(ctx, snapshotPrefix) {
-		if err != nil {
-			return nil, err
-		}
-		if strings.HasSuffix(info.Name, snapshotSuffix) {
-			snapshots = append(snapshots, info.Name)
-		}
+func openRemote(ctx context.Context, name string, rem *remote) (*Repository, error) {
+	snapshots, err := rem.snapshots()
+	if err != nil {
+		return nil, err
 	}
 	if len(snapshots) == 0 {
 		return nil, &NotRepositoryError{Dir: name}
 	}
-	slices.Sort(snapshots)
 	dir, err := os.MkdirTemp("", "pg_scribe-") // mode 0700
 	if err != nil {
 		return nil, err
 	}
-	// The newest may just have been removed by a newer one.
-	for _, snapshot := range slices.Backward(snapshots) {
-		if err = rem.fetchCatalog(snapshot, filepath.Join(dir, CatalogName)); !errors.Is(err, target.NotFound) {
-			break
-		}
-	}
 	var r *Repository
-	if err == nil {
+	if _, err = rem.fetchNewest(snapshots, filepath.Join(dir, CatalogName)); err == nil {
 		r, err = OpenReadOnly(ctx, dir)
 	}
 	if err != nil {
@@ -126,8 +119,33 @@ func openRemote(ctx context.Context, name string, session target.Session) (*Repo
 		}
 		return nil, err
 	}
-	r.remote = rem
+	r.remote, r.keys = rem, rem.keys
 	return r, nil
+}
+
+// snapshots are the names of the catalogs there, the newest last.
+func (m *remote) snapshots() (names []string, err error) {
+	for info, err := range m.session.List(m.ctx, snapshotPrefix) {
+		if err != nil {
+			return nil, err
+		}
+		if strings.Contains(info.Name, snapshotSuffix) {
+			names = append(names, info.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// fetchNewest brings the newest catalog. It may just have been removed by a
+// newer one, which may have removed others.
+func (m *remote) fetchNewest(names []string, path string) (name string, err error) {
+	for _, name = range slices.Backward(names) {
+		if err = m.fetchCatalog(name, path); !errors.Is(err, target.NotFound) {
+			break
+		}
+	}
+	return name, err
 }
 
 func (m *remote) fetchCatalog(name, path string) error {
@@ -136,9 +154,13 @@ func (m *remote) fetchCatalog(name, path string) error {
 		return err
 	}
 	defer stored.Close()
-	text, err := snapshotCodec.newReader(stored)
+	chain, err := filter.ParseRecord(filter.RecordOfName(name), m.command)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	text, err := chain.NewReader(stored, m.keys)
+	if err != nil {
+		return filterFault(name, err)
 	}
 	defer text.Close()
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -147,9 +169,46 @@ func (m *remote) fetchCatalog(name, path string) error {
 	}
 	_, err = io.Copy(f, text)
 	if err = errors.Join(err, f.Close()); err != nil && !errors.As(err, new(*target.Error)) {
-		err = &FormatError{File: name, Reason: err.Error()}
+		err = filterFault(name, err)
 	}
 	return err
+}
+
+// command finds a command of the shell in the newest metadata file: the catalog
+// may be unreadable without it.
+func (m *remote) command(n int) (filter.Filter, error) {
+	text, err := m.metadata()
+	if err != nil {
+		return filter.Filter{}, err
+	}
+	spec, known := filtersIn(text)[shellSetting+strconv.Itoa(n)]
+	if !known {
+		return filter.Filter{}, fmt.Errorf("nothing tells the command f%d", n)
+	}
+	f, err := filter.ParseFilter(spec)
+	f.Number = n
+	return f, err
+}
+
+// metadata reads the newest metadata file; empty: there is none.
+func (m *remote) metadata() (string, error) {
+	newest := ""
+	for info, err := range m.session.List(m.ctx, metadataPrefix) {
+		if err != nil {
+			return "", err
+		}
+		newest = max(newest, info.Name)
+	}
+	if newest == "" {
+		return "", nil
+	}
+	in, err := m.session.Open(m.ctx, newest)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	text, err := io.ReadAll(in)
+	return string(text), err
 }
 
 func (m *remote) open(name string) (io.ReadCloser, error) {
@@ -162,7 +221,8 @@ func (m *remote) open(name string) (io.ReadCloser, error) {
 
 // fetchDir brings a base that is a directory here, for pg_restore.
 func (m *remote) fetchDir(dir, name string) error {
-	if _, err := os.Stat(filepath.Join(dir, dirDescribes)); err == nil {
+	describes := describedBy(name)
+	if _, err := os.Stat(filepath.Join(dir, describes)); err == nil {
 		return nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -173,14 +233,14 @@ func (m *remote) fetchDir(dir, name string) error {
 			return err
 		}
 		base := strings.TrimPrefix(info.Name, name+"/")
-		if base == dirDescribes {
+		if base == describes {
 			continue // it comes last, so that it proves the rest
 		}
 		if err := m.fetch(info.Name, filepath.Join(dir, filepath.Base(base))); err != nil {
 			return err
 		}
 	}
-	err := m.fetch(name+"/"+dirDescribes, filepath.Join(dir, dirDescribes))
+	err := m.fetch(name+"/"+describes, filepath.Join(dir, describes))
 	if errors.Is(err, target.NotFound) {
 		err = &MissingFileError{name}
 	}
@@ -205,8 +265,8 @@ func (m *remote) fetch(name, path string) error {
 func (r *Repository) Remote() bool { return r.remote != nil }
 
 // StoredSize is the size of an artifact's file as the file system or the
-// target tells it, without reading it. For a directory, and where a target does
-// not tell, it is that of the catalog. It fails with MissingFileError.
+// target tells it, without reading it. For a local directory, and where a target
+// does not tell, it is that of the catalog. It fails with MissingFileError.
 func (r *Repository) StoredSize(a catalog.Artifact) (int64, error) {
 	if r.remote != nil {
 		sizes, err := r.remote.list()
@@ -215,8 +275,15 @@ func (r *Repository) StoredSize(a catalog.Artifact) (int64, error) {
 		}
 		size, ok := sizes[a.Name]
 		if a.Format == "directory" {
-			size = -1
-			_, ok = sizes[a.Name+"/"+dirDescribes]
+			_, ok = sizes[a.Name+"/"+describedBy(a.Name)]
+			size = 0
+			for name, n := range sizes {
+				if strings.HasPrefix(name, a.Name+"/") && name != a.Name+"/"+describedBy(a.Name) && size >= 0 {
+					if size += n; n < 0 {
+						size = -1
+					}
+				}
+			}
 		}
 		if !ok {
 			return 0, &MissingFileError{a.Name}

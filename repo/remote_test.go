@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/s3test"
+	"pg_scribe/repo/filter"
 	"pg_scribe/repo/target"
 )
 
@@ -43,13 +44,14 @@ func BenchmarkOpenTarget10000(b *testing.B) {
 	must(b, err)
 	defer session.End()
 	began = time.Now()
-	name := snapshotName(1, 1)
-	must(b, r.sendSnapshot(ctx, session, 1, name))
+	catalogs := snapshotChain(filter.Default)
+	name := snapshotName(1, 1, catalogs)
+	must(b, r.sendSnapshot(ctx, session, t, 1, catalogs, name))
 	stored, err := session.Stat(ctx, name)
 	must(b, err)
 	b.Logf("it is sent as %d kB in %s", stored.Size>>10, time.Since(began))
 	for b.Loop() {
-		again, err := OpenTarget(ctx, t)
+		again, err := OpenTarget(ctx, t, nil)
 		must(b, err)
 		all, err := again.Catalog().Artifacts(ctx, catalog.KindSegment)
 		if err != nil || len(all) != 10_000 {
@@ -72,7 +74,7 @@ func addSegments(ctx context.Context, r *Repository, n int) error {
 			p.Tables = append(p.Tables, catalog.TableCount{Table: fmt.Sprintf("public.table_%d", j), Inserted: int64(i), Updated: 7})
 		}
 		sum := func(what string) string { return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", what, i))) }
-		if err := r.cat.SealSegment(ctx, id, SegmentName(start, r.codec), p, sum("bytes"), sum("text"), time.Now()); err != nil {
+		if err := r.cat.SealSegment(ctx, id, SegmentName(start, filter.Default), "zstd", p, sum("bytes"), sum("text"), time.Now()); err != nil {
 			return err
 		}
 	}
@@ -83,7 +85,7 @@ func copyAll(ctx context.Context, r *Repository) error {
 	pending, err := r.cat.Pending(ctx, 1)
 	for _, a := range pending {
 		if err == nil {
-			err = r.cat.AddCopy(ctx, a.ID, 1, time.Now())
+			err = r.cat.AddCopy(ctx, a, 1, time.Now())
 		}
 	}
 	return err
@@ -102,7 +104,7 @@ func TestShippingSurvivesCrashes(t *testing.T) {
 			bound, err := Bind(ctx, "", []target.Target{tgt})
 			must(t, err)
 			must(t, bound.Record(ctx, r))
-			writeBase(t, r, DefaultCodec)
+			writeBase(t, r, filter.Default)
 			w := createSegment(t, r, txLSN(1))
 			for n := 1; n <= 3; n++ {
 				addTx(t, w, n, "INSERT INTO t VALUES (1);")
@@ -141,7 +143,7 @@ func TestShippingSurvivesCrashes(t *testing.T) {
 					t.Errorf("%s %d: %s: %v", step, after, a.Name, err)
 				}
 			}
-			again, err := OpenTarget(ctx, tgt)
+			again, err := OpenTarget(ctx, tgt, nil)
 			must(t, err)
 			if all, err := again.Catalog().Artifacts(ctx); err != nil || len(all) != 5 {
 				t.Errorf("%s %d: the target's catalog knows %d files, error %v", step, after, len(all), err)

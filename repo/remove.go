@@ -33,10 +33,12 @@ func (r *Repository) Hold(a catalog.Artifact) (release func(), err error) {
 }
 
 func (r *Repository) openLock(a catalog.Artifact) (*os.File, error) {
-	if a.Format != "directory" {
-		return r.openLocal(a)
+	f, a, err := r.openLocal(a) // under its present name
+	if err != nil || a.Format != "directory" {
+		return f, err
 	}
-	f, err := os.Open(filepath.Join(r.Path(a.Name), dirDescribes))
+	f.Close()
+	f, err = os.Open(filepath.Join(r.Path(a.Name), describedBy(a.Name)))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &MissingFileError{a.Name}
 	}

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -29,6 +30,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // Names of the files that every repository has.
@@ -40,11 +42,11 @@ const (
 
 // A Repository is an open backup directory.
 type Repository struct {
-	dir   string
-	cat   *catalog.Catalog
-	codec Codec
-	now   func() time.Time
-	hook  func(step string) error // tests stop here; nil otherwise
+	dir  string
+	cat  *catalog.Catalog
+	keys *filter.Keys // to read encrypted files; nil: none
+	now  func() time.Time
+	hook func(step string) error // tests stop here; nil otherwise
 
 	madeDir bool // Create made the directory
 
@@ -95,10 +97,17 @@ func (e *DamagedCatalogError) Error() string {
 
 func (e *DamagedCatalogError) Unwrap() error { return e.Cause }
 
-// BusyError says that another process streams into the repository.
-type BusyError struct{ Dir string }
+// BusyError says that another process streams into the repository, or
+// reencrypts it.
+type BusyError struct {
+	Dir       string
+	Rewriting bool
+}
 
 func (e *BusyError) Error() string {
+	if e.Rewriting {
+		return fmt.Sprintf("another process reencrypts %s", e.Dir)
+	}
 	return fmt.Sprintf("another process streams into %s", e.Dir)
 }
 
@@ -128,12 +137,15 @@ func CheckEmpty(dir string) error {
 	return &NotEmptyError{dir, false}
 }
 
-// Create makes a repository in dir, which must be absent or empty. On an
+// Create makes a repository in dir, which must be absent or empty. Its files
+// are compressed as info says, until SetChain chooses other filters. On an
 // error, and when Undo is called on the result, the files and the directory
 // that it made are removed again.
 func Create(ctx context.Context, dir string, info catalog.Repository, now func() time.Time) (*Repository, error) {
-	codec, err := ParseCodec(info.Compression)
-	if err != nil {
+	if info.Compression == "" {
+		info.Compression = filter.Default.String()
+	}
+	if _, err := filter.ParseShorthand(info.Compression); err != nil {
 		return nil, err
 	}
 	if err := CheckEmpty(dir); err != nil {
@@ -143,7 +155,7 @@ func Create(ctx context.Context, dir string, info catalog.Repository, now func()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	r := &Repository{dir: dir, codec: codec, now: now, madeDir: errors.Is(statErr, os.ErrNotExist)}
+	r := &Repository{dir: dir, now: now, madeDir: errors.Is(statErr, os.ErrNotExist)}
 	undo := func() {
 		if r.cat != nil { // else it may be another process's
 			r.cat.Close()
@@ -153,7 +165,8 @@ func Create(ctx context.Context, dir string, info catalog.Repository, now func()
 			os.Remove(dir)
 		}
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	err := os.Chmod(dir, 0o700)
+	if err != nil {
 		undo()
 		return nil, err
 	}
@@ -203,7 +216,8 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 		cat.Close()
 		return nil, withoutCatalog(dir, err)
 	}
-	codec, err := ParseCodec(info.Compression)
+	r := &Repository{dir: dir, cat: cat, now: now}
+	_, err = r.Chain(ctx)
 	if info.Format > FormatVersion {
 		err = newerFormat(info.Format)
 	}
@@ -211,7 +225,7 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 		cat.Close()
 		return nil, &NotRepositoryError{Dir: dir, Cause: err}
 	}
-	return &Repository{dir: dir, cat: cat, codec: codec, now: now}, nil
+	return r, nil
 }
 
 // withoutCatalog tells a directory whose catalog can be made again from one
@@ -232,9 +246,6 @@ func (r *Repository) Path(name string) string { return filepath.Join(r.dir, name
 
 // Catalog is what knows the repository's files.
 func (r *Repository) Catalog() *catalog.Catalog { return r.cat }
-
-// Codec is how new files are compressed unless told otherwise.
-func (r *Repository) Codec() Codec { return r.codec }
 
 // Now is the repository's clock.
 func (r *Repository) Now() time.Time { return r.now() }
@@ -270,7 +281,7 @@ func (r *Repository) Undo() error {
 func (r *Repository) LockStreamer() (release func(), err error) {
 	release, err = r.lock(lockName)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = &BusyError{r.dir}
+		err = &BusyError{Dir: r.dir}
 	}
 	return release, err
 }
@@ -354,49 +365,64 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// openArtifact opens a file's stored bytes as far as they count.
-func (r *Repository) openArtifact(a catalog.Artifact) (file io.ReadCloser, stored io.Reader, err error) {
+// openStored opens the stored bytes of an artifact, wherever they lie. It may
+// have another name since the catalog was read: an open segment was sealed, or
+// a sealed file written anew. Then the artifact as it is now is returned with
+// it.
+func (r *Repository) openStored(a catalog.Artifact) (io.ReadCloser, catalog.Artifact, error) {
 	if r.remote != nil {
-		file, err = r.remote.open(a.Name)
-	} else {
-		file, err = r.openLocal(a)
+		f, err := r.remote.open(a.Name)
+		return f, a, err
 	}
+	f, a, err := r.openLocal(a)
 	if err != nil {
-		return nil, nil, err
+		return nil, a, err
 	}
-	return file, io.LimitReader(file, a.Bytes), nil
+	return f, a, nil
 }
 
-func (r *Repository) openLocal(a catalog.Artifact) (*os.File, error) {
+func (r *Repository) openLocal(a catalog.Artifact) (*os.File, catalog.Artifact, error) {
 	f, err := os.Open(r.Path(a.Name))
-	if errors.Is(err, os.ErrNotExist) && a.State == catalog.StateOpen {
-		// Sealed since the catalog was read: what counted then still
+	if errors.Is(err, fs.ErrNotExist) && a.ID != 0 {
+		now, rerr := r.cat.Artifact(context.Background(), a.ID)
+		if rerr == nil && now.Name != a.Name {
+			f, err = os.Open(r.Path(now.Name))
+			return f, now, err
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) && a.State == catalog.StateOpen {
+		// Renamed, but not yet so in the catalog: what counted then still
 		// stands at its beginning. Recover may even take the name back.
 		f, err = os.Open(r.Path(sealedName(a.Name)))
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) {
 			f, err = os.Open(r.Path(a.Name))
 		}
 	}
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, &MissingFileError{a.Name}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, a, &MissingFileError{a.Name}
 	}
-	return f, err
+	return f, a, err
 }
 
-// openText opens a file's text.
+// openText opens a file's text, that of an open segment up to its last
+// checkpoint.
 func (r *Repository) openText(a catalog.Artifact) (io.Reader, []io.Closer, error) {
-	codec, err := ParseCodec(a.Filters)
+	f, now, err := r.openStored(a)
 	if err != nil {
 		return nil, nil, err
 	}
-	f, stored, err := r.openArtifact(a)
-	if err != nil {
-		return nil, nil, err
-	}
-	text, err := codec.newReader(stored)
+	chain, err := r.fileChain(context.Background(), now.Filters)
 	if err != nil {
 		f.Close()
-		return nil, nil, &FormatError{File: a.Name, Reason: err.Error()}
+		return nil, nil, err
+	}
+	text, err := r.openFilters(now.Name, chain, io.LimitReader(f, now.Bytes))
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	if a.State == catalog.StateOpen && now.State == catalog.StateSealed {
+		return io.LimitReader(text, a.TextBytes), []io.Closer{text, f}, nil
 	}
 	return text, []io.Closer{text, f}, nil
 }
@@ -448,13 +474,13 @@ func (r *Repository) Check(a catalog.Artifact) error {
 		}
 		return r.checkDir(a)
 	}
-	f, stored, err := r.openArtifact(a)
+	f, a, err := r.openStored(a)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	h := sha256.New()
-	n, err := io.Copy(h, stored)
+	n, err := io.Copy(h, io.LimitReader(f, a.Bytes))
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 var testInfo = catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app", Compression: "zstd"}
@@ -32,7 +33,7 @@ func TestCreateRefusesWhatIsInUse(t *testing.T) {
 	}
 	info := testInfo
 	info.Compression = "xz"
-	var c *CodecError
+	var c *filter.CodecError
 	if _, err := Create(ctx, filepath.Join(dir, "new"), info, clock); !errors.As(err, &c) {
 		t.Errorf("a bad method: %v", err)
 	}
@@ -48,7 +49,7 @@ func TestUndo(t *testing.T) {
 	for _, dir := range []string{there, made} {
 		r, err := Create(ctx, dir, testInfo, clock)
 		must(t, err)
-		writeBase(t, r, DefaultCodec)
+		writeBase(t, r, filter.Default)
 		must(t, r.Undo())
 	}
 	if entries, err := os.ReadDir(there); err != nil || len(entries) != 0 {
@@ -121,7 +122,7 @@ func TestEnd(t *testing.T) {
 	if _, err := r.End(ctx); !errors.As(err, &e) {
 		t.Errorf("with a base of another system: %v", err)
 	}
-	writeBase(t, r, DefaultCodec)
+	writeBase(t, r, filter.Default)
 	end(0x10, "with a base")
 	w := createSegment(t, r, 0x10)
 	end(0x10, "with an empty segment")
@@ -144,7 +145,7 @@ func TestEnd(t *testing.T) {
 
 func TestWriteMetadata(t *testing.T) {
 	r := testRepository(t, "zstd")
-	base, _ := writeBase(t, r, DefaultCodec)
+	base, _ := writeBase(t, r, filter.Default)
 	// A process of the same number died here before.
 	must(t, os.WriteFile(r.Path(fmt.Sprintf("%s.%d%s", MetadataName, os.Getpid(), partialSuffix)), []byte("half"), 0o600))
 	for range 2 {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // filled is a repository with two bases, one of them a directory, three sealed
@@ -26,9 +27,9 @@ func filled(t testing.TB, spec string) *Repository {
 	r.now = func() time.Time { tick = tick.Add(time.Second); return tick }
 	must(t, r.cat.SetRepository(ctx, catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app", DatabaseOID: 16384,
 		Encoding: "UTF8", Collate: "C.UTF-8", CType: "C.UTF-8", LocaleProvider: "libc", ServerVersion: "15.18", Slot: "shop",
-		Publication: "a \"name\"", Compression: spec, Mode: "guarded", CreatedAt: testClock, StreamStart: 8}))
+		Publication: "a \"name\"", Compression: chain(t, r).String(), Mode: "guarded", CreatedAt: testClock, StreamStart: 8}))
 	must(t, r.cat.AddSwitches(ctx, []catalog.Switch{{SystemID: "7", Timeline: 2, Parent: 1, At: 0x999999}, {SystemID: "7", Timeline: 3, Parent: 2, At: 0xFF}}))
-	writeBase(t, r, r.codec)
+	writeBase(t, r, chain(t, r))
 	h := segmentHeader(0x10)
 	h.Created = r.now()
 	w, err := r.CreateSegment(ctx, h)
@@ -72,8 +73,8 @@ func writeDirBase(t testing.TB, r *Repository) {
 	stamp, err := r.Stamp()
 	must(t, err)
 	h := baseHeader(catalog.KindBase)
-	h.Start, h.Filters = 0x58, "gzip"
-	w, err := r.CreateDumpDir(h, stamp)
+	h.Start = 0x58
+	w, err := r.CreateDumpDir(h, stamp, append(parseChain(t, "gzip"), chain(t, r).Sealing()...))
 	must(t, err)
 	defer w.Close()
 	for _, name := range []string{"toc.dat", "1.dat.gz", DirListName, DirSettingsIn} {
@@ -82,7 +83,7 @@ func writeDirBase(t testing.TB, r *Repository) {
 	base, err := w.Finish(Trailer{Fence: 0x60})
 	must(t, err)
 	h.Kind = catalog.KindGlobals
-	g, err := r.CreateDump(h, stamp, Codec{Name: "none"})
+	g, err := r.CreateDump(h, stamp, GlobalsChain(chain(t, r)))
 	must(t, err)
 	defer g.Close()
 	_, err = g.Write([]byte(fixture(t, "pg_dumpall-15.sql")))
@@ -110,7 +111,7 @@ func findings(v VerifyReport) (list []string) {
 }
 
 func TestVerify(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
+	eachChain(t, func(t *testing.T, spec string) {
 		r := filled(t, spec)
 		v := verify(t, r, VerifyOptions{})
 		if v.Outcome != catalog.OutcomeOK || v.Files != 9 || v.FilesRead != 9 || len(v.Strays) != 0 || len(v.Others) != 0 || !v.Recorded {
@@ -214,7 +215,7 @@ func flip(t testing.TB, path string, bit int64) {
 
 func TestVerifyStrays(t *testing.T) {
 	r := filled(t, "zstd")
-	live, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", DefaultCodec)
+	live, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", filter.Default)
 	must(t, err)
 	defer live.Abort()
 	_, err = live.Write([]byte("-- PostgreSQL database dump complete\n"))
@@ -247,7 +248,7 @@ func TestTamperedSegmentIsFound(t *testing.T) {
 	}
 	forged, _ := sealed(body, reader.Trailer)
 	must(t, os.WriteFile(r.Path(a.Name), []byte(body+forged), 0o600))
-	if c, err := r.inspect(ctx, a.Name, -1); err != nil || c.record.Artifact.Bytes != a.Bytes {
+	if c, err := r.inspect(ctx, a.Name, "", -1); err != nil || c.record.Artifact.Bytes != a.Bytes {
 		t.Fatalf("the forgery is not whole by itself: %v", err)
 	}
 	v := verify(t, r, VerifyOptions{})
@@ -339,13 +340,13 @@ func comparableCatalog(t testing.TB, r *Repository) string {
 
 func rebuild(t testing.TB, dir string, force bool) RebuildReport {
 	t.Helper()
-	report, err := Rebuild(ctx, dir, func() time.Time { return testClock }, force)
+	report, err := Rebuild(ctx, dir, func() time.Time { return testClock }, RebuildOptions{Force: force, Keys: keysOf(t, testIdentity)})
 	must(t, err)
 	return report
 }
 
 func TestRebuildEqualsTheLostCatalog(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
+	eachChain(t, func(t *testing.T, spec string) {
 		r := filled(t, spec)
 		must(t, r.Close())
 		r = mended(t, r.dir)
@@ -370,6 +371,7 @@ func TestRebuildEqualsTheLostCatalog(t *testing.T) {
 			}
 			again, err := Open(ctx, r.dir, time.Now)
 			must(t, err)
+			again.Keys(keysOf(t, testIdentity))
 			if got := comparableCatalog(t, again); got != want {
 				t.Errorf("rebuilt:\n%s\nwas:\n%s", got, want)
 			}
@@ -389,7 +391,7 @@ func TestRebuildEqualsTheLostCatalog(t *testing.T) {
 // What a dead streamer had left open becomes the sealed segment that the next
 // streamer would have made of it.
 func TestRebuildSealsTheOpenSegment(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
+	eachChain(t, func(t *testing.T, spec string) {
 		r := filled(t, spec)
 		w := artifact(t, r, func(a catalog.Artifact) bool { return a.State == catalog.StateOpen })
 		f, err := os.OpenFile(r.Path(w.Name), os.O_APPEND|os.O_WRONLY, 0)
@@ -402,7 +404,8 @@ func TestRebuildSealsTheOpenSegment(t *testing.T) {
 		rebuilt, err := Open(ctx, r.dir, time.Now)
 		must(t, err)
 		defer rebuilt.Close()
-		if report.Sealed+openSuffix != w.Name || len(report.LeftOut) > 0 {
+		rebuilt.Keys(keysOf(t, testIdentity))
+		if stemOf(report.Sealed) != stemOf(w.Name) || report.Sealed != segmentAt(t, rebuilt, w.Start).Name || len(report.LeftOut) > 0 {
 			t.Errorf("%+v", report)
 		}
 		text := func(r *Repository) (list []string) {
@@ -432,6 +435,107 @@ func TestRebuildSealsTheOpenSegment(t *testing.T) {
 	})
 }
 
+// eachChain is eachCodec with other filters too.
+func eachChain(t *testing.T, test func(t *testing.T, spec string)) {
+	eachCodec(t, test)
+	for _, spec := range []string{"zstd+age", "zstd+f1"} {
+		t.Run(spec, func(t *testing.T) { test(t, spec) })
+	}
+}
+
+// Nothing is left out for want of a key, and nothing goes on in clear because
+// nobody says for whom it was encrypted.
+func TestRebuildOfWhatIsEncrypted(t *testing.T) {
+	r := filled(t, "zstd+age")
+	must(t, r.Close())
+	r = mended(t, r.dir)
+	want := chain(t, r)
+	must(t, r.Close())
+	must(t, os.Remove(r.Path(CatalogName)))
+	for fault, keys := range map[filter.KeyFault]*filter.Keys{filter.KeyMissing: nil, filter.KeyWrong: keysOf(t, otherIdentity)} {
+		_, err := Rebuild(ctx, r.dir, time.Now, RebuildOptions{Keys: keys})
+		if key := (*filter.KeyError)(nil); !errors.As(err, &key) || key.Fault != fault {
+			t.Errorf("%s: %v", fault, err)
+		}
+	}
+	rebuild(t, r.dir, false)
+	again := mended(t, r.dir)
+	if got := chain(t, again); !reflect.DeepEqual(got, want) {
+		t.Errorf("by the metadata file: %v, want %v", got, want)
+	}
+	must(t, again.Close())
+	for _, name := range []string{CatalogName, MetadataName} {
+		must(t, os.Remove(r.Path(name)))
+	}
+	_, err := Rebuild(ctx, r.dir, time.Now, RebuildOptions{Keys: keysOf(t, testIdentity)})
+	if unknown := (*FiltersUnknownError)(nil); !errors.As(err, &unknown) || unknown.Filters != want.String() {
+		t.Errorf("without: %v", err)
+	}
+	_, err = Rebuild(ctx, r.dir, time.Now, RebuildOptions{Chain: want})
+	if key := (*filter.KeyError)(nil); !errors.As(err, &key) || key.Fault != filter.KeyMissing {
+		t.Errorf("without a key: %v", err)
+	}
+	if left, _ := filepath.Glob(r.Path(CatalogName + "*")); slices.ContainsFunc(left, func(path string) bool { return !strings.Contains(path, ".old-") }) {
+		t.Errorf("left: %q", left)
+	}
+	_, err = Rebuild(ctx, r.dir, time.Now, RebuildOptions{Keys: keysOf(t, testIdentity), Chain: want})
+	must(t, err)
+	again = mended(t, r.dir)
+	defer again.Close()
+	if got := chain(t, again); !reflect.DeepEqual(got, want) {
+		t.Errorf("by what was given: %v, want %v", got, want)
+	}
+}
+
+// An interrupted Reencrypt leaves two files of one text. One counts, the other
+// goes with the next one.
+func TestRebuildTakesOneOfTwo(t *testing.T) {
+	for _, step := range []string{"rewritten", "replaced"} {
+		r := filled(t, "zstd")
+		must(t, r.Close())
+		r = mended(t, r.dir)
+		must(t, r.SetChain(ctx, parseChain(t, chains["zstd+age"]...)))
+		must(t, r.RefreshMetadata(ctx))
+		died := errors.New("died")
+		n := 0
+		r.hook = func(s string) error {
+			if s == step {
+				if n++; n == 3 { // the directory base
+					return died
+				}
+			}
+			return nil
+		}
+		if err := r.Reencrypt(ctx, func(Rewritten) {}); !errors.Is(err, died) {
+			t.Fatal(err)
+		}
+		before := len(mustArtifacts(t, r))
+		must(t, r.Close())
+		must(t, os.Remove(r.Path(CatalogName)))
+		if report := rebuild(t, r.dir, false); len(report.LeftOut) > 0 || len(report.Artifacts) != before {
+			t.Errorf("%s: %+v", step, report)
+		}
+		again := mended(t, r.dir)
+		must(t, again.Reencrypt(ctx, func(Rewritten) {}))
+		if v := verify(t, again, VerifyOptions{}); v.Outcome != catalog.OutcomeOK || len(v.Strays)+len(v.Others) > 1 {
+			t.Errorf("%s: %v, strays %v, others %v", step, findings(v), v.Strays, v.Others)
+		}
+		for _, a := range mustArtifacts(t, again) {
+			if !strings.HasSuffix(a.Name, ".age") {
+				t.Errorf("%s: %s", step, a.Name)
+			}
+		}
+		must(t, again.Close())
+	}
+}
+
+func mustArtifacts(t testing.TB, r *Repository) []catalog.Artifact {
+	t.Helper()
+	all, err := r.cat.Artifacts(ctx)
+	must(t, err)
+	return all
+}
+
 func TestRebuildRefusesAndKeeps(t *testing.T) {
 	r := filled(t, "zstd")
 	must(t, r.cat.SetPin(ctx, artifact(t, r, func(a catalog.Artifact) bool { return a.Kind == catalog.KindBase && a.Start == 0x10 }).Name, "audit"))
@@ -445,11 +549,11 @@ func TestRebuildRefusesAndKeeps(t *testing.T) {
 	must(t, r.Close())
 	release, err := r.LockStreamer()
 	must(t, err)
-	if _, err := Rebuild(ctx, dir, time.Now, false); !errors.As(err, new(*BusyError)) {
+	if _, err := Rebuild(ctx, dir, time.Now, RebuildOptions{}); !errors.As(err, new(*BusyError)) {
 		t.Fatalf("beside a streamer: %v", err)
 	}
 	release()
-	if _, err := Rebuild(ctx, dir, time.Now, false); !errors.As(err, new(*HealthyCatalogError)) {
+	if _, err := Rebuild(ctx, dir, time.Now, RebuildOptions{}); !errors.As(err, new(*HealthyCatalogError)) {
 		t.Fatalf("a catalog that is whole: %v", err)
 	}
 	flipName := segmentAt(t, mustOpen(t, dir), txLSN(5)+8).Name
@@ -478,13 +582,13 @@ func TestRebuildRefusesAndKeeps(t *testing.T) {
 		t.Errorf("strays %v, holes %v", v.Strays, v.Holes)
 	}
 	// A base that is being written is not to be lost.
-	live, err := mustOpen(t, dir).CreateDump(baseHeader(catalog.KindBase), "20261122-000000", DefaultCodec)
+	live, err := mustOpen(t, dir).CreateDump(baseHeader(catalog.KindBase), "20261122-000000", filter.Default)
 	must(t, err)
 	defer live.Abort()
-	if _, err := Rebuild(ctx, dir, time.Now, true); !errors.As(err, new(*BeingWrittenError)) {
+	if _, err := Rebuild(ctx, dir, time.Now, RebuildOptions{Force: true}); !errors.As(err, new(*BeingWrittenError)) {
 		t.Errorf("beside a dump: %v", err)
 	}
-	if _, err := Rebuild(ctx, t.TempDir(), time.Now, true); !errors.As(err, new(*NotRepositoryError)) {
+	if _, err := Rebuild(ctx, t.TempDir(), time.Now, RebuildOptions{Force: true}); !errors.As(err, new(*NotRepositoryError)) {
 		t.Errorf("an empty directory: %v", err)
 	}
 }
@@ -505,6 +609,7 @@ func mustOpen(t testing.TB, dir string) *Repository {
 	r, err := Open(ctx, dir, func() time.Time { return testClock })
 	must(t, err)
 	t.Cleanup(func() { r.Close() })
+	r.Keys(keysOf(t, testIdentity))
 	return r
 }
 

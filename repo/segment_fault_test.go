@@ -15,18 +15,18 @@ import (
 // A name that is taken is never written over.
 func TestSealedSegmentIsNotOverwritten(t *testing.T) {
 	r := testRepository(t, "none")
-	must(t, os.WriteFile(r.Path(SegmentName(txLSN(1), r.codec)), []byte("precious"), 0o600))
+	must(t, os.WriteFile(r.Path(SegmentName(txLSN(1), chain(t, r))), []byte("precious"), 0o600))
 	if _, err := r.CreateSegment(ctx, segmentHeader(txLSN(1))); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("CreateSegment gives %v", err)
 	}
 	w := createSegment(t, r, txLSN(2))
 	addTx(t, w, 2)
-	must(t, os.WriteFile(r.Path(SegmentName(txLSN(2), r.codec)), []byte("precious"), 0o600))
+	must(t, os.WriteFile(r.Path(SegmentName(txLSN(2), chain(t, r))), []byte("precious"), 0o600))
 	if err := w.Seal(ctx); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Seal gives %v", err)
 	}
 	for _, n := range []int{1, 2} {
-		if b, err := os.ReadFile(r.Path(SegmentName(txLSN(n), r.codec))); string(b) != "precious" {
+		if b, err := os.ReadFile(r.Path(SegmentName(txLSN(n), chain(t, r)))); string(b) != "precious" {
 			t.Errorf("the file now holds %q, error %v", b, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 var allCodecs = []string{"none", "zstd", "lz4", "gzip"}
@@ -97,7 +98,7 @@ func checkSealed(t *testing.T, r *Repository, a catalog.Artifact) {
 		!tr.FirstCommit.Equal(a.FirstCommitAt) || !tr.LastCommit.Equal(a.LastCommitAt) || tr.TextSHA256 != a.TextSHA256 || tr.TextBytes != a.TextBytes {
 		t.Errorf("trailer %+v\ncatalog %+v", tr, a)
 	}
-	if a.State != catalog.StateSealed || a.Name != SegmentName(a.Start, codecOf(t, a)) {
+	if a.State != catalog.StateSealed || a.Name != SegmentName(a.Start, chainOf(t, r, a)) {
 		t.Errorf("catalog %+v", a)
 	}
 	must(t, r.Check(a))
@@ -408,7 +409,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 func TestSegmentNamesSort(t *testing.T) {
 	var names []string
 	for _, l := range []catalog.LSN{0, 1, 0xFF, 0x1_0000_0000, 0xFFFF_FFFF_FFFF_FFFF} {
-		names = append(names, SegmentName(l, DefaultCodec))
+		names = append(names, SegmentName(l, filter.Default))
 	}
 	if !slices.IsSorted(names) || names[2] != "incremental-00000000000000FF.sql.zst" {
 		t.Errorf("names %v", names)
@@ -430,11 +431,4 @@ func TestStatsAdd(t *testing.T) {
 		!s.FirstCommit.Equal(early) || !s.LastCommit.Equal(late) || s.Tables["t"] != (catalog.TableCount{Table: "t", Inserted: 3, Updated: 3}) {
 		t.Errorf("sum %+v", s)
 	}
-}
-
-func codecOf(t *testing.T, a catalog.Artifact) Codec {
-	t.Helper()
-	c, err := ParseCodec(a.Filters)
-	must(t, err)
-	return c
 }

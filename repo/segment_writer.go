@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
 )
 
 // openSuffix marks the segment that is being written.
@@ -17,12 +19,20 @@ const openSuffix = ".open"
 
 // SegmentName is the name of a sealed segment that starts at the given LSN.
 // Names sort in LSN order.
-func SegmentName(start catalog.LSN, c Codec) string {
-	return "incremental-" + start.Hex() + ".sql" + c.Extension()
+func SegmentName(start catalog.LSN, chain filter.Chain) string {
+	return segmentStem(start) + ".sql" + chain.Extension()
 }
+
+const segmentPrefix = "incremental-"
+
+func segmentStem(start catalog.LSN) string { return segmentPrefix + start.Hex() }
 
 // A SegmentWriter writes the one open segment of a repository. It is not safe
 // for concurrent use.
+//
+// The open file consists of compressed frames, so that it can be cut at any
+// checkpoint. When the repository's filters are no more than that, sealing
+// renames it; else its text goes through the filters into a file of its own.
 //
 // Bytes count as stored only after Checkpoint or Seal returned nil: the text
 // is then on disk (fsync), the catalog knows it, and the server may be told.
@@ -35,10 +45,10 @@ type SegmentWriter struct {
 	repo    *Repository
 	id      int64
 	header  Header
-	codec   Codec
+	codec   filter.Codec
 	name    string // of the open file
 	file    *os.File
-	enc     frameWriter
+	enc     filter.FrameWriter
 	stored  hashCounter // of the file's bytes
 	text    hashCounter // of the SQL text
 	saved   checkpoint
@@ -60,15 +70,26 @@ type checkpoint struct {
 // and preamble, and enters it in the catalog. It links the header to the
 // sealed segment that ends where this one starts, if there is one.
 func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWriter, error) {
-	h.Kind, h.Format, h.Filters = catalog.KindSegment, FormatVersion, r.codec.String()
-	if err := errors.Join(r.join(ctx, &h), r.describe(ctx, &h)); err != nil {
-		return nil, err
+	chain, err := r.Chain(ctx)
+	if err == nil {
+		err = r.verifiable(chain)
 	}
-	name, err := r.freeName(ctx, h)
 	if err != nil {
 		return nil, err
 	}
-	w := &SegmentWriter{repo: r, header: h, codec: r.codec, name: name + openSuffix}
+	h.Kind, h.Format, h.Filters = catalog.KindSegment, FormatVersion, chain.String()
+	if err := errors.Join(r.join(ctx, &h), r.describe(ctx, &h)); err != nil {
+		return nil, err
+	}
+	codec, simple := chain.Codec()
+	if !simple {
+		codec = filter.DefaultCodec
+	}
+	stem, err := r.freeStem(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	w := &SegmentWriter{repo: r, header: h, codec: codec, name: stem + ".sql" + codec.Extension() + openSuffix}
 	file, err := os.OpenFile(r.Path(w.name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -85,24 +106,58 @@ func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWrite
 	return w, nil
 }
 
-// freeName is the name of a new segment. A branch that the source has left may
-// have one that starts at the same LSN.
-func (r *Repository) freeName(ctx context.Context, h Header) (string, error) {
+// freeStem is the name of a new segment without its ending. A branch that the
+// source has left may have one that starts at the same LSN.
+func (r *Repository) freeStem(ctx context.Context, h Header) (string, error) {
 	segments, err := r.cat.Artifacts(ctx, catalog.KindSegment)
 	if err != nil {
 		return "", err
 	}
-	name := SegmentName(h.Start, r.codec)
+	stem := segmentStem(h.Start)
 	for _, a := range segments {
-		if a.Name == name && a.Timeline != h.Timeline {
-			name = fmt.Sprintf("incremental-%s-%d.sql%s", h.Start.Hex(), h.Timeline, r.codec.Extension())
+		if stemOf(a.Name) == stem && a.Timeline != h.Timeline {
+			stem = fmt.Sprintf("%s-%d", stem, h.Timeline)
 			break
 		}
 	}
-	return name, r.absent(name)
+	name, err := r.strayOf(stem)
+	if err == nil && name != "" {
+		err = &fs.PathError{Op: "create", Path: r.Path(name), Err: fs.ErrExist}
+	}
+	return stem, err
 }
 
-// sealedName is what an open segment's file is called at last.
+// rewriteMark, and a number, ends the stem of a file that Reencrypt made when
+// its other names were taken.
+const rewriteMark = "-r"
+
+// stemOf is a file's name without its ending and without the number that
+// Reencrypt gave it.
+func stemOf(name string) string {
+	stem, _, _ := strings.Cut(name, ".")
+	if i := strings.LastIndex(stem, rewriteMark); i > 0 {
+		return stem[:i]
+	}
+	return stem
+}
+
+// strayOf finds a finished segment of the stem, whatever filters made it;
+// empty: there is none.
+func (r *Repository) strayOf(stem string) (string, error) {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if stemOf(name) == stem && !strings.HasSuffix(name, openSuffix) && !strings.HasSuffix(name, partialSuffix) {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// sealedName is what an open segment's file is called when it is renamed.
 func sealedName(open string) string { return strings.TrimSuffix(open, openSuffix) }
 
 // join completes a header with what the segment before tells.
@@ -151,7 +206,7 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 	w.stored.reset(w.file)
 	w.text.reset(nil)
 	w.saved.stats.End = w.header.Start
-	enc, err := w.codec.newWriter(&w.stored)
+	enc, err := w.codec.NewWriter(&w.stored)
 	if err != nil {
 		return err
 	}
@@ -175,7 +230,7 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 		SystemID: w.header.SystemID, Timeline: w.header.Timeline, Database: w.header.Database,
 		Start: w.header.Start, End: w.header.Start, CreatedAt: w.header.Created,
 		Bytes: w.stored.n.Load(), TextBytes: w.text.n.Load(), SHA256: w.stored.sum(), TextSHA256: w.text.sum(),
-		Filters:       w.header.Filters,
+		Filters:       w.codec.String(),
 		ServerVersion: w.header.Server, Format: "plain",
 	})
 	if err != nil {
@@ -320,7 +375,7 @@ func (w *SegmentWriter) Rollback() error {
 	return nil
 }
 
-// Seal ends the segment: trailer, fsync, rename, catalog. A segment that
+// Seal ends the segment: trailer, filters, fsync, rename, catalog. A segment that
 // covers nothing is removed instead. It may be called only between two
 // transactions. On an error the open segment and its last checkpoint remain
 // what the repository has; the writer is closed in any case.
@@ -355,19 +410,49 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	if err := w.repo.reach("trailer"); err != nil {
 		return err
 	}
-	final := sealedName(w.name)
-	if err := w.repo.publish(w.name, final); err != nil {
+	chain, err := w.repo.Chain(ctx)
+	if err != nil {
+		return err
+	}
+	final := stemOf(w.name) + ".sql" + chain.Extension()
+	record, stored := w.codec.String(), w.stored.sum()
+	p.Bytes, p.TextBytes = w.stored.n.Load(), trailer.TextBytes
+	recoded := final != sealedName(w.name)
+	if recoded {
+		s, err := w.recode(chain, final)
+		if err != nil {
+			return fmt.Errorf("seal %s: %w", final, err)
+		}
+		record, stored, p.Bytes = chain.String(), s.sha256, s.bytes
+	} else if err := w.repo.publish(w.name, final); err != nil {
 		return err
 	}
 	if err := w.repo.reach("renamed"); err != nil {
 		return err
 	}
-	p.Bytes, p.TextBytes = w.stored.n.Load(), trailer.TextBytes
-	err := w.repo.cat.SealSegment(ctx, w.id, final, p, w.stored.sum(), trailer.TextSHA256, trailer.Finished)
-	if err != nil {
+	if err := w.repo.cat.SealSegment(ctx, w.id, final, record, p, stored, trailer.TextSHA256, trailer.Finished); err != nil {
 		return err
 	}
-	return w.repo.reach("sealed")
+	if err := w.repo.reach("sealed"); err != nil || !recoded {
+		return err
+	}
+	// Only now: until the catalog knows the new file, this one counts.
+	if err := os.Remove(w.repo.Path(w.name)); err != nil {
+		return err
+	}
+	return w.repo.reach("open file removed")
+}
+
+// recode passes the whole text through a chain into the file that is to be
+// the segment. The open file stays as it is.
+func (w *SegmentWriter) recode(chain filter.Chain, final string) (s sums, err error) {
+	text, err := w.codec.NewReader(io.NewSectionReader(w.file, 0, w.stored.n.Load()))
+	if err != nil {
+		return s, err
+	}
+	defer text.Close()
+	want := sums{textBytes: w.text.n.Load(), textSHA256: w.text.sum()}
+	return w.repo.makeFile(final, chain, text, func(s sums) error { return s.sameText(final, want) })
 }
 
 func (w *SegmentWriter) discard(ctx context.Context) error {

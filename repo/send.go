@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"pg_scribe/repo/filter"
 	"pg_scribe/repo/target"
 )
 
@@ -63,7 +64,7 @@ func sameContent(ctx context.Context, s target.Session, name string, size int64,
 }
 
 // sendSnapshot stores a catalog of what a target holds there.
-func (r *Repository) sendSnapshot(ctx context.Context, s target.Session, id int64, name string) error {
+func (r *Repository) sendSnapshot(ctx context.Context, s target.Session, t target.Target, id int64, chain filter.Chain, name string) error {
 	dir, err := os.MkdirTemp(r.dir, snapshotScratch)
 	if err != nil {
 		return err
@@ -78,20 +79,17 @@ func (r *Repository) sendSnapshot(ctx context.Context, s target.Session, id int6
 		return err
 	}
 	defer in.Close()
-	out, err := s.Create(ctx, name, -1)
+	path += chain.Extension()
+	sealed, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
-	enc, err := snapshotCodec.newWriter(out)
-	if err == nil {
-		_, err = io.Copy(enc, in)
-		err = errors.Join(err, enc.Close())
-	}
+	defer sealed.Close()
+	sum, err := r.encode(name, in, chain, sealed)
 	if err != nil {
-		out.Abort()
 		return err
 	}
-	return out.Commit()
+	return sendFile(ctx, s, t, path, name, sum.bytes, sum.sha256)
 }
 
 // sendMetadata stores the file for a person, under the number of the snapshot

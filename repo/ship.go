@@ -286,7 +286,7 @@ func (l *lane) begin(ctx context.Context) error {
 		return err
 	}
 	l.session = session
-	if err := l.identify(ctx); err != nil {
+	if err := l.repo.identify(ctx, l.session, l.target); err != nil {
 		l.hangUp()
 		return err
 	}
@@ -319,18 +319,18 @@ func (l *lane) begin(ctx context.Context) error {
 	return nil
 }
 
-// identify makes sure that the target is the one that was bound.
-func (l *lane) identify(ctx context.Context) error {
-	want, _, err := l.repo.cat.Setting(ctx, identitySetting)
+// identify makes sure that a target is the one that was bound.
+func (r *Repository) identify(ctx context.Context, s target.Session, t target.Target) error {
+	want, err := r.Identity(ctx)
 	if err != nil {
 		return err
 	}
-	have, err := readIdentity(ctx, l.session)
+	have, err := readIdentity(ctx, s)
 	if errors.Is(err, target.NotFound) {
-		return &TargetLostError{l.target.String()}
+		return &TargetLostError{t.String()}
 	}
 	if err == nil && have != want {
-		err = &TargetTakenError{l.target.String()}
+		err = &TargetTakenError{t.String()}
 	}
 	return err
 }
@@ -345,7 +345,7 @@ func (l *lane) reconcile(ctx context.Context, sizes map[string]int64) error {
 	for _, a := range copies {
 		name, bytes := a.Name, a.Bytes
 		if a.Format == "directory" {
-			name, bytes = a.Name+"/"+dirDescribes, -1
+			name, bytes = a.Name+"/"+describedBy(a.Name), -1
 		}
 		size, there := sizes[name]
 		if there && (size == bytes || size < 0 || bytes < 0) {
@@ -432,7 +432,7 @@ func (l *lane) send(ctx context.Context, a catalog.Artifact) error {
 	if err := l.repo.reach("sent"); err != nil {
 		return err
 	}
-	err = l.repo.cat.AddCopy(ctx, a.ID, l.id, l.repo.now())
+	err = l.repo.cat.AddCopy(ctx, a, l.id, l.repo.now())
 	if errors.Is(err, catalog.ErrNotFound) {
 		err = l.repo.cat.AddCopyRemoval(ctx, l.id, a.Name)
 	}
@@ -449,12 +449,12 @@ func (l *lane) sendDir(ctx context.Context, a catalog.Artifact) error {
 	if err != nil {
 		return err
 	}
-	if err := l.repo.checkDir(a); err != nil {
+	if err := l.repo.checkStoredDir(a); err != nil {
 		return err
 	}
 	for _, last := range []bool{false, true} {
 		for _, name := range names {
-			if (name == dirDescribes) != last {
+			if (name == describedBy(a.Name)) != last {
 				continue
 			}
 			path := l.repo.Path(a.Name + "/" + name)
@@ -474,7 +474,7 @@ func (l *lane) sendDir(ctx context.Context, a catalog.Artifact) error {
 // takes away older ones.
 func (l *lane) snapshot(ctx context.Context) error {
 	// A disk may have been unmounted under the session.
-	if err := l.identify(ctx); err != nil {
+	if err := l.repo.identify(ctx, l.session, l.target); err != nil {
 		return err
 	}
 	end, err := l.repo.cat.DurableEnd(ctx, l.id)
@@ -485,9 +485,14 @@ func (l *lane) snapshot(ctx context.Context) error {
 		l.end.Store(0)
 		return nil
 	}
+	chain, err := l.repo.Chain(ctx)
+	if err != nil {
+		return err
+	}
 	l.sequence++
-	name := snapshotName(l.sequence, end)
-	if err := l.repo.sendSnapshot(ctx, l.session, l.id, name); err != nil {
+	catalogs := snapshotChain(chain)
+	name := snapshotName(l.sequence, end, catalogs)
+	if err := l.repo.sendSnapshot(ctx, l.session, l.target, l.id, catalogs, name); err != nil {
 		return err
 	}
 	if err := l.sendMetadata(ctx); err != nil {
@@ -498,18 +503,24 @@ func (l *lane) snapshot(ctx context.Context) error {
 	}
 	l.stale = false
 	l.end.Store(uint64(end))
-	return l.removeOld(ctx)
+	return l.removeOld(ctx, name, chain.Opaque())
 }
 
 // removeOld keeps two snapshots: somebody may be about to read the last one.
-// What cannot be removed stays for a later time; that is no reason to stop.
-func (l *lane) removeOld(ctx context.Context) error {
+// But one that other filters made goes at once, and so does a metadata file if
+// nothing is to be said in clear any more. What cannot be removed stays for a
+// later time; that is no reason to stop.
+func (l *lane) removeOld(ctx context.Context, present string, opaque bool) error {
+	_, ending, _ := strings.Cut(present, snapshotSuffix)
 	for _, prefix := range []string{snapshotPrefix, metadataPrefix} {
 		for info, err := range l.session.List(ctx, prefix) {
 			if err != nil {
 				return err
 			}
-			if n, ok := sequenceOf(info.Name); ok && n+1 < l.sequence {
+			n, ok := sequenceOf(info.Name)
+			_, other, isSnapshot := strings.Cut(info.Name, snapshotSuffix)
+			changed := isSnapshot && other != ending || !isSnapshot && opaque
+			if ok && (n+1 < l.sequence || n < l.sequence && changed) {
 				err := l.session.Remove(ctx, info.Name)
 				if errors.Is(err, target.Unreachable) {
 					return err

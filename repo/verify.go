@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
+	"pg_scribe/repo/target"
 )
 
 // Subset is a part of the data that verify reads whole; of the other files it
@@ -81,11 +84,20 @@ func (s Subset) choose(all []catalog.Artifact, reads map[int64]catalog.ReadOutco
 // A FileReport is what verify has found about one file.
 type FileReport struct {
 	Name    string
-	Kind    catalog.Kind // empty: the metadata file
+	Target  string       // where it lies, if not in the directory
+	Kind    catalog.Kind // empty: the metadata file, a catalog on a target, or the target itself
 	Outcome string       // catalog.OutcomeOK, OutcomeFailed or OutcomeInconclusive
 	Read    bool         // the whole file was read
 	Bytes   int64
 	Reason  string // empty when it is in order
+}
+
+// Place is the file's name with where it lies.
+func (f FileReport) Place() string {
+	if f.Target != "" {
+		return "target " + f.Target + ", " + f.Name
+	}
+	return f.Name
 }
 
 // A VerifyReport is the result of one run.
@@ -103,12 +115,13 @@ type VerifyReport struct {
 // VerifyOptions say what to read.
 type VerifyOptions struct {
 	Subset   Subset
-	Presence bool // read nothing whole
+	Presence bool                    // read nothing whole
+	Targets  map[int64]target.Target // by their IDs in the catalog; their files are read back as those here are
 	Report   func(FileReport)
 }
 
-// Verify compares every file with the catalog, and reads those of the subset
-// whole: stored bytes, text, framing, counts, and that each segment goes on
+// Verify compares every file with the catalog, here and on the targets, and
+// reads those of the subset whole: stored bytes, text, framing, counts, and that each segment goes on
 // from the one before. It writes nothing but its result, into the catalog, if
 // that can be written. Segments may be sealed and files expire meanwhile.
 func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyReport, error) {
@@ -143,6 +156,11 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 	v.metadata(ctx)
 	if err := v.strays(ctx); err != nil {
 		return report, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(opts.Targets)) {
+		if err := v.target(ctx, id, opts.Targets[id], chosen); err != nil {
+			return report, err
+		}
 	}
 	report.Holes, report.Windows = catalog.Holes(inv.Artifacts, inv.Switches...), catalog.Windows(inv)
 	report.Gaps = behindNewestBase(inv)
@@ -204,7 +222,7 @@ func (v *verifier) add(f FileReport) {
 		v.report.Inconclusive++
 	}
 	if f.Outcome != catalog.OutcomeOK && (v.report.Detail == "" || f.Outcome == catalog.OutcomeFailed && v.report.Failed == 1) {
-		v.report.Detail = f.Name + ": " + f.Reason
+		v.report.Detail = f.Place() + ": " + f.Reason
 	}
 	if v.told != nil {
 		v.told(f)
@@ -246,6 +264,11 @@ func (r *Repository) knowsID(ctx context.Context, id int64) (bool, error) {
 // key is missing, or a store cannot be reached.
 type Inconclusive interface{ Inconclusive() bool }
 
+type unsureError struct{ error }
+
+func (e *unsureError) Unwrap() error      { return e.error }
+func (e *unsureError) Inconclusive() bool { return true }
+
 // outcomeOf judges an error: what keeps a file from being read at all leaves
 // open whether it is whole.
 func outcomeOf(err error) (outcome, reason string) {
@@ -254,6 +277,7 @@ func outcomeOf(err error) (outcome, reason string) {
 	case err == nil:
 		return catalog.OutcomeOK, ""
 	case errors.Is(err, fs.ErrPermission), errors.As(err, &unsure) && unsure.Inconclusive(),
+		errors.Is(err, target.Unreachable), errors.Is(err, target.Denied),
 		errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ESTALE):
 		return catalog.OutcomeInconclusive, err.Error()
 	}
@@ -263,13 +287,13 @@ func outcomeOf(err error) (outcome, reason string) {
 // checkSize looks at presence and size alone.
 func (r *Repository) checkSize(a catalog.Artifact) error {
 	if a.Format == "directory" {
-		_, err := os.Stat(r.Path(a.Name + "/" + dirDescribes))
-		if errors.Is(err, fs.ErrNotExist) {
-			return &MissingFileError{a.Name}
+		f, err := r.openLock(a)
+		if err == nil {
+			f.Close()
 		}
 		return err
 	}
-	f, err := r.openLocal(a)
+	f, a, err := r.openLocal(a)
 	if err != nil {
 		return err
 	}
@@ -286,17 +310,20 @@ func (v *verifier) whole(ctx context.Context, a catalog.Artifact) error {
 	if err := v.r.Check(a); err != nil {
 		return err
 	}
+	f, now, err := v.r.openLocal(a) // it may have been sealed or written anew since
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	a = now
 	var c content
-	var err error
 	if a.State == catalog.StateOpen {
-		f, ferr := v.r.openLocal(a) // it may have been sealed since
-		if ferr != nil {
-			return ferr
-		}
-		defer f.Close()
-		c, err = inspectFile(ctx, f, a.Kind, a.Name, true, a.Bytes)
+		c, err = v.r.inspectFile(ctx, f, time.Time{}, a.Kind, a.Name, a.Filters, true, a.Bytes)
 	} else {
-		c, err = v.r.inspect(ctx, a.Name, -1)
+		c, err = v.r.inspect(ctx, a.Name, a.Filters, -1)
+	}
+	if errors.As(err, new(*filter.ShellError)) && a.Format == "plain" {
+		return &unsureError{err} // its stored bytes are those that were written
 	}
 	if err != nil {
 		return err
@@ -339,7 +366,8 @@ func differs(known, found catalog.Artifact) string {
 		{"server version", known.ServerVersion, found.ServerVersion}, {"format", known.Format, found.Format},
 		{"checksum", known.SHA256, found.SHA256}, {"checksum of the text", known.TextSHA256, found.TextSHA256},
 	} {
-		if known.State == catalog.StateOpen && f.known == "" { // a checksum that an earlier version did not keep
+		// A checksum that an earlier version did not keep.
+		if known.State == catalog.StateOpen && f.known == "" {
 			continue
 		}
 		if f.known != f.said {
@@ -398,14 +426,18 @@ func (v *verifier) strays(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	names := map[string]bool{MetadataName: true, lockName: true}
+	obsolete, err := v.r.cat.Obsolete(ctx)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{MetadataName: true, lockName: true, rewriteLockName: true, shipLockName: true}
 	for _, a := range known {
 		names[a.Name] = true
 		if a.State == catalog.StateOpen { // it may have been renamed a moment ago
 			names[strings.TrimSuffix(a.Name, openSuffix)] = true
 		}
 	}
-	for _, name := range removals {
+	for _, name := range append(removals, obsolete...) {
 		names[name] = true
 	}
 	for _, e := range entries {

@@ -25,6 +25,11 @@ const directoryFormat = "directory"
 // loadDirectory brings in a base that pg_dump made with several jobs, and then
 // the settings of the database, which stand beside it.
 func (x *execution) loadDirectory(ctx context.Context) error {
+	dir, release, err := x.archive(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	name := "pg_restore"
 	args := []string{"--no-password", "--jobs=" + strconv.Itoa(x.o.sessions())}
 	lenient := x.server.major < 17 && toolMajor(x.o.Command(ctx, name, "--version")) >= 17
@@ -38,7 +43,6 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir := x.p.repo.Path(x.p.Plan.Base.Name)
 	if list := filepath.Join(dir, repo.DirListName); present(list) {
 		args = append(args, "--use-list="+list)
 	}
@@ -72,6 +76,28 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 		return &ToolError{Name: name, Output: lastLines(said.String()), Err: err}
 	}
 	return x.loadSettings(ctx, filepath.Join(dir, repo.DirSettingsIn))
+}
+
+// archive is the directory for pg_restore: the base itself or, if its files
+// went through filters, a copy without them, which release removes. pg_restore
+// reads an archive from several processes, so a stream will not do.
+func (x *execution) archive(ctx context.Context) (dir string, release func(), err error) {
+	reader, err := x.p.repo.OpenDir(x.p.Plan.Base)
+	if err != nil {
+		return "", nil, err
+	}
+	if dir, plain := reader.Plain(); plain {
+		return dir, func() {}, nil
+	}
+	if dir, err = os.MkdirTemp("", "pg_scribe-restore-"); err != nil {
+		return "", nil, err
+	}
+	release = func() { os.RemoveAll(dir) }
+	if err := reader.Unpack(ctx, dir); err != nil {
+		release()
+		return "", nil, err
+	}
+	return dir, release, nil
 }
 
 // toolMajor is the major version that a client program's --version tells, or 0.

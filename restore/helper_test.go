@@ -12,6 +12,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -83,7 +84,7 @@ func (b *builder) base(lsn catalog.LSN, second int, sql, globals string) catalog
 
 func (b *builder) dump(h repo.Header, stamp, sql string) catalog.Artifact {
 	b.t.Helper()
-	w, err := b.repo.CreateDump(h, stamp, repo.Codec{Name: "zstd"})
+	w, err := b.repo.CreateDump(h, stamp, filter.Default)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -90,11 +90,18 @@ func Prepare(ctx context.Context, r *repo.Repository, req catalog.Request) (*Pre
 	return p, nil
 }
 
-// check proves that every file of the plan is there and undamaged.
+// check proves that every file of the plan is there, undamaged, and readable
+// with the keys at hand.
 func (p *Prepared) check(ctx context.Context) error {
 	files := append([]catalog.Artifact{p.Plan.Base}, p.Plan.Segments...)
 	if p.Plan.Globals.Name != "" {
 		files = append(files, p.Plan.Globals)
+	}
+	// A key that is missing or wrong shows before gigabytes are read.
+	for _, a := range files {
+		if err := p.repo.Readable(a); err != nil {
+			return err
+		}
 	}
 	for _, a := range files {
 		if err := ctx.Err(); err != nil {

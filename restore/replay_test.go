@@ -16,6 +16,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 )
 
 // TestReplayForms: every form of statement that a segment may hold.
@@ -286,7 +287,7 @@ func TestDirectoryBase(t *testing.T) {
 	b := build(t)
 	h := b.header
 	h.Start, h.At, h.Created = 100, at(1), at(1)
-	w, err := b.repo.CreateDumpDir(h, "x")
+	w, err := b.repo.CreateDumpDir(h, "x", filter.Chain{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,17 +18,18 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 )
 
 // BaseOptions say how a base is taken.
 type BaseOptions struct {
 	ConnString  string
 	Publication string
-	Codec       repo.Codec
-	Jobs        int  // more than 1: a directory archive, dumped by as many sessions
-	Attempts    int  // times to try again when DDL gets in the way; 0: 10
-	NewSlot     bool // FullBackup makes the slot anew and begins the stream again at this base
-	Force       bool // also if nothing is wrong with the slot
+	Filters     filter.Chain // of Repository.Adopt; nil: those of the repository
+	Jobs        int          // more than 1: a directory archive, dumped by as many sessions
+	Attempts    int          // times to try again when DDL gets in the way; 0: 10
+	NewSlot     bool         // FullBackup makes the slot anew and begins the stream again at this base
+	Force       bool         // also if nothing is wrong with the slot
 	Command     Commander
 	Report      func(BaseProgress)
 	Notice      func(string)
@@ -208,13 +209,19 @@ type dumper struct {
 	slot    string
 	created createdSlot
 	version string // of pg_dump
-	total   int    // tables to dump
+	chain   filter.Chain
+	total   int // tables to dump
 }
 
 // take dumps, proves by the stream that the dump is whole, and enters it in
 // the catalog. slotConn made the slot; its snapshot is given up on the way.
 func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, err error) {
 	began := time.Now()
+	if d.chain = d.opts.Filters; d.chain == nil {
+		if d.chain, err = d.repo.Chain(ctx); err != nil {
+			return base, err
+		}
+	}
 	keeper, snapshot, at, err := d.keep(ctx)
 	if err != nil {
 		return base, err
@@ -280,7 +287,7 @@ type madeBase struct {
 
 // plain dumps into one file of SQL.
 func (d *dumper) plain(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
-	file, err := d.repo.CreateDump(h, stamp, d.opts.Codec)
+	file, err := d.repo.CreateDump(h, stamp, d.chain)
 	if err != nil {
 		return made, err
 	}
@@ -546,7 +553,7 @@ func (p *dumpProgress) Write(b []byte) (int, error) {
 // no snapshot covers them.
 func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (a catalog.Artifact, abort func(), err error) {
 	h.Kind = catalog.KindGlobals
-	file, err := d.repo.CreateDump(h, stamp, repo.Codec{Name: "none"})
+	file, err := d.repo.CreateDump(h, stamp, repo.GlobalsChain(d.chain))
 	if err != nil {
 		return a, nil, err
 	}

@@ -12,17 +12,21 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 )
 
 // directory dumps into a directory archive by several sessions. pg_dump
 // compresses it, because pg_restore has to read it as it is.
 func (d *dumper) directory(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
-	method, err := d.archiveCompression(ctx)
+	method, codec, err := d.archiveCompression(ctx)
 	if err != nil {
 		return made, err
 	}
-	h.Filters = d.opts.Codec.Name
-	dir, err := d.repo.CreateDumpDir(h, stamp)
+	var chain filter.Chain
+	if codec.Name != "none" {
+		chain = filter.Chain{{Name: codec.Name}}
+	}
+	dir, err := d.repo.CreateDumpDir(h, stamp, append(chain, d.chain.Sealing()...))
 	if err != nil {
 		return made, err
 	}
@@ -60,26 +64,25 @@ func discard(out io.Reader) error {
 	return err
 }
 
-// archiveCompression is pg_dump's --compress for the chosen codec. Before
-// version 16 it knows gzip alone.
-func (d *dumper) archiveCompression(ctx context.Context) (string, error) {
-	c := d.opts.Codec
+// archiveCompression is pg_dump's --compress for the chosen codec, and the
+// codec that it then uses. Before version 16 it knows gzip alone.
+func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, error) {
+	c := d.chain.Compression()
 	_, major, err := toolVersion(ctx, d.opts.Command, "pg_dump")
 	if err != nil {
-		return "", &DumpError{"pg_dump", err.Error(), err}
+		return "", c, &DumpError{"pg_dump", err.Error(), err}
 	}
 	switch {
 	case c.Name == "none":
-		return "0", nil
+		return "0", c, nil
 	case major >= 16:
-		return c.String(), nil
-	case c.Name != "gzip" && c != repo.DefaultCodec:
-		return "", &repo.CodecError{Spec: c.String(), Reason: fmt.Sprintf("pg_dump %d compresses the archive of --jobs with gzip only", major)}
+		return c.String(), c, nil
+	case c.Name != "gzip" && (c.Name != "zstd" || c.Level != 0):
+		return "", c, &filter.CodecError{Spec: c.String(), Reason: fmt.Sprintf("pg_dump %d compresses the archive of --jobs with gzip only", major)}
 	case c.Level != 0:
-		return fmt.Sprint(c.Level), nil
+		return fmt.Sprint(c.Level), c, nil
 	}
-	d.opts.Codec = repo.Codec{Name: "gzip"}
-	return "6", nil
+	return "6", filter.Codec{Name: "gzip"}, nil
 }
 
 // describeArchive writes beside the archive what pg_restore is to leave out,

@@ -64,7 +64,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		Format: repo.FormatVersion, SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database,
 		DatabaseOID: src.DatabaseOID, Encoding: src.Encoding, Collate: src.Collate, CType: src.CType,
 		LocaleProvider: src.Provider, Locale: src.Locale, ServerVersion: src.Version,
-		Slot: opts.Slot, Publication: opts.Publication, Compression: opts.Codec.String(), Mode: "guarded",
+		Slot: opts.Slot, Publication: opts.Publication, Mode: "guarded",
 	})
 	if err != nil {
 		return base, err

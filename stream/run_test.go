@@ -28,7 +28,7 @@ type source struct {
 func (s *source) conn() string { return s.cluster.ConnString(s.db) }
 
 func (s *source) options() BaseOptions {
-	return BaseOptions{ConnString: s.conn(), Publication: DefaultPublication, Codec: repo.DefaultCodec,
+	return BaseOptions{ConnString: s.conn(), Publication: DefaultPublication,
 		Command: func(ctx context.Context, name string, args ...string) *exec.Cmd {
 			cmd := exec.CommandContext(ctx, filepath.Join(s.cluster.BinDir, name), args...)
 			cmd.Env = s.cluster.Env()

@@ -28,7 +28,7 @@ func TestServerBehindTheRepositoryIsRefused(t *testing.T) {
 	id, err := r.Catalog().OpenSegment(ctx, catalog.Artifact{Name: "x.open", SystemID: info.SystemID, Timeline: info.Timeline,
 		Database: info.Database, Start: s.base.Base.Start, Filters: "none"})
 	if err == nil {
-		err = r.Catalog().SealSegment(ctx, id, "x", catalog.Progress{End: future}, "", "", time.Now())
+		err = r.Catalog().SealSegment(ctx, id, "x", "none", catalog.Progress{End: future}, "", "", time.Now())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -8,21 +8,28 @@ import (
 	"time"
 
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 	"pg_scribe/repo/target"
 )
 
 type copyCmd struct {
+	keyFlags
 	File   string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	Target []string `sep:"none" placeholder:"WHERE" help:"Target to bring up to date (default: all); one that is new is added."`
 }
 
 // Run brings targets up to the repository.
 func (c *copyCmd) Run(ctx context.Context, a *app) error {
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
 	r, err := a.openRepository(ctx, c.File)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	r.Keys(keys)
 	if err := c.add(ctx, a, r); err != nil {
 		return err
 	}
@@ -93,27 +100,41 @@ func (a *app) bindTargets(ctx context.Context, identity string, specs []string) 
 }
 
 // openForReading opens a directory, or what a target holds.
-func (a *app) openForReading(ctx context.Context, file string) (*repo.Repository, error) {
+func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys) (*repo.Repository, error) {
 	a.facts.dir = file
 	if !target.IsSpec(file) {
-		return repo.OpenReadOnly(ctx, file)
+		r, err := repo.OpenReadOnly(ctx, file)
+		if err == nil {
+			r.Keys(keys)
+		}
+		return r, err
 	}
 	t, err := a.parseTarget(file)
 	if err != nil {
 		return nil, err
 	}
 	a.step("reading the catalog from " + t.String())
-	return repo.OpenTarget(ctx, t)
+	return repo.OpenTarget(ctx, t, keys)
 }
 
 // shipper makes the one for the repository's targets, or for some of them; nil
 // when there is none. primary is the ID of the first.
 func (a *app) shipper(ctx context.Context, r *repo.Repository, only ...string) (s *repo.Shipper, primary int64, err error) {
+	targets, primary, err := a.targetsOf(ctx, r, only...)
+	if err != nil || primary == 0 {
+		return nil, 0, err
+	}
+	return r.NewShipper(targets, func(text string) { a.words.say("%s", text) }), primary, nil
+}
+
+// targetsOf are the repository's targets, or some of them, by their IDs.
+// primary is the ID of the first; 0: there is none.
+func (a *app) targetsOf(ctx context.Context, r *repo.Repository, only ...string) (targets map[int64]target.Target, primary int64, err error) {
 	known, err := r.Catalog().Targets(ctx)
 	if err != nil || len(known) == 0 {
 		return nil, 0, err
 	}
-	targets := map[int64]target.Target{}
+	targets = map[int64]target.Target{}
 	for _, k := range known {
 		t, err := a.parseTarget(k.Spec)
 		if err != nil {
@@ -123,7 +144,7 @@ func (a *app) shipper(ctx context.Context, r *repo.Repository, only ...string) (
 			targets[k.ID] = t
 		}
 	}
-	return r.NewShipper(targets, func(text string) { a.words.say("%s", text) }), known[0].ID, nil
+	return targets, known[0].ID, nil
 }
 
 // ship sends what is new, if there are targets. What cannot be sent now is
@@ -146,12 +167,13 @@ func (a *app) ship(ctx context.Context, r *repo.Repository) error {
 	return nil
 }
 
-func (a *app) shipDirectory(ctx context.Context, dir string) error {
+func (a *app) shipDirectory(ctx context.Context, dir string, keys *filter.Keys) error {
 	r, err := repo.Open(ctx, dir, a.now)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	r.Keys(keys)
 	return a.ship(ctx, r)
 }
 

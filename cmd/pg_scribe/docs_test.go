@@ -37,7 +37,7 @@ func TestDocs(t *testing.T) {
 			}
 		}
 	}
-	for _, document := range []any{baseJSON{}, restoreJSON{}, statusJSON{}, listJSON{}, markJSON{}, dropJSON{},
+	for _, document := range []any{baseJSON{}, restoreJSON{}, statusJSON{}, listJSON{}, markJSON{}, dropJSON{}, reencryptJSON{},
 		expireJSON{}, keepJSON{}, verifyJSON{}, catalogCheckJSON{}, rebuildJSON{}} {
 		for _, field := range jsonFields(reflect.TypeOf(document)) {
 			if !strings.Contains(text, "`"+field+"`") {

@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 	"pg_scribe/repo/target"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
@@ -134,6 +135,10 @@ var rules = []rule{
 	on(exitUsage, func(e *repo.HealthyCatalogError, f facts) string {
 		return "nothing needs to be done; to rebuild it all the same: " + commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", e.Dir)
 	}),
+	on(exitUsage, func(e *repo.FiltersUnknownError, f facts) string {
+		return "say what new files are to go through, as init was told: " +
+			commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir) + " -Z zstd --filter 'age recipient=age1…'"
+	}),
 	on(exitBackup, func(e *repo.BeingWrittenError, f facts) string { return "wait until it is done, and run this again" }),
 	on(exitUsage, func(e *repo.NotRepositoryError, f facts) string {
 		if e.Cause != nil {
@@ -142,6 +147,9 @@ var rules = []rule{
 		return "name the repository with -f, or begin one: " + f.scribe("init", "-f", e.Dir)
 	}),
 	on(exitBackup, func(e *repo.BusyError, f facts) string {
+		if e.Rewriting {
+			return "wait for it: two would stand in each other's way"
+		}
 		return "one streamer is enough; see what it does: " + commandLine("pg_scribe", "status", "-f", e.Dir)
 	}),
 	on(exitBackup, func(e *repo.MissingFileError, f facts) string {
@@ -152,7 +160,18 @@ var rules = []rule{
 		return "bring the file back from a copy of the repository, or restore to a point before it: " +
 			commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
-	on(exitUsage, func(*repo.CodecError, facts) string { return "give zstd, lz4, gzip or none with -Z, as in -Z zstd:9" }),
+	on(exitUsage, func(e *filter.SpecError, _ facts) string { return e.Hint }),
+	on(exitUsage, keyHint),
+	on(exitUsage, func(e *filter.TrialError, _ facts) string {
+		return "what the filters write must be what they read; try the commands by hand: COMMAND < FILE | INVERSE | cmp - FILE"
+	}),
+	on(exitBackup, func(e *filter.ShellError, _ facts) string {
+		return "run the command by hand: " + commandLine("sh", "-c", e.Command)
+	}),
+	on(exitBackup, func(*repo.UnfaithfulError, facts) string {
+		return "nothing was lost: the text is kept until its file is right; mend the command of the filter, then run this again"
+	}),
+	on(exitUsage, func(*filter.CodecError, facts) string { return "give zstd, lz4, gzip or none with -Z, as in -Z zstd:9" }),
 }
 
 // planRules know what the catalog says of a target.
@@ -301,7 +320,7 @@ var systemRules = []rule{
 func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 	code, hint = exitGeneral, fmt.Sprintf("run it again with -v to see its steps: pg_scribe %s -v …", f.command)
 	switch f.command {
-	case "init", "full-backup", "restore", "start":
+	case "init", "full-backup", "restore", "start", "reencrypt":
 		code = exitBackup
 	}
 	if r, ok := firstRule(err, f); ok {
@@ -397,6 +416,16 @@ func connectHint(e *stream.ConnectError, f facts) string {
 		return "see which databases there are: " + commandLine("psql", "-h", e.Host, "-p", fmt.Sprint(e.Port), "-U", e.User, "-l")
 	}
 	return "try the same connection with: " + f.tool("psql")
+}
+
+func keyHint(e *filter.KeyError, f facts) string {
+	switch e.Fault {
+	case filter.KeyMissing:
+		return "give the secret key with --identity FILE, or the passphrase with --passphrase-file FILE"
+	case filter.KeyWrong:
+		return "give the key that was in use when the file was written, with --identity FILE; several may be given"
+	}
+	return "look at it: " + commandLine("ls", "-l", e.File)
 }
 
 func slotHint(e *stream.SlotError, f facts) string {

@@ -77,6 +77,11 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
+	if doc.Removed > 0 { // from the targets too
+		if err := a.ship(ctx, r); err != nil {
+			return err
+		}
+	}
 	if c.json() {
 		err = writeJSON(a.stdout, doc)
 	} else {

@@ -9,20 +9,30 @@ import (
 type fullBackupCmd struct {
 	connFlags
 	outputFlag
-	File     string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Compress codec  `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of the base: zstd, lz4, gzip or none (default: that of the repository)."`
-	Jobs     int    `short:"j" default:"1" placeholder:"N" help:"Dump by N sessions into a directory archive, which pg_restore reads."`
-	NewSlot  bool   `help:"Make the replication slot anew and begin the stream again at this base: after a failover, or when the slot was lost."`
-	Force    bool   `help:"With --new-slot: although the slot is whole. What was not streamed yet is then only in the new base."`
+	filterFlags
+	keyFlags
+	File    string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Jobs    int    `short:"j" default:"1" placeholder:"N" help:"Dump by N sessions into a directory archive, which pg_restore reads."`
+	NewSlot bool   `help:"Make the replication slot anew and begin the stream again at this base: after a failover, or when the slot was lost."`
+	Force   bool   `help:"With --new-slot: although the slot is whole. What was not streamed yet is then only in the new base."`
 }
 
 // Run takes a base, whether or not a streamer runs.
 func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
+	chain, err := c.chain()
+	if err != nil {
+		return err
+	}
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
 	r, err := a.openRepository(ctx, c.File)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	r.Keys(keys)
 	info, err := r.Catalog().Repository(ctx)
 	if err != nil {
 		return err
@@ -35,11 +45,17 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	if c.Jobs < 1 {
 		return &usageError{"--jobs must be at least 1", "--jobs 1 writes one file of SQL, --jobs 4 an archive by four sessions"}
 	}
-	opts := a.baseOptions(conn, info.Publication, c.Compress.or(r.Codec()))
-	opts.Jobs, opts.NewSlot, opts.Force = c.Jobs, c.NewSlot, c.Force
 	if c.Force && !c.NewSlot {
 		return &usageError{"--force means something with --new-slot only", "leave it out"}
 	}
+	if chain != nil {
+		a.step("trying the filters")
+		if chain, err = r.Adopt(ctx, chain); err != nil {
+			return err
+		}
+	}
+	opts := a.baseOptions(conn, info.Publication, chain)
+	opts.Jobs, opts.NewSlot, opts.Force = c.Jobs, c.NewSlot, c.Force
 	if c.NewSlot {
 		release, err := r.LockStreamer()
 		if err != nil {

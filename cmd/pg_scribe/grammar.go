@@ -30,6 +30,7 @@ type cli struct {
 	Keep       keepCmd       `cmd:"" help:"Make expire leave a base alone."`
 	Unkeep     unkeepCmd     `cmd:"" help:"Let expire remove a base again."`
 	Catalog    catalogCmd    `cmd:"" help:"Check the catalog, or rebuild it from the files."`
+	Reencrypt  reencryptCmd  `cmd:"" help:"Pass the files of a repository through other filters, such as a new key."`
 	Drop       dropCmd       `cmd:"" help:"Remove slot, publication and capture from the server."`
 	HelpOn     helpCmd       `cmd:"" name:"help" help:"Show help on a command."`
 }

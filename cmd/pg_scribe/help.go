@@ -43,6 +43,8 @@ func (a *app) help(model *kong.Application, command string) error {
   pg_scribe full-backup -d shop -f /backup/shop                 a further base, now and then
   pg_scribe status -d shop -f /backup/shop                      is it well?
   pg_scribe restore -f /backup/shop -C -d rescued               everything
+  pg_scribe init -d shop -f /backup/shop -Z zstd --filter 'age recipient=age1…'    compressed and encrypted
+  pg_scribe reencrypt -f /backup/shop -i OLD_KEY -Z zstd --filter 'age recipient=age1…'    for another key
   pg_scribe verify -f /backup/shop                              are the files whole?
   pg_scribe expire -f /backup/shop                              what may go?
   pg_scribe restore -f /backup/shop -C -d rescued --target-time '2026-11-21 02:00:00 Europe/Berlin'`)

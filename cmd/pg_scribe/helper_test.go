@@ -170,11 +170,11 @@ func newSource(t *testing.T, c *pgtest.Cluster, sql string) *source {
 }
 
 // catchUp streams everything up to now into the repository and stops.
-func (s *source) catchUp() {
+func (s *source) catchUp(flags ...string) {
 	s.t.Helper()
 	s.c.Query(s.t, s.db, "SELECT pg_logical_emit_message(true, 'test', '')")
 	end := s.c.Query(s.t, s.db, "SELECT pg_current_wal_flush_lsn()")
-	s.must("start", "-d", s.conn, "-f", s.dir, "--endpos", end, "--no-loop", "-s", "0.2")
+	s.must(append([]string{"start", "-d", s.conn, "-f", s.dir, "--endpos", end, "--no-loop", "-s", "0.2"}, flags...)...)
 }
 
 // waitFor polls until something is true.

@@ -9,6 +9,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 	"pg_scribe/repo/target"
 	"pg_scribe/stream"
 )
@@ -16,10 +17,11 @@ import (
 type initCmd struct {
 	connFlags
 	outputFlag
+	filterFlags
+	keyFlags
 	File        string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Directory of the new repository: empty, or absent."`
 	Slot        string   `short:"S" default:"pg_scribe" placeholder:"NAME" help:"Replication slot to make (default: ${default})."`
 	Publication string   `default:"pg_scribe" placeholder:"NAME" help:"Publication to make (default: ${default})."`
-	Compress    codec    `short:"Z" placeholder:"METHOD[:LEVEL]" help:"Compression of files: zstd, lz4, gzip or none (default: zstd)."`
 	Target      []string `sep:"none" placeholder:"WHERE" help:"Also keep every file there: /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or shell …; repeat it for more."`
 	Failover    bool     `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
 	GrantTo     string   `placeholder:"ROLE" help:"Role, without superuser's rights, that is to run start, mark, status and full-backup."`
@@ -30,6 +32,14 @@ type initCmd struct {
 func (c *initCmd) Run(ctx context.Context, a *app) error {
 	a.facts.dir, a.facts.slot = c.File, c.Slot
 	if err := checkNames(c.Slot, c.Publication); err != nil {
+		return err
+	}
+	chain, err := c.chain()
+	if err != nil {
+		return err
+	}
+	keys, err := c.keys()
+	if err != nil {
 		return err
 	}
 	if target.IsSpec(c.File) {
@@ -53,7 +63,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, c.Compress.or(repo.DefaultCodec)),
+	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, nil),
 		Dir: c.File, Slot: c.Slot, GrantTo: c.GrantTo, Step: func(s string) { a.words.say("%s", s) }}
 	opts.Failover = c.Failover
 	base, err := stream.Init(ctx, opts, func(info catalog.Repository) (*repo.Repository, error) {
@@ -61,7 +71,15 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return nil, err
 		}
-		if err := targets.Record(ctx, r); err != nil {
+		if chain != nil {
+			r.Keys(keys)
+			a.step("trying the filters")
+			err = r.SetChain(ctx, chain)
+		}
+		if err == nil {
+			err = targets.Record(ctx, r)
+		}
+		if err != nil {
 			return nil, errors.Join(err, r.Undo())
 		}
 		return r, nil
@@ -70,7 +88,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		targets.Undo(context.WithoutCancel(ctx))
 		return err
 	}
-	if err := a.shipDirectory(ctx, c.File); err != nil {
+	if err := a.shipDirectory(ctx, c.File, keys); err != nil {
 		return err
 	}
 	report.fill(base)
@@ -134,9 +152,9 @@ func checkSlotName(slot string) error {
 }
 
 // baseOptions are those of every base, with its progress in words.
-func (a *app) baseOptions(conn, publication string, codec repo.Codec) stream.BaseOptions {
+func (a *app) baseOptions(conn, publication string, chain filter.Chain) stream.BaseOptions {
 	var last time.Time
-	return stream.BaseOptions{ConnString: conn, Publication: publication, Codec: codec, Command: a.command,
+	return stream.BaseOptions{ConnString: conn, Publication: publication, Filters: chain, Command: a.command,
 		Notice: func(s string) { a.words.say("%s", s) },
 		Report: func(p stream.BaseProgress) {
 			if now := a.now(); now.Sub(last) >= 2*time.Second {

@@ -10,6 +10,7 @@ import (
 
 type listCmd struct {
 	outputFlag
+	keyFlags
 	File string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	What string `arg:"" optional:"" enum:"bases,segments,points,all" default:"all" help:"bases, segments, points or all (default)."`
 }
@@ -17,7 +18,11 @@ type listCmd struct {
 // Run lists what the repository holds.
 func (c *listCmd) Run(ctx context.Context, a *app) error {
 	a.facts.dir = c.File
-	r, err := a.openForReading(ctx, c.File)
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	r, err := a.openForReading(ctx, c.File, keys)
 	if err != nil {
 		return err
 	}

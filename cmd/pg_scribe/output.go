@@ -371,7 +371,8 @@ type verifyJSON struct {
 
 type fileJSON struct {
 	Name    string `json:"name"`
-	Kind    string `json:"kind"`    // base, globals, segment, or empty for the metadata file
+	Target  string `json:"target"`  // where it lies; empty: in the directory
+	Kind    string `json:"kind"`    // base, globals, segment, or empty for anything else
 	Outcome string `json:"outcome"` // failed or inconclusive
 	Reason  string `json:"reason"`
 }
@@ -380,7 +381,7 @@ func toFiles(list []repo.FileReport) []fileJSON {
 	files := []fileJSON{}
 	for _, f := range list {
 		if f.Outcome != catalog.OutcomeOK {
-			files = append(files, fileJSON{f.Name, string(f.Kind), f.Outcome, f.Reason})
+			files = append(files, fileJSON{f.Name, f.Target, string(f.Kind), f.Outcome, f.Reason})
 		}
 	}
 	return files
@@ -419,4 +420,17 @@ func writeJSON(w io.Writer, document any) error {
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(document)
+}
+
+// reencryptJSON is what reencrypt did.
+type reencryptJSON struct {
+	Directory string          `json:"directory"`
+	Filters   string          `json:"filters"`
+	Files     []rewrittenJSON `json:"files"`
+}
+
+type rewrittenJSON struct {
+	Old   string `json:"old"`
+	New   string `json:"new"`
+	Bytes int64  `json:"bytes"`
 }

@@ -14,6 +14,7 @@ import (
 type restoreCmd struct {
 	connFlags
 	outputFlag
+	keyFlags
 	File            string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	Create          bool     `short:"C" help:"Create the target database."`
 	BaseBackup      string   `placeholder:"NAME" help:"Base to start from (default: the newest that the target allows)."`
@@ -46,7 +47,11 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	if c.Dbname == "" && !c.DryRun {
 		return errTargetNeeded
 	}
-	r, err := a.openForReading(ctx, c.File)
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	r, err := a.openForReading(ctx, c.File, keys)
 	if err != nil {
 		return err
 	}

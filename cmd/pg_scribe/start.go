@@ -18,6 +18,7 @@ import (
 
 type startCmd struct {
 	connFlags
+	keyFlags
 	File           string      `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository; - writes SQL to standard output."`
 	Slot           string      `short:"S" placeholder:"NAME" help:"Replication slot (default: that of the repository)."`
 	Publication    string      `placeholder:"NAME" help:"Publication, with -f - only (default: pg_scribe)."`
@@ -37,11 +38,16 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 	if c.File == "-" {
 		return c.toStdout(ctx, a)
 	}
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
 	r, err := c.open(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	r.Keys(keys)
 	info, err := r.Catalog().Repository(ctx)
 	if err != nil {
 		return err

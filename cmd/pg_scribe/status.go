@@ -9,12 +9,14 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
 )
 
 type statusCmd struct {
 	connFlags
 	outputFlag
+	keyFlags
 	File string `short:"f" placeholder:"DIRECTORY" help:"Repository to look at."`
 	Slot string `short:"S" placeholder:"NAME" help:"Replication slot to look at (default: that of -f, or pg_scribe)."`
 }
@@ -39,7 +41,11 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	}
 	s := &statusReport{app: a, Slot: c.Slot}
 	if c.File != "" {
-		if err := s.repository(ctx, c.File); err != nil {
+		keys, err := c.keys()
+		if err != nil {
+			return err
+		}
+		if err := s.repository(ctx, c.File, keys); err != nil {
 			return err
 		}
 	}
@@ -179,9 +185,9 @@ func (s *statusReport) judgeSlot(slot stream.Slot) {
 }
 
 // repository looks at the files and the catalog.
-func (s *statusReport) repository(ctx context.Context, dir string) error {
+func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.Keys) error {
 	s.app.facts.dir = dir
-	r, err := s.app.openForReading(ctx, dir)
+	r, err := s.app.openForReading(ctx, dir, keys)
 	if err != nil {
 		return err
 	}

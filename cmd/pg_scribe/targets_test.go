@@ -27,16 +27,21 @@ func withS3(b *bench) {
 
 // targetSource is a source whose repository has targets.
 func targetSource(t *testing.T, c *pgtest.Cluster, sql string, targets ...string) *source {
+	var flags []string
+	for _, target := range targets {
+		flags = append(flags, "--target", target)
+	}
+	return initSource(t, c, sql, flags...)
+}
+
+// initSource is a source whose repository was begun with further flags.
+func initSource(t *testing.T, c *pgtest.Cluster, sql string, flags ...string) *source {
 	b := newBench(t, c)
 	withS3(b)
 	db := c.CreateDB(t, "tgt")
 	c.Exec(t, db, sql)
 	s := &source{bench: b, db: db, conn: c.ConnString(db), dir: filepath.Join(t.TempDir(), "repo"), slot: fmt.Sprintf("tgt_%d", time.Now().UnixNano())}
-	args := []string{"init", "-d", s.conn, "-f", s.dir, "-S", s.slot}
-	for _, target := range targets {
-		args = append(args, "--target", target)
-	}
-	b.must(args...)
+	b.must(append([]string{"init", "-d", s.conn, "-f", s.dir, "-S", s.slot}, flags...)...)
 	return s
 }
 

@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"pg_scribe/repo"
 )
 
 // interval is a time span: plain seconds as in PostgreSQL's tools, or with
@@ -52,26 +50,6 @@ func (s *size) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not a size: give a whole number with kB, MB, GB or TB", t)
-}
-
-// codec is a compression method, or none when the flag was not given.
-type codec struct {
-	repo.Codec
-	given bool
-}
-
-func (c *codec) UnmarshalText(text []byte) (err error) {
-	c.Codec, err = repo.ParseCodec(string(text))
-	c.given = true
-	return err
-}
-
-// or returns the codec that was given, or else the other.
-func (c codec) or(other repo.Codec) repo.Codec {
-	if c.given {
-		return c.Codec
-	}
-	return other
 }
 
 // showBytes prints a size as a person reads it.

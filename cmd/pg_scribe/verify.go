@@ -11,16 +11,22 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/target"
 )
 
 type verifyCmd struct {
 	outputFlag
+	keyFlags
 	File           string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	ReadDataSubset subset `placeholder:"PART" help:"Read only a part of the files whole: 5%, 2/7, or 10GB (default: all)."`
 }
 
 // Run compares the files with the catalog.
 func (c *verifyCmd) Run(ctx context.Context, a *app) error {
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
 	r, err := a.openRepository(ctx, c.File)
 	if errors.Is(err, fs.ErrPermission) {
 		r, err = repo.OpenReadOnly(ctx, c.File)
@@ -29,13 +35,18 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer r.Close()
+	r.Keys(keys)
 	var last time.Time
-	report, err := r.Verify(ctx, repo.VerifyOptions{Subset: repo.Subset(c.ReadDataSubset), Report: func(f repo.FileReport) {
+	targets, _, err := a.targetsOf(ctx, r)
+	if err != nil {
+		return err
+	}
+	report, err := r.Verify(ctx, repo.VerifyOptions{Subset: repo.Subset(c.ReadDataSubset), Targets: targets, Report: func(f repo.FileReport) {
 		if f.Outcome != catalog.OutcomeOK {
-			a.words.warn("%s: %s: %s", f.Name, f.Outcome, f.Reason)
+			a.words.warn("%s: %s: %s", f.Place(), f.Outcome, f.Reason)
 		} else if a.verbose || a.now().Sub(last) >= 5*time.Second && f.Read {
 			last = a.now()
-			a.words.say("%s is in order", f.Name)
+			a.words.say("%s is in order", f.Place())
 		}
 	}})
 	if err != nil {
@@ -137,8 +148,11 @@ func (s *subset) UnmarshalText(text []byte) error {
 
 type catalogCmd struct {
 	outputFlag
+	filterFlags
+	keyFlags
 	Action string `arg:"" enum:"check,rebuild" help:"check, or rebuild from the files alone."`
 	File   string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Target string `placeholder:"WHERE" help:"rebuild: bring the files that are missing from this target first; -f may be empty, or absent."`
 	Force  bool   `help:"Rebuild a catalog that is whole."`
 }
 
@@ -148,7 +162,26 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 	if c.Action == "check" {
 		return c.check(ctx, a)
 	}
-	report, err := repo.Rebuild(ctx, c.File, a.now, c.Force)
+	chain, err := c.chain()
+	if err != nil {
+		return err
+	}
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	if target.IsSpec(c.File) {
+		return &usageError{"catalog rebuild needs a local directory: " + c.File + " can only be a target",
+			"its files are brought into a directory: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", c.File)}
+	}
+	opts := repo.RebuildOptions{Force: c.Force, Keys: keys, Chain: chain}
+	if c.Target != "" {
+		a.step("bringing the files")
+		if opts.From, err = a.parseTarget(c.Target); err != nil {
+			return err
+		}
+	}
+	report, err := repo.Rebuild(ctx, c.File, a.now, opts)
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (tr *trip) base(newSlot bool, force ...bool) (stream.Base, error) {
 	r, err := repo.Open(ctx, tr.dir, time.Now)
 	must(tr.t, err)
 	defer r.Close()
-	return stream.FullBackup(ctx, r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Codec: repo.DefaultCodec,
+	return stream.FullBackup(ctx, r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication,
 		Command: tr.command, Notice: func(s string) { tr.t.Log(s) }, NewSlot: newSlot, Force: len(force) > 0})
 }
 

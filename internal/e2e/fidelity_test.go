@@ -239,7 +239,7 @@ func TestDirectoryBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	base, err := stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication,
-		Codec: repo.DefaultCodec, Jobs: 2, Command: tr.command})
+		Jobs: 2, Command: tr.command})
 	if err != nil {
 		t.Fatal(err)
 	}

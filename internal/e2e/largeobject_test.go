@@ -33,7 +33,7 @@ func (tr *trip) fullBackup() {
 	}
 	defer r.Close()
 	if _, err := stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication,
-		Codec: repo.DefaultCodec, Command: tr.command, Notice: func(s string) { tr.t.Log(s) }}); err != nil {
+		Command: tr.command, Notice: func(s string) { tr.t.Log(s) }}); err != nil {
 		tr.t.Fatal(err)
 	}
 }

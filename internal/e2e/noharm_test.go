@@ -360,7 +360,7 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication,
-		Codec: repo.DefaultCodec, Command: tr.command})
+		Command: tr.command})
 	if err := errors.Join(err, r.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +405,7 @@ func TestLocksDoNotQueueTheApplication(t *testing.T) {
 	tr.run(`CREATE TABLE busy (a int); INSERT INTO busy VALUES (1); CREATE TABLE free (a int)`)
 	install := func() error {
 		_, err := stream.Init(ctx, stream.InitOptions{
-			BaseOptions: stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Codec: repo.DefaultCodec, Command: tr.command},
+			BaseOptions: stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Command: tr.command},
 			Slot:        tr.slot, Step: func(string) {},
 		}, func(info catalog.Repository) (*repo.Repository, error) {
 			info.CreatedAt = time.Now()

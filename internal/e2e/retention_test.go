@@ -17,6 +17,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
@@ -65,7 +66,7 @@ func (tr *trip) further(jobs int) string {
 	}
 	defer r.Close()
 	base, err := stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication,
-		Codec: repo.DefaultCodec, Jobs: jobs, Command: tr.command, Notice: func(s string) { tr.t.Log(s) }})
+		Jobs: jobs, Command: tr.command, Notice: func(s string) { tr.t.Log(s) }})
 	if err != nil {
 		tr.t.Fatal(err)
 	}
@@ -317,6 +318,14 @@ func TestLostCatalog(t *testing.T) {
 // Whichever bit of whichever file is not what it was, verify names the file,
 // and restore refuses before it touches a server.
 func TestEveryFlippedBitIsFound(t *testing.T) {
+	t.Run("zstd", func(t *testing.T) { flipBits(t, 500) })
+	key, recipient := keyFile(t)
+	t.Run("age", func(t *testing.T) { flipBits(t, 300, key, "zstd", "age recipient="+recipient) })
+}
+
+// flipBits flips bits of a repository whose files went through the given
+// filters, if any, which take the key to read.
+func flipBits(t *testing.T, flips int, keyAndChain ...string) {
 	tr, first, second := begunWithBases(t)
 	ctx := context.Background()
 	r, err := repo.Open(ctx, tr.dir, time.Now)
@@ -324,6 +333,23 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
+	if len(keyAndChain) > 0 {
+		r.Keys(&filter.Keys{IdentityFiles: keyAndChain[:1]})
+		var chain filter.Chain
+		for _, spec := range keyAndChain[1:] {
+			f, err := filter.ParseFilter(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			chain = append(chain, f)
+		}
+		err := errors.Join(r.SetChain(ctx, chain), r.Reencrypt(ctx, func(repo.Rewritten) {}), r.RefreshMetadata(ctx))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bases := tr.bases()
+		first, second = bases[0], bases[1]
+	}
 	open, err := r.CreateSegment(ctx, repo.Header{SystemID: tr.artifacts()[0].SystemID, Timeline: 1, Database: tr.db, Slot: tr.slot,
 		Server: "15", Encoding: "UTF8", Start: lastEnd(tr.artifacts()), Created: time.Now()})
 	if err != nil {
@@ -345,7 +371,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 	total := int64(0)
 	sizes := map[string]int64{}
 	err = filepath.WalkDir(tr.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), repo.CatalogName) || d.Name() == "pg_scribe.lock" {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), repo.CatalogName) || strings.HasSuffix(d.Name(), ".lock") {
 			return err
 		}
 		info, err := d.Info()
@@ -359,7 +385,7 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	hits := map[string]int{}
-	for i := range 500 {
+	for i := range flips {
 		path := files[i%len(files)]
 		bit := rng.Int64N(8 * sizes[path])
 		flipBit(t, path, bit)

@@ -74,9 +74,8 @@ func (tr *trip) begin(setup ...string) {
 	t.Helper()
 	tr.run(setup...)
 	_, err := stream.Init(context.Background(), stream.InitOptions{
-		BaseOptions: stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Codec: repo.DefaultCodec,
-			Command: tr.command, Notice: func(s string) { t.Log(s) }},
-		Slot: tr.slot, Step: func(string) {},
+		BaseOptions: stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Command: tr.command, Notice: func(s string) { t.Log(s) }},
+		Slot:        tr.slot, Step: func(string) {},
 	}, func(info catalog.Repository) (*repo.Repository, error) {
 		info.CreatedAt = time.Now()
 		return repo.Create(context.Background(), tr.dir, info, time.Now)

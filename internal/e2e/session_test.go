@@ -48,7 +48,7 @@ func TestSettingsOfRoleAndDatabase(t *testing.T) {
 		cmd.Path, cmd.Err = "/bin/bash", nil
 		return cmd
 	}
-	_, err = stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Codec: repo.DefaultCodec, Command: slow})
+	_, err = stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Command: slow})
 	must(t, err)
 	must(t, r.Close())
 	tr.run(clean + `INSERT INTO v VALUES (100, 0.1 + 0.2::float8, 1.1754944e-38, '2026-02-03', now(), '-1 day 1 hour', 'x', 'v', '0.01', 'c<a/>', 'after')`)

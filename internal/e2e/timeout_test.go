@@ -38,7 +38,7 @@ func TestBaseOutlastsTheServersTimeouts(t *testing.T) {
 		return cmd
 	}
 	if _, err := stream.FullBackup(context.Background(), r, stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication,
-		Codec: repo.DefaultCodec, Command: slow}); err != nil {
+		Command: slow}); err != nil {
 		t.Fatal(err)
 	}
 	tr.run("INSERT INTO t VALUES (1000)")

@@ -1,7 +1,8 @@
-package repo
+package filter
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -17,8 +18,9 @@ import (
 // and by the command of the same name; a segment that is still being written
 // relies on that.
 type Codec struct {
-	Name  string // zstd, lz4, gzip or none
-	Level int    // 0: the method's default
+	Name    string // zstd, lz4, gzip or none
+	Level   int    // 0: the method's default
+	Threads int    // that compress; 0: the default. gzip has one
 }
 
 // DefaultCodec is what a repository uses unless told otherwise.
@@ -62,7 +64,7 @@ func ParseCodec(spec string) (Codec, error) {
 	return c, nil
 }
 
-// String is the form that ParseCodec reads.
+// String is the form that ParseCodec reads. Threads do not show in a file.
 func (c Codec) String() string {
 	if c.Level == 0 {
 		return c.Name
@@ -96,24 +98,14 @@ func (c Codec) Command() string {
 	return "cat"
 }
 
-// codecOfFile guesses the codec from a file name's ending.
-func codecOfFile(name string) Codec {
-	for _, c := range []Codec{{Name: "zstd"}, {Name: "lz4"}, {Name: "gzip"}} {
-		if strings.HasSuffix(name, c.Extension()) {
-			return c
-		}
-	}
-	return Codec{Name: "none"}
-}
-
-// frameWriter writes frames: Close ends one, Reset begins the next.
-type frameWriter interface {
+// FrameWriter writes frames: Close ends one, Reset begins the next.
+type FrameWriter interface {
 	io.WriteCloser
 	Reset(io.Writer)
 }
 
-// newWriter returns a writer whose first frame goes to w.
-func (c Codec) newWriter(w io.Writer) (frameWriter, error) {
+// NewWriter returns a writer whose first frame goes to w.
+func (c Codec) NewWriter(w io.Writer) (FrameWriter, error) {
 	switch c.Name {
 	case "zstd":
 		level := zstd.SpeedDefault
@@ -122,13 +114,13 @@ func (c Codec) newWriter(w io.Writer) (frameWriter, error) {
 		}
 		// One block is compressed while the next is filled: more would only
 		// take the core that the server's walsender needs.
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(2),
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(cmp.Or(c.Threads, 2)),
 			zstd.WithEncoderCRC(true), zstd.WithWindowSize(4<<20))
 	case "lz4":
 		lw := lz4.NewWriter(w)
 		levels := []lz4.CompressionLevel{lz4.Fast, lz4.Level1, lz4.Level2, lz4.Level3, lz4.Level4,
 			lz4.Level5, lz4.Level6, lz4.Level7, lz4.Level8, lz4.Level9}
-		return lw, lw.Apply(lz4.ChecksumOption(true), lz4.CompressionLevelOption(levels[min(c.Level, 9)]))
+		return lw, lw.Apply(lz4.ConcurrencyOption(cmp.Or(c.Threads, 1)), lz4.ChecksumOption(true), lz4.CompressionLevelOption(levels[min(c.Level, 9)]))
 	case "gzip":
 		level := gzip.DefaultCompression
 		if c.Level != 0 {
@@ -141,8 +133,8 @@ func (c Codec) newWriter(w io.Writer) (frameWriter, error) {
 	return nil, &CodecError{c.Name, "unknown method"}
 }
 
-// newReader returns the text of the frames in r.
-func (c Codec) newReader(r io.Reader) (io.ReadCloser, error) {
+// NewReader returns the text of the frames in r.
+func (c Codec) NewReader(r io.Reader) (io.ReadCloser, error) {
 	switch c.Name {
 	case "zstd":
 		zr, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))

@@ -1,4 +1,4 @@
-package repo
+package filter
 
 import (
 	"bytes"
@@ -19,9 +19,9 @@ func TestParseCodec(t *testing.T) {
 		spec string
 		want Codec
 	}{
-		{"zstd", Codec{"zstd", 0}}, {"zstd:1", Codec{"zstd", 1}}, {"zstd:22", Codec{"zstd", 22}},
-		{"lz4", Codec{"lz4", 0}}, {"lz4:12", Codec{"lz4", 12}},
-		{"gzip", Codec{"gzip", 0}}, {"gzip:9", Codec{"gzip", 9}}, {"none", Codec{"none", 0}},
+		{"zstd", Codec{Name: "zstd", Level: 0}}, {"zstd:1", Codec{Name: "zstd", Level: 1}}, {"zstd:22", Codec{Name: "zstd", Level: 22}},
+		{"lz4", Codec{Name: "lz4", Level: 0}}, {"lz4:12", Codec{Name: "lz4", Level: 12}},
+		{"gzip", Codec{Name: "gzip", Level: 0}}, {"gzip:9", Codec{Name: "gzip", Level: 9}}, {"none", Codec{Name: "none", Level: 0}},
 	}
 	for _, c := range good {
 		got, err := ParseCodec(c.spec)
@@ -31,7 +31,7 @@ func TestParseCodec(t *testing.T) {
 		if got.String() != c.spec {
 			t.Errorf("%v.String() = %q, want %q", got, got.String(), c.spec)
 		}
-		if back := codecOfFile("x.sql" + got.Extension()); back.Name != got.Name {
+		if back := RecordOfName("x.sql" + got.Extension()); back != got.Name {
 			t.Errorf("%v: its extension %q belongs to %v", got, got.Extension(), back)
 		}
 	}
@@ -48,10 +48,10 @@ func TestParseCodec(t *testing.T) {
 			t.Errorf("ParseCodec(%q) gives error %v, want a CodecError with %q", c.spec, err, c.reason)
 		}
 	}
-	if _, err := (Codec{Name: "xz"}).newWriter(io.Discard); err == nil {
+	if _, err := (Codec{Name: "xz"}).NewWriter(io.Discard); err == nil {
 		t.Error("a writer of an unknown method")
 	}
-	if _, err := (Codec{Name: "xz"}).newReader(strings.NewReader("")); err == nil {
+	if _, err := (Codec{Name: "xz"}).NewReader(strings.NewReader("")); err == nil {
 		t.Error("a reader of an unknown method")
 	}
 }
@@ -62,7 +62,7 @@ var codecSpecs = []string{"zstd", "zstd:1", "zstd:9", "zstd:22", "lz4", "lz4:1",
 func framesOf(t testing.TB, c Codec, texts [][]byte) (stored []byte, ends []int) {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := c.newWriter(&b)
+	w, err := c.NewWriter(&b)
 	must(t, err)
 	for _, text := range texts {
 		for piece := range slices.Chunk(text, 100_000) {
@@ -115,7 +115,7 @@ func TestCodecRoundTrip(t *testing.T) {
 }
 
 func decode(c Codec, stored []byte) ([]byte, error) {
-	r, err := c.newReader(bytes.NewReader(stored))
+	r, err := c.NewReader(bytes.NewReader(stored))
 	if err != nil {
 		return nil, err
 	}
