@@ -3,10 +3,11 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # What make matrix runs: SOURCE:TARGET pairs of PostgreSQL versions, and versions for the tests of rows and commands.
 MATRIX ?= 14:14 14:15 14:18 15:15 15:17 15:18 16:16 16:17 17:17 17:18 18:18
 VERSIONS ?= 14 16 17 18
+FUZZ_TIME ?= 30m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build test test-large check bench demo regress matrix deps clean help
+.PHONY: build test test-large check bench demo regress fuzz matrix deps clean help
 
 build: ## build bin/pg_scribe, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/pg_scribe ./cmd/pg_scribe
@@ -32,6 +33,9 @@ bench: deps build ## measure against pg_recvlogical, pg_dump and psql
 
 regress: deps build ## run PostgreSQL's regression suite under capture, restore it, compare
 	$(GO) run ./internal/regress $(REGRESS)
+
+fuzz: deps ## made-up commands of all kinds, restored and compared, for FUZZ_TIME
+	$(GO) test -count=1 -timeout 0 ./internal/e2e -run '^TestRandomWork$$' -random-time $(FUZZ_TIME)
 
 matrix: deps ## back up and restore across versions of PostgreSQL; gets the versions that are missing
 	@.ci/postgresql $(sort $(subst :, ,$(MATRIX)) $(VERSIONS)) >/dev/null
