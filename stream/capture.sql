@@ -740,7 +740,7 @@ REVOKE ALL ON FUNCTION scribe.detached_checks(text, text) FROM PUBLIC;
 
 -- A materialized view that REFRESH fills: EXPLAIN ANALYZE can make one without
 -- an event.
-CREATE FUNCTION scribe.view_definition(rel oid) RETURNS text
+CREATE FUNCTION scribe.view_definition(rel oid, populated boolean) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
   RETURN (SELECT format('CREATE MATERIALIZED VIEW IF NOT EXISTS %I.%I (%s)', n.nspname, c.relname,
@@ -748,10 +748,10 @@ BEGIN
     || coalesce((SELECT format(' USING %I', amname) FROM pg_am WHERE oid = c.relam AND amname <> 'heap'), '')
     || coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '')
     || coalesce((SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = c.reltablespace), '')
-    || ' AS ' || rtrim(pg_get_viewdef(rel), ';') || ' WITH NO DATA'
+    || ' AS ' || rtrim(pg_get_viewdef(rel), '; ') || CASE WHEN populated THEN ' WITH DATA' ELSE ' WITH NO DATA' END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel AND c.relkind = 'm');
 END $fn$;
-REVOKE ALL ON FUNCTION scribe.view_definition(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION scribe.view_definition(oid, boolean) FROM PUBLIC;
 
 -- An index on a partitioned table that did not become valid, because a
 -- partition has one that is invalid (its CREATE INDEX CONCURRENTLY failed): the
@@ -870,7 +870,7 @@ BEGIN
       message := message || jsonb_build_object('instead', scribe.partial_index(index));
     END IF;
   ELSIF tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
-    message := message || jsonb_build_object('view', (SELECT scribe.view_definition(max(objid)) FROM pg_event_trigger_ddl_commands()));
+    message := message || jsonb_build_object('view', (SELECT scribe.view_definition(max(objid), false) FROM pg_event_trigger_ddl_commands()));
   ELSIF tg_tag = 'ALTER INDEX' AND EXISTS (SELECT FROM pg_class WHERE oid = ANY (indexes) AND relkind = 'I')
       AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
     message := message || jsonb_build_object('attached',
@@ -1137,11 +1137,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
   SELECT format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NULL THEN %s; ALTER %s %I.%I OWNER TO %I; END IF; END',
       format('%I.%I', n.nspname, c.relname),
       CASE c.relkind WHEN 'r' THEN (SELECT string_agg(d, '; ') FROM scribe.table_definition(rel) d)
-        ELSE format('CREATE MATERIALIZED VIEW %I.%I%s%s%s AS %s WITH %s', n.nspname, c.relname,
-          (SELECT format(' USING %I', amname) FROM pg_am WHERE oid = c.relam AND amname <> 'heap'),
-          ' WITH (' || array_to_string(c.reloptions, ', ') || ')',
-          (SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = c.reltablespace),
-          rtrim(pg_get_viewdef(rel), '; '), CASE WHEN c.relispopulated THEN 'DATA' ELSE 'NO DATA' END) END,
+        ELSE scribe.view_definition(rel, c.relispopulated) END,
       CASE c.relkind WHEN 'r' THEN 'TABLE' ELSE 'MATERIALIZED VIEW' END, n.nspname, c.relname, pg_get_userbyid(c.relowner)))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.oid = rel AND c.relkind IN ('r', 'm') AND c.relacl IS NULL AND NOT c.relispartition AND c.reloftype = 0 AND NOT c.relrowsecurity
