@@ -37,14 +37,6 @@ type ddlState struct {
 	refill *refillState
 }
 
-// refillState is a rewritten table whose contents follow.
-type refillState struct {
-	oid     uint32
-	name    string
-	columns string
-	left    bool // its rows are left out
-}
-
 func (d *ddlState) reset() {
 	if d.held != nil {
 		d.held.Close()
@@ -325,36 +317,10 @@ func dropIfExists(sql string) string {
 
 var dropGuarded = regexp.MustCompile(`(?i)^IF\s+EXISTS\s`)
 
-// writeDDL writes the command as it is to be run again.
-// sql is its text, unless err says why that is not known.
+// writeDDL writes the command as it is to be run again. sql is its text,
+// unless err says why that is not known.
 func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, sql string, err error) error {
-	if start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" || start.Tag == "IMPORT FOREIGN SCHEMA" {
-		r.writeDefinitions(start, end.Creates)
-		return nil
-	}
-	if len(end.Instead) > 0 {
-		r.context(start, func() {
-			for _, sql := range end.Instead {
-				r.out = repo.AppendDDL(r.out, start.Tag, sql)
-			}
-		})
-		return nil
-	}
-	if end.Attach != nil && !end.Attach.Valid {
-		return nil
-	}
-	if len(end.Subs) > 0 {
-		r.writeSubscriptions(start, end.Subs, sql)
-		return nil
-	}
-	if start.Tag == "DROP SUBSCRIPTION" {
-		r.dropSubscriptions(start, dropped)
-		return nil
-	}
-	if kept, ok := dropsPart(start.Tag, dropped); ok {
-		for _, sql := range kept {
-			r.context(start, func() { r.out = repo.AppendDDL(r.out, start.Tag, sql) })
-		}
+	if r.writeOtherwise(start, end, dropped, sql) {
 		return nil
 	}
 	if err != nil {
@@ -382,22 +348,10 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 		}
 	}
 	if guarded, ok := guardLargeObjects(sql, end.Objects); ok {
-		r.context(start, func() {
-			for _, sql := range guarded {
-				r.out = repo.AppendDDL(r.out, start.Tag, sql)
-			}
-		})
+		r.write(start, guarded...)
 		return nil
 	}
-	if keep, ok := keepOwned(sql, start, dropped); ok {
-		r.open()
-		r.out = repo.AppendDDL(r.out, repo.TagOwner, keep)
-		for _, o := range dropped { // what was given to the role since the last sample is another's in the target
-			if o.Original && !o.temporary() && ownedKinds[o.Type] {
-				r.out = repo.AppendDDL(r.out, start.Tag, "DROP "+strings.ToUpper(o.Type)+" IF EXISTS "+o.Identity+" CASCADE")
-			}
-		}
-	}
+	r.dropOwned(sql, start, dropped)
 	sql = detachFinal.ReplaceAllString(sql, "$1")
 	sql = dropIfExists(withBounds(sql, end.Bounds))
 	if sql, err = withDates(sql, start.conforming(), end.Folded); err != nil {
@@ -414,6 +368,50 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 		}
 		r.out = repo.AppendDDL(r.out, start.Tag, sql)
 	})
+	r.writeFacts(start, end)
+	return nil
+}
+
+// write writes commands under the settings of one.
+func (r *renderer) write(start captureMessage, commands ...string) {
+	r.context(start, func() {
+		for _, sql := range commands {
+			r.out = repo.AppendDDL(r.out, start.Tag, sql)
+		}
+	})
+}
+
+// writeOtherwise writes commands that are not written by their text, and tells
+// whether this is one.
+func (r *renderer) writeOtherwise(start, end captureMessage, dropped []captureObject, sql string) bool {
+	switch {
+	case start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" || start.Tag == "IMPORT FOREIGN SCHEMA":
+		r.writeDefinitions(start, end.Creates)
+		return true
+	case len(end.Instead) > 0:
+		r.write(start, end.Instead...)
+		return true
+	case end.Attach != nil && !end.Attach.Valid:
+		return true
+	case len(end.Subs) > 0:
+		r.writeSubscriptions(start, end.Subs, sql)
+		return true
+	case start.Tag == "DROP SUBSCRIPTION":
+		r.dropSubscriptions(start, dropped)
+		return true
+	}
+	kept, ok := dropsPart(start.Tag, dropped)
+	for _, sql := range kept {
+		if ok {
+			r.write(start, sql)
+		}
+	}
+	return ok
+}
+
+// writeFacts writes what the command's text does not give again: constraints
+// that it copied, and values that it computed.
+func (r *renderer) writeFacts(start, end captureMessage) {
 	for _, c := range end.Checks {
 		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", repo.Identifier(c.Schema), repo.Identifier(c.Table), repo.Identifier(c.Name), c.Text)
 		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+repo.Literal(fmt.Sprintf(
@@ -428,7 +426,6 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 		r.out = repo.AppendDDL(r.out, start.Tag, fmt.Sprintf("UPDATE ONLY %s.%s SET %s = %s",
 			repo.Identifier(m.Schema), repo.Identifier(m.Table), repo.Identifier(m.Column), value))
 	}
-	return nil
 }
 
 // dropEventTriggers makes way for dropping a function that may have served
@@ -448,178 +445,5 @@ func (r *renderer) dropEventTriggers(dropped []captureObject) {
 // writeDefinitions writes commands that the capture made from the catalogs.
 func (r *renderer) writeDefinitions(start captureMessage, commands []string) {
 	start.Path = `""`
-	r.context(start, func() {
-		for _, sql := range commands {
-			r.out = repo.AppendDDL(r.out, start.Tag, sql)
-		}
-	})
-}
-
-// pinned is what the preamble of a segment sets, and so what a command's
-// setting is compared with and set back to.
-var pinned = []struct{ name, value string }{
-	{"DateStyle", "ISO, MDY"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
-	{"default_tablespace", ""}, {"default_table_access_method", "heap"}, {"default_toast_compression", "pglz"},
-	{"standard_conforming_strings", "on"}, {"xmloption", "content"}, {"array_nulls", "on"},
-	{"transform_null_equals", "off"}, {"backslash_quote", "safe_encoding"}, {"lc_monetary", "C"},
-	{"bytea_output", "hex"},
-}
-
-// sharedTablespace may be a session's default, but no command can put anything
-// there: the one that succeeded was told another by its table.
-const sharedTablespace = "pg_global"
-
-// context writes the session settings that a command ran under, the command
-// itself, and the settings that rows need again.
-func (r *renderer) context(m captureMessage, write func()) {
-	r.open()
-	line := func(format string, args ...any) { r.out = fmt.Appendf(r.out, format+"\n", args...) }
-	r.bringRoles(m)
-	var reset []string
-	for _, p := range pinned {
-		value, known := m.Set[p.name]
-		if !known || value == p.value || value == sharedTablespace {
-			continue
-		}
-		line("SET LOCAL %s = %s;", p.name, repo.Literal(value))
-		reset = append(reset, fmt.Sprintf("SET LOCAL %s = %s;", p.name, repo.Literal(p.value)))
-	}
-	line("SET LOCAL search_path = %s;", quotePath(m.Path))
-	if m.Role != "" {
-		line("SET LOCAL ROLE %s;", repo.Identifier(m.Role))
-	}
-	write()
-	if m.Role != "" {
-		line("SET LOCAL ROLE NONE;")
-	}
-	line("SET LOCAL search_path = '';")
-	for _, s := range reset {
-		line("%s", s)
-	}
-}
-
-// bringRoles writes what the command needs of the cluster: roles as they were,
-// memberships, and the right to create in the database. None of it fires an
-// event of its own.
-func (r *renderer) bringRoles(m captureMessage) {
-	for _, f := range m.Roles {
-		if known, ok := r.given[f.Name]; ok && known == f {
-			continue
-		}
-		r.given[f.Name] = f
-		r.stale.add("role", f.Name)
-		r.out = fmt.Appendf(r.out, "%s\n", f.create())
-		r.out = repo.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+repo.Identifier(f.Name)+f.attributes())
-	}
-	for _, b := range m.Members {
-		key := b.Role + "\x1f" + b.Member
-		if r.granted[key] {
-			continue
-		}
-		r.granted[key] = true
-		r.stale.add("membership", key)
-		grant := fmt.Sprintf("GRANT %s TO %s", repo.Identifier(b.Role), repo.Identifier(b.Member))
-		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+repo.Literal("BEGIN "+grant+"; END"))
-	}
-	if m.Create && !r.granted[m.Role] {
-		r.granted[m.Role] = true
-		r.stale.add("database", "acl")
-		r.out = repo.AppendDDL(r.out, "GRANT", "DO "+repo.Literal(fmt.Sprintf(
-			"BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s); END", repo.Literal(m.Role))))
-	}
-}
-
-// sampled forgets what was brought along of a state that a sample now brings.
-func (r *renderer) sampled(tag string) {
-	if tag != "ALTER DATABASE" && !strings.HasPrefix(tag, "ROLE ") {
-		return
-	}
-	clear(r.granted)
-	for name := range r.given {
-		if roleTag(name) == tag {
-			delete(r.given, name)
-		}
-	}
-}
-
-// quotePath quotes each name of a search_path setting, read as PostgreSQL's
-// SplitIdentifierString does. The setting is the user's own text, in which an
-// unquoted name may hold anything but space, comma and quote.
-func quotePath(path string) string {
-	var names []string
-	for rest := strings.TrimSpace(path); rest != ""; {
-		var name string
-		if rest[0] == '"' {
-			i := 1
-			for ; i < len(rest); i++ {
-				if rest[i] == '"' {
-					if i+1 < len(rest) && rest[i+1] == '"' {
-						i++
-					} else {
-						break
-					}
-				}
-				name += rest[i : i+1]
-			}
-			rest = rest[min(i+1, len(rest)):]
-		} else {
-			i := strings.IndexAny(rest, ", \t\r\n\f\v")
-			if i < 0 {
-				i = len(rest)
-			}
-			name, rest = strings.ToLower(rest[:i]), rest[i:]
-		}
-		if name == "" {
-			names = append(names, "''") // no quoted name may be empty
-		} else {
-			names = append(names, repo.Identifier(name))
-		}
-		rest = strings.TrimLeft(rest, ", \t\r\n\f\v")
-	}
-	if len(names) == 0 {
-		return "''"
-	}
-	return strings.Join(names, ", ")
-}
-
-// beginRefill empties a table that was rewritten; its rows follow.
-func (r *renderer) beginRefill(m captureMessage) error {
-	r.open()
-	if root := r.facts.roots[m.OID]; root != "" {
-		r.ddl.refill = &refillState{oid: m.OID, left: true}
-		return r.gap("contents of " + m.Table + ", a hash partition of " + root + " by a type that hashes by OID, which was rewritten")
-	}
-	name := repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
-	quoted := make([]string, len(m.Columns))
-	for i, c := range m.Columns {
-		quoted[i] = repo.Identifier(c)
-	}
-	r.ddl.refill = &refillState{oid: m.OID, name: name, columns: strings.Join(quoted, ", ")}
-	r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DELETE FROM ONLY "+name)
-	return nil
-}
-
-func (r *renderer) refillRows(m captureMessage) error {
-	f := r.ddl.refill
-	if f == nil || f.oid != m.OID {
-		return r.gap("rows of a rewritten table came without its description")
-	}
-	if f.left {
-		return nil
-	}
-	r.out = repo.AppendCopyBegin(r.out, f.name, f.columns)
-	row := make([]value, 0, 8)
-	for _, values := range m.Rows {
-		row = row[:0]
-		for _, v := range values {
-			if v == nil {
-				row = append(row, value{Kind: valueNull})
-			} else {
-				row = append(row, value{Kind: valueText, Text: []byte(*v)})
-			}
-		}
-		r.out = appendCopyRow(r.out, row)
-	}
-	r.out = repo.AppendCopyEnd(r.out)
-	return nil
+	r.write(start, commands...)
 }

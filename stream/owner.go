@@ -91,3 +91,19 @@ func keepOwned(sql string, start captureMessage, dropped []captureObject) (strin
 	  WHERE i.type || ' ' || i.identity NOT IN (`+strings.Join(gone, ", ")+`)
 	  LOOP EXECUTE 'ALTER ' || o.what || ' OWNER TO ' || quote_ident(session_user); END LOOP; END`), true
 }
+
+// dropOwned prepares the target for a DROP OWNED: what the roles own there and
+// did not on the source stays, and what they owned on the source only goes.
+func (r *renderer) dropOwned(sql string, start captureMessage, dropped []captureObject) {
+	keep, ok := keepOwned(sql, start, dropped)
+	if !ok {
+		return
+	}
+	r.open()
+	r.out = repo.AppendDDL(r.out, repo.TagOwner, keep)
+	for _, o := range dropped {
+		if o.Original && !o.temporary() && ownedKinds[o.Type] {
+			r.out = repo.AppendDDL(r.out, start.Tag, "DROP "+strings.ToUpper(o.Type)+" IF EXISTS "+o.Identity+" CASCADE")
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package stream
+
+import (
+	"fmt"
+	"strings"
+
+	"pg_scribe/repo"
+)
+
+// pinned is what the preamble of a segment sets, and so what a command's
+// setting is compared with and set back to.
+var pinned = []struct{ name, value string }{
+	{"DateStyle", "ISO, MDY"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
+	{"default_tablespace", ""}, {"default_table_access_method", "heap"}, {"default_toast_compression", "pglz"},
+	{"standard_conforming_strings", "on"}, {"xmloption", "content"}, {"array_nulls", "on"},
+	{"transform_null_equals", "off"}, {"backslash_quote", "safe_encoding"}, {"lc_monetary", "C"},
+	{"bytea_output", "hex"},
+}
+
+// sharedTablespace may be a session's default, but no command can put anything
+// there: the one that succeeded was told another by its table.
+const sharedTablespace = "pg_global"
+
+// context writes the session settings that a command ran under, the command
+// itself, and the settings that rows need again.
+func (r *renderer) context(m captureMessage, write func()) {
+	r.open()
+	line := func(format string, args ...any) { r.out = fmt.Appendf(r.out, format+"\n", args...) }
+	r.bringRoles(m)
+	var reset []string
+	for _, p := range pinned {
+		value, known := m.Set[p.name]
+		if !known || value == p.value || value == sharedTablespace {
+			continue
+		}
+		line("SET LOCAL %s = %s;", p.name, repo.Literal(value))
+		reset = append(reset, fmt.Sprintf("SET LOCAL %s = %s;", p.name, repo.Literal(p.value)))
+	}
+	line("SET LOCAL search_path = %s;", quotePath(m.Path))
+	if m.Role != "" {
+		line("SET LOCAL ROLE %s;", repo.Identifier(m.Role))
+	}
+	write()
+	if m.Role != "" {
+		line("SET LOCAL ROLE NONE;")
+	}
+	line("SET LOCAL search_path = '';")
+	for _, s := range reset {
+		line("%s", s)
+	}
+}
+
+// bringRoles writes what the command needs of the cluster: roles as they were,
+// memberships, and the right to create in the database. None of it fires an
+// event of its own.
+func (r *renderer) bringRoles(m captureMessage) {
+	for _, f := range m.Roles {
+		if known, ok := r.given[f.Name]; ok && known == f {
+			continue
+		}
+		r.given[f.Name] = f
+		r.stale.add("role", f.Name)
+		r.out = fmt.Appendf(r.out, "%s\n", f.create())
+		r.out = repo.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+repo.Identifier(f.Name)+f.attributes())
+	}
+	for _, b := range m.Members {
+		key := b.Role + "\x1f" + b.Member
+		if r.granted[key] {
+			continue
+		}
+		r.granted[key] = true
+		r.stale.add("membership", key)
+		grant := fmt.Sprintf("GRANT %s TO %s", repo.Identifier(b.Role), repo.Identifier(b.Member))
+		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+repo.Literal("BEGIN "+grant+"; END"))
+	}
+	if m.Create && !r.granted[m.Role] {
+		r.granted[m.Role] = true
+		r.stale.add("database", "acl")
+		r.out = repo.AppendDDL(r.out, "GRANT", "DO "+repo.Literal(fmt.Sprintf(
+			"BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s); END", repo.Literal(m.Role))))
+	}
+}
+
+// sampled forgets what was brought along of a state that a sample now brings.
+func (r *renderer) sampled(tag string) {
+	if tag != "ALTER DATABASE" && !strings.HasPrefix(tag, "ROLE ") {
+		return
+	}
+	clear(r.granted)
+	for name := range r.given {
+		if roleTag(name) == tag {
+			delete(r.given, name)
+		}
+	}
+}
+
+// quotePath quotes each name of a search_path setting, read as PostgreSQL's
+// SplitIdentifierString does. The setting is the user's own text, in which an
+// unquoted name may hold anything but space, comma and quote.
+func quotePath(path string) string {
+	var names []string
+	for rest := strings.TrimSpace(path); rest != ""; {
+		var name string
+		if rest[0] == '"' {
+			i := 1
+			for ; i < len(rest); i++ {
+				if rest[i] == '"' {
+					if i+1 < len(rest) && rest[i+1] == '"' {
+						i++
+					} else {
+						break
+					}
+				}
+				name += rest[i : i+1]
+			}
+			rest = rest[min(i+1, len(rest)):]
+		} else {
+			i := strings.IndexAny(rest, ", \t\r\n\f\v")
+			if i < 0 {
+				i = len(rest)
+			}
+			name, rest = strings.ToLower(rest[:i]), rest[i:]
+		}
+		if name == "" {
+			names = append(names, "''") // no quoted name may be empty
+		} else {
+			names = append(names, repo.Identifier(name))
+		}
+		rest = strings.TrimLeft(rest, ", \t\r\n\f\v")
+	}
+	if len(names) == 0 {
+		return "''"
+	}
+	return strings.Join(names, ", ")
+}
