@@ -42,7 +42,7 @@ type refillState struct {
 	oid     uint32
 	name    string
 	columns string
-	left    bool // its rows are left out
+	left    bool // its rows are left out, as in table
 }
 
 func (d *ddlState) reset() {
@@ -227,6 +227,11 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			r.tables[t.OID] = newTable(known.relation, r.facts)
 		}
 	}
+	if scriptTags[start.Tag] {
+		if err := r.scriptTables(end.Tables); err != nil {
+			return err
+		}
+	}
 	for _, objects := range [][]captureObject{end.Objects, dropped} {
 		for _, o := range objects {
 			if o.Class == pgClassOID {
@@ -255,6 +260,23 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		return err
 	}
 	return r.endRun()
+}
+
+// scriptTables takes what an extension's command tells of all extensions' tables. One whose
+// rows were left out so far is marked when they no longer are: its rows are
+// neither in a base nor in the stream.
+func (r *renderer) scriptTables(tables []tableFacts) error {
+	r.facts.soon = nil
+	for _, t := range tables {
+		r.facts.announced[t.OID] = true
+		if t.Freed {
+			if err := r.gap(fmt.Sprintf("rows of %s.%s were left out while it belonged to an extension that does not have them dumped",
+				repo.Identifier(t.Schema), repo.Identifier(t.Table))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ownGrant is a privilege on what pg_scribe installed: GRANT and REVOKE do not
@@ -584,16 +606,20 @@ func quotePath(path string) string {
 
 // beginRefill empties a table that was rewritten; its rows follow.
 func (r *renderer) beginRefill(m captureMessage) error {
-	r.open()
 	if root := r.facts.roots[m.OID]; root != "" {
 		r.ddl.refill = &refillState{oid: m.OID, left: true}
 		return r.gap("contents of " + m.Table + ", a hash partition of " + root + " by a type that hashes by OID, which was rewritten")
+	}
+	if r.facts.unsaved[m.OID] {
+		r.ddl.refill = &refillState{oid: m.OID, left: true}
+		return nil
 	}
 	name := repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
 	quoted := make([]string, len(m.Columns))
 	for i, c := range m.Columns {
 		quoted[i] = repo.Identifier(c)
 	}
+	r.open()
 	r.ddl.refill = &refillState{oid: m.OID, name: name, columns: strings.Join(quoted, ", ")}
 	r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DELETE FROM ONLY "+name)
 	return nil
