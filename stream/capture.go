@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/catalog"
 	"pg_scribe/repo"
 )
 
@@ -19,7 +20,7 @@ import (
 var captureSQL string
 
 // captureVersion is that of capture.sql; another one on the source is refused.
-const captureVersion = "2"
+const captureVersion = "3"
 
 // CaptureError says that the capture on the source cannot be used.
 type CaptureError struct {
@@ -225,8 +226,10 @@ func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (g
 }
 
 // readFacts asks the source what it has now; commands in the stream tell what
-// changes from there.
-func readFacts(ctx context.Context, conn *pgx.Conn) (*facts, error) {
+// changes from there. Rows from before their table became one that no dump has
+// must not get lost: it is taken for one at once only if it was that before
+// everything that the slot still sends.
+func readFacts(ctx context.Context, conn *pgx.Conn, slot string) (*facts, error) {
 	rows, err := conn.Query(ctx, "SELECT attrelid, attname FROM pg_attribute WHERE attidentity = 'a' AND NOT attisdropped UNION "+
 		"SELECT x.oid, a.attname FROM ("+hashLeaves+") x JOIN pg_attribute a ON a.attrelid = pg_partition_root(x.oid) "+
 		"WHERE x.root IS NOT NULL AND a.attidentity = 'a' AND NOT a.attisdropped")
@@ -262,6 +265,29 @@ func readFacts(ctx context.Context, conn *pgx.Conn) (*facts, error) {
 	if _, err := pgx.ForEachRow(rows, []any{&oid, &name}, func() error { f.roots[oid] = name; return nil }); err != nil {
 		return nil, err
 	}
+	rows, err = conn.Query(ctx, `SELECT u.relid, age(u.since) NOT BETWEEN 0 AND age(s.catalog_xmin) -- below 0 it is frozen long since
+	    FROM scribe.unsaved u, pg_replication_slots s WHERE s.slot_name = $1`, slot)
+	if err != nil {
+		return nil, err
+	}
+	var before *bool
+	_, err = pgx.ForEachRow(rows, []any{&oid, &before}, func() error {
+		if before != nil && *before {
+			f.unsaved[oid] = true
+		} else {
+			f.soon = append(f.soon, oid)
+		}
+		return nil
+	})
+	if err == nil {
+		err = conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&name)
+	}
+	if err == nil {
+		f.soonFrom, err = catalog.ParseLSN(name)
+	}
+	if err != nil {
+		return nil, err
+	}
 	rows, err = conn.Query(ctx, `SELECT f FROM (SELECT DISTINCT atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 	    WHERE c.relkind = 'r' AND a.atttypid >= 16384 AND NOT a.attisdropped) a, scribe.type_facts(a.atttypid) f WHERE f IS NOT NULL`)
 	if err != nil {
@@ -272,6 +298,22 @@ func readFacts(ctx context.Context, conn *pgx.Conn) (*facts, error) {
 		f.types[t.OID] = t
 	}
 	return f, err
+}
+
+// noteUnsaved tells of the tables whose rows are in no base and no segment.
+func noteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error {
+	rows, err := conn.Query(ctx, `SELECT extension::text, array_to_string((array_agg(relid::regclass::text ORDER BY relid))[:5], ', ')
+	      || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END
+	  FROM scribe.unsaved GROUP BY 1 ORDER BY 1`)
+	if err != nil {
+		return err
+	}
+	var extension, tables string
+	_, err = pgx.ForEachRow(rows, []any{&extension, &tables}, func() error {
+		notice("the rows of tables that extension " + extension + " does not mark for pg_dump are not backed up: " + tables)
+		return nil
+	})
+	return err
 }
 
 // hashLeaves are the partitions whose rows are written through another table.

@@ -350,8 +350,18 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 $fn$;
 REVOKE ALL ON FUNCTION scribe.hash_root(oid) FROM PUBLIC;
 
+-- Tables whose rows no dump has, because they belong to an extension that does
+-- not mark them with pg_extension_config_dump, and since which transaction.
+CREATE VIEW scribe.unsaved AS
+  SELECT d.objid AS relid, e.extname AS extension, d.xmin AS since
+  FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid JOIN pg_catalog.pg_class c ON c.oid = d.objid
+  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+    AND d.deptype = 'e' AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid <> ALL (coalesce(e.extconfig, '{}'));
+REVOKE ALL ON scribe.unsaved FROM PUBLIC;
+
 -- What is known only before the command: the objects that vanish with the
--- session, and the partitions that hash by OID.
+-- session, the partitions that hash by OID, and the tables that no dump has. A
+-- script may change those with several commands.
 CREATE FUNCTION scribe.note_before(tag text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
@@ -364,6 +374,10 @@ BEGIN
   IF tag ~ '^(ALTER|DROP) ' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN
     note := (SELECT coalesce(jsonb_object_agg(oid, scribe.hash_root(oid)), '{}') FROM pg_class WHERE relispartition AND relkind = 'r')::text;
     PERFORM set_config('scribe.leaves', scribe.seal('leaves ' || note) || ' ' || note, true);
+  END IF;
+  IF tag = 'ALTER EXTENSION' THEN
+    note := concat_ws(' ', scribe.noted('unsaved'), (SELECT string_agg(relid::text, ' ') FROM scribe.unsaved));
+    PERFORM set_config('scribe.unsaved', scribe.seal('unsaved ' || note) || ' ' || note, true);
   END IF;
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.note_before(text) FROM PUBLIC;
@@ -695,16 +709,20 @@ CREATE FUNCTION scribe.table_facts(rels oid[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   leaves jsonb := scribe.noted('leaves');
+  before text[] := string_to_array(scribe.noted('unsaved'), ' ');
 BEGIN
   RETURN (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
     'oid', c.oid::int8, 'schema', n.nspname, 'table', c.relname, 'kind', c.relkind, 'persistence', c.relpersistence,
     'root', CASE WHEN c.relispartition AND c.relkind = 'r' THEN scribe.hash_root(c.oid) END,
     'was', leaves ->> c.oid::text,
+    'unsaved', x.unsaved, 'freed', CASE WHEN c.oid::text = ANY (before) AND x.unsaved IS NULL THEN true END,
     'filled', CASE WHEN c.relkind = 'r' AND (c.relispartition OR leaves ? c.oid::text) THEN pg_relation_size(c.oid) > 0 END,
     'always', (SELECT jsonb_agg(attname ORDER BY attnum) FROM pg_attribute
                WHERE attrelid = CASE WHEN c.relispartition AND scribe.hash_root(c.oid) IS NOT NULL THEN pg_partition_root(c.oid) ELSE c.oid END
                  AND attidentity = 'a' AND NOT attisdropped))))
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY (rels) AND c.relkind IN ('r', 'p'));
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+    LATERAL (SELECT CASE WHEN EXISTS (SELECT FROM scribe.unsaved u WHERE u.relid = c.oid) THEN true END AS unsaved) x
+  WHERE c.oid = ANY (rels) AND c.relkind IN ('r', 'p'));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.table_facts(oid[]) FROM PUBLIC;
 
@@ -845,6 +863,10 @@ BEGIN
         OR tg_tag = 'CREATE TABLE' AND command_tag = tg_tag AND pg_my_temp_schema() <> 0)
     INTO objects, touched, indexes, created FROM pg_event_trigger_ddl_commands();
   message := message || jsonb_build_object('objects', objects);
+  IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN -- which name none of the tables that their script made
+    touched := array_cat(touched, ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e'
+      UNION SELECT unnest(string_to_array(nullif(scribe.noted('unsaved'), ''), ' '))::oid));
+  END IF;
   IF touched IS NOT NULL THEN
     IF tg_tag = 'ALTER TABLE' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- attached and detached ones
       touched := touched || ARRAY(SELECT scribe.family(ARRAY(SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND scribe.is_new(xmin))));
@@ -1206,7 +1228,7 @@ BEGIN
   -- pg_read_all_data does not cover large objects.
   EXECUTE format('ALTER ROLE %I IN DATABASE %I SET lo_compat_privileges = on', role, current_database());
   EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
-  EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.inventory TO %I', role);
+  EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.unsaved, scribe.inventory TO %I', role);
   EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
     'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
     'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);

@@ -219,6 +219,11 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			r.tables[t.OID] = newTable(known.relation, r.facts)
 		}
 	}
+	if scriptTags[start.Tag] {
+		if err := r.scriptTables(end.Tables); err != nil {
+			return err
+		}
+	}
 	for _, objects := range [][]captureObject{end.Objects, dropped} {
 		for _, o := range objects {
 			if o.Class == pgClassOID {
@@ -247,6 +252,23 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		return err
 	}
 	return r.endRun()
+}
+
+// scriptTables takes what an extension's command tells of all extensions' tables. One whose
+// rows were left out so far is marked when they no longer are: its rows are
+// neither in a base nor in the stream.
+func (r *renderer) scriptTables(tables []tableFacts) error {
+	r.facts.soon = nil
+	for _, t := range tables {
+		r.facts.announced[t.OID] = true
+		if t.Freed {
+			if err := r.gap(fmt.Sprintf("rows of %s.%s were left out while it belonged to an extension that does not have them dumped",
+				repo.Identifier(t.Schema), repo.Identifier(t.Table))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ownGrant is a privilege on what pg_scribe installed: GRANT and REVOKE do not

@@ -138,6 +138,9 @@ type tableFacts struct {
 	Root   string      `json:"root"`   // through which its rows are written
 	Was    string      `json:"was"`    // the same, before the command
 	Filled bool        `json:"filled"` // it may hold rows
+
+	Unsaved bool `json:"unsaved"` // no dump has its rows: see facts.unsaved
+	Freed   bool `json:"freed"`   // the command ended that
 }
 
 // typeFacts say how values of a type are compared, where = alone fails.

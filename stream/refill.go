@@ -11,11 +11,15 @@ type refillState struct {
 	oid     uint32
 	name    string
 	columns string
-	left    bool // its rows are left out
+	left    bool // its rows are left out, as in table
 }
 
 // beginRefill empties a table that was rewritten; its rows follow.
 func (r *renderer) beginRefill(m captureMessage) error {
+	if r.facts.unsaved[m.OID] {
+		r.ddl.refill = &refillState{oid: m.OID, left: true}
+		return nil
+	}
 	r.open()
 	if root := r.facts.roots[m.OID]; root != "" {
 		r.ddl.refill = &refillState{oid: m.OID, left: true}

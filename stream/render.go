@@ -201,6 +201,15 @@ func (r *renderer) begin(b []byte) error {
 	}
 	r.tx, r.inTx, r.begun, r.alien = m, true, false, false
 	r.skip = m.Commit < r.from
+	if len(r.facts.soon) > 0 && m.Commit >= r.facts.soonFrom {
+		for _, oid := range r.facts.soon {
+			r.facts.unsaved[oid] = true
+			if known := r.tables[oid]; known != nil {
+				r.tables[oid] = newTable(known.relation, r.facts)
+			}
+		}
+		r.facts.soon = nil
+	}
 	return nil
 }
 
@@ -278,7 +287,7 @@ func (r *renderer) insert(b []byte) error {
 		if err != nil {
 			return err
 		}
-		if t.ours {
+		if t.left {
 			return nil
 		}
 		if t.lost != "" {
@@ -353,7 +362,7 @@ func (r *renderer) change(kind byte, b []byte) error {
 		return err
 	}
 	t, err := r.table(c.OID)
-	if err != nil || t.ours {
+	if err != nil || t.left {
 		return err
 	}
 	if t.lost != "" {
@@ -401,7 +410,7 @@ func (r *renderer) truncate(b []byte) error {
 		if err != nil {
 			return err
 		}
-		if t.ours {
+		if t.left {
 			continue
 		}
 		r.touch(touch{"TRUNCATE", pgClassOID, oid, t.name})

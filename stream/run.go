@@ -153,6 +153,7 @@ type streamer struct {
 	binaryUntil  catalog.LSN  // right behind the commit LSN of a transaction that the server cannot send as text; 0: none
 	sampler      *sampler     // of this connection; nil: none
 	inventory    *inventory   // nil without a repository
+	told         bool         // of what is not backed up
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.
@@ -195,9 +196,15 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	known, err := readFacts(ctx, side)
+	known, err := readFacts(ctx, side, s.opts.Slot)
 	if err != nil {
 		return false, err
+	}
+	if !s.told {
+		s.told = true
+		if err := noteUnsaved(ctx, side, s.opts.Notice); err != nil {
+			return false, err
+		}
 	}
 	if s.inventory == nil && s.repo != nil {
 		explained, err := openExplanations(ctx, s.repo.Catalog())

@@ -3,6 +3,7 @@ package stream
 import (
 	"fmt"
 
+	"pg_scribe/catalog"
 	"pg_scribe/repo"
 )
 
@@ -18,7 +19,7 @@ type table struct {
 	types   []typeFacts
 	always  []bool // GENERATED ALWAYS AS IDENTITY: not to be SET
 	keyed   bool   // some column is part of the replica identity
-	ours    bool   // belongs to pg_scribe's own schema
+	left    bool   // its row changes are left out: it is pg_scribe's own, or no dump has its rows
 	lost    string // what keeps its rows from being restored; empty: nothing
 }
 
@@ -66,13 +67,23 @@ type facts struct {
 	types  map[uint32]typeFacts       // by type OID
 	roots  map[uint32]string          // through which the rows of a hash partition are written, by relation OID
 
+	// Tables that belong to an extension which does not mark them with
+	// pg_extension_config_dump. pg_dump leaves their rows out, so that changes
+	// of these rows would find nothing in a restored base.
+	unsaved map[uint32]bool
+
+	// Tables that are that for transactions which commit at soonFrom or later,
+	// unless a command in the stream tells otherwise before.
+	soon     []uint32
+	soonFrom catalog.LSN
+
 	made      map[uint32]uint32 // tables that were there at the connection's beginning, with the transaction that made each
 	announced map[uint32]bool   // tables that a command told of since
 }
 
 func newFacts() *facts {
 	return &facts{always: map[uint32]map[string]bool{}, types: map[uint32]typeFacts{}, roots: map[uint32]string{},
-		made: map[uint32]uint32{}, announced: map[uint32]bool{}}
+		unsaved: map[uint32]bool{}, made: map[uint32]uint32{}, announced: map[uint32]bool{}}
 }
 
 // add takes what a command's end tells of a table.
@@ -89,11 +100,16 @@ func (f *facts) add(t tableFacts) {
 	} else {
 		delete(f.roots, t.OID)
 	}
+	if t.Unsaved {
+		f.unsaved[t.OID] = true
+	} else {
+		delete(f.unsaved, t.OID)
+	}
 }
 
 // newTable prepares a relation.
 func newTable(r *relation, known *facts) *table {
-	t := &table{relation: r, ours: r.Schema == captureSchema}
+	t := &table{relation: r, left: r.Schema == captureSchema || known.unsaved[r.OID]}
 	t.name = repo.Identifier(r.Schema) + "." + repo.Identifier(r.Name)
 	t.target, t.only = t.name, "ONLY "
 	if root := known.roots[r.OID]; root != "" {
