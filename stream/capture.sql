@@ -466,6 +466,7 @@ BEGIN
       RETURN;
     END IF;
     PERFORM scribe.note_before(tg_tag);
+    PERFORM set_config('scribe.refilled', '', true) WHERE current_setting('scribe.refilled', true) <> '';
     IF tg_tag = 'ALTER TABLE' THEN
       PERFORM scribe.unlist(scribe.named_unlogged(current_query() || context));
     END IF;
@@ -1271,10 +1272,10 @@ BEGIN
   END IF;
   DELETE FROM scribe.unlisted u WHERE u.relid = rel RETURNING * INTO before;
   doubt := current_setting('track_counts') = 'off' OR CASE
+    WHEN rel::text = ANY (string_to_array(scribe.noted('refilled'), ' ')) THEN false -- this command sent its contents
     WHEN before.since = pg_current_xact_id() THEN mine <> before.mine
     -- A system column's row is as old as the table.
     WHEN scribe.is_new((SELECT xmin FROM pg_attribute WHERE attrelid = rel AND attnum = -6)) THEN mine > 0
-    WHEN mine = 0 AND rel::text = ANY (string_to_array(scribe.noted('refilled'), ' ')) THEN false
     ELSE pg_relation_size(rel) > 0 OR pg_stat_get_vacuum_count(rel) + pg_stat_get_autovacuum_count(rel) > 0 END;
   IF doubt AND NOT fresh THEN
     PERFORM scribe.emit(jsonb_build_object('ev', 'gap', 'reason',
@@ -1287,12 +1288,14 @@ CREATE FUNCTION scribe.set_listed(list oid, rel oid, listed boolean) RETURNS voi
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   origin text := current_setting('session_replication_role');
+  role text := coalesce(current_setting('scribe.role', true), ''); -- of the command that this is for
+  path text := coalesce(current_setting('scribe.path', true), '');
 BEGIN
   PERFORM set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper;
   PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
   EXECUTE format('ALTER PUBLICATION %I %s TABLE ONLY %s', (SELECT pubname FROM pg_publication WHERE oid = list),
     CASE WHEN listed THEN 'ADD' ELSE 'DROP' END, rel::regclass);
-  PERFORM set_config('scribe.quiet', '', true);
+  PERFORM set_config('scribe.quiet', '', true), set_config('scribe.role', role, false), set_config('scribe.path', path, false);
   PERFORM set_config('session_replication_role', origin, true) WHERE origin <> current_setting('session_replication_role');
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.set_listed(oid, oid, boolean) FROM PUBLIC;
