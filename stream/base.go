@@ -164,11 +164,14 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 		slotConn.Close(clean)
 		waitForSlotEnd(clean, opts.ConnString, name)
 	}()
-	sampleBefore(ctx, r, conn, src, opts)
+	changes := sampleBefore(ctx, r, conn, src, opts)
 	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: name, temporary: true})
 	unlockSampling(ctx, conn)
 	if err != nil {
 		return Base{}, withBlockers(ctx, err, opts.ConnString)
+	}
+	if err := keepChanges(ctx, r.Catalog(), slot.point, changes); err != nil {
+		return Base{}, err
 	}
 	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot, version: version}
 	return d.take(ctx, slotConn)
@@ -176,17 +179,20 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 
 // sampleBefore takes a sample for the stream that leads up to the base, and
 // leaves the sampling locked until the base has its point. What goes wrong
-// with it does not concern the base.
-func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src server, opts BaseOptions) {
+// with it does not concern the base. changes are those of unlisted tables up
+// to then; nil: unknown.
+func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src server, opts BaseOptions) (changes *unlistedState) {
 	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
 	defer cancel()
 	err := lockSampling(ctx, conn, sampleLimit/2)
 	if err == nil {
-		err = sampleAll(ctx, ctx, conn, opts.ConnString, src, r.Catalog(), &staleStates{}, true)
+		changes, err = watchUnlisted(ctx, conn, opts.Publication, r.Catalog())
+		err = errors.Join(err, sampleAll(ctx, ctx, conn, opts.ConnString, src, r.Catalog(), &staleStates{}, true))
 	}
 	if err != nil && opts.Notice != nil {
 		opts.Notice("no sample was taken before the base: " + err.Error())
 	}
+	return changes
 }
 
 // withBlockers names the transactions that a slot waited for.
@@ -488,6 +494,10 @@ func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
 	if err != nil {
 		return nil, err
 	}
+	mode, err := captureMode(ctx, d.conn)
+	if err != nil {
+		return nil, err
+	}
 	guarded := make(map[string]bool, len(list))
 	for _, s := range list {
 		guarded[s] = true
@@ -503,7 +513,9 @@ func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
 		}
 	}
 	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {
-		own = append(own, []byte(prefix+pgIdent(d.opts.Publication)+" "))
+		for _, p := range publicationsOf(d.opts.Publication, mode) {
+			own = append(own, []byte(prefix+pgIdent(p.name)+" "))
+		}
 	}
 	return func(statement []byte) bool {
 		for _, prefix := range own {

@@ -32,13 +32,13 @@ type CaptureError struct {
 func (e *CaptureError) Error() string { return "DDL capture: " + e.Reason }
 
 // installCapture makes schema, triggers and publication, whatever of them is
-// not there yet, and gives every table a usable replica identity. made tells
-// what removeCapture has to take back.
+// not there yet, and gives every table a usable replica identity, or lists
+// those that have one. made tells what removeCapture has to take back.
 //
 // The order matters: the event triggers come before the first table is
 // guarded, so that no new table slips through; the publication comes last,
 // so that no UPDATE finds it before its table is guarded.
-func installCapture(ctx context.Context, conn *pgx.Conn, publication string) (made captureMade, err error) {
+func installCapture(ctx context.Context, conn *pgx.Conn, publication, mode string) (made captureMade, err error) {
 	var version *string
 	if err := conn.QueryRow(ctx, "SELECT to_regnamespace('scribe')::text").Scan(&version); err != nil {
 		return made, err
@@ -47,26 +47,41 @@ func installCapture(ctx context.Context, conn *pgx.Conn, publication string) (ma
 		if err := checkCapture(ctx, conn); err != nil {
 			return made, err
 		}
+		if is, err := captureMode(ctx, conn); err != nil {
+			return made, err
+		} else if is != mode {
+			return made, &CaptureError{Reason: fmt.Sprintf("it is installed in %s mode, for another repository", is)}
+		}
 	} else {
-		if err := createCapture(ctx, conn); err != nil {
+		if err := createCapture(ctx, conn, mode); err != nil {
 			return made, err
 		}
 		made.schema = true
 	}
-	if made.guarded, err = guardTables(ctx, conn, longPatience); err != nil {
-		return made, err
-	}
-	var exists bool
-	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", publication).Scan(&exists); err != nil {
-		return made, err
-	}
-	if !exists {
-		if err := quietly(ctx, conn, "CREATE PUBLICATION "+repo.Identifier(publication)+" FOR ALL TABLES"); err != nil {
+	if mode == ModeGuarded {
+		if made.guarded, err = guardTables(ctx, conn, longPatience); err != nil {
 			return made, err
 		}
-		made.publication = publication
 	}
-	return made, notePublication(ctx, conn, publication)
+	for _, p := range publicationsOf(publication, mode) {
+		var exists bool
+		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", p.name).Scan(&exists); err != nil {
+			return made, err
+		}
+		if !exists {
+			if err := quietly(ctx, conn, p.create()); err != nil {
+				return made, err
+			}
+			made.publications = append(made.publications, p.name)
+		}
+		if err := notePublication(ctx, conn, p.name); err != nil {
+			return made, err
+		}
+	}
+	if mode == ModeNoHarm {
+		return made, listTables(ctx, conn, longPatience, true)
+	}
+	return made, nil
 }
 
 // notePublication tells the capture which publication to guard.
@@ -83,12 +98,12 @@ type executor interface {
 
 // captureMade is what one installCapture made.
 type captureMade struct {
-	schema      bool
-	guarded     []uint32 // tables whose replica identity it changed
-	publication string   // empty: it was there
+	schema       bool
+	guarded      []uint32 // tables whose replica identity it changed
+	publications []string // without those that were there
 }
 
-func createCapture(ctx context.Context, conn *pgx.Conn) error {
+func createCapture(ctx context.Context, conn *pgx.Conn, mode string) error {
 	secret := make([]byte, 32)
 	if _, err := rand.Read(secret); err != nil {
 		return err
@@ -112,8 +127,8 @@ func createCapture(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, "INSERT INTO scribe.config VALUES ('version', $1), ('secret', $2)",
-		captureVersion, hex.EncodeToString(secret)); err != nil {
+	if _, err := tx.Exec(ctx, "INSERT INTO scribe.config VALUES ('version', $1), ('secret', $2), ('mode', $3)",
+		captureVersion, hex.EncodeToString(secret), mode); err != nil {
 		return err
 	}
 	if err := noteMissing(ctx, tx); err != nil {
@@ -348,9 +363,9 @@ func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error 
 	do := func(relation, what string, f func() error) {
 		errs = append(errs, withLocks(ctx, conn, longPatience, relation, what, f))
 	}
-	if made.publication != "" {
-		do("pg_catalog.pg_publication", "the publication was not dropped", func() error {
-			return quietly(ctx, conn, "DROP PUBLICATION IF EXISTS "+repo.Identifier(made.publication))
+	for _, name := range made.publications {
+		do("pg_catalog.pg_publication", "publication "+name+" was not dropped", func() error {
+			return quietly(ctx, conn, "DROP PUBLICATION IF EXISTS "+repo.Identifier(name))
 		})
 	}
 	if made.schema {
@@ -398,7 +413,7 @@ func restoreIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) error {
 	return quietly(ctx, conn, *sql)
 }
 
-// Uninstall removes publication and capture and gives tables their original
+// Uninstall removes publications and capture and gives tables their original
 // replica identities back. What is not there is not an error.
 func Uninstall(ctx context.Context, connString, publication string) error {
 	conn, err := Connect(ctx, connString)
@@ -410,9 +425,17 @@ func Uninstall(ctx context.Context, connString, publication string) error {
 	if err := conn.QueryRow(ctx, "SELECT to_regclass('scribe.config') IS NOT NULL").Scan(&installed); err != nil {
 		return err
 	}
-	if !installed {
-		_, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+repo.Identifier(publication))
+	publications, err := InstalledPublications(ctx, conn, publication)
+	if err != nil {
 		return err
+	}
+	if !installed {
+		for _, name := range publications {
+			if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+repo.Identifier(name)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	rows, err := conn.Query(ctx, "SELECT relid FROM scribe.identity")
 	if err != nil {
@@ -422,7 +445,7 @@ func Uninstall(ctx context.Context, connString, publication string) error {
 	if err != nil {
 		return err
 	}
-	return removeCapture(ctx, conn, captureMade{schema: true, guarded: guarded, publication: publication})
+	return removeCapture(ctx, conn, captureMade{schema: true, guarded: guarded, publications: publications})
 }
 
 // Mark emits a named restore point into the stream and returns once it is

@@ -1,5 +1,5 @@
 -- What pg_scribe installs in the source database: schema scribe, six event
--- triggers and a publication. `pg_scribe drop` removes all of it.
+-- triggers and a publication, or two in the no-harm mode. `pg_scribe drop` removes all of it.
 --
 -- The event triggers describe every DDL command in signed logical decoding
 -- messages, so that the stream has each command at its place among the row
@@ -26,7 +26,8 @@
 --   scribe_d  dropped objects
 --   scribe_r  table rewrite: notes which table
 --   scribe_y  command end: emits the facts that are known only now
---   scribe_z  command end: gives new tables a usable replica identity
+--   scribe_z  command end: gives new tables a usable replica identity, or
+--             lists those that have one
 
 CREATE SCHEMA scribe;
 REVOKE ALL ON SCHEMA scribe FROM PUBLIC;
@@ -35,8 +36,10 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of DDL for continuous backup';
 CREATE TABLE scribe.config (key text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE scribe.identity (relid oid PRIMARY KEY, original "char" NOT NULL, index oid);
 CREATE TABLE scribe.missing (relid oid, attnum int2, PRIMARY KEY (relid, attnum));
-REVOKE ALL ON scribe.config, scribe.identity, scribe.missing FROM PUBLIC;
-COMMENT ON TABLE scribe.config IS 'pg_scribe: version of the capture and the secret that signs its messages';
+CREATE TABLE scribe.unlisted (relid oid PRIMARY KEY, since xid8 NOT NULL, changes bigint, mine bigint NOT NULL);
+REVOKE ALL ON scribe.config, scribe.identity, scribe.missing, scribe.unlisted FROM PUBLIC;
+COMMENT ON TABLE scribe.config IS 'pg_scribe: version and mode of the capture, and the secret that signs its messages';
+COMMENT ON TABLE scribe.unlisted IS 'pg_scribe: tables taken off the list of the no-harm mode, and their statistics then';
 COMMENT ON TABLE scribe.identity IS 'pg_scribe: replica identities as they were before it changed them';
 COMMENT ON TABLE scribe.missing IS 'pg_scribe: columns that were added with a default and whose value is known';
 
@@ -477,6 +480,10 @@ BEGIN
       RETURN;
     END IF;
     PERFORM scribe.note_before(tg_tag);
+    PERFORM set_config('scribe.refilled', '', true) WHERE current_setting('scribe.refilled', true) <> '';
+    IF tg_tag = 'ALTER TABLE' THEN
+      PERFORM scribe.unlist(scribe.named_unlogged(current_query() || context));
+    END IF;
     message := scribe.signed((jsonb_build_object('ev', 'start', 'tag', tg_tag) || scribe.command(context))::text);
   EXCEPTION WHEN OTHERS THEN
     message := scribe.gap(format('start of %s: %s', tg_tag, SQLERRM));
@@ -495,8 +502,11 @@ BEGIN
   BEGIN
     SELECT substr(c.key, 13) INTO broken FROM scribe.config c
       WHERE c.key LIKE 'publication %' AND c.value = ANY (publications::text[])
-        AND NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = substr(c.key, 13)
-          AND p.puballtables AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot) LIMIT 1;
+        AND NOT EXISTS (SELECT FROM pg_publication p JOIN scribe.config m ON m.key = 'mode'
+          WHERE p.pubname = substr(c.key, 13) AND NOT p.pubviaroot AND CASE
+            WHEN m.value = 'guarded' THEN p.puballtables AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate
+            WHEN p.puballtables THEN p.pubinsert AND p.pubtruncate AND NOT p.pubupdate AND NOT p.pubdelete
+            ELSE p.pubupdate AND p.pubdelete AND NOT p.pubinsert AND NOT p.pubtruncate END) LIMIT 1;
   EXCEPTION WHEN OTHERS THEN
     RETURN; -- no longer ours to judge
   END;
@@ -506,6 +516,18 @@ BEGIN
   END IF;
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.keep_publications(oid[]) FROM PUBLIC;
+
+-- Refuses a command that took tables off the list of the no-harm mode.
+CREATE FUNCTION scribe.keep_list() RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o JOIN scribe.lists l ON l.name = ANY (o.address_args)
+      WHERE o.object_type = 'publication relation') THEN
+    RAISE EXCEPTION 'the tables of this publication are kept by the backup of pg_scribe' USING ERRCODE = 'object_in_use',
+      HINT = 'To end the backup, use: pg_scribe drop';
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.keep_list() FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C'
@@ -532,6 +554,9 @@ BEGIN
   END;
   PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_dropped_objects()
     WHERE object_type = 'publication' HAVING count(*) > 0;
+  IF tg_tag = 'ALTER PUBLICATION' THEN
+    PERFORM scribe.keep_list();
+  END IF;
   PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
   PERFORM scribe.after_drop();
 END $fn$;
@@ -553,6 +578,7 @@ BEGIN
   PERFORM scribe.guard(rels);
   IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'table' AND NOT is_temporary) THEN
     DELETE FROM scribe.identity i USING pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.objid = i.relid;
+    DELETE FROM scribe.unlisted u USING pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.objid = u.relid;
     DELETE FROM scribe.missing m USING pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.objid = m.relid;
   END IF;
 EXCEPTION WHEN OTHERS THEN
@@ -948,6 +974,8 @@ BEGIN
     message := NULL;
     BEGIN
       PERFORM scribe.emit_contents(x) FROM scribe.rewritten() x;
+      PERFORM set_config('scribe.refilled', scribe.seal('refilled ' || x) || ' ' || x, true)
+        FROM (SELECT string_agg(oid::text, ' ') AS x FROM scribe.rewritten() oid) y;
     EXCEPTION WHEN OTHERS THEN
       message := scribe.gap(format('contents after %s: %s', tg_tag, SQLERRM));
     END;
@@ -1216,6 +1244,176 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.guard_table(oid) FROM PUBLIC;
 
+-- How the capture treats tables without a usable replica identity: guarded,
+-- it gives them one; no-harm, it leaves them alone and lists the others in a
+-- publication of its own, which alone publishes UPDATE and DELETE.
+CREATE FUNCTION scribe.mode() RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN (SELECT value FROM scribe.config WHERE key = 'mode');
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.mode() FROM PUBLIC;
+
+-- The publications that list tables.
+CREATE VIEW scribe.lists AS
+  SELECT p.oid AS list, p.pubname AS name FROM pg_catalog.pg_publication p
+    JOIN scribe.config c ON c.key = 'publication ' || p.pubname
+  WHERE NOT p.puballtables AND EXISTS (SELECT FROM scribe.config WHERE key = 'mode' AND value = 'no-harm');
+REVOKE ALL ON scribe.lists FROM PUBLIC;
+
+-- Tables that a list lacks though they are safe, or has though they are not.
+CREATE VIEW scribe.mislisted AS
+  SELECT l.list, l.name, c.oid AS relid, n.nspname AS schema, c.relname AS "table", u.safe
+  FROM scribe.lists l CROSS JOIN pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace,
+    LATERAL (SELECT NOT EXISTS (SELECT FROM scribe.unguarded g WHERE g.relid = c.oid) AS safe) u
+  WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname NOT IN ('scribe', 'information_schema')
+    AND u.safe <> EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = l.list AND r.prrelid = c.oid);
+REVOKE ALL ON scribe.mislisted FROM PUBLIC;
+
+-- How many rows of a table were updated or deleted, as far as the statistics
+-- know; they lag behind.
+CREATE FUNCTION scribe.changes(rel oid) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  SELECT coalesce(pg_stat_get_tuples_updated(rel), 0) + coalesce(pg_stat_get_tuples_deleted(rel), 0)
+$fn$;
+REVOKE ALL ON FUNCTION scribe.changes(oid) FROM PUBLIC;
+
+-- Remembers that a table left the list. When it comes back, rows may have been
+-- updated or deleted meanwhile; the statistics of other sessions lag behind, so
+-- that only what nobody else could write is known to be unchanged.
+CREATE FUNCTION scribe.note_listing(rel oid, listed boolean, fresh boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  mine bigint := coalesce(pg_stat_get_xact_tuples_updated(rel), 0) + coalesce(pg_stat_get_xact_tuples_deleted(rel), 0);
+  before scribe.unlisted;
+  doubt boolean;
+BEGIN
+  IF NOT listed THEN
+    INSERT INTO scribe.unlisted VALUES (rel, pg_current_xact_id(), scribe.changes(rel), mine) ON CONFLICT (relid) DO NOTHING;
+    RETURN;
+  END IF;
+  DELETE FROM scribe.unlisted u WHERE u.relid = rel RETURNING * INTO before;
+  doubt := current_setting('track_counts') = 'off' OR CASE
+    WHEN rel::text = ANY (string_to_array(scribe.noted('refilled'), ' ')) THEN false -- this command sent its contents
+    WHEN before.since = pg_current_xact_id() THEN mine <> before.mine
+    -- A system column's row is as old as the table.
+    WHEN scribe.is_new((SELECT xmin FROM pg_attribute WHERE attrelid = rel AND attnum = -6)) THEN mine > 0
+    ELSE pg_relation_size(rel) > 0 OR pg_stat_get_vacuum_count(rel) + pg_stat_get_autovacuum_count(rel) > 0 END;
+  IF doubt AND NOT fresh THEN
+    PERFORM scribe.emit(jsonb_build_object('ev', 'gap', 'reason',
+      format('rows of %s may have been updated or deleted while it was without a replica identity', rel::regclass))::text);
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.note_listing(oid, boolean, boolean) FROM PUBLIC;
+
+CREATE FUNCTION scribe.set_listed(list oid, rel oid, listed boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  origin text := current_setting('session_replication_role');
+  role text := coalesce(current_setting('scribe.role', true), ''); -- of the command that this is for
+  path text := coalesce(current_setting('scribe.path', true), '');
+BEGIN
+  PERFORM set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper;
+  PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
+  EXECUTE format('ALTER PUBLICATION %I %s TABLE ONLY %s', (SELECT pubname FROM pg_publication WHERE oid = list),
+    CASE WHEN listed THEN 'ADD' ELSE 'DROP' END, rel::regclass);
+  PERFORM set_config('scribe.quiet', '', true), set_config('scribe.role', role, false), set_config('scribe.path', path, false);
+  PERFORM set_config('session_replication_role', origin, true) WHERE origin <> current_setting('session_replication_role');
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.set_listed(oid, oid, boolean) FROM PUBLIC;
+
+-- Takes a table off a list whatever happens: left there without a key, its
+-- UPDATE would fail. ALTER PUBLICATION has to wait for other transactions that
+-- changed the list; its row can be deleted regardless, as long as this session
+-- changes the table itself, which makes the others read anew what is published.
+CREATE FUNCTION scribe.strike(list oid, rel oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  BEGIN
+    PERFORM scribe.set_listed(list, rel, false);
+  EXCEPTION WHEN OTHERS THEN
+    DELETE FROM pg_depend d USING pg_publication_rel r WHERE r.prpubid = list AND r.prrelid = rel
+      AND d.classid = 'pg_publication_rel'::regclass AND d.objid = r.oid;
+    DELETE FROM pg_publication_rel r WHERE r.prpubid = list AND r.prrelid = rel;
+  END;
+  PERFORM scribe.note_listing(rel, false, false);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.strike(oid, oid) FROM PUBLIC;
+
+-- Puts one table on a list or takes it off, whichever is due. fresh: nobody
+-- relies on the list yet.
+CREATE FUNCTION scribe.list_table(list oid, rel oid, fresh boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  listed boolean := (SELECT m.safe FROM scribe.mislisted m WHERE m.list = list_table.list AND m.relid = rel);
+BEGIN
+  IF listed IS NULL THEN
+    RETURN;
+  END IF;
+  PERFORM scribe.set_listed(list, rel, listed);
+  -- With the table's lock nobody changes its key: what holds now, stays.
+  IF EXISTS (SELECT FROM scribe.unguarded WHERE relid = rel) = listed THEN
+    RAISE EXCEPTION 'the key of % changed meanwhile', rel::regclass USING ERRCODE = 'lock_not_available';
+  END IF;
+  PERFORM scribe.note_listing(rel, listed, fresh);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.list_table(oid, oid, boolean) FROM PUBLIC;
+
+-- Brings the lists up to date for these tables, as far as that needs no
+-- waiting; start does the rest.
+CREATE FUNCTION scribe.relist(rels oid[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '10ms' AS $fn$
+DECLARE
+  m record;
+BEGIN
+  IF rels IS NULL THEN
+    RETURN;
+  END IF;
+  FOR m IN SELECT * FROM scribe.mislisted WHERE relid = ANY (rels) LOOP
+    BEGIN
+      IF m.safe THEN
+        PERFORM scribe.list_table(m.list, m.relid, false);
+      ELSE
+        PERFORM scribe.strike(m.list, m.relid);
+      END IF;
+    EXCEPTION WHEN OTHERS THEN
+      RAISE LOG 'pg_scribe: publication %, table %: %', m.name, m.relid::regclass, SQLERRM;
+    END;
+  END LOOP;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.relist(oid[]) FROM PUBLIC;
+
+-- A listed table cannot be made unlogged. Which one is to be, only the text
+-- says: these are all that it may mean.
+CREATE FUNCTION scribe.named_unlogged(command text) RETURNS oid[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF command !~* E'\\munlogged\\M' OR scribe.mode() <> 'no-harm' THEN
+    RETURN NULL;
+  END IF;
+  RETURN ARRAY(SELECT oid FROM pg_class WHERE relkind = 'r' AND relpersistence = 'p' AND oid >= 16384
+    AND position(lower(replace(relname, '"', '""')) IN lower(command)) > 0);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.named_unlogged(text) FROM PUBLIC;
+
+CREATE FUNCTION scribe.unlist(rels oid[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '10ms' AS $fn$
+DECLARE
+  m record;
+BEGIN
+  IF rels IS NULL THEN
+    RETURN;
+  END IF;
+  FOR m IN SELECT l.list, r.prrelid AS relid FROM scribe.lists l JOIN pg_publication_rel r ON r.prpubid = l.list AND r.prrelid = ANY (rels) LOOP
+    BEGIN
+      PERFORM scribe.strike(m.list, m.relid);
+    EXCEPTION WHEN OTHERS THEN
+      RAISE LOG 'pg_scribe: table %: %', m.relid::regclass, SQLERRM;
+    END;
+  END LOOP;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.unlist(oid[]) FROM PUBLIC;
+
 -- Gives a role what start, mark, status and full-backup need, for a superuser
 -- to call. The role can then read everything in the database, and forge the
 -- capture's messages: it has to be trusted like the backup itself.
@@ -1228,22 +1426,25 @@ BEGIN
   -- pg_read_all_data does not cover large objects.
   EXECUTE format('ALTER ROLE %I IN DATABASE %I SET lo_compat_privileges = on', role, current_database());
   EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
-  EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.unsaved, scribe.inventory TO %I', role);
+  EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.unsaved, scribe.inventory, scribe.lists, scribe.mislisted, scribe.unlisted TO %I', role);
   EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
-    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
+    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.list_table(oid, oid, boolean), scribe.changes(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
     'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
   PERFORM set_config('scribe.quiet', '', true);
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.grant_to(name) FROM PUBLIC;
 
--- Guards the tables among these, and what inherits from them. It never waits:
--- a command that touched a table's key has locked it, and `start` guards others.
+-- Guards the tables among these, and what inherits from them, or brings the
+-- list up to date in the no-harm mode. It never waits: a command that touched a table's key has locked it, and `start` guards others.
 CREATE FUNCTION scribe.guard(rels oid[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   rel oid;
 BEGIN
   IF rels IS NULL THEN
+    RETURN;
+  ELSIF scribe.mode() = 'no-harm' THEN
+    PERFORM scribe.relist(ARRAY(SELECT scribe.family(rels)));
     RETURN;
   END IF;
   FOR rel IN SELECT relid FROM scribe.unguarded WHERE relid = ANY (ARRAY(SELECT scribe.family(rels))) LOOP
@@ -1261,9 +1462,15 @@ REVOKE ALL ON FUNCTION scribe.guard(oid[]) FROM PUBLIC;
 CREATE FUNCTION scribe.on_end_guard() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 SET plan_cache_mode = force_generic_plan AS $fn$
+DECLARE
+  context text;
 BEGIN
   IF tg_tag !~ '^(CREATE (TABLE|SCHEMA|EXTENSION)|SELECT INTO|ALTER |DROP )' OR scribe.quiet() THEN
     RETURN;
+  END IF;
+  IF tg_tag = 'ALTER TABLE' THEN
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    PERFORM scribe.relist(scribe.named_unlogged(current_query() || context));
   END IF;
   PERFORM scribe.guard((SELECT array_agg(DISTINCT objid) FROM pg_event_trigger_ddl_commands()
     WHERE classid = 'pg_class'::regclass AND object_type = 'table'));

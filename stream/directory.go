@@ -121,6 +121,11 @@ func (d *dumper) ownEntry(line string) bool {
 			return true
 		}
 	}
-	return strings.Contains(line, " PUBLICATION - "+d.opts.Publication+" ") ||
-		strings.Contains(line, " COMMENT - PUBLICATION "+d.opts.Publication+" ")
+	for _, name := range []string{d.opts.Publication, listName(d.opts.Publication)} {
+		if strings.Contains(line, " PUBLICATION - "+name+" ") || strings.Contains(line, " COMMENT - PUBLICATION "+name+" ") ||
+			strings.Contains(line, " PUBLICATION TABLE ") && strings.Contains(line, " "+name+" ") {
+			return true
+		}
+	}
+	return false
 }

@@ -29,7 +29,11 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	if err != nil {
 		return 0, err
 	}
-	rec, err := startReplication(ctx, slotConn, d.slot, d.opts.Publication, d.created.point)
+	mode, err := captureMode(ctx, d.conn)
+	if err != nil {
+		return 0, err
+	}
+	rec, err := startReplication(ctx, slotConn, d.slot, publicationsOf(d.opts.Publication, mode), d.created.point)
 	if err != nil {
 		return 0, err
 	}

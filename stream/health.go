@@ -19,8 +19,8 @@ type captureHealth struct {
 	Missing     bool             // schema scribe is gone
 	Triggers    []captureTrigger // event triggers that do not fire
 	Strangers   []string         // event triggers that call the capture's functions under another name
-	Publication string           // what is wrong with it; empty: nothing
-	Lost        bool             // the publication is not there
+	Publication string           // what is wrong with the publications; empty: nothing
+	Lost        bool             // one of them is not there
 	Print       string           // differs once an event trigger was changed, also when it was changed back
 }
 
@@ -50,7 +50,7 @@ func (h captureHealth) String() string {
 }
 
 // readHealth looks at what every role may see.
-func readHealth(ctx context.Context, conn *pgx.Conn, publication string) (h captureHealth, err error) {
+func readHealth(ctx context.Context, conn *pgx.Conn, publications []publication) (h captureHealth, err error) {
 	err = conn.QueryRow(ctx, "SELECT to_regclass('scribe.config') IS NULL").Scan(&h.Missing)
 	if err != nil {
 		return h, err
@@ -81,27 +81,43 @@ func readHealth(ctx context.Context, conn *pgx.Conn, publication string) (h capt
 		names).Scan(&h.Print); err != nil {
 		return h, err
 	}
-	var whole bool
-	err = conn.QueryRow(ctx, `SELECT puballtables AND pubinsert AND pubupdate AND pubdelete AND pubtruncate AND NOT pubviaroot
-	    FROM pg_publication WHERE pubname = $1`, publication).Scan(&whole)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		h.Publication, h.Lost, err = fmt.Sprintf("publication %q is gone: changes since then cannot be decoded", publication), true, nil
-	case err == nil && !whole:
-		h.Publication = fmt.Sprintf("publication %q was altered: rows were left out", publication)
+	for _, p := range publications {
+		var whole bool
+		err := conn.QueryRow(ctx, `SELECT puballtables = $2 AND NOT pubviaroot AND $3 = concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END,
+		      CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, CASE WHEN pubtruncate THEN 'truncate' END)
+		    FROM pg_publication WHERE pubname = $1`, p.name, p.all, p.actions).Scan(&whole)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			h.Publication, h.Lost = fmt.Sprintf("publication %q is gone: changes since then cannot be decoded", p.name), true
+			return h, nil
+		case err != nil:
+			return h, err
+		case !whole:
+			h.Publication = fmt.Sprintf("publication %q was altered: rows were left out", p.name)
+		}
 	}
-	return h, err
+	return h, nil
 }
 
 // CheckCapture tells what keeps an installed capture from being complete, and
-// what makes an application's commands fail because of it.
-func CheckCapture(ctx context.Context, connString, publication string) ([]Finding, error) {
+// what makes an application's commands fail because of it. An empty mode is
+// what the publications look like.
+func CheckCapture(ctx context.Context, connString, publication, mode string) ([]Finding, error) {
 	conn, err := Connect(ctx, connString)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	h, err := readHealth(ctx, conn, publication)
+	if mode == "" {
+		there, err := InstalledPublications(ctx, conn, publication)
+		if err != nil {
+			return nil, err
+		}
+		if len(there) > 1 {
+			mode = ModeNoHarm
+		}
+	}
+	h, err := readHealth(ctx, conn, publicationsOf(publication, mode))
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +131,15 @@ func CheckCapture(ctx context.Context, connString, publication string) ([]Findin
 			"pg_scribe start puts it back and marks the stream; then take a new base: pg_scribe full-backup"})
 	}
 	c := &checker{ctx: ctx, conn: conn}
+	if mode == ModeNoHarm {
+		for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL +
+			" AND EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = c.oid AND p.pubname = " +
+			quoteLiteral(listName(publication)) + ") ORDER BY 1") {
+			list = append(list, Finding{true, fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", name, listName(publication)),
+				"pg_scribe start takes it off the list"})
+		}
+		return list, c.err
+	}
 	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND NOT " + noFullSQL + " ORDER BY 1") {
 		list = append(list, Finding{true, fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", name),
 			fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL;", name)})
@@ -154,9 +179,23 @@ func readWhole(ctx context.Context, r *repo.Repository) (w lastWhole, err error)
 // catalog, from the last moment at which it was whole, and in the stream that
 // commands or rows may be missing. What cannot be put back is a CaptureError.
 func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository) error {
-	h, now, err := readHealthNow(ctx, conn, publication, r)
+	info, err := r.Catalog().Repository(ctx)
 	if err != nil {
 		return err
+	}
+	publications := publicationsOf(publication, info.Mode)
+	h, now, err := readHealthNow(ctx, conn, publications, r)
+	if err != nil {
+		return err
+	}
+	if !h.Missing {
+		mode, err := captureMode(ctx, conn)
+		if err == nil && mode != info.Mode {
+			err = &CaptureError{Reason: fmt.Sprintf("the source has it in %s mode, the repository in %s mode", mode, info.Mode)}
+		}
+		if err != nil {
+			return err
+		}
 	}
 	last, err := readWhole(ctx, r)
 	if err != nil {
@@ -176,10 +215,10 @@ func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *rep
 	if h.Missing || h.Lost {
 		return &CaptureError{Reason: h.String()}
 	}
-	if err := h.mend(ctx, conn, publication, reason); err != nil {
+	if err := h.mend(ctx, conn, publications, reason); err != nil {
 		return err
 	}
-	if h, now, err = readHealthNow(ctx, conn, publication, r); err != nil {
+	if h, now, err = readHealthNow(ctx, conn, publications, r); err != nil {
 		return err
 	}
 	if !h.whole() {
@@ -211,11 +250,11 @@ func addGaps(ctx context.Context, r *repo.Repository, last lastWhole, reason str
 
 // beginWhole records the capture of a new repository. An older one that it
 // finds may have been tampered with.
-func beginWhole(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository) error {
-	h, now, err := readHealthNow(ctx, conn, publication, r)
+func beginWhole(ctx context.Context, conn *pgx.Conn, publications []publication, r *repo.Repository) error {
+	h, now, err := readHealthNow(ctx, conn, publications, r)
 	if err == nil && !h.whole() {
-		if err = h.mend(ctx, conn, publication, "the capture was not complete: "+h.String()); err == nil {
-			_, now, err = readHealthNow(ctx, conn, publication, r)
+		if err = h.mend(ctx, conn, publications, "the capture was not complete: "+h.String()); err == nil {
+			_, now, err = readHealthNow(ctx, conn, publications, r)
 		}
 	}
 	if err != nil {
@@ -225,7 +264,7 @@ func beginWhole(ctx context.Context, conn *pgx.Conn, publication string, r *repo
 }
 
 // readHealthNow reads the health with a position that it holds for.
-func readHealthNow(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository) (h captureHealth, now lastWhole, err error) {
+func readHealthNow(ctx context.Context, conn *pgx.Conn, publications []publication, r *repo.Repository) (h captureHealth, now lastWhole, err error) {
 	now.At = r.Now().UTC()
 	var text string
 	if err = conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
@@ -234,7 +273,7 @@ func readHealthNow(ctx context.Context, conn *pgx.Conn, publication string, r *r
 	if now.LSN, err = catalog.ParseLSN(text); err != nil {
 		return h, now, err
 	}
-	h, err = readHealth(ctx, conn, publication)
+	h, err = readHealth(ctx, conn, publications)
 	now.Print = h.Print
 	return h, now, err
 }
@@ -248,7 +287,7 @@ func saveWhole(ctx context.Context, r *repo.Repository, w lastWhole) error {
 }
 
 // mend makes the capture whole again and marks the stream.
-func (h captureHealth) mend(ctx context.Context, conn *pgx.Conn, publication, reason string) error {
+func (h captureHealth) mend(ctx context.Context, conn *pgx.Conn, publications []publication, reason string) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
@@ -267,14 +306,16 @@ func (h captureHealth) mend(ctx context.Context, conn *pgx.Conn, publication, re
 			return err
 		}
 	}
-	if h.Publication != "" {
-		if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+repo.Identifier(publication)+
-			" SET (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)"); err != nil {
-			return &CaptureError{Reason: h.String() + "; it cannot be put back: " + err.Error()}
+	for _, p := range publications {
+		if h.Publication != "" {
+			if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+repo.Identifier(p.name)+
+				" SET (publish = '"+p.actions+"', publish_via_partition_root = false)"); err != nil {
+				return &CaptureError{Reason: h.String() + "; it cannot be put back: " + err.Error()}
+			}
 		}
-	}
-	if err := notePublication(ctx, tx, publication); err != nil { // somebody may have made it again
-		return err
+		if err := notePublication(ctx, tx, p.name); err != nil { // somebody may have made it again
+			return err
+		}
 	}
 	if err := noteMissing(ctx, tx); err != nil { // columns may have been added unseen
 		return err

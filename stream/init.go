@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ type InitOptions struct {
 	BaseOptions
 	Dir      string
 	Slot     string
+	Mode     string       // ModeGuarded or ModeNoHarm; empty: guarded
 	GrantTo  string       // role that is to run everything but init and drop; empty: none
 	Failover bool         // the slot is kept in step on standbys; PostgreSQL 17 and later
 	Step     func(string) // told what begins
@@ -26,6 +28,7 @@ type InitOptions struct {
 // slot's own snapshot. If it fails or ctx ends, everything that it made is
 // undone, and nothing else.
 func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository) (*repo.Repository, error)) (base Base, err error) {
+	opts.Mode = cmp.Or(opts.Mode, ModeGuarded)
 	conn, err := Connect(ctx, opts.ConnString)
 	if err != nil {
 		return base, err
@@ -64,7 +67,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		Format: repo.FormatVersion, SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database,
 		DatabaseOID: src.DatabaseOID, Encoding: src.Encoding, Collate: src.Collate, CType: src.CType,
 		LocaleProvider: src.Provider, Locale: src.Locale, ServerVersion: src.Version,
-		Slot: opts.Slot, Publication: opts.Publication, Mode: "guarded",
+		Slot: opts.Slot, Publication: opts.Publication, Mode: opts.Mode,
 	})
 	if err != nil {
 		return base, err
@@ -78,8 +81,16 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		}
 	}
 
-	opts.Step("installing the capture of DDL (schema scribe, event triggers, publication " + opts.Publication + ")")
-	made, err := installCapture(ctx, conn, opts.Publication)
+	publications := publicationsOf(opts.Publication, opts.Mode)
+	what := "publication "
+	for i, p := range publications {
+		if i > 0 {
+			what += " and "
+		}
+		what += p.name
+	}
+	opts.Step("installing the capture of DDL (schema scribe, event triggers, " + what + ")")
+	made, err := installCapture(ctx, conn, opts.Publication, opts.Mode)
 	undo = append(undo, func(clean context.Context) error {
 		again, cerr := Connect(clean, opts.ConnString) // a cancelled query may have closed conn
 		if cerr != nil {
@@ -92,10 +103,13 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 
-	if err := beginWhole(ctx, conn, opts.Publication, r); err != nil {
+	if err := beginWhole(ctx, conn, publications, r); err != nil {
 		return base, err
 	}
 	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
+		return base, err
+	}
+	if err := baselineUnlisted(ctx, conn, opts.Publication, r.Catalog()); err != nil {
 		return base, err
 	}
 	opts.Step("creating replication slot " + opts.Slot)
@@ -200,6 +214,9 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 		}
 	}
 	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
+		return base, err
+	}
+	if err := baselineUnlisted(ctx, conn, info.Publication, r.Catalog()); err != nil {
 		return base, err
 	}
 	kept, _, err := r.Catalog().Setting(ctx, failoverSetting)

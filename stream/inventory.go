@@ -220,7 +220,7 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore)
 		if err != nil {
 			return err
 		}
-		if err := markTransient(ctx, tx, names); err != nil {
+		if err := markTransient(ctx, tx, settled, names); err != nil {
 			return err
 		}
 		if err := unexplained(ctx, tx, came, went, names, before); err != nil {
@@ -248,14 +248,16 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore)
 // temporary ones: they go with the session that made these, without an event.
 const transientMark = "transient "
 
-func markTransient(ctx context.Context, tx pgx.Tx, names map[string]string) error {
+// markTransient marks those among the keys. Some of them may be gone already,
+// and have no name any more: the sample's snapshot still knows what they are.
+func markTransient(ctx context.Context, tx pgx.Tx, keys []string, names map[string]string) error {
 	rows, err := tx.Query(ctx, `WITH RECURSIVE up (key, class, oid) AS (
 	    SELECT k, split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid FROM unnest($1::text[]) k
 	    UNION SELECT up.key, x.class, x.oid FROM up, LATERAL (
 	      SELECT d.refclassid AS class, d.refobjid AS oid FROM pg_depend d WHERE d.classid = up.class AND d.objid = up.oid AND d.objsubid = 0
 	      UNION ALL SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r WHERE up.class = 'pg_class'::regclass AND r.ev_class = up.oid AND r.rulename = '_RETURN') x)
 	  SELECT DISTINCT up.key FROM up JOIN pg_namespace n ON up.class = 'pg_namespace'::regclass AND n.oid = up.oid WHERE n.nspname ~ '^pg_temp_'`,
-		slices.Collect(maps.Keys(names)))
+		keys)
 	if err != nil {
 		return err
 	}
@@ -303,7 +305,11 @@ func unexplained(ctx context.Context, tx pgx.Tx, came, went []string, names, bef
 		if strings.HasPrefix(before[key], transientMark) {
 			continue
 		}
-		gaps = append(gaps, before[key]+" is gone without an event")
+		name := before[key]
+		if name == "" {
+			name = "an object (" + key + ")" // it was gone before its name could be read
+		}
+		gaps = append(gaps, name+" is gone without an event")
 	}
 	for part := range slices.Chunk(gaps, 20) {
 		if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {

@@ -23,8 +23,8 @@ type Finding struct {
 type Commander func(ctx context.Context, name string, args ...string) *exec.Cmd
 
 // Preflight checks everything Init relies on and returns all it found,
-// critical findings first.
-func Preflight(ctx context.Context, connString, slot string, command Commander) ([]Finding, error) {
+// critical findings first. What the mode leaves alone is a warning.
+func Preflight(ctx context.Context, connString, slot, mode string, command Commander) ([]Finding, error) {
 	conn, err := Connect(ctx, connString)
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func Preflight(ctx context.Context, connString, slot string, command Commander) 
 	c := &checker{ctx: ctx, conn: conn, src: src}
 	c.settings()
 	c.privileges()
-	c.identities()
+	c.identities(mode)
 	c.tools(command)
 	c.coverage()
 	return append(c.critical, c.warnings...), c.err
@@ -170,7 +170,13 @@ const unguardedSQL = `
         AND NOT EXISTS (SELECT FROM pg_attribute a
           WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) AND a.attgenerated <> '')))`
 
-func (c *checker) identities() {
+func (c *checker) identities(mode string) {
+	if mode == ModeNoHarm {
+		if l := c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " ORDER BY 1"); len(l) > 0 {
+			c.warn("UPDATE and DELETE of tables without a usable replica identity are not captured: "+firstNames(l), "add primary keys")
+		}
+		return
+	}
 	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND NOT " + noFullSQL + " ORDER BY 1") {
 		c.fail(fmt.Sprintf("table %s has no usable replica identity: its UPDATEs and DELETEs could not be captured", name),
 			fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL; (or add a primary key; --force lets init do this for all)", name))
@@ -212,23 +218,25 @@ func toolVersion(ctx context.Context, command Commander, tool string) (version s
 	return version, major, err
 }
 
+// firstNames names up to ten.
+func firstNames(list []string) string {
+	if len(list) > 10 {
+		return strings.Join(list[:10], ", ") + fmt.Sprintf(" and %d more", len(list)-10)
+	}
+	return strings.Join(list, ", ")
+}
+
 // coverage warns of what logical decoding does not carry.
 func (c *checker) coverage() {
-	named := func(list []string) string {
-		if len(list) > 10 {
-			return strings.Join(list[:10], ", ") + fmt.Sprintf(" and %d more", len(list)-10)
-		}
-		return strings.Join(list, ", ")
-	}
 	tables := func(condition string) []string {
 		return c.list(`SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		  WHERE c.oid >= 16384 AND n.nspname <> 'scribe' AND ` + condition + ` ORDER BY 1`)
 	}
 	if l := tables("c.relkind = 'r' AND c.relpersistence = 'u'"); len(l) > 0 {
-		c.warn("unlogged tables are restored empty: "+named(l), "ALTER TABLE … SET LOGGED;")
+		c.warn("unlogged tables are restored empty: "+firstNames(l), "ALTER TABLE … SET LOGGED;")
 	}
 	if l := tables("c.relkind = 'f'"); len(l) > 0 {
-		c.warn("foreign tables are restored as definitions, without their data: "+named(l), "back up their servers too")
+		c.warn("foreign tables are restored as definitions, without their data: "+firstNames(l), "back up their servers too")
 	}
 	if n := c.number("SELECT count(*)::text FROM pg_prepared_xacts WHERE database = current_database()"); n > 0 {
 		c.warn(fmt.Sprintf("%d prepared transactions are pending: the slot waits for them, and they are captured only when committed", n),

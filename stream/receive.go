@@ -55,12 +55,16 @@ type receiver struct {
 // startReplication begins to stream from a slot. The server starts at the
 // given LSN or the slot's confirmed position, whichever is later. More options
 // of the plugin may be given.
-func startReplication(ctx context.Context, conn *pgconn.PgConn, slot, publication string, from catalog.LSN, more ...string) (*receiver, error) {
+func startReplication(ctx context.Context, conn *pgconn.PgConn, slot string, publications []publication, from catalog.LSN, more ...string) (*receiver, error) {
+	names := make([]string, len(publications))
+	for i, p := range publications {
+		names[i] = quoteName(p.name)
+	}
 	err := pglogrepl.StartReplication(ctx, conn, quoteName(slot), pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication,
 		PluginArgs: append(more, "proto_version '1'", "messages 'true'",
 			// The replication grammar knows no escape strings.
-			"publication_names '"+strings.ReplaceAll(quoteName(publication), "'", "''")+"'"),
+			"publication_names '"+strings.ReplaceAll(strings.Join(names, ", "), "'", "''")+"'"),
 	})
 	if err != nil {
 		return nil, err

@@ -196,6 +196,10 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	mode, err := captureMode(ctx, side)
+	if err != nil {
+		return false, err
+	}
 	known, err := readFacts(ctx, side, s.opts.Slot)
 	if err != nil {
 		return false, err
@@ -230,7 +234,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if s.binaryUntil != 0 {
 		options = []string{"binary 'true'"}
 	}
-	rec, err := startReplication(ctx, conn, s.opts.Slot, s.opts.Publication, from, options...)
+	rec, err := startReplication(ctx, conn, s.opts.Slot, publicationsOf(s.opts.Publication, mode), from, options...)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return false, slotInUse(err, s.opts.Slot)

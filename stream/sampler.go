@@ -123,8 +123,8 @@ func unlockSampling(ctx context.Context, conn *pgx.Conn) {
 // samplingLock is the key of the advisory lock: the letters "pgscribe".
 var samplingLock = [2]int32{0x70677363, 0x72696265}
 
-// sampleOnce mends the capture, guards tables that lost their replica
-// identity, and samples.
+// sampleOnce mends the capture, guards or lists tables whose replica identity
+// changed, and samples.
 func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) error {
 	whole, stop := context.WithCancel(ctx)
 	defer stop()
@@ -138,11 +138,23 @@ func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) err
 	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo); err != nil {
 		return err
 	}
-	if _, err = guardTables(ctx, conn, shortPatience); err != nil {
+	mode, err := captureMode(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if mode == ModeNoHarm {
+		err = listTables(ctx, conn, shortPatience, false)
+	} else {
+		_, err = guardTables(ctx, conn, shortPatience)
+	}
+	if err != nil {
 		err = fmt.Errorf("replica identities: %w", err)
 	}
 	if lerr := lockSampling(ctx, conn, 5*time.Second); lerr != nil {
 		return errors.Join(err, lerr)
+	}
+	if _, uerr := watchUnlisted(ctx, conn, s.opts.Publication, s.repo.Catalog()); uerr != nil {
+		err = errors.Join(err, fmt.Errorf("sample of tables without replica identity: %w", uerr))
 	}
 	if ierr := s.inventory.check(ctx, conn, s.repo.Catalog()); ierr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of the inventory: %w", ierr))

@@ -87,7 +87,7 @@ func (c *dropCmd) names(ctx context.Context, a *app) error {
 		c.Publication = publication
 	}
 	a.facts.slot = c.Slot
-	return checkNames(c.Slot, c.Publication)
+	return checkNames(c.Slot, c.Publication, stream.ModeGuarded)
 }
 
 // installed is what there is to be removed.
@@ -116,9 +116,8 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 		return found, err
 	}
 	defer conn.Close(ctx)
-	var publication, capture bool
-	err = conn.QueryRow(ctx, `SELECT current_database(), EXISTS (SELECT FROM pg_publication WHERE pubname = $1),
-	    to_regclass('scribe.config') IS NOT NULL`, c.Publication).Scan(&found.database, &publication, &capture)
+	var capture bool
+	err = conn.QueryRow(ctx, "SELECT current_database(), to_regclass('scribe.config') IS NOT NULL").Scan(&found.database, &capture)
 	if err != nil || c.KeepCapture {
 		return found, err
 	}
@@ -126,8 +125,12 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign,
 			Detail: fmt.Sprintf("it is of database %q", slot.Database)}
 	}
-	if publication {
-		found.items = append(found.items, fmt.Sprintf("publication %q", c.Publication))
+	publications, err := stream.InstalledPublications(ctx, conn, c.Publication)
+	if err != nil {
+		return found, err
+	}
+	for _, name := range publications {
+		found.items = append(found.items, fmt.Sprintf("publication %q", name))
 	}
 	if capture {
 		found.items = append(found.items, "capture of DDL (schema scribe, event triggers, replica identities)")

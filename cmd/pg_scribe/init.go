@@ -22,6 +22,7 @@ type initCmd struct {
 	File        string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Directory of the new repository: empty, or absent."`
 	Slot        string   `short:"S" default:"pg_scribe" placeholder:"NAME" help:"Replication slot to make (default: ${default})."`
 	Publication string   `default:"pg_scribe" placeholder:"NAME" help:"Publication to make (default: ${default})."`
+	Mode        string   `enum:"guarded,no-harm" default:"guarded" placeholder:"MODE" help:"Give tables without usable key REPLICA IDENTITY FULL (guarded), or leave them alone and mark what is not captured of them (no-harm)."`
 	Target      []string `sep:"none" placeholder:"WHERE" help:"Also keep every file there: /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or shell …; repeat it for more."`
 	Failover    bool     `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
 	GrantTo     string   `placeholder:"ROLE" help:"Role, without superuser's rights, that is to run start, mark, status and full-backup."`
@@ -31,7 +32,7 @@ type initCmd struct {
 // Run begins a repository.
 func (c *initCmd) Run(ctx context.Context, a *app) error {
 	a.facts.dir, a.facts.slot = c.File, c.Slot
-	if err := checkNames(c.Slot, c.Publication); err != nil {
+	if err := checkNames(c.Slot, c.Publication, c.Mode); err != nil {
 		return err
 	}
 	chain, err := c.chain()
@@ -64,7 +65,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, nil),
-		Dir: c.File, Slot: c.Slot, GrantTo: c.GrantTo, Step: func(s string) { a.words.say("%s", s) }}
+		Dir: c.File, Slot: c.Slot, Mode: c.Mode, GrantTo: c.GrantTo, Step: func(s string) { a.words.say("%s", s) }}
 	opts.Failover = c.Failover
 	base, err := stream.Init(ctx, opts, func(info catalog.Repository) (*repo.Repository, error) {
 		r, err := repo.Create(ctx, c.File, info, a.now)
@@ -106,7 +107,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 // preflight prints all findings at once and decides whether init may go on.
 func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]stream.Finding, error) {
 	a.step("checking the source")
-	findings, err := stream.Preflight(ctx, conn, c.Slot, a.command)
+	findings, err := stream.Preflight(ctx, conn, c.Slot, c.Mode, a.command)
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +134,13 @@ func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]stream.
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
 // checkNames refuses what the server would refuse later, half-way.
-func checkNames(slot, publication string) error {
+func checkNames(slot, publication, mode string) error {
 	if err := checkSlotName(slot); err != nil {
 		return err
 	}
-	if publication == "" || len(publication) > 63 {
-		return &usageError{fmt.Sprintf("%q cannot be a publication's name", publication), "give a name of 1 to 63 bytes with --publication"}
+	longest := stream.MaxPublication(mode)
+	if publication == "" || len(publication) > longest {
+		return &usageError{fmt.Sprintf("%q cannot be a publication's name", publication), fmt.Sprintf("give a name of 1 to %d bytes with --publication", longest)}
 	}
 	return nil
 }

@@ -207,6 +207,7 @@ type repositoryJSON struct {
 	ServerVersion     string        `json:"server_version"`
 	Slot              string        `json:"slot"`
 	Publication       string        `json:"publication"`
+	Mode              string        `json:"mode"`
 	Compression       string        `json:"compression"`
 	CreatedAt         moment        `json:"created_at"`
 	Bases             groupJSON     `json:"bases"`

@@ -123,11 +123,11 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 		s.doc.Slot.LagSeconds = &lag
 	}
 	s.judgeSlot(slot)
-	publication := stream.DefaultPublication
+	publication, mode := stream.DefaultPublication, ""
 	if s.doc.Repository != nil {
-		publication = s.doc.Repository.Publication
+		publication, mode = s.doc.Repository.Publication, s.doc.Repository.Mode
 	}
-	findings, err := stream.CheckCapture(ctx, conn, publication)
+	findings, err := stream.CheckCapture(ctx, conn, publication, mode)
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 func summarize(inv catalog.Inventory) *repositoryJSON {
 	info := inv.Repository
 	doc := &repositoryJSON{SystemID: info.SystemID, Timeline: info.Timeline, Database: info.Database,
-		ServerVersion: info.ServerVersion, Slot: info.Slot, Publication: info.Publication, Compression: info.Compression,
+		ServerVersion: info.ServerVersion, Slot: info.Slot, Publication: info.Publication, Mode: info.Mode, Compression: info.Compression,
 		CreatedAt: moment(info.CreatedAt), Points: len(inv.Points), Gaps: toGaps(inv.Gaps)}
 	var reached, last time.Time
 	for _, art := range inv.Artifacts {

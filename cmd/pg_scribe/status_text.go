@@ -64,7 +64,7 @@ func (s *statusReport) printSlot(d slotJSON) {
 func (s *statusReport) printRepository(d repositoryJSON) {
 	s.app.print("Repository %s of database %q", oneLine(d.Directory), d.Database)
 	s.row("source", "PostgreSQL %s, system %s, timeline %d", d.ServerVersion, d.SystemID, d.Timeline)
-	s.row("slot", "%s, publication %q", d.Slot, d.Publication)
+	s.row("slot", "%s, publication %q, %s mode", d.Slot, d.Publication, d.Mode)
 	s.row("bases", "%s", d.Bases)
 	s.row("globals", "%s", d.Globals)
 	s.row("segments", "%s, %s", d.Segments, plural(d.Transactions, "transaction"))

@@ -319,12 +319,12 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	} {
 		before := tr.lsn()
 		tr.run(c.does, fmt.Sprintf("CREATE TABLE unseen_%d (a int)", i))
-		findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication)
+		findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, stream.ModeGuarded)
 		if err != nil || len(findings) == 0 || !strings.Contains(findings[0].Problem, c.problem) || !strings.Contains(findings[0].Fix, "full-backup") {
 			t.Errorf("%s: found %+v, %v", c.does, findings, err)
 		}
 		tr.capture()
-		if left, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication); err != nil || len(left) > 0 {
+		if left, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, stream.ModeGuarded); err != nil || len(left) > 0 {
 			t.Errorf("%s: not mended: %+v, %v", c.does, left, err)
 		}
 		if n := len(tr.gaps()); n <= marks {
@@ -372,11 +372,11 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	// Other publications are none of ours, even when ours is lost.
 	tr.run(`ALTER EVENT TRIGGER scribe_d DISABLE; DROP PUBLICATION pg_scribe; ALTER EVENT TRIGGER scribe_d ENABLE ALWAYS;
 	  CREATE PUBLICATION mine FOR TABLE t; ALTER PUBLICATION mine SET (publish = 'insert'); ALTER PUBLICATION mine RENAME TO mine2; DROP PUBLICATION mine2`)
-	if findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication); err != nil || len(findings) != 1 || !strings.Contains(findings[0].Problem, "is gone") {
+	if findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, stream.ModeGuarded); err != nil || len(findings) != 1 || !strings.Contains(findings[0].Problem, "is gone") {
 		t.Errorf("without the publication: %+v, %v", findings, err)
 	}
 	tr.run("DROP SCHEMA scribe CASCADE")
-	findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication)
+	findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, stream.ModeGuarded)
 	if err != nil || len(findings) != 1 || !strings.Contains(findings[0].Fix, "pg_scribe drop") {
 		t.Errorf("without the schema: %+v, %v", findings, err)
 	}

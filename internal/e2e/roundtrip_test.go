@@ -44,6 +44,7 @@ type trip struct {
 	target   *pgtest.Cluster
 	db, dir  string
 	slot     string
+	mode     string // of the capture; empty: guarded
 	restored string
 	connMore string // further keywords of the connection that streams
 }
@@ -75,7 +76,7 @@ func (tr *trip) begin(setup ...string) {
 	tr.run(setup...)
 	_, err := stream.Init(context.Background(), stream.InitOptions{
 		BaseOptions: stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Command: tr.command, Notice: func(s string) { t.Log(s) }},
-		Slot:        tr.slot, Step: func(string) {},
+		Slot:        tr.slot, Mode: tr.mode, Step: func(string) {},
 	}, func(info catalog.Repository) (*repo.Repository, error) {
 		info.CreatedAt = time.Now()
 		return repo.Create(context.Background(), tr.dir, info, time.Now)
