@@ -1038,11 +1038,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $fn$
       ' FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN ''PUBLIC'' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM aclexplode(%s) LOOP'
       ' EXECUTE %L || g.name || '' CASCADE''; END LOOP;%s END IF;',
     present, scribe.acl_text(acl), present, format('REVOKE ALL ON %s FROM ', what),
-    (SELECT string_agg(CASE WHEN a.grantor = owner THEN s ELSE format(' SET LOCAL ROLE %I;%s SET LOCAL ROLE NONE;', pg_get_userbyid(a.grantor), s) END,
+    (SELECT string_agg(CASE WHEN a.grantor = owner THEN s ELSE format(' SET LOCAL ROLE %I;%s SET LOCAL ROLE NONE;', r.rolname, s) END,
         '' ORDER BY a.grantor <> owner, n)
-      FROM aclexplode(acl) WITH ORDINALITY a(grantor, grantee, privilege, grantable, n), format(' GRANT %s ON %s TO %s%s;', a.privilege, what,
-        CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-        CASE WHEN a.grantable THEN ' WITH GRANT OPTION' END) s))
+      FROM aclexplode(acl) WITH ORDINALITY a(grantor, grantee, privilege, grantable, n)
+        JOIN pg_roles r ON r.oid = a.grantor LEFT JOIN pg_roles e ON e.oid = a.grantee,
+        format(' GRANT %s ON %s TO %s%s;', a.privilege, what, coalesce(quote_ident(e.rolname), 'PUBLIC'),
+          CASE WHEN a.grantable THEN ' WITH GRANT OPTION' END) s
+      WHERE e.oid IS NOT NULL OR a.grantee = 0))
 $fn$;
 REVOKE ALL ON FUNCTION scribe.acl_sql(text, aclitem[], oid, text) FROM PUBLIC;
 
@@ -1135,7 +1137,7 @@ BEGIN
     END LOOP;
     PERFORM scribe.emit_state('LARGE OBJECT ' || lo.oid,
       format('DECLARE g record; BEGIN%s ALTER LARGE OBJECT %s OWNER TO %I; %s COMMENT ON LARGE OBJECT %s IS %L; END',
-        scribe.truncate_sql(lo.oid, coalesce(size, 0)), lo.oid, pg_get_userbyid(lo.owner),
+        scribe.truncate_sql(lo.oid, coalesce(size, 0)), lo.oid, (SELECT rolname FROM pg_roles WHERE oid = lo.owner),
         scribe.acl_sql('LARGE OBJECT ' || lo.oid, lo.acl, lo.owner,
           format('(SELECT coalesce(lomacl, acldefault(''L'', lomowner)) FROM pg_largeobject_metadata WHERE oid = %s)', lo.oid)),
         lo.oid, lo.comment));

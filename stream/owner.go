@@ -26,15 +26,16 @@ const ownedObjects = `
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = s.classid AND d.objid = s.objid AND d.objsubid = 0
       AND (d.deptype = 'e' OR d.deptype = 'i' AND NOT (s.classid = 'pg_type'::regclass AND s.objid IN (SELECT oid FROM pg_type WHERE typtype = 'm')) OR d.deptype = 'a' AND s.classid = 'pg_class'::regclass AND s.objid IN (SELECT oid FROM pg_class WHERE relkind = 'S')))`
 
-// ownerStates are the owners that REASSIGN OWNED may change silently.
-const ownerStates = `SELECT s.classid || ' ' || s.objid, s.refobjid::regrole::text` + ownedObjects
+// ownerStates are the owners that REASSIGN OWNED may change silently. Their
+// names come from pg_roles, which shows them as of the sample's snapshot.
+const ownerStates = `SELECT s.classid || ' ' || s.objid, (SELECT rolname FROM pg_roles r WHERE r.oid = s.refobjid)` + ownedObjects
 
 // ownerCommands give objects to the owners that they have now. One that is no
 // longer in pg_shdepend is gone, or belongs to the first superuser.
 func ownerCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
 	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('BEGIN ALTER %s OWNER TO %s;`+orGone+` END', what,
-	      coalesce((SELECT refobjid::regrole FROM pg_shdepend s WHERE s.deptype = 'o' AND s.objsubid = 0 AND s.classid = o.class AND s.objid = o.oid
-	        AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))), 10::regrole)))
+	      coalesce((SELECT quote_ident(r.rolname) FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid WHERE s.deptype = 'o' AND s.objsubid = 0 AND s.classid = o.class AND s.objid = o.oid
+	        AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))), (SELECT quote_ident(rolname) FROM pg_roles WHERE oid = 10))))
 	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,
 	    LATERAL `+alterable("o.class", "o.oid")+` a WHERE schema IS DISTINCT FROM 'scribe' AND identity <> 'scribe'
 	    AND NOT EXISTS (SELECT FROM scribe.config WHERE o.class = 'pg_publication'::regclass AND key = 'publication ' || (SELECT pubname FROM pg_publication p WHERE p.oid = o.oid))`, keys)
