@@ -82,7 +82,18 @@ func (a *app) parseTarget(spec string) (target.Target, error) {
 
 // bindTargets takes targets for a repository.
 func (a *app) bindTargets(ctx context.Context, identity string, specs []string) (*repo.Binding, error) {
-	var targets []target.Target
+	targets, err := a.parseTargets(specs)
+	if err != nil {
+		return nil, err
+	}
+	if len(targets) > 0 {
+		a.step("trying the targets")
+	}
+	return repo.Bind(ctx, identity, targets)
+}
+
+// parseTargets reads what names targets, and connects to none.
+func (a *app) parseTargets(specs []string) (targets []target.Target, err error) {
 	for _, spec := range specs {
 		t, err := a.parseTarget(spec)
 		if err != nil {
@@ -93,10 +104,7 @@ func (a *app) bindTargets(ctx context.Context, identity string, specs []string) 
 		}
 		targets = append(targets, t)
 	}
-	if len(targets) > 0 {
-		a.step("trying the targets")
-	}
-	return repo.Bind(ctx, identity, targets)
+	return targets, nil
 }
 
 // openForReading opens a directory, or what a target holds.

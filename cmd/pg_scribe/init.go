@@ -49,6 +49,9 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	if err := repo.CheckEmpty(c.File); err != nil {
 		return err
 	}
+	if _, err := a.parseTargets(c.Target); err != nil {
+		return err
+	}
 	conn, err := a.connect(ctx, c.connFlags)
 	if err != nil {
 		return err
