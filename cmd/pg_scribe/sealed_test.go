@@ -237,18 +237,7 @@ func TestExpireReachesTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
-	stored := func(dir string) (list []string) {
-		for name := range filesIn(t, dir) {
-			for _, kind := range []string{"base-", "globals-", "incremental-"} {
-				if strings.HasPrefix(name, kind) {
-					list = append(list, name)
-				}
-			}
-		}
-		slices.Sort(list)
-		return list
-	}
-	if here, there := stored(s.dir), stored(place); len(here) > 4 || !slices.Equal(here, there) {
+	if here, there := stored(t, s.dir), stored(t, place); len(here) > 4 || !slices.Equal(here, there) {
 		t.Errorf("here %q, there %q", here, there)
 	}
 	if _, err := os.Stat(filepath.Join(place, "letter.txt")); err != nil {

@@ -100,8 +100,9 @@ func Serve(t testing.TB, root string, args ...string) *Server {
 	return s
 }
 
-// StartAgain starts it on the same port, and waits until it answers.
-func (s *Server) StartAgain() {
+// StartAgain starts it on the same port, and waits until it answers. More
+// arguments are versitygw's own, for this time.
+func (s *Server) StartAgain(more ...string) {
 	s.t.Helper()
 	binary, err := Binary()
 	if err != nil {
@@ -110,6 +111,7 @@ func (s *Server) StartAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	args := append([]string{"--port", fmt.Sprintf("127.0.0.1:%d", s.Port), "--access", AccessKey, "--secret", SecretKey, "--quiet"}, s.args...)
+	args = append(args, more...)
 	cmd := exec.Command(binary, append(args, "posix", s.Root)...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Start(); err != nil {
