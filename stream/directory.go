@@ -64,6 +64,17 @@ func discard(out io.Reader) error {
 	return err
 }
 
+// ArchiveCodecError says that this pg_dump cannot compress an archive so.
+type ArchiveCodecError struct {
+	Codec   filter.Codec
+	Major   int          // version of pg_dump
+	Sealing filter.Chain // the chain's other filters
+}
+
+func (e *ArchiveCodecError) Error() string {
+	return fmt.Sprintf("compression %q: pg_dump %d compresses the archive of --jobs with gzip only", e.Codec, e.Major)
+}
+
 // archiveCompression is pg_dump's --compress for the chosen codec, and the
 // codec that it then uses. Before version 16 it knows gzip alone.
 func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, error) {
@@ -78,7 +89,7 @@ func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, 
 	case major >= 16:
 		return c.String(), c, nil
 	case c.Name != "gzip" && (c.Name != "zstd" || c.Level != 0):
-		return "", c, &filter.CodecError{Spec: c.String(), Reason: fmt.Sprintf("pg_dump %d compresses the archive of --jobs with gzip only", major)}
+		return "", c, &ArchiveCodecError{Codec: c, Major: major, Sealing: d.chain.Sealing()}
 	case c.Level != 0:
 		return fmt.Sprint(c.Level), c, nil
 	}

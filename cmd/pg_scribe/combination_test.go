@@ -199,3 +199,23 @@ func TestTargetTurnsReadOnly(t *testing.T) {
 		t.Errorf("the directory has %q, the target %q", here, there)
 	}
 }
+
+// The way out of a compression that pg_dump lacks must not leave out what
+// encrypts: the hint, followed to the letter, makes an encrypted base.
+func TestArchiveCompressionHintKeepsEncryption(t *testing.T) {
+	c := pgtest.Shared(t)
+	if c.Major >= 16 {
+		t.Skip("this pg_dump compresses archives with lz4 too")
+	}
+	recipient, key := newKey(t)
+	place := t.TempDir()
+	c.Exec(t, "postgres", "DROP ROLE IF EXISTS keeper_of_the_ledger")
+	s := initSource(t, c, secretSQL, "-Z", "lz4", "--filter", recipient, "--target", place)
+	o := s.run("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2")
+	o.refused(t, exitUsage, "with gzip only", "-Z gzip --filter '"+recipient+"'")
+	s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2", "-Z", "gzip", "--filter", recipient)
+	s.nothingInClear(place)
+	if got, want := s.restoredFrom("file:"+place, "-i", key), s.content(); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+}

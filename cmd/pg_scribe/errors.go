@@ -171,6 +171,13 @@ var rules = []rule{
 	on(exitBackup, func(*repo.UnfaithfulError, facts) string {
 		return "nothing was lost: the text is kept until its file is right; mend the command of the filter, then run this again"
 	}),
+	on(exitUsage, func(e *stream.ArchiveCodecError, _ facts) string {
+		words := []string{"-Z", "gzip"} // with the other filters: without them a base of an encrypted repository would lie there in clear
+		for _, f := range e.Sealing {
+			words = append(words, "--filter", f.Spec())
+		}
+		return "leave out --jobs, or give " + commandLine(words...)
+	}),
 	on(exitUsage, func(*filter.CodecError, facts) string { return "give zstd, lz4, gzip or none with -Z, as in -Z zstd:9" }),
 }
 
