@@ -219,3 +219,37 @@ func TestArchiveCompressionHintKeepsEncryption(t *testing.T) {
 		t.Errorf("restored %s, want %s", got, want)
 	}
 }
+
+// With credentials that may not delete, expire ends here and not there; what
+// comes later still goes there.
+func TestTargetThatNothingIsDeletedFrom(t *testing.T) {
+	c := pgtest.Shared(t)
+	place := t.TempDir()
+	spec := strings.Replace(shellTarget(place), "remove=\"rm ", "remove=\"echo no deleting >&2; false ", 1)
+	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')", spec)
+	s.catchUp()
+	s.must("full-backup", "-d", s.conn, "-f", s.dir)
+	before := stored(t, place)
+	o := s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
+	if !strings.Contains(o.errors, "warning: not everything is on the targets yet") || !strings.Contains(o.errors, "no deleting") {
+		t.Errorf("expire does not warn: %s", o.errors)
+	}
+	s.c.Exec(t, s.db, "INSERT INTO t VALUES (2, 'b')")
+	s.catchUp()
+	s.run("copy", "-f", s.dir).refused(t, exitBackup, "no deleting", "look at the target")
+	if o := s.run("status", "-f", s.dir); o.code != exitWarnings || !strings.Contains(o.errors, "no deleting") {
+		t.Errorf("status: %d\n%s%s", o.code, o.out, o.errors)
+	}
+	here := stored(t, s.dir)
+	want := append(slices.Clone(here), before...)
+	slices.Sort(want)
+	if there := stored(t, place); len(here) != 4 || !slices.Equal(there, slices.Compact(want)) {
+		t.Errorf("the directory has %q, the target %q, before %q", here, there, before)
+	}
+	if l := s.must("list", "bases", "-f", spec).out; strings.Count(l, "base-") != 1 {
+		t.Errorf("the target's list shows %s", l)
+	}
+	if got, want := s.restoredFrom(spec), s.content(); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+}
