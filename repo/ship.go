@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,8 +38,10 @@ type lane struct {
 	end    atomic.Uint64 // up to where the target alone could restore
 
 	session  target.Session
-	sequence uint64 // of the newest snapshot
-	stale    bool   // the newest snapshot does not tell all
+	sequence uint64   // of the newest snapshot
+	stale    bool     // the newest snapshot does not tell all
+	sent     uint64   // the newest snapshot that this process has sent whole
+	told     []string // what had been forgotten by then, and could not be removed since
 	failing  bool
 	noted    time.Time // when the catalog was last told that all is well
 }
@@ -258,14 +261,19 @@ func (l *lane) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(pending) > 0 || len(gone) > 0 {
-		l.stale = true
+	// What cannot be removed is tried again and again. That alone is no reason
+	// for another snapshot: where nothing can be removed, each one stays.
+	if untold := func(name string) bool { return !slices.Contains(l.told, name) }; len(pending) > 0 || slices.ContainsFunc(gone, untold) {
+		l.stale, l.told = true, nil
 	}
 	sendErr := l.sendAll(ctx, pending)
 	if l.stale {
 		// Also after a failure: what did arrive can be found.
 		if err := l.snapshot(ctx); err != nil {
 			return errors.Join(sendErr, err)
+		}
+		if !l.stale {
+			l.told = gone
 		}
 	}
 	if sendErr != nil {
@@ -276,6 +284,7 @@ func (l *lane) pass(ctx context.Context) error {
 			return err
 		}
 	}
+	l.told = nil
 	return nil
 }
 
@@ -315,7 +324,8 @@ func (l *lane) begin(ctx context.Context) error {
 		return err
 	}
 	l.sequence = newest
-	l.stale = true // what became of the last one is not known
+	// Unless it is there whole, what became of the last one is not known.
+	l.stale = l.stale || newest == 0 || newest != l.sent
 	return nil
 }
 
@@ -501,7 +511,7 @@ func (l *lane) snapshot(ctx context.Context) error {
 	if err := l.repo.reach("snapshot sent"); err != nil {
 		return err
 	}
-	l.stale = false
+	l.stale, l.sent = false, l.sequence
 	l.end.Store(uint64(end))
 	return l.removeOld(ctx, name, chain.Opaque())
 }

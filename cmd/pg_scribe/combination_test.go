@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/internal/s3test"
@@ -251,5 +252,41 @@ func TestTargetThatNothingIsDeletedFrom(t *testing.T) {
 	}
 	if got, want := s.restoredFrom(spec), s.content(); got != want {
 		t.Errorf("restored %s, want %s", got, want)
+	}
+}
+
+// Trying to remove a file again and again must not fill a target, from which
+// no snapshot of the catalog can be removed either.
+func TestRetriedRemovalSendsNoSnapshots(t *testing.T) {
+	c := pgtest.Shared(t)
+	place := t.TempDir()
+	spec := strings.Replace(shellTarget(place), "remove=\"rm ", "remove=\"echo no deleting >&2; false ", 1)
+	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')", spec)
+	s.must("full-backup", "-d", s.conn, "-f", s.dir)
+	stop, said := s.background("--state-interval", "0")
+	s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
+	waitFor(t, "the failure", func() bool { return strings.Contains(said(), "no deleting") })
+	snapshots := func() []string {
+		found, err := filepath.Glob(filepath.Join(place, "catalog-*"))
+		if err != nil || len(found) == 0 {
+			t.Fatal(found, err)
+		}
+		return found
+	}
+	before := snapshots()
+	time.Sleep(4 * time.Second) // two more attempts
+	if after := snapshots(); !slices.Equal(before, after) {
+		t.Errorf("snapshots before: %q, after: %q", before, after)
+	}
+	s.c.Exec(t, s.db, "INSERT INTO t VALUES (2, 'b')")
+	if code, text := stop(); code != exitOK {
+		t.Fatalf("start ended with %d\n%s", code, text)
+	}
+	s.catchUp()
+	if got, want := s.restoredFrom(spec), s.content(); got != want {
+		t.Errorf("restored %s, want %s", got, want)
+	}
+	if l := s.must("list", "bases", "-f", spec).out; strings.Count(l, "base-") != 1 {
+		t.Errorf("the target's list shows %s", l)
 	}
 }
