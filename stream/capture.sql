@@ -455,7 +455,7 @@ BEGIN
     'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'super', rolsuper, 'inherit', rolinherit,
         'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls))
       FROM pg_roles WHERE oid >= 16384
-        AND (rolname = current OR oid > newest OR oid = ANY (members) OR position(lower(rolname) IN haystack) > 0)),
+        AND (rolname = current OR oid > newest OR oid = ANY (members) OR position(lower(replace(rolname, '"', '""')) IN haystack) > 0)), -- as a quoted name is written
     'set', (SELECT jsonb_object_agg(name, current_setting(name)) FROM unnest(ARRAY[
       'DateStyle', 'IntervalStyle', 'TimeZone', 'default_tablespace', 'default_table_access_method',
       'default_toast_compression', 'standard_conforming_strings', 'xmloption', 'array_nulls',

@@ -119,6 +119,17 @@ DROP EVENT TRIGGER e; ALTER ROLE keeper NOSUPERUSER; DROP SCHEMA s CASCADE; REVO
 	}
 }
 
+// A role whose name holds quotes is named with them doubled.
+func TestRoleWithQuotes(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	role := `"` + tr.db + `'s ""x"" ä"`
+	tr.run(`CREATE ROLE ` + role + `; GRANT SELECT ON t TO ` + role + `; REVOKE SELECT ON t FROM ` + role + `; DROP ROLE ` + role)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}
+
 // EXPLAIN ANALYZE makes a materialized view without an event. Its first
 // REFRESH tells of it.
 func TestExplainedMaterializedView(t *testing.T) {
