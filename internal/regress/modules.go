@@ -210,6 +210,10 @@ func (r *run) aside(ctx context.Context, source, target *pgtest.Cluster, db, tit
 	}
 	want.roles = nil // those of all modules meet in the target
 	report.Reset()
+	// A streamer that is stopped does not wait for all of a long backlog.
+	if err := r.scribe(ctx, source, report, "start", "-d", source.ConnString(db), "-f", repository, "--state-interval", "0", "--endpos", want.lsn.String()); err != nil {
+		return fmt.Errorf("%s: %w\n%s", title, err, report)
+	}
 	if err := r.scribe(ctx, target, report, "restore", "-f", repository, "-d", target.ConnString(db), "-C", "--globals", "all", "--accept-gaps", "--search-path", "public"); err != nil {
 		r.failed++
 		r.say("%s: the restore failed:\n%s", title, report)
