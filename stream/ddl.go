@@ -315,7 +315,7 @@ func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
 		case o.temporary():
 			ok = true
 		default:
-			kept = append(kept, "DROP "+strings.ToUpper(o.Type)+" IF EXISTS "+o.Identity+" CASCADE")
+			kept = append(kept, o.drop())
 		}
 	}
 	return kept, ok

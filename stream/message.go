@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"pg_scribe/repo"
 )
@@ -76,6 +77,12 @@ type captureObject struct {
 }
 
 // temporary tells that the object does not outlive its session.
+// drop is the command that drops the object, if it is there. Its type is one
+// that DROP names as the event triggers do.
+func (o captureObject) drop() string {
+	return "DROP " + strings.ToUpper(o.Type) + " IF EXISTS " + o.Identity + " CASCADE"
+}
+
 func (o captureObject) temporary() bool { return o.Temporary || o.Schema == "pg_temp" }
 
 // transientName is the name of something that vanishes with its session.

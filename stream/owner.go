@@ -104,7 +104,7 @@ func (r *renderer) dropOwned(sql string, start captureMessage, dropped []capture
 	r.out = repo.AppendDDL(r.out, repo.TagOwner, keep)
 	for _, o := range dropped {
 		if o.Original && !o.temporary() && ownedKinds[o.Type] {
-			r.out = repo.AppendDDL(r.out, start.Tag, "DROP "+strings.ToUpper(o.Type)+" IF EXISTS "+o.Identity+" CASCADE")
+			r.out = repo.AppendDDL(r.out, start.Tag, o.drop())
 		}
 	}
 }

@@ -102,17 +102,20 @@ func (s *dirSession) Create(_ context.Context, name string, _ int64) (File, erro
 	return &dirFile{s, name, partial, f}, nil
 }
 
-// writeFault: whoever may list a directory but not write into it sees it as
-// read-only, whichever way that was done.
 func (s *dirSession) writeFault(op, name string, err error) error {
-	fault := fileFault(err)
+	return s.fail(op, name, whenWriting(fileFault(err)), err)
+}
+
+// whenWriting: whoever may list a directory but not write into it sees it as
+// read-only, whichever way that was done.
+func whenWriting(fault Fault) Fault {
 	switch fault {
 	case Denied:
-		fault = ReadOnly
+		return ReadOnly
 	case NotFound:
-		fault = NoPlace
+		return NoPlace
 	}
-	return s.fail(op, name, fault, err)
+	return fault
 }
 
 type dirFile struct {

@@ -242,14 +242,7 @@ func (s *sftpSession) Create(_ context.Context, name string, _ int64) (File, err
 }
 
 func (s *sftpSession) failWrite(op, name string, err error) error {
-	fault := sftpFault(err)
-	switch fault {
-	case Denied:
-		fault = ReadOnly
-	case NotFound:
-		fault = NoPlace
-	}
-	return s.fail(op, name, fault, err)
+	return s.fail(op, name, whenWriting(sftpFault(err)), err)
 }
 
 type sftpFile struct {
