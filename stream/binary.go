@@ -21,9 +21,7 @@ func (s *streamer) changeForm(ctx context.Context, err error) bool {
 	switch {
 	case ctx.Err() != nil:
 	case errors.As(err, &large) && s.binaryUntil == 0 && large.Commit != 0:
-		// The record before ends where the commit record starts: that the
-		// server got there does not say that the transaction was sent.
-		s.binaryUntil = large.Commit + 1
+		s.binaryUntil = large.Commit
 		s.opts.Notice(fmt.Sprintf("%v; receiving that transaction in binary form", err))
 		return true
 	case err == nil && s.binaryUntil != 0:

@@ -2,10 +2,13 @@ package stream
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"strings"
 	"testing"
 	"time"
+
+	"pg_scribe/catalog"
 )
 
 // pgMessage builds a message of pgoutput; numbers are big-endian.
@@ -92,5 +95,30 @@ func TestTimesOfTheProtocol(t *testing.T) {
 	// Infinities are not commit times, but they must not come out as others.
 	if !pgTime(math.MaxInt64).After(pgTime(math.MaxInt64-1)) || !pgTime(math.MinInt64).Before(pgTime(0)) {
 		t.Errorf("%s, %s", pgTime(math.MaxInt64), pgTime(math.MinInt64))
+	}
+}
+
+// The server's word that it came to the end position, where a commit record
+// begins, does not end the stream before that transaction is there.
+func TestEndposAtACommit(t *testing.T) {
+	keepalive := pgMessage(keepaliveKind, uint64(100))
+	begin := pgMessage('B', uint64(100), uint64(0), uint32(7))
+	relation := pgMessage('R', uint32(1), "public", "t", byte('d'), uint16(1), byte(1), "id", uint32(23), uint32(0xFFFFFFFF))
+	insert := pgMessage('I', uint32(1), byte('N'), uint16(1), byte('t'), uint32(1), []byte("5"))
+	commit := pgMessage('C', byte(0), uint64(100), uint64(110), uint64(0))
+	later := pgMessage('B', uint64(120), uint64(0), uint32(8))
+	var chunk []byte
+	for _, m := range [][]byte{keepalive, begin, relation, insert, commit, later} {
+		chunk = append(binary.LittleEndian.AppendUint32(chunk, uint32(len(m))), m...)
+	}
+	for proof, want := range map[catalog.LSN]bool{100: false, 101: true} {
+		r := newRenderer(0, nil, newFacts())
+		err := renderChunk(r, chunk, 100, proof, func() {})
+		if !errors.Is(err, errEndpos) {
+			t.Errorf("proof %s: %v", proof, err)
+		}
+		if got := strings.Contains(string(r.take(nil).text), "'5'"); got != want {
+			t.Errorf("proof %s: transaction there: %t", proof, got)
+		}
 	}
 }

@@ -61,7 +61,7 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 			}
 			return 0, fmt.Errorf("the stream that proves the dump ended: %w", rec.err)
 		}
-		err := renderChunk(f.renderer, chunk, until, func() {})
+		err := renderChunk(f.renderer, chunk, until, until, func() {})
 		f.renderer.out, f.renderer.whole = f.renderer.out[:0], 0
 		if err != nil && !errors.Is(err, errEndpos) {
 			return 0, err

@@ -281,8 +281,9 @@ func (r *receiver) close() {
 var errEndpos = errors.New("end position reached")
 
 // renderChunk feeds received messages to the renderer. emit is called whenever enough
-// text is there. With endpos, a transaction that commits behind it ends it.
-func renderChunk(r *renderer, chunk []byte, endpos catalog.LSN, emit func()) error {
+// text is there. With endpos, a transaction that commits behind it ends it, or
+// the server's word that it came to an LSN of at least proof.
+func renderChunk(r *renderer, chunk []byte, endpos, proof catalog.LSN, emit func()) error {
 	for len(chunk) > 0 {
 		n := binary.LittleEndian.Uint32(chunk)
 		msg := chunk[4 : 4+n]
@@ -290,7 +291,7 @@ func renderChunk(r *renderer, chunk []byte, endpos catalog.LSN, emit func()) err
 		if len(msg) > 0 && msg[0] == keepaliveKind {
 			end := catalog.LSN(binary.BigEndian.Uint64(msg[1:]))
 			r.keepalive(end)
-			if endpos != 0 && !r.inTx && end >= endpos {
+			if endpos != 0 && !r.inTx && end >= proof {
 				return errEndpos
 			}
 			continue

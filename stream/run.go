@@ -150,7 +150,7 @@ type streamer struct {
 	clock        *sourceClock
 	stale        *staleStates // nil without a repository
 	latest       time.Time    // commit on the source's clock
-	binaryUntil  catalog.LSN  // right behind the commit LSN of a transaction that the server cannot send as text; 0: none
+	binaryUntil  catalog.LSN  // the commit LSN of a transaction that the server cannot send as text; 0: none
 	sampler      *sampler     // of this connection; nil: none
 	inventory    *inventory   // nil without a repository
 	told         bool         // of what is not backed up
@@ -265,6 +265,11 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		}
 		defer texts.close()
 		p.renderer.texts = texts
+	}
+	// A commit record may begin where the server stands without having sent it;
+	// where its WAL ends there is none.
+	if p.proof = p.endpos; slot.CurrentLSN > p.endpos {
+		p.proof++
 	}
 	p.renderer.describe = describeOn(ctx, s.opts.ConnString)
 	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
@@ -401,6 +406,7 @@ type pipeline struct {
 	clockCtx context.Context // ends with the session
 	patience time.Duration   // how long the server waits for a sign of life
 	endpos   catalog.LSN     // 0: none
+	proof    catalog.LSN     // the server's WAL read up to here is the end reached
 	batches  chan batch
 	free     chan []byte
 	err      error // of the rendering; read after batches is closed
@@ -428,7 +434,7 @@ func (p *pipeline) render() {
 		if p.err != nil {
 			continue // until the receiver has ended
 		}
-		p.err = renderChunk(p.renderer, chunk, p.endpos, emit)
+		p.err = renderChunk(p.renderer, chunk, p.endpos, p.proof, emit)
 		if p.err != nil {
 			p.rec.stop()
 		}
