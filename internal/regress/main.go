@@ -189,7 +189,7 @@ func (r *run) captured(ctx context.Context, source *pgtest.Cluster) (err error) 
 	if err := r.suite.prepare(ctx, source, results); err != nil {
 		return err
 	}
-	if err := r.scribe(ctx, source, os.Stdout, "init", "-d", source.ConnString(database), "-f", r.repository()); err != nil {
+	if err := r.scribe(ctx, source, os.Stdout, "init", "-d", source.ConnString(database), "-U", backupRole, "-f", r.repository()); err != nil {
 		return err
 	}
 	streamer, err := r.stream(ctx, source)
@@ -207,9 +207,12 @@ func (r *run) captured(ctx context.Context, source *pgtest.Cluster) (err error) 
 	r.say("The suite under capture; moments chosen by -seed %d", r.seed)
 	random := rand.New(rand.NewPCG(r.seed, 0))
 	boundaries := random.Perm(max(len(r.groups)-1, 0))
-	// For some groups no streamer runs: killed, it must not matter to anybody.
-	killed, again := len(r.groups)/3, len(r.groups)/3+4
-	boundaries = slices.DeleteFunc(boundaries, func(i int) bool { return i >= killed && i < again })
+	// For some groups no streamer runs: killed, or its role locked out, it must not matter to anybody.
+	const away = 4
+	killed, locked := len(r.groups)/3, 2*len(r.groups)/3
+	boundaries = slices.DeleteFunc(boundaries, func(i int) bool {
+		return i >= killed && i < killed+away || i >= locked && i < locked+away
+	})
 	boundaries = boundaries[:min(r.moments, len(boundaries))]
 	for i, group := range r.groups {
 		switch {
@@ -218,7 +221,18 @@ func (r *run) captured(ctx context.Context, source *pgtest.Cluster) (err error) 
 			_ = streamer.Wait()
 			streamer = nil
 			r.say("pg_scribe start was killed")
-		case i == again && r.only == "":
+		case i == locked && r.only == "":
+			err := psql(ctx, source, "postgres", "ALTER ROLE "+backupRole+` NOLOGIN;
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '`+backupRole+"'")
+			if err != nil {
+				return err
+			}
+			r.say("The role of pg_scribe start was locked out: %v", streamer.Wait())
+			streamer = nil
+		case (i == killed+away || i == locked+away) && r.only == "":
+			if err := psql(ctx, source, "postgres", "ALTER ROLE "+backupRole+" LOGIN"); err != nil {
+				return err
+			}
 			if streamer, err = r.stream(ctx, source); err != nil {
 				return err
 			}
@@ -246,7 +260,7 @@ func (r *run) captured(ctx context.Context, source *pgtest.Cluster) (err error) 
 
 // stream starts pg_scribe start in the background.
 func (r *run) stream(ctx context.Context, source *pgtest.Cluster) (*exec.Cmd, error) {
-	cmd := r.command(ctx, source, "start", "-d", source.ConnString(database), "-f", r.repository(),
+	cmd := r.command(ctx, source, "start", "-d", source.ConnString(database), "-U", backupRole, "-f", r.repository(),
 		"--state-interval", sampleEvery.String(), "-s", "30s", "-F", "1s")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

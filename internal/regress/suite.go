@@ -17,6 +17,9 @@ import (
 // database is the name that the suite's files expect.
 const database = "regression"
 
+// backupRole is whom the capture runs as.
+const backupRole = "backup_operator"
+
 // groups are the lines of the schedule: tests of one group run at the same time.
 func (s *suite) groups() ([][]string, error) {
 	f, err := os.Open(filepath.Join(s.dir, "parallel_schedule"))
@@ -36,12 +39,14 @@ func (s *suite) groups() ([][]string, error) {
 	return groups, nil
 }
 
-// prepare makes the suite's database with the settings that pg_regress gives it, and the folder of results.
+// prepare makes the suite's database with the settings that pg_regress gives it, the role for the capture, and the folder
+// of results.
 func (s *suite) prepare(ctx context.Context, c *pgtest.Cluster, results string) error {
 	if err := makeResults(results); err != nil {
 		return err
 	}
-	sql := `CREATE DATABASE ` + database + ` TEMPLATE template0;
+	sql := `CREATE ROLE ` + backupRole + ` SUPERUSER LOGIN;
+CREATE DATABASE ` + database + ` TEMPLATE template0;
 ALTER DATABASE ` + database + ` SET lc_messages TO 'C';
 ALTER DATABASE ` + database + ` SET lc_monetary TO 'C';
 ALTER DATABASE ` + database + ` SET lc_numeric TO 'C';
