@@ -269,11 +269,17 @@ func (r *receiver) stop() {
 	r.mu.Unlock()
 }
 
-// close ends the connection, politely if it still lives.
+// close ends the connection, politely if it still lives: the server closes its
+// side when the slot is free for the next one.
 func (r *receiver) close() {
-	r.conn.SetWriteDeadline(time.Now().Add(time.Second))
-	r.conn.Write([]byte{'c', 0, 0, 0, 4}) // CopyDone
-	r.conn.Write([]byte{'X', 0, 0, 0, 4}) // Terminate
+	r.deadlines.Lock()
+	r.stopping.Store(true)
+	r.conn.SetDeadline(time.Now().Add(2 * time.Second))
+	r.deadlines.Unlock()
+	_, err := r.conn.Write([]byte{'c', 0, 0, 0, 4, 'X', 0, 0, 0, 4}) // CopyDone, Terminate
+	if err == nil {
+		_, _ = io.Copy(io.Discard, r.conn)
+	}
 	r.conn.Close()
 }
 

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os/exec"
 	"path/filepath"
@@ -178,6 +179,22 @@ func TestStreamRendersEverything(t *testing.T) {
 	for _, not := range []string{"gap", "gone", "scribe."} {
 		if strings.Contains(got, not) {
 			t.Errorf("the segments hold %q", not)
+		}
+	}
+}
+
+// Whoever comes next finds the slot free, also when the stop came amid a large
+// transaction.
+func TestRunLeavesTheSlotFree(t *testing.T) {
+	s := newSource(t, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+	conn := s.cluster.Conn(t, s.db)
+	for i := range 5 {
+		s.exec(fmt.Sprintf("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series(%d, %d) g", i*100000, i*100000+99999))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i+1)*60*time.Millisecond)
+		defer cancel()
+		err := Run(ctx, nil, RunOptions{ConnString: s.conn(), Slot: s.slot, Publication: DefaultPublication, NoLoop: true, Text: io.Discard})
+		if slot, serr := readSlot(context.Background(), conn, s.slot); err != nil || serr != nil || slot.Active {
+			t.Fatalf("round %d: active %t, %v, %v", i, slot.Active, err, serr)
 		}
 	}
 }
