@@ -189,7 +189,7 @@ func (r *run) captured(ctx context.Context, source *pgtest.Cluster) (err error) 
 	if err := r.suite.prepare(ctx, source, results); err != nil {
 		return err
 	}
-	if err := r.scribe(ctx, source, os.Stdout, "init", "-d", source.ConnString(database), "-U", backupRole, "-f", r.repository()); err != nil {
+	if err := r.scribe(ctx, source, os.Stdout, "init", "-d", source.ConnString(database)+" user="+backupRole, "-f", r.repository()); err != nil {
 		return err
 	}
 	streamer, err := r.stream(ctx, source)
@@ -260,7 +260,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '`+backup
 
 // stream starts pg_scribe start in the background.
 func (r *run) stream(ctx context.Context, source *pgtest.Cluster) (*exec.Cmd, error) {
-	cmd := r.command(ctx, source, "start", "-d", source.ConnString(database), "-U", backupRole, "-f", r.repository(),
+	cmd := r.command(ctx, source, "start", "-d", source.ConnString(database)+" user="+backupRole, "-f", r.repository(),
 		"--state-interval", sampleEvery.String(), "-s", "30s", "-F", "1s")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
