@@ -187,7 +187,10 @@ func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src s
 	err := lockSampling(ctx, conn, sampleLimit/2)
 	if err == nil {
 		changes, err = watchUnlisted(ctx, conn, opts.Publication, r.Catalog())
-		err = errors.Join(err, sampleAll(ctx, ctx, conn, opts.ConnString, src, r.Catalog(), &staleStates{}, true))
+		info, ierr := r.Catalog().Repository(ctx)
+		if err = errors.Join(err, ierr); ierr == nil {
+			err = errors.Join(err, sampling{opts.ConnString, info.Slot, src, r.Catalog(), &staleStates{}}.take(ctx, ctx, conn, true))
+		}
 	}
 	if err != nil && opts.Notice != nil {
 		opts.Notice("no sample was taken before the base: " + err.Error())

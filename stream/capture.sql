@@ -838,7 +838,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog SET DateStyle 
     'today', to_char(transaction_timestamp(), 'YYYY-MM-DD'),
     'tomorrow', to_char(transaction_timestamp()::timestamp + interval '1 day', 'YYYY-MM-DD'),
     'yesterday', to_char(transaction_timestamp()::timestamp - interval '1 day', 'YYYY-MM-DD'),
-    'texts', (SELECT jsonb_agg(t) FROM (
+    -- As a condition of the query, it would be asked of all there is.
+    'texts', (SELECT jsonb_agg(t) FILTER (WHERE t IS NOT NULL) FROM (
         SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE scribe.is_new(xmin)
       UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE scribe.is_new(xmin)
       UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE scribe.is_new(xmin)
@@ -851,7 +852,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog SET DateStyle 
       UNION ALL SELECT pg_get_partkeydef(partrelid) FROM pg_partitioned_table WHERE scribe.is_new(xmin)
       UNION ALL SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relispartition AND scribe.is_new(xmin)
       UNION ALL SELECT quote_literal(o) FROM pg_attribute, unnest(attfdwoptions) o WHERE attfdwoptions IS NOT NULL AND scribe.is_new(pg_attribute.xmin)
-      UNION ALL SELECT quote_literal(o) FROM pg_foreign_table, unnest(ftoptions) o WHERE scribe.is_new(pg_foreign_table.xmin)) x(t) WHERE t IS NOT NULL))
+      UNION ALL SELECT quote_literal(o) FROM pg_foreign_table, unnest(ftoptions) o WHERE scribe.is_new(pg_foreign_table.xmin)) x(t)))
 $fn$;
 REVOKE ALL ON FUNCTION scribe.folded() FROM PUBLIC;
 

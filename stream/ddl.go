@@ -164,13 +164,21 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		r.out = repo.AppendMark(r.out, c.Name)
 		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: c.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
 	case "state":
+		if c.Slot != "" {
+			r.foreign = c.Slot != r.slot
+		}
+		if r.foreign || len(c.States) == 0 {
+			return nil
+		}
 		r.open()
 		for _, s := range c.States {
 			r.sampled(s.Tag)
 			r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
 		}
 	case "lo":
-		r.largeObject(c)
+		if !r.foreign {
+			r.largeObject(c)
+		}
 	case "refill":
 		return r.beginRefill(c)
 	case "rows":

@@ -167,7 +167,7 @@ func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore) er
 }
 
 // check samples the inventory and emits repairs and gaps.
-func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore) error {
+func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, store stateStore) error {
 	text, known, err := store.Setting(ctx, inventoryState)
 	if err != nil {
 		return err
@@ -223,7 +223,7 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, store stateStore)
 		if err := markTransient(ctx, tx, settled, names); err != nil {
 			return err
 		}
-		if err := unexplained(ctx, tx, came, went, names, before); err != nil {
+		if err := unexplained(ctx, tx, slot, came, went, names, before); err != nil {
 			return err
 		}
 		if err := tx.Commit(ctx); err != nil {
@@ -284,7 +284,7 @@ func differing(now map[string]bool, before map[string]string) []string {
 }
 
 // unexplained repairs what can be repaired exactly, and marks the rest.
-func unexplained(ctx context.Context, tx pgx.Tx, came, went []string, names, before map[string]string) error {
+func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []string, names, before map[string]string) error {
 	var sql []stateCommand
 	var gaps []string
 	for _, key := range came {
@@ -316,5 +316,5 @@ func unexplained(ctx context.Context, tx pgx.Tx, came, went []string, names, bef
 			return err
 		}
 	}
-	return emitState(ctx, tx, sql)
+	return emitState(ctx, tx, slot, sql)
 }

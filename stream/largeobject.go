@@ -45,9 +45,9 @@ const largeObjectGate = `SELECT concat_ws(' ', current_setting('track_counts'),
 // reconcileLargeObjects emits the large objects that differ from the last
 // sample, and returns how many do. A thorough one does not trust the server's
 // counters.
-func reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, connString string, store stateStore, thorough bool) (changed int, err error) {
+func (s sampling) reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, thorough bool) (changed int, err error) {
 	var before *largeObjectSample
-	if text, known, err := store.Setting(ctx, largeObjectState); err != nil {
+	if text, known, err := s.store.Setting(ctx, largeObjectState); err != nil {
 		return 0, err
 	} else if known {
 		if err := json.Unmarshal([]byte(text), &before); err != nil {
@@ -81,11 +81,11 @@ func reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, connString strin
 		return 0, err
 	}
 	if before == nil || len(touched)+len(ranges) > 0 {
-		if err := emitLargeObjects(ctx, connString, snapshot, touched, ranges, since, now.Sample); err != nil {
+		if err := s.emitLargeObjects(ctx, snapshot, touched, ranges, since, now.Sample); err != nil {
 			return 0, err
 		}
 	}
-	return len(touched), now.keep(ctx, store)
+	return len(touched), now.keep(ctx, s.store)
 }
 
 func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
@@ -97,8 +97,8 @@ func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
 }
 
 // emitLargeObjects emits, as the snapshot shows them.
-func emitLargeObjects(ctx context.Context, connString, snapshot string, touched []uint32, ranges []int64, since any, now json.RawMessage) error {
-	conn, err := Connect(ctx, connString)
+func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched []uint32, ranges []int64, since any, now json.RawMessage) error {
+	conn, err := Connect(ctx, s.connString)
 	if err != nil {
 		return err
 	}
@@ -119,6 +119,9 @@ func emitLargeObjects(ctx context.Context, connString, snapshot string, touched 
 	}
 	call := func(sql string, args ...any) error {
 		return emit(func(tx pgx.Tx) error {
+			if err := emitStates(ctx, tx, s.slot, []stateCommand{}); err != nil { // whose sample the rest of the transaction is
+				return err
+			}
 			_, err := tx.Exec(ctx, sql, args...)
 			return err
 		})
@@ -140,7 +143,7 @@ func emitLargeObjects(ctx context.Context, connString, snapshot string, touched 
 	// catalog: these are all the ranges that there are.
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
 	return emit(func(tx pgx.Tx) error {
-		return emitState(ctx, tx, []stateCommand{{repo.TagLargeObject, "DO " + quoteLiteral(
+		return emitState(ctx, tx, s.slot, []stateCommand{{repo.TagLargeObject, "DO " + quoteLiteral(
 			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
 	})
 }

@@ -48,6 +48,7 @@ type captureMessage struct {
 	Folded  *foldedWords      `json:"folded"`
 	Parts   string            `json:"parts"` // of a permanent table that vanish with the session: column or expression
 	States  []stateCommand    `json:"states"`
+	Slot    string            `json:"slot"` // whose sample the states are
 	Reason  string            `json:"reason"`
 	Name    string            `json:"name"`
 	OID     uint32            `json:"oid"`

@@ -226,14 +226,12 @@ type stateStore interface {
 
 // A reconciliation is what one sample found, on its way into the stream.
 type reconciliation struct {
-	store   stateStore
+	sampling
 	samples map[string]map[string]string // to be kept once what differs has committed
 	last    []stateCommand               // of what can go only when nothing needs it
 	lastOf  map[string]map[string]string // samples of the kinds that these are of
 	errs    []error
-
-	stale *staleStates
-	taken map[string]map[string]bool // from stale
+	taken   map[string]map[string]bool // from stale
 }
 
 // reconcile samples every kind and emits what differs from the last sample
@@ -244,11 +242,11 @@ type reconciliation struct {
 // The transaction carries a mark of the sample if anything could have happened
 // since the last one: restore learns from it how far sequences can be relied
 // on.
-func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore, stale *staleStates) (_ *reconciliation, err error) {
-	r := &reconciliation{store: store, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, stale: stale, taken: stale.take()}
+func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliation, err error) {
+	r := &reconciliation{sampling: s, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, taken: s.stale.take()}
 	defer func() {
 		if err != nil {
-			stale.giveBack(r.taken)
+			s.stale.giveBack(r.taken)
 		}
 	}()
 	// What a sequence had handed out to what commits before this position is
@@ -268,7 +266,7 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 	}
 	changed, complete := 0, true
 	for _, kind := range stateKinds {
-		n, err := r.kind(ctx, tx, src, kind)
+		n, err := r.kind(ctx, tx, kind)
 		if err != nil {
 			r.errs = append(r.errs, fmt.Errorf("sample of %s: %w", kind.name, err))
 			complete = false
@@ -276,15 +274,15 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 		}
 		changed += n
 	}
-	marked, _, err := store.Setting(ctx, sampleMark)
+	marked, _, err := s.store.Setting(ctx, sampleMark)
 	if err != nil {
 		return nil, err
 	}
 	if changed == 0 && (marked == next || !complete) {
-		return r, keepSamples(ctx, store, r.samples) // objects may be gone
+		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := emitState(ctx, tx, []stateCommand{{repo.TagSample, repo.SampleMark(position)}}); err != nil {
+		if err := emitState(ctx, tx, s.slot, []stateCommand{{repo.TagSample, repo.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -295,11 +293,11 @@ func reconcile(ctx context.Context, conn *pgx.Conn, src server, store stateStore
 		return nil, err
 	}
 	if complete {
-		if err := store.SetSetting(ctx, sampleMark, next); err != nil {
+		if err := s.store.SetSetting(ctx, sampleMark, next); err != nil {
 			return nil, err
 		}
 	}
-	return r, keepSamples(ctx, store, r.samples)
+	return r, keepSamples(ctx, s.store, r.samples)
 }
 
 // inserted is the end of the source's WAL, whether written out or not.
@@ -318,13 +316,13 @@ func inserted(ctx context.Context, conn interface {
 const sampleMark = "state mark"
 
 // kind samples one kind, in a subtransaction, and emits what differs.
-func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, src server, kind stateKind) (changed int, err error) {
+func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (changed int, err error) {
 	sub, err := tx.Begin(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer sub.Rollback(context.WithoutCancel(ctx))
-	now, err := kind.sample(ctx, sub, src)
+	now, err := kind.sample(ctx, sub, r.src)
 	if err != nil {
 		return 0, err
 	}
@@ -368,7 +366,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, src server, kind s
 	if !kind.goneLast {
 		commands, last = append(commands, last...), nil
 	}
-	if err := emitState(ctx, sub, commands); err != nil {
+	if err := emitState(ctx, sub, r.slot, commands); err != nil {
 		return 0, err
 	}
 	if err := sub.Commit(ctx); err != nil {
@@ -403,7 +401,7 @@ func (r *reconciliation) finish(ctx context.Context, conn *pgx.Conn) (err error)
 			return err
 		}
 		defer tx.Rollback(context.WithoutCancel(ctx))
-		if err := emitState(ctx, tx, r.last); err != nil {
+		if err := emitState(ctx, tx, r.slot, r.last); err != nil {
 			return err
 		}
 		if err := tx.Commit(ctx); err != nil {
@@ -426,18 +424,25 @@ func keptSample(ctx context.Context, store stateStore, name string) (map[string]
 	return sample, err
 }
 
-// emitState sends statements in messages of moderate size.
-func emitState(ctx context.Context, tx pgx.Tx, sql []stateCommand) error {
+// emitState sends statements of a slot's sample in messages of moderate size.
+func emitState(ctx context.Context, tx pgx.Tx, slot string, sql []stateCommand) error {
 	for part := range slices.Chunk(sql, 500) {
-		payload, err := json.Marshal(map[string]any{"ev": "state", "states": part})
-		if err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, "SELECT scribe.emit($1)", string(payload)); err != nil {
+		if err := emitStates(ctx, tx, slot, part); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// emitStates sends one message, which tells too whose sample what follows in
+// the transaction is.
+func emitStates(ctx context.Context, tx pgx.Tx, slot string, sql []stateCommand) error {
+	payload, err := json.Marshal(map[string]any{"ev": "state", "slot": slot, "states": sql})
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "SELECT scribe.emit($1)", string(payload))
+	return err
 }
 
 func keepSamples(ctx context.Context, store stateStore, samples map[string]map[string]string) error {

@@ -48,16 +48,18 @@ type renderer struct {
 
 	describe describer // nil: every table is taken for known
 
-	out   []byte
-	whole int        // out[:whole] ends between two transactions
-	stats repo.Stats // of what is complete and not yet handed on
-	inTx  bool
-	tx    beginMessage
-	skip  bool // the transaction is stored already
-	begun bool // its BEGIN line is written
-	alien bool // its commit time is another server's
-	count map[string]catalog.TableCount
-	found repo.Stats // restore points and gaps of this transaction
+	out     []byte
+	whole   int        // out[:whole] ends between two transactions
+	stats   repo.Stats // of what is complete and not yet handed on
+	inTx    bool
+	tx      beginMessage
+	skip    bool   // the transaction is stored already
+	begun   bool   // its BEGIN line is written
+	alien   bool   // its commit time is another server's
+	slot    string // the stream's own; samples of others are left out
+	foreign bool   // what follows in the transaction is another slot's sample
+	count   map[string]catalog.TableCount
+	found   repo.Stats // restore points and gaps of this transaction
 
 	texts  *textConverter // of values that come in binary; nil: none do
 	pieces int            // large values of this row that were written in pieces
@@ -199,7 +201,7 @@ func (r *renderer) begin(b []byte) error {
 	if err != nil {
 		return err
 	}
-	r.tx, r.inTx, r.begun, r.alien = m, true, false, false
+	r.tx, r.inTx, r.begun, r.alien, r.foreign = m, true, false, false, false
 	r.skip = m.Commit < r.from
 	if len(r.facts.soon) > 0 && m.Commit >= r.facts.soonFrom {
 		for _, oid := range r.facts.soon {

@@ -254,7 +254,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	}
 	p := &pipeline{streamer: s, rec: rec, patience: patience, renderer: newRenderer(from, secret, known),
 		batches: make(chan batch, 8), free: make(chan []byte, 12)}
-	p.renderer.stale = s.stale
+	p.renderer.stale, p.renderer.slot = s.stale, s.opts.Slot
 	if p.endpos = s.opts.Endpos; s.binaryUntil != 0 {
 		if p.endpos == 0 || s.binaryUntil < p.endpos {
 			p.endpos = s.binaryUntil

@@ -156,20 +156,30 @@ func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) err
 	if _, uerr := watchUnlisted(ctx, conn, s.opts.Publication, s.repo.Catalog()); uerr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of tables without replica identity: %w", uerr))
 	}
-	if ierr := s.inventory.check(ctx, conn, s.repo.Catalog()); ierr != nil {
+	if ierr := s.inventory.check(ctx, conn, s.opts.Slot, s.repo.Catalog()); ierr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of the inventory: %w", ierr))
 	}
-	return errors.Join(err, sampleAll(ctx, whole, conn, s.opts.ConnString, src, s.repo.Catalog(), s.stale, thorough))
+	all := sampling{connString: s.opts.ConnString, slot: s.opts.Slot, src: src, store: s.repo.Catalog(), stale: s.stale}
+	return errors.Join(err, all.take(ctx, whole, conn, thorough))
 }
 
-// sampleAll samples everything, under the lock. Large objects may take until
-// whole ends, everything else until ctx does.
-func sampleAll(ctx, whole context.Context, conn *pgx.Conn, connString string, src server, store stateStore, stale *staleStates, thorough bool) error {
-	r, err := reconcile(ctx, conn, src, store, stale)
+// sampling is how the state of a source goes into the stream of one slot.
+type sampling struct {
+	connString string
+	slot       string // whose samples these are
+	src        server
+	store      stateStore // of the samples before
+	stale      *staleStates
+}
+
+// take samples everything, under the lock. Large objects may take until whole
+// ends, everything else until ctx does.
+func (s sampling) take(ctx, whole context.Context, conn *pgx.Conn, thorough bool) error {
+	r, err := s.reconcile(ctx, conn)
 	if err != nil {
 		return err
 	}
-	if _, err := reconcileLargeObjects(whole, conn, connString, store, thorough); err != nil {
+	if _, err := s.reconcileLargeObjects(whole, conn, thorough); err != nil {
 		r.errs = append(r.errs, fmt.Errorf("sample of large objects: %w", err))
 	}
 	ctx, cancel := context.WithTimeout(whole, sampleLimit)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -76,4 +77,12 @@ func (tr *trip) marks(want int) {
 	if n := strings.Count(tr.text(), "\n-- pg_scribe gap "); n != want {
 		tr.t.Errorf("%d marks, not %d:\n%.20000s", n, want, tr.text())
 	}
+}
+
+// What others do to their objects at the same moment, or what is broken about
+// them, does not concern a command with a folded literal.
+func TestFoldedLiteralBesideBrokenObjects(t *testing.T) {
+	const broken = `UPDATE pg_attribute SET attnum = %d WHERE attrelid = 'other'::regclass AND attname = 'a'`
+	roundTrip(t, `CREATE TABLE other (a int); CREATE INDEX other_a ON other (a)`,
+		fmt.Sprintf(broken, 9), `CREATE VIEW v AS SELECT 'today'::date AS day`, fmt.Sprintf(broken, 1))
 }
