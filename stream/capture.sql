@@ -882,7 +882,9 @@ BEGIN
         'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension,
         'temp', pg_my_temp_schema() <> 0 AND (classid, objid) IN (SELECT class, object FROM scribe.transient()))
       || CASE WHEN object_type = 'publication' AND EXISTS (SELECT FROM pg_publication p JOIN scribe.config c
-           ON c.key = 'publication ' || p.pubname WHERE p.oid = objid) THEN '{"own": true}' ELSE '{}' END::jsonb),
+           ON c.key = 'publication ' || p.pubname WHERE p.oid = objid) THEN '{"own": true}'
+         WHEN object_type = 'index' AND EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+           WHERE c.oid = objid AND c.relkind = 'i' AND NOT i.indisvalid) THEN '{"invalid": true}' ELSE '{}' END::jsonb),
       array_agg(DISTINCT objid) FILTER (WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column')),
       array_agg(DISTINCT objid) FILTER (WHERE classid = 'pg_class'::regclass AND object_type = 'index'),
       array_agg(DISTINCT objid) FILTER (WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table'
@@ -1158,10 +1160,15 @@ $fn$;
 REVOKE ALL ON FUNCTION scribe.emit_large_object_ranges(bigint[]) FROM PUBLIC;
 
 -- What a schema is made of, but for what comes and goes with something else.
+-- An index that CREATE INDEX CONCURRENTLY left behind invalid is not there,
+-- until a REINDEX, a TRUNCATE or a rewrite of its table makes it valid.
 CREATE VIEW scribe.inventory AS
   SELECT o.class, o.oid FROM (
       SELECT 'pg_catalog.pg_class'::regclass::oid AS class, oid, relnamespace AS schema FROM pg_catalog.pg_class
         WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'
+      UNION ALL SELECT 'pg_catalog.pg_class'::regclass, c.oid, c.relnamespace FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+        WHERE i.indisvalid AND c.relkind = 'i' AND NOT c.relispartition AND c.relpersistence <> 't'
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = i.indrelid AND d.deptype = 'e')
       UNION ALL SELECT 'pg_catalog.pg_proc'::regclass, oid, pronamespace FROM pg_catalog.pg_proc
       UNION ALL SELECT 'pg_catalog.pg_type'::regclass, oid, typnamespace FROM pg_catalog.pg_type t WHERE typisdefined
         AND (typtype IN ('b', 'e', 'd', 'r') OR typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
@@ -1181,6 +1188,29 @@ CREATE VIEW scribe.inventory AS
       AND (d.deptype IN ('i', 'e') OR d.deptype = 'a' AND d.classid = 'pg_catalog.pg_class'::regclass
         AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = o.oid AND c.relkind = 'S')));
 REVOKE ALL ON scribe.inventory FROM PUBLIC;
+
+-- The SQL that makes an index which became valid without an event, unless the
+-- table has as many like it already, or drops one that DROP INDEX CONCURRENTLY
+-- left behind invalid. NULL: it is no index, or is gone. Empty: it became a
+-- constraint's or a partition's.
+CREATE FUNCTION scribe.repair_index(index oid, came boolean) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+  SELECT CASE WHEN NOT i.indisvalid THEN format('DROP INDEX IF EXISTS %I.%I', n.nspname, c.relname)
+    WHEN NOT came THEN ''
+    ELSE format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NULL AND pg_catalog.to_regclass(%L) IS NOT NULL'
+        ' AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass(%2$L)'
+        ' AND pg_catalog.regexp_replace(pg_catalog.pg_get_indexdef(indexrelid), %L, ''\1'') = %L) < %s THEN %s; END IF; END',
+      format('%I.%I', n.nspname, c.relname), format('%I.%I', tn.nspname, t.relname), x.head, x.rest,
+      (SELECT count(*) FROM pg_index o WHERE o.indrelid = t.oid AND o.indisvalid AND regexp_replace(pg_get_indexdef(o.indexrelid), x.head, '\1') = x.rest),
+      concat(pg_get_indexdef(index), (SELECT format('; ALTER INDEX %I.%I SET TABLESPACE %I', n.nspname, c.relname, spcname) FROM pg_tablespace WHERE oid = c.reltablespace),
+        '; COMMENT ON INDEX ' || format('%I.%I IS ', n.nspname, c.relname) || quote_literal(obj_description(index, 'pg_class'))))) END
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace,
+    LATERAL (SELECT head, regexp_replace(pg_get_indexdef(index), head, '\1') AS rest
+      FROM (VALUES ('^CREATE (UNIQUE )?INDEX ("([^"]|"")*"|[^ "]+) ')) v(head)) x
+  WHERE i.indexrelid = index AND c.relkind = 'i'
+$fn$;
+REVOKE ALL ON FUNCTION scribe.repair_index(oid, boolean) FROM PUBLIC;
 
 -- The SQL that makes a table or materialized view which came about without an
 -- event, if it has nothing but columns, as EXPLAIN ANALYZE CREATE ... AS leaves
@@ -1431,7 +1461,7 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
   EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.unsaved, scribe.inventory, scribe.lists, scribe.mislisted, scribe.unlisted TO %I', role);
   EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
-    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.list_table(oid, oid, boolean), scribe.changes(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.large_object_sample(jsonb), '
+    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.list_table(oid, oid, boolean), scribe.changes(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.repair_index(oid, boolean), scribe.large_object_sample(jsonb), '
     'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
   PERFORM set_config('scribe.quiet', '', true);
 END $fn$;

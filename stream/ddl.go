@@ -237,13 +237,15 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			if o.Class == pgClassOID {
 				r.facts.announced[o.OID] = true
 			}
-			r.touch(touch{start.Tag, o.Class, o.OID, o.Type + " " + o.Identity})
+			if !o.Invalid {
+				r.touch(touch{start.Tag, o.Class, o.OID, o.Type + " " + o.Identity})
+			}
 		}
 	}
 	// Also where it is not written: of a string of several commands, each has
 	// to be passed over at its turn.
 	sql, textErr := r.statementText(start, slices.Concat(end.Objects, dropped))
-	if !onlyTemporary(end.Objects, dropped) && !ownObjects(end.Objects) {
+	if !onlyTemporary(end.Objects, dropped) && !ownObjects(end.Objects) && !onlyInvalid(end.Objects) {
 		if err := r.writeDDL(start, end, dropped, sql, textErr); err != nil {
 			return err
 		}
@@ -311,6 +313,12 @@ func onlyTemporary(created, dropped []captureObject) bool {
 	return true
 }
 
+// onlyInvalid tells that a command was about indexes that are there by name
+// only; the inventory makes them as they are once they are valid.
+func onlyInvalid(objects []captureObject) bool {
+	return len(objects) > 0 && !slices.ContainsFunc(objects, func(o captureObject) bool { return !o.Invalid })
+}
+
 // dropsPart tells whether a DROP named temporary objects beside others, and
 // then returns statements that drop the others alone.
 func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
@@ -344,6 +352,23 @@ func dropIfExists(sql string) string {
 	}
 	return sql
 }
+
+// namelessIndex is a CREATE INDEX that leaves the name to the server.
+var namelessIndex = regexp.MustCompile(`(?is)^((?:\s|/\*.*?\*/|--[^\n]*\n)*CREATE\s+(?:UNIQUE\s+)?INDEX)\s+(ON\s)`)
+
+// withIndexName gives an index the name that the server chose: another server,
+// or one where the name is free, would choose another.
+func withIndexName(sql string, made []captureObject) string {
+	m := namelessIndex.FindStringSubmatchIndex(sql)
+	if m == nil || len(made) != 1 || made[0].Type != "index" {
+		return sql
+	}
+	name := lastName.FindString(made[0].Identity)
+	return sql[:m[3]] + " " + name + " " + sql[m[4]:]
+}
+
+// lastName is the last part of a qualified name, quoted as it is there.
+var lastName = regexp.MustCompile(`(?:"(?:[^"]|"")*"|[^".]+)$`)
 
 var dropGuarded = regexp.MustCompile(`(?i)^IF\s+EXISTS\s`)
 
@@ -383,7 +408,7 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 	}
 	r.dropOwned(sql, start, dropped)
 	sql = detachFinal.ReplaceAllString(sql, "$1")
-	sql = dropIfExists(withBounds(sql, end.Bounds))
+	sql = dropIfExists(withBounds(withIndexName(sql, end.Objects), end.Bounds))
 	if sql, err = withDates(sql, start.conforming(), end.Folded); err != nil {
 		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
 	}

@@ -287,12 +287,16 @@ func differing(now map[string]bool, before map[string]string) []string {
 func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []string, names, before map[string]string) error {
 	var sql []stateCommand
 	var gaps []string
-	for _, key := range came {
-		var repair *string
+	repairOf := func(function, key string) (repair *string, err error) {
 		if class, oid, _ := strings.Cut(key, " "); class == fmt.Sprint(pgClassOID) {
-			if err := tx.QueryRow(ctx, "SELECT scribe.repair_sql($1::text::oid)", oid).Scan(&repair); err != nil {
-				return err
-			}
+			err = tx.QueryRow(ctx, "SELECT "+function, oid).Scan(&repair)
+		}
+		return repair, err
+	}
+	for _, key := range came {
+		repair, err := repairOf("coalesce(scribe.repair_index($1::text::oid, true), scribe.repair_sql($1::text::oid))", key)
+		if err != nil {
+			return err
 		}
 		switch {
 		case repair != nil:
@@ -303,6 +307,17 @@ func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []strin
 	}
 	for _, key := range went {
 		if strings.HasPrefix(before[key], transientMark) {
+			continue
+		}
+		// Commands that rebuild an index do not tell, and it is there again.
+		if strings.HasPrefix(before[key], "index ") {
+			repair, err := repairOf("scribe.repair_index($1::text::oid, false)", key)
+			if err != nil {
+				return err
+			}
+			if repair != nil && *repair != "" {
+				sql = append(sql, stateCommand{repo.TagInventory, *repair})
+			}
 			continue
 		}
 		name := before[key]

@@ -73,8 +73,9 @@ type captureObject struct {
 	Extension bool   `json:"ext"`
 	Temporary bool   `json:"temp"`
 	Original  bool   `json:"original"`
-	Own       bool   `json:"own"`  // the publication of a backup
-	Root      string `json:"root"` // of a dropped partition: through which its rows were written
+	Own       bool   `json:"own"`     // the publication of a backup
+	Invalid   bool   `json:"invalid"` // an index that the target does not have
+	Root      string `json:"root"`    // of a dropped partition: through which its rows were written
 }
 
 // temporary tells that the object does not outlive its session.
