@@ -312,6 +312,15 @@ func readFacts(ctx context.Context, conn *pgx.Conn, slot string) (*facts, error)
 	for _, t := range types {
 		f.types[t.OID] = t
 	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err = conn.Query(ctx, "SELECT scribe.loose_types()")
+	if err != nil {
+		return nil, err
+	}
+	loose, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	f.loosen(loose, nil)
 	return f, err
 }
 

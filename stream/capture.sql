@@ -729,6 +729,20 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 $fn$;
 REVOKE ALL ON FUNCTION scribe.type_facts(oid) FROM PUBLIC;
 
+-- The domains that have a constraint which is NOT VALID, and all types that may
+-- hold values of these. There are none, mostly.
+CREATE FUNCTION scribe.loose_types() RETURNS SETOF oid
+LANGUAGE plpgsql STABLE ROWS 10 SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN QUERY WITH RECURSIVE l (type) AS (
+    SELECT contypid FROM pg_constraint WHERE conrelid = 0 AND contype = 'c' AND NOT convalidated
+    UNION SELECT CASE d.classid WHEN 'pg_type'::regclass THEN d.objid ELSE c.reltype END
+      FROM l JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = l.type AND d.classid IN ('pg_type'::regclass, 'pg_class'::regclass)
+        LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid)
+  SELECT type FROM l WHERE type <> 0;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.loose_types() FROM PUBLIC;
+
 -- Facts about a table that neither its rows in the stream nor the command's
 -- text tell.
 CREATE FUNCTION scribe.table_facts(rels oid[]) RETURNS jsonb
@@ -909,6 +923,10 @@ BEGIN
       message := message || jsonb_build_object('missing', scribe.missing_values(relatives,
         CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'now' END));
     END IF;
+  END IF;
+  IF tg_tag ~ '^(CREATE|ALTER) (DOMAIN|TYPE|TABLE|TABLE AS|SCHEMA|EXTENSION)$|^SELECT INTO$'
+      AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = 0 AND contype = 'c' AND NOT convalidated) THEN
+    message := message || (SELECT jsonb_build_object('loose', jsonb_agg(x::int8)) FROM scribe.loose_types() x);
   END IF;
   IF created IS NOT NULL THEN
     message := message || jsonb_build_object('creates', (SELECT jsonb_agg(d ORDER BY x, n)
@@ -1461,7 +1479,7 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
   EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.unsaved, scribe.inventory, scribe.lists, scribe.mislisted, scribe.unlisted TO %I', role);
   EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
-    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.list_table(oid, oid, boolean), scribe.changes(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.repair_index(oid, boolean), scribe.large_object_sample(jsonb), '
+    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.list_table(oid, oid, boolean), scribe.changes(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.loose_types(), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.repair_index(oid, boolean), scribe.large_object_sample(jsonb), '
     'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
   PERFORM set_config('scribe.quiet', '', true);
 END $fn$;

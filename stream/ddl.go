@@ -114,6 +114,9 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 	if c.Tag == "REINDEX" && c.Event != "gap" {
 		return nil // no part of the contents, and it may end in another transaction than it began in
 	}
+	if c.Event != "rows" {
+		r.show()
+	}
 	d := &r.ddl
 	if c.Event == "text" {
 		if d.texts == nil {
@@ -227,6 +230,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			r.tables[t.OID] = newTable(known.relation, r.facts)
 		}
 	}
+	r.facts.loosen(end.Loose, r.tables)
 	if scriptTags[start.Tag] {
 		if err := r.scriptTables(end.Tables); err != nil {
 			return err
@@ -478,9 +482,13 @@ func (r *renderer) writeFacts(start, end captureMessage) {
 		if m.Value != nil {
 			value = repo.Literal(*m.Value)
 		}
-		r.out = repo.AppendDDL(r.out, start.Tag, fmt.Sprintf("UPDATE ONLY %s.%s SET %s = %s",
-			repo.Identifier(m.Schema), repo.Identifier(m.Table), repo.Identifier(m.Column), value))
+		name := repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
+		if r.hidden.rel != name {
+			r.hide(name)
+		}
+		r.out = repo.AppendDDL(r.out, start.Tag, fmt.Sprintf("UPDATE ONLY %s SET %s = %s", name, repo.Identifier(m.Column), value))
 	}
+	r.show()
 }
 
 // dropEventTriggers makes way for dropping a function that may have served

@@ -35,6 +35,7 @@ type captureMessage struct {
 	Set     map[string]string `json:"set"`
 	Late    bool              `json:"late"`
 	Objects []captureObject   `json:"objects"`
+	Loose   []uint32          `json:"loose"` // types: see facts.loose
 	Tables  []tableFacts      `json:"tables"`
 	Creates []string          `json:"creates"`
 	Instead []string          `json:"instead"`

@@ -32,6 +32,7 @@ func (r *renderer) beginRefill(m captureMessage) error {
 	}
 	r.ddl.refill = &refillState{oid: m.OID, name: name, columns: strings.Join(quoted, ", ")}
 	r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DELETE FROM ONLY "+name)
+	r.hide(name)
 	return nil
 }
 

@@ -70,6 +70,8 @@ type renderer struct {
 
 	explained map[string]uint32 // see batch
 
+	hidden hiding
+
 	run     *table   // the rows in pending, or the open COPY block, are of this table
 	pending [][]byte // INSERT messages that may become a COPY block
 	spare   [][]byte // buffers for pending
@@ -236,6 +238,7 @@ func (r *renderer) commit(b []byte) error {
 			return err
 		}
 	}
+	r.show()
 	r.ddl.reset()
 	r.inTx = false
 	r.stats.End = max(r.stats.End, m.End)
@@ -297,6 +300,7 @@ func (r *renderer) insert(b []byte) error {
 		}
 		r.run = t
 		r.open()
+		r.relax(t)
 	}
 	r.add(r.run, catalog.TableCount{Inserted: 1})
 	if r.copying {
@@ -371,6 +375,7 @@ func (r *renderer) change(kind byte, b []byte) error {
 		return r.lose(t)
 	}
 	r.open()
+	r.relax(t)
 	if len(c.Old) > len(t.Columns) || len(c.New) > len(t.Columns) ||
 		(kind == 'U' && len(c.New) != len(t.Columns)) || (c.OldKind != 0 && len(c.Old) != len(t.Columns)) {
 		return fmt.Errorf("a row of %s does not have the columns that were described", t.name)
@@ -403,6 +408,7 @@ func (r *renderer) truncate(b []byte) error {
 	if err != nil {
 		return err
 	}
+	r.show()
 	if err := r.partTruncate(m.OIDs); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type table struct {
 	always  []bool // GENERATED ALWAYS AS IDENTITY: not to be SET
 	keyed   bool   // some column is part of the replica identity
 	left    bool   // its row changes are left out: it is pg_scribe's own, or no dump has its rows
+	loose   bool   // it has columns of types of facts.loose
 	lost    string // what keeps its rows from being restored; empty: nothing
 }
 
@@ -65,6 +66,7 @@ var matchKinds = map[uint32]matchKind{
 type facts struct {
 	always map[uint32]map[string]bool // GENERATED ALWAYS identity columns, by relation OID
 	types  map[uint32]typeFacts       // by type OID
+	loose  map[uint32]bool            // types that hold values of a domain with a constraint that is NOT VALID
 	roots  map[uint32]string          // through which the rows of a hash partition are written, by relation OID
 
 	// Tables that belong to an extension which does not mark them with
@@ -82,7 +84,7 @@ type facts struct {
 }
 
 func newFacts() *facts {
-	return &facts{always: map[uint32]map[string]bool{}, types: map[uint32]typeFacts{}, roots: map[uint32]string{},
+	return &facts{always: map[uint32]map[string]bool{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{}, roots: map[uint32]string{},
 		unsaved: map[uint32]bool{}, made: map[uint32]uint32{}, announced: map[uint32]bool{}}
 }
 
@@ -104,6 +106,21 @@ func (f *facts) add(t tableFacts) {
 		f.unsaved[t.OID] = true
 	} else {
 		delete(f.unsaved, t.OID)
+	}
+}
+
+// loosen takes types into loose for good: what is there once too often costs
+// time only.
+func (f *facts) loosen(types []uint32, tables map[uint32]*table) {
+	before := len(f.loose)
+	for _, oid := range types {
+		f.loose[oid] = true
+	}
+	if len(f.loose) == before {
+		return
+	}
+	for oid, t := range tables {
+		tables[oid] = newTable(t.relation, f)
 	}
 }
 
@@ -136,6 +153,7 @@ func newTable(r *relation, known *facts) *table {
 		t.types[i] = known.types[c.TypeOID]
 		t.always[i] = known.always[r.OID][c.Name]
 		t.keyed = t.keyed || c.Key
+		t.loose = t.loose || known.loose[c.TypeOID]
 	}
 	return t
 }

@@ -326,6 +326,7 @@ func (g *generator) alterTable() {
 		"RENAME TO " + g.name("t"),
 		"SET SCHEMA " + g.schema(),
 		"ADD CONSTRAINT " + g.name("k") + fmt.Sprintf(" CHECK (%s IS NOT NULL) NOT VALID", c),
+		"ADD CONSTRAINT " + g.name("k") + fmt.Sprintf(" NOT NULL %s NOT VALID", c), // since 18
 		"ADD CONSTRAINT " + g.name("k") + fmt.Sprintf(" UNIQUE (%s)", c),
 		fmt.Sprintf("ADD PRIMARY KEY (%s)", c),
 		fmt.Sprintf("ADD FOREIGN KEY (%s) REFERENCES %s NOT VALID", c, g.relation("rp")),
@@ -422,7 +423,8 @@ func (g *generator) typeWork() {
 	case 2:
 		g.run(fmt.Sprintf("CREATE DOMAIN %s AS text DEFAULT 'd' CHECK (value <> 'bad')", name))
 	case 3:
-		g.run("ALTER DOMAIN s1.small ADD CONSTRAINT " + g.name("d") + " CHECK (value > -1000) NOT VALID")
+		g.run("ALTER DOMAIN s1.small " + g.pick("ADD CONSTRAINT "+g.name("d")+fmt.Sprintf(" CHECK (value > %d) NOT VALID", g.r.IntN(300)),
+			g.pick("DROP", "VALIDATE")+" CONSTRAINT "+g.object("SELECT quote_ident(conname) FROM pg_constraint WHERE contypid = 's1.small'::regtype ORDER BY oid")))
 	case 4:
 		g.run("ALTER TYPE s1.mood ADD VALUE '" + fmt.Sprint("v", g.n, g.r.IntN(1000)) + "'")
 	case 5:
