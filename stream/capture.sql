@@ -919,7 +919,9 @@ BEGIN
   IF tg_tag = 'ALTER SCHEMA' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- whose name is part of their root's
     touched := ARRAY(SELECT oid FROM pg_class WHERE relispartition AND relkind = 'r');
   END IF;
-  IF tg_tag IN ('ALTER TYPE', 'ALTER TABLE', 'ALTER SCHEMA', 'ALTER EXTENSION') THEN
+  IF tg_tag IN ('ALTER TYPE', 'ALTER SCHEMA', 'ALTER EXTENSION') OR tg_tag = 'ALTER TABLE' AND touched IS NOT NULL AND EXISTS (
+      SELECT FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype AND d.deptype = 'n'
+      WHERE c.oid = ANY (touched) AND c.reltype <> 0) THEN
     message := message || jsonb_build_object('types', scribe.renamed_types(tg_tag));
   END IF;
   IF touched IS NOT NULL THEN
