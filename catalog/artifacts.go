@@ -148,6 +148,11 @@ func checkpoint(ctx context.Context, tx *sql.Tx, id int64, p Progress) error {
 			return err
 		}
 	}
+	if p.Facts != nil {
+		if err := setFacts(ctx, tx, p.End, p.Facts); err != nil {
+			return err
+		}
+	}
 	for _, g := range p.Gaps {
 		g.Timeline = timeline
 		if _, err := addGap(ctx, tx, g); err != nil {

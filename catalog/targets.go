@@ -179,7 +179,7 @@ func (c *Catalog) Snapshot(ctx context.Context, path string, target int64) error
 		_, err := tx.ExecContext(ctx, `DELETE FROM artifact WHERE state = 'open'
 			OR NOT EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = artifact.id AND c.target_id = ?)`, target)
 		if err == nil {
-			_, err = tx.ExecContext(ctx, "DELETE FROM removal; DELETE FROM copy_removal")
+			_, err = tx.ExecContext(ctx, "DELETE FROM removal; DELETE FROM copy_removal; DELETE FROM fact; DELETE FROM fact_position")
 		}
 		return err
 	})

@@ -63,7 +63,7 @@ type SegmentWriter struct {
 // checkpoint is what Rollback returns to.
 type checkpoint struct {
 	stored, text hashState
-	stats        Stats // without restore points and gaps: the catalog has them
+	stats        Stats // without restore points, gaps and facts: the catalog has them
 }
 
 // CreateSegment opens the segment that starts at h.Start, writes its header
@@ -343,7 +343,7 @@ func (w *SegmentWriter) sync() error {
 
 func (w *SegmentWriter) save() {
 	w.saved.stats.Add(w.since)
-	w.saved.stats.Points, w.saved.stats.Gaps = nil, nil
+	w.saved.stats.Points, w.saved.stats.Gaps, w.saved.stats.Facts = nil, nil, nil
 	w.saved.stored, w.saved.text = w.stored.state(), w.text.state()
 	w.since, w.unsure = Stats{}, nil
 }

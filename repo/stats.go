@@ -17,6 +17,7 @@ type Stats struct {
 	Tables                  map[string]catalog.TableCount
 	Points                  []catalog.RestorePoint
 	Gaps                    []catalog.Gap
+	Facts                   *catalog.FactChanges // of the source's objects; nil: not followed
 }
 
 // Add takes up what follows.
@@ -48,6 +49,7 @@ func (s *Stats) Add(next Stats) {
 	}
 	s.Points = append(s.Points, next.Points...)
 	s.Gaps = append(s.Gaps, next.Gaps...)
+	s.Facts = s.Facts.Add(next.Facts)
 }
 
 func sumCounts(name string, a, b catalog.TableCount) catalog.TableCount {
@@ -56,10 +58,10 @@ func sumCounts(name string, a, b catalog.TableCount) catalog.TableCount {
 }
 
 // progress is what a checkpoint tells the catalog: the totals of s and next,
-// with only those tables, points and gaps that next brings.
+// with only those tables, points, gaps and facts that next brings.
 func (s Stats) progress(next Stats) catalog.Progress {
 	total := s
-	total.Tables, total.Points, total.Gaps = nil, nil, nil
+	total.Tables, total.Points, total.Gaps, total.Facts = nil, nil, nil, nil
 	total.Add(next)
 	for name, c := range total.Tables {
 		total.Tables[name] = sumCounts(name, s.Tables[name], c)
@@ -68,7 +70,7 @@ func (s Stats) progress(next Stats) catalog.Progress {
 		End: total.End, ReachedAt: total.Reached,
 		FirstCommitAt: total.FirstCommit, LastCommitAt: total.LastCommit,
 		Transactions: total.Transactions, MinXID: total.MinXID, MaxXID: total.MaxXID,
-		Tables: total.tables(), Points: total.Points, Gaps: total.Gaps,
+		Tables: total.tables(), Points: total.Points, Gaps: total.Gaps, Facts: total.Facts,
 	}
 }
 

@@ -218,6 +218,7 @@ type dumper struct {
 	slot    string
 	created createdSlot
 	version string // of pg_dump
+	begins  bool   // the stream begins at the slot's point
 	chain   filter.Chain
 	total   int // tables to dump
 }
@@ -236,6 +237,11 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 		return base, err
 	}
 	defer keeper.Close(context.WithoutCancel(ctx))
+	if d.begins {
+		if err := d.keepFacts(ctx, keeper); err != nil {
+			return base, err
+		}
+	}
 	stamp, err := d.repo.Stamp()
 	if err != nil {
 		return base, err

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"pg_scribe/catalog"
 	"pg_scribe/repo"
 )
 
@@ -240,90 +239,6 @@ func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (g
 	return guarded, errors.Join(errs...)
 }
 
-// readFacts asks the source what it has now; commands in the stream tell what
-// changes from there. Rows from before their table became one that no dump has
-// must not get lost: it is taken for one at once only if it was that before
-// everything that the slot still sends.
-func readFacts(ctx context.Context, conn *pgx.Conn, slot string) (*facts, error) {
-	rows, err := conn.Query(ctx, "SELECT attrelid, attname FROM pg_attribute WHERE attidentity = 'a' AND NOT attisdropped UNION "+
-		"SELECT x.oid, a.attname FROM ("+hashLeaves+") x JOIN pg_attribute a ON a.attrelid = pg_partition_root(x.oid) "+
-		"WHERE x.root IS NOT NULL AND a.attidentity = 'a' AND NOT a.attisdropped")
-	if err != nil {
-		return nil, err
-	}
-	f := newFacts()
-	var oid uint32
-	var name string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &name}, func() error {
-		if f.always[oid] == nil {
-			f.always[oid] = map[string]bool{}
-		}
-		f.always[oid][name] = true
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	rows, err = conn.Query(ctx, `SELECT a.attrelid, a.xmin::text::int8 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-	    WHERE a.attnum = -6 AND c.relkind = 'r' AND c.oid >= 16384`) // a system column, which nothing ever changes
-	if err != nil {
-		return nil, err
-	}
-	var xid int64
-	if _, err := pgx.ForEachRow(rows, []any{&oid, &xid}, func() error { f.made[oid] = uint32(xid); return nil }); err != nil {
-		return nil, err
-	}
-	rows, err = conn.Query(ctx, "SELECT * FROM ("+hashLeaves+") x WHERE root IS NOT NULL")
-	if err != nil {
-		return nil, err
-	}
-	if _, err := pgx.ForEachRow(rows, []any{&oid, &name}, func() error { f.roots[oid] = name; return nil }); err != nil {
-		return nil, err
-	}
-	rows, err = conn.Query(ctx, `SELECT u.relid, age(u.since) NOT BETWEEN 0 AND age(s.catalog_xmin) -- below 0 it is frozen long since
-	    FROM scribe.unsaved u, pg_replication_slots s WHERE s.slot_name = $1`, slot)
-	if err != nil {
-		return nil, err
-	}
-	var before *bool
-	_, err = pgx.ForEachRow(rows, []any{&oid, &before}, func() error {
-		if before != nil && *before {
-			f.unsaved[oid] = true
-		} else {
-			f.soon = append(f.soon, oid)
-		}
-		return nil
-	})
-	if err == nil {
-		err = conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&name)
-	}
-	if err == nil {
-		f.soonFrom, err = catalog.ParseLSN(name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	rows, err = conn.Query(ctx, `SELECT f FROM (SELECT DISTINCT atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-	    WHERE c.relkind = 'r' AND a.atttypid >= 16384 AND NOT a.attisdropped) a, scribe.type_facts(a.atttypid) f WHERE f IS NOT NULL`)
-	if err != nil {
-		return nil, err
-	}
-	types, err := pgx.CollectRows(rows, pgx.RowTo[typeFacts])
-	for _, t := range types {
-		f.types[t.OID] = t
-	}
-	if err != nil {
-		return nil, err
-	}
-	rows, err = conn.Query(ctx, "SELECT scribe.loose_types()")
-	if err != nil {
-		return nil, err
-	}
-	loose, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
-	f.loosen(loose, nil)
-	return f, err
-}
-
 // noteUnsaved tells of the tables whose rows are in no base and no segment.
 func noteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error {
 	rows, err := conn.Query(ctx, `SELECT extension::text, array_to_string((array_agg(relid::regclass::text ORDER BY relid))[:5], ', ')
@@ -339,10 +254,6 @@ func noteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error
 	})
 	return err
 }
-
-// hashLeaves are the partitions whose rows are written through another table.
-const hashLeaves = `SELECT c.oid, scribe.hash_root(c.oid) AS root FROM pg_class c
-  WHERE c.relispartition AND c.relkind = 'r' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h')`
 
 // A captureTrigger is an event trigger that calls a function of capture.sql.
 type captureTrigger struct{ name, event, function string }

@@ -759,12 +759,34 @@ BEGIN
     'filled', CASE WHEN c.relkind = 'r' AND (c.relispartition OR leaves ? c.oid::text) THEN pg_relation_size(c.oid) > 0 END,
     'always', (SELECT jsonb_agg(attname ORDER BY attnum) FROM pg_attribute
                WHERE attrelid = CASE WHEN c.relispartition AND scribe.hash_root(c.oid) IS NOT NULL THEN pg_partition_root(c.oid) ELSE c.oid END
-                 AND attidentity = 'a' AND NOT attisdropped))))
+                 AND attidentity = 'a' AND NOT attisdropped),
+    'types', (SELECT jsonb_agg(f) FROM (SELECT DISTINCT atttypid FROM pg_attribute
+                WHERE attrelid = c.oid AND atttypid >= 16384 AND NOT attisdropped) a, scribe.type_facts(a.atttypid) f WHERE f IS NOT NULL))))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
     LATERAL (SELECT CASE WHEN EXISTS (SELECT FROM scribe.unsaved u WHERE u.relid = c.oid) THEN true END AS unsaved) x
   WHERE c.oid = ANY (rels) AND c.relkind IN ('r', 'p'));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.table_facts(oid[]) FROM PUBLIC;
+
+-- The same of types of columns whose name the command may have changed, or that
+-- of their schema.
+CREATE FUNCTION scribe.renamed_types(tag text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN (WITH RECURSIVE command AS MATERIALIZED (SELECT classid, objid FROM pg_event_trigger_ddl_commands()),
+  moved (oid) AS (
+    SELECT objid FROM command WHERE classid = 'pg_type'::regclass
+    UNION SELECT t.oid FROM pg_type t WHERE tag = 'ALTER SCHEMA' AND t.typnamespace IN (SELECT objid FROM command WHERE classid = 'pg_namespace'::regclass)
+    UNION SELECT d.objid FROM pg_depend d WHERE tag = 'ALTER EXTENSION' AND d.refclassid = 'pg_extension'::regclass
+      AND d.refobjid IN (SELECT objid FROM command WHERE classid = 'pg_extension'::regclass) AND d.classid = 'pg_type'::regclass
+    UNION SELECT c.reltype FROM pg_class c WHERE tag = 'ALTER TABLE' AND c.reltype <> 0
+      AND c.oid IN (SELECT objid FROM command WHERE classid = 'pg_class'::regclass)
+    UNION SELECT t.oid FROM moved m JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = m.oid AND d.classid = 'pg_type'::regclass
+      JOIN pg_type t ON t.oid = d.objid AND t.typtype = 'd')
+  SELECT jsonb_agg(f) FROM moved m, scribe.type_facts(m.oid) f WHERE f IS NOT NULL AND EXISTS (
+    SELECT FROM pg_depend d WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid = m.oid AND d.classid = 'pg_class'::regclass AND d.objsubid > 0));
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.renamed_types(text) FROM PUBLIC;
 
 -- Bounds of the partitions that this transaction made or attached, as they
 -- were computed: an expression among them could give another value later.
@@ -910,15 +932,26 @@ BEGIN
     touched := array_cat(touched, ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e'
       UNION SELECT unnest(string_to_array(nullif(scribe.noted('unsaved'), ''), ' '))::oid));
   END IF;
+  IF tg_tag = 'ALTER SCHEMA' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- whose name is part of their root's
+    touched := ARRAY(SELECT oid FROM pg_class WHERE relispartition AND relkind = 'r');
+  END IF;
+  IF tg_tag IN ('ALTER TYPE', 'ALTER SCHEMA', 'ALTER EXTENSION') OR tg_tag = 'ALTER TABLE' AND touched IS NOT NULL AND EXISTS (
+      SELECT FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype AND d.deptype = 'n'
+      WHERE c.oid = ANY (touched) AND c.reltype <> 0) THEN
+    message := message || jsonb_build_object('types', scribe.renamed_types(tg_tag));
+  END IF;
   IF touched IS NOT NULL THEN
     IF tg_tag = 'ALTER TABLE' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- attached and detached ones
       touched := touched || ARRAY(SELECT scribe.family(ARRAY(SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND scribe.is_new(xmin))));
     END IF;
-    message := message || jsonb_build_object('tables', scribe.table_facts(touched));
     IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA') THEN
       relatives := ARRAY(SELECT scribe.family(touched));
       message := message || jsonb_build_object('bounds', scribe.new_bounds(relatives));
     END IF;
+    IF tg_tag = 'ALTER TABLE' AND relatives <> touched THEN -- a partition has its parent's identity column, and their names
+      touched := touched || ARRAY(SELECT attrelid FROM pg_attribute WHERE attrelid = ANY (relatives) AND attidentity = 'a' AND NOT attisdropped);
+    END IF;
+    message := message || jsonb_build_object('tables', scribe.table_facts(touched));
     IF tg_tag = 'ALTER TABLE' THEN -- a long text is not searched each time
       message := message || jsonb_build_object('missing', scribe.missing_values(relatives,
         CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'now' END));

@@ -225,10 +225,12 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		return err
 	}
 	for _, t := range end.Tables {
-		r.facts.add(t)
-		if known := r.tables[t.OID]; known != nil {
-			r.tables[t.OID] = newTable(known.relation, r.facts)
-		}
+		r.facts.add(t, r.tx.XID)
+		r.prepare([]uint32{t.OID}, false)
+	}
+	if len(end.Types) > 0 {
+		r.facts.addTypes(end.Types, r.tx.XID)
+		r.prepare(nil, true)
 	}
 	r.facts.loosen(end.Loose, r.tables)
 	if scriptTags[start.Tag] {
@@ -260,19 +262,28 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			r.ddl.held.Close()
 			r.ddl.held = nil
 		}
+		r.forget(dropped)
 		return nil
 	}
 	if err := r.ddl.release(r.message); err != nil {
 		return err
 	}
+	r.forget(dropped) // rows of them may have been held
 	return r.endRun()
+}
+
+func (r *renderer) forget(dropped []captureObject) {
+	for _, o := range dropped {
+		if o.Class == pgClassOID {
+			r.facts.forget(o.OID, r.tx.XID)
+		}
+	}
 }
 
 // scriptTables takes what an extension's command tells of all extensions' tables. One whose
 // rows were left out so far is marked when they no longer are: its rows are
 // neither in a base nor in the stream.
 func (r *renderer) scriptTables(tables []tableFacts) error {
-	r.facts.soon = nil
 	for _, t := range tables {
 		r.facts.announced[t.OID] = true
 		if t.Freed {

@@ -135,7 +135,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	if err := baselineInventory(ctx, conn, r.Catalog()); err != nil {
 		return base, err
 	}
-	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version},
+	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version, begins: true},
 		slotConn, opts.Step)
 	if err == nil && opts.GrantTo != "" {
 		opts.Step("granting role " + opts.GrantTo + " what start, mark, status and full-backup need")
@@ -241,6 +241,6 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 	if err := r.Catalog().Follow(ctx, src.Timeline, b.known, created.point); err != nil {
 		return base, err
 	}
-	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: info.Slot, created: created, version: version}
+	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: info.Slot, created: created, version: version, begins: true}
 	return firstBase(ctx, r, d, slotConn, opts.Notice)
 }

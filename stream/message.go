@@ -37,6 +37,7 @@ type captureMessage struct {
 	Objects []captureObject   `json:"objects"`
 	Loose   []uint32          `json:"loose"` // types: see facts.loose
 	Tables  []tableFacts      `json:"tables"`
+	Types   []typeFacts       `json:"types"` // that the command may have renamed
 	Creates []string          `json:"creates"`
 	Instead []string          `json:"instead"`
 	Attach  *attachedIndex    `json:"attached"`
@@ -149,7 +150,7 @@ type tableFacts struct {
 	Was    string      `json:"was"`    // the same, before the command
 	Filled bool        `json:"filled"` // it may hold rows
 
-	Unsaved bool `json:"unsaved"` // no dump has its rows: see facts.unsaved
+	Unsaved bool `json:"unsaved"` // no dump has its rows: see knownTable
 	Freed   bool `json:"freed"`   // the command ended that
 }
 
@@ -269,11 +270,9 @@ func (m *captureMessage) narrow() {
 		for j := range m.Tables[i].Always {
 			narrow(&m.Tables[i].Always[j])
 		}
-		for j := range m.Tables[i].Types {
-			narrow(&m.Tables[i].Types[j].Cast)
-			narrow(&m.Tables[i].Types[j].Equal)
-		}
+		narrowTypes(m.Tables[i].Types)
 	}
+	narrowTypes(m.Types)
 	for _, list := range [][]string{m.Creates, m.Instead, m.Sources, m.Columns} {
 		for i := range list {
 			narrow(&list[i])
@@ -332,6 +331,22 @@ func (m *captureMessage) narrow() {
 			}
 		}
 	}
+}
+
+func narrowTypes(types []typeFacts) {
+	for i := range types {
+		narrow(&types[i].Cast)
+		narrow(&types[i].Equal)
+	}
+}
+
+// widen turns each byte into a rune, so that JSON keeps any encoding.
+func widen(s *string) {
+	runes := make([]rune, len(*s))
+	for i := range len(*s) {
+		runes[i] = rune((*s)[i])
+	}
+	*s = string(runes)
 }
 
 func narrow(s *string) {

@@ -17,7 +17,6 @@ func (r *renderer) hashPartitions(start, end captureMessage, dropped []captureOb
 		if o.Root == "" {
 			continue
 		}
-		delete(r.facts.roots, o.OID)
 		if !gone[o.Root] {
 			if err := r.hashGap(start.Tag, o.Identity, o.Root); err != nil {
 				return err
@@ -37,20 +36,17 @@ func (r *renderer) hashPartitions(start, end captureMessage, dropped []captureOb
 
 // partTruncate marks a TRUNCATE of some of the partitions of a table.
 func (r *renderer) partTruncate(oids []uint32) error {
-	if len(r.facts.roots) == 0 {
-		return nil
-	}
 	named := map[uint32]bool{}
 	for _, oid := range oids {
 		named[oid] = true
 	}
 	for _, oid := range oids {
-		root := r.facts.roots[oid]
+		root := r.facts.tables[oid].Root
 		if root == "" {
 			continue
 		}
-		for other, its := range r.facts.roots {
-			if its == root && !named[other] {
+		for other, its := range r.facts.tables {
+			if its.Root == root && !named[other] {
 				return r.hashGap("TRUNCATE", r.tables[oid].name, root)
 			}
 		}

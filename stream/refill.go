@@ -16,12 +16,13 @@ type refillState struct {
 
 // beginRefill empties a table that was rewritten; its rows follow.
 func (r *renderer) beginRefill(m captureMessage) error {
-	if r.facts.unsaved[m.OID] {
+	its := r.facts.tables[m.OID]
+	if its.Unsaved {
 		r.ddl.refill = &refillState{oid: m.OID, left: true}
 		return nil
 	}
 	r.open()
-	if root := r.facts.roots[m.OID]; root != "" {
+	if root := its.Root; root != "" {
 		r.ddl.refill = &refillState{oid: m.OID, left: true}
 		return r.gap("contents of " + m.Table + ", a hash partition of " + root + " by a type that hashes by OID, which was rewritten")
 	}

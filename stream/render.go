@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -100,6 +101,7 @@ func (r *renderer) complete() bool {
 func (r *renderer) take(next []byte) batch {
 	if r.inTx && (r.whole > 0 || r.stats.End > 0) {
 		b := batch{text: r.out[:r.whole:r.whole], boundary: true, stats: r.stats, explained: r.explained}
+		b.stats.Facts = r.facts.handOver()
 		r.explained = nil
 		r.out, r.whole, r.stats = append(next[:0], r.out[r.whole:]...), 0, repo.Stats{}
 		return b
@@ -108,6 +110,7 @@ func (r *renderer) take(next []byte) batch {
 	r.explained = nil
 	if b.boundary {
 		b.stats, r.stats = r.stats, repo.Stats{}
+		b.stats.Facts = r.facts.handOver()
 	}
 	r.out, r.whole = next[:0], 0
 	return b
@@ -205,16 +208,21 @@ func (r *renderer) begin(b []byte) error {
 	}
 	r.tx, r.inTx, r.begun, r.alien, r.foreign = m, true, false, false, false
 	r.skip = m.Commit < r.from
-	if len(r.facts.soon) > 0 && m.Commit >= r.facts.soonFrom {
-		for _, oid := range r.facts.soon {
-			r.facts.unsaved[oid] = true
-			if known := r.tables[oid]; known != nil {
-				r.tables[oid] = newTable(known.relation, r.facts)
-			}
-		}
-		r.facts.soon = nil
-	}
+	changed, types := r.facts.reach(m.Commit)
+	r.prepare(changed, types)
 	return nil
+}
+
+// prepare takes up what has become known of tables, or of types.
+func (r *renderer) prepare(tables []uint32, types bool) {
+	if types {
+		tables = slices.Collect(maps.Keys(r.tables))
+	}
+	for _, oid := range tables {
+		if known := r.tables[oid]; known != nil {
+			r.tables[oid] = newTable(known.relation, r.facts)
+		}
+	}
 }
 
 // open writes the BEGIN line before the first thing a transaction holds.
@@ -240,6 +248,7 @@ func (r *renderer) commit(b []byte) error {
 	}
 	r.show()
 	r.ddl.reset()
+	r.facts.settle()
 	r.inTx = false
 	r.stats.End = max(r.stats.End, m.End)
 	if !r.begun {

@@ -222,6 +222,11 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 			return false, &storeError{err}
 		}
 	}
+	if s.repo != nil {
+		if err := known.follow(ctx, s.repo.Catalog(), from); err != nil {
+			return false, &storeError{err}
+		}
+	}
 	conn, err := connectReplication(ctx, s.opts.ConnString, src.Encoding, 0)
 	if err != nil {
 		return false, err

@@ -2,8 +2,8 @@ package stream
 
 import (
 	"fmt"
+	"slices"
 
-	"pg_scribe/catalog"
 	"pg_scribe/repo"
 )
 
@@ -61,76 +61,14 @@ var matchKinds = map[uint32]matchKind{
 	1000: matchBoth, 1005: matchBoth, 1007: matchBoth, 1016: matchBoth, 1009: matchBoth, 1015: matchBoth,
 }
 
-// facts are what is known of tables and types beside what the stream's own
-// descriptions say.
-type facts struct {
-	always map[uint32]map[string]bool // GENERATED ALWAYS identity columns, by relation OID
-	types  map[uint32]typeFacts       // by type OID
-	loose  map[uint32]bool            // types that hold values of a domain with a constraint that is NOT VALID
-	roots  map[uint32]string          // through which the rows of a hash partition are written, by relation OID
-
-	// Tables that belong to an extension which does not mark them with
-	// pg_extension_config_dump. pg_dump leaves their rows out, so that changes
-	// of these rows would find nothing in a restored base.
-	unsaved map[uint32]bool
-
-	// Tables that are that for transactions which commit at soonFrom or later,
-	// unless a command in the stream tells otherwise before.
-	soon     []uint32
-	soonFrom catalog.LSN
-
-	made      map[uint32]uint32 // tables that were there at the connection's beginning, with the transaction that made each
-	announced map[uint32]bool   // tables that a command told of since
-}
-
-func newFacts() *facts {
-	return &facts{always: map[uint32]map[string]bool{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{}, roots: map[uint32]string{},
-		unsaved: map[uint32]bool{}, made: map[uint32]uint32{}, announced: map[uint32]bool{}}
-}
-
-// add takes what a command's end tells of a table.
-func (f *facts) add(t tableFacts) {
-	f.always[t.OID] = map[string]bool{}
-	for _, name := range t.Always {
-		f.always[t.OID][name] = true
-	}
-	for _, ty := range t.Types {
-		f.types[ty.OID] = ty
-	}
-	if t.Root != "" {
-		f.roots[t.OID] = t.Root
-	} else {
-		delete(f.roots, t.OID)
-	}
-	if t.Unsaved {
-		f.unsaved[t.OID] = true
-	} else {
-		delete(f.unsaved, t.OID)
-	}
-}
-
-// loosen takes types into loose for good: what is there once too often costs
-// time only.
-func (f *facts) loosen(types []uint32, tables map[uint32]*table) {
-	before := len(f.loose)
-	for _, oid := range types {
-		f.loose[oid] = true
-	}
-	if len(f.loose) == before {
-		return
-	}
-	for oid, t := range tables {
-		tables[oid] = newTable(t.relation, f)
-	}
-}
-
 // newTable prepares a relation.
 func newTable(r *relation, known *facts) *table {
-	t := &table{relation: r, left: r.Schema == captureSchema || known.unsaved[r.OID]}
+	its := known.tables[r.OID]
+	t := &table{relation: r, left: r.Schema == captureSchema || its.Unsaved}
 	t.name = repo.Identifier(r.Schema) + "." + repo.Identifier(r.Name)
 	t.target, t.only = t.name, "ONLY "
-	if root := known.roots[r.OID]; root != "" {
-		t.target, t.only = root, ""
+	if its.Root != "" {
+		t.target, t.only = its.Root, ""
 	}
 	t.quoted = make([]string, len(r.Columns))
 	t.match = make([]matchKind, len(r.Columns))
@@ -151,7 +89,7 @@ func newTable(r *relation, known *facts) *table {
 		}
 		t.match[i] = kind
 		t.types[i] = known.types[c.TypeOID]
-		t.always[i] = known.always[r.OID][c.Name]
+		t.always[i] = slices.Contains(its.Always, c.Name)
 		t.keyed = t.keyed || c.Key
 		t.loose = t.loose || known.loose[c.TypeOID]
 	}

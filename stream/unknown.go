@@ -32,7 +32,7 @@ type tableDescription struct {
 // another transaction that committed before. There the table is made only if
 // the target lacks it, and not marked.
 func (r *renderer) unknown(rel *relation) error {
-	if r.describe == nil || r.skip || rel.Schema == captureSchema || r.tables[rel.OID] != nil || r.facts.announced[rel.OID] || r.facts.unsaved[rel.OID] {
+	if r.describe == nil || r.skip || rel.Schema == captureSchema || r.tables[rel.OID] != nil || r.facts.announced[rel.OID] || r.facts.tables[rel.OID].Unsaved {
 		return nil
 	}
 	made, there := r.facts.made[rel.OID]

@@ -102,3 +102,15 @@ func TestNotNullNotValid(t *testing.T) {
 		tr.refuses(sql)
 	}
 }
+
+// The constraint is gone when start connects and reads rows from before.
+func TestDomainConstraintGoneMeanwhile(t *testing.T) {
+	tr := begin(t, `CREATE DOMAIN d AS int; CREATE TABLE t (id int PRIMARY KEY, v d, w text); INSERT INTO t SELECT g, g - 5, 'x' FROM generate_series(1, 9) g`)
+	tr.run(`ALTER DOMAIN d ADD CONSTRAINT positive CHECK (value > 0) NOT VALID`)
+	tr.capture()
+	tr.run(`UPDATE t SET w = 'y'; INSERT INTO t SELECT id + 10, v, w FROM t`, `DELETE FROM t WHERE v <= 0; ALTER DOMAIN d VALIDATE CONSTRAINT positive`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}

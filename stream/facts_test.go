@@ -1,0 +1,60 @@
+package stream
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+
+	"pg_scribe/catalog"
+)
+
+// The catalogs of the source count from the moment on at which they were read,
+// but for what commands told that they did not show.
+func TestFactsReachTheLiveOnes(t *testing.T) {
+	id := []string{"id"}
+	f := newFacts()
+	f.done = &catalog.FactChanges{}
+	f.tables = map[uint32]knownTable{1: {Always: id}, 2: {Root: "h"}, 6: {Always: id}}
+	f.types = map[uint32]typeFacts{10: {OID: 10, Cast: "old"}, 11: {OID: 11, Cast: "gone"}}
+	f.live = &liveFacts{from: 100, xmax: 50, xip: map[uint32]bool{40: true},
+		tables: map[uint32]knownTable{2: {Root: "h"}, 5: {Unsaved: true}, 6: {Always: id}}, types: map[uint32]typeFacts{10: {OID: 10, Cast: "new"}}}
+	f.add(tableFacts{OID: 3, Always: id}, 40) // not shown
+	f.add(tableFacts{OID: 4, Always: id}, 49) // shown, and ended by a later one
+	f.forget(6, 50)
+	f.settle()
+	if changed, types := f.reach(99); changed != nil || types || f.live == nil {
+		t.Errorf("before: %v, %v", changed, types)
+	}
+	f.handOver()
+	changed, types := f.reach(100)
+	slices.Sort(changed)
+	if !slices.Equal(changed, []uint32{1, 4, 5}) || !types {
+		t.Errorf("changed %v, types %v", changed, types)
+	}
+	if want := (map[uint32]knownTable{2: {Root: "h"}, 3: {Always: id}, 5: {Unsaved: true}}); !reflect.DeepEqual(f.tables, want) {
+		t.Errorf("tables %+v", f.tables)
+	}
+	if want := (map[uint32]typeFacts{10: {OID: 10, Cast: "new"}}); !maps.Equal(f.types, want) {
+		t.Errorf("types %+v", f.types)
+	}
+	f.settle()
+	set := f.handOver().Set
+	if len(set) != 5 || set[catalog.FactKey{Kind: tableFact, OID: 1}] != "" || set[catalog.FactKey{Kind: typeFact, OID: 10}] == "" {
+		t.Errorf("handed over %v", set)
+	}
+}
+
+// Names are in the source's encoding, which JSON is not.
+func TestFactsAreStoredByteByByte(t *testing.T) {
+	f := newFacts()
+	f.tables = map[uint32]knownTable{1: {Always: []string{"caf\xe9", "ä\xff"}, Root: "\"\xe9\""}, 2: {Unsaved: true}}
+	f.types = map[uint32]typeFacts{9: {OID: 9, Cast: "s.\xe9", Equal: "OPERATOR(\xfc.=)"}}
+	g := newFacts()
+	if err := g.recall(f.all()); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(g.tables, f.tables) || !maps.Equal(g.types, f.types) {
+		t.Errorf("%+v, %+v", g.tables, g.types)
+	}
+}
