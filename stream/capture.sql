@@ -398,9 +398,104 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.noted(text) FROM PUBLIC;
 
+-- The names that a text may hold, as the catalogs have them. Quotes do not tell
+-- where one begins, because PG_CONTEXT quotes statements, too: whatever stands
+-- between two is taken for one.
+CREATE FUNCTION scribe.names(body text) RETURNS name[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $fn$
+DECLARE
+  words text[] := string_to_array(translate(lower(body), E'(),.;:=<>+-*/\'"\n\t\r[]|\\!', repeat(' ', 30)), ' ');
+BEGIN
+  IF position('"' IN body) > 0 THEN
+    words := words || string_to_array(body, '"') || string_to_array(replace(replace(translate(body, chr(1), ' '), '""', chr(1)), '"', chr(2)), chr(2));
+  END IF;
+  RETURN ARRAY(SELECT DISTINCT replace(w, chr(1), '"')::name FROM unnest(words) w WHERE w <> '' AND octet_length(w) < 64);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.names(text) FROM PUBLIC;
+
+-- Who owns an object, if it was noted after the object was made: REASSIGN OWNED
+-- fires no event, and who owns an object decides who may change it and what
+-- GRANT and REVOKE do. pg_shdepend has no owner that is the first superuser:
+-- then an object counts that changed since, for GRANT and REVOKE alone.
+CREATE FUNCTION scribe.owner_fact(class oid, object oid, owner oid, changed xid, grants boolean) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  noted record;
+  made record;
+  what record;
+BEGIN
+  SELECT xmin, cmin INTO noted FROM pg_shdepend WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = class AND objid = object AND objsubid = 0 AND deptype = 'o';
+  IF NOT FOUND AND NOT (grants AND owner = 10) THEN
+    RETURN NULL;
+  END IF;
+  SELECT xmin, cmin INTO made FROM pg_depend WHERE classid = class AND objid = object AND objsubid = 0
+    AND refclassid = 'pg_namespace'::regclass AND deptype = 'n' LIMIT 1;
+  IF noted.xmin = made.xmin AND noted.cmin = made.cmin OR noted.xmin IS NULL AND changed = made.xmin THEN
+    RETURN NULL;
+  END IF;
+  what := pg_identify_object(class, object, 0);
+  IF what.schema IN ('scribe', 'pg_temp') OR what.identity = 'scribe'
+      OR class = 'pg_publication'::regclass AND EXISTS (SELECT FROM scribe.config WHERE value = object::text)
+      OR EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = object AND objsubid = 0
+        AND (deptype = 'e' OR deptype = 'a' AND what.type = 'sequence'
+          OR deptype = 'i' AND NOT EXISTS (SELECT FROM pg_type WHERE class = 'pg_type'::regclass AND oid = object AND typtype = 'm'))) THEN
+    RETURN NULL;
+  END IF;
+  RETURN jsonb_build_object('class', class::int8, 'oid', object::int8, 'type', what.type, 'identity', what.identity, 'owner', pg_get_userbyid(owner));
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.owner_fact(oid, oid, oid, xid, boolean) FROM PUBLIC;
+
+-- The owners of the objects that a command may name, and of what inherits from
+-- these. Only an index by name is of help: that of all OIDs of users is not.
+CREATE FUNCTION scribe.owners(tag text, body text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  names name[] := scribe.names(body);
+  grants boolean := tag IN ('GRANT', 'REVOKE');
+  rels oid[];
+  facts jsonb;
+  more jsonb;
+BEGIN
+  rels := ARRAY(SELECT coalesce((SELECT indrelid FROM pg_index i WHERE i.indexrelid = c.oid),
+      (SELECT refobjid FROM pg_depend d WHERE c.relkind = 'S' AND d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
+        AND d.deptype IN ('a', 'i') AND d.refclassid = 'pg_class'::regclass LIMIT 1), c.oid)
+    FROM pg_class c WHERE c.oid::int8 >= 16384 AND c.relname = ANY (names));
+  IF rels <> '{}' THEN
+    rels := ARRAY(SELECT scribe.family(rels));
+    facts := (SELECT jsonb_agg(f) FROM (SELECT scribe.owner_fact('pg_class'::regclass, oid, relowner, xmin, grants) AS f FROM pg_class
+      WHERE oid = ANY (rels) AND relpersistence <> 't' AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')) x WHERE f IS NOT NULL);
+  END IF;
+  more := (SELECT jsonb_agg(f) FROM (
+      SELECT scribe.owner_fact('pg_proc'::regclass, oid, proowner, xmin, grants) AS f FROM pg_proc WHERE oid::int8 >= 16384 AND proname = ANY (names)
+      UNION ALL SELECT scribe.owner_fact('pg_type'::regclass, oid, typowner, xmin, grants) FROM pg_type WHERE oid::int8 >= 16384 AND typname = ANY (names)
+      UNION ALL SELECT scribe.owner_fact('pg_namespace'::regclass, oid, nspowner, xmin, grants) FROM pg_namespace WHERE oid::int8 >= 2200 AND nspname = ANY (names)) x
+    WHERE f IS NOT NULL);
+  facts := coalesce(facts || more, facts, more);
+  IF grants AND body ~* E'\\mall\\s+\\w+\\s+in\\s+schema\\M' THEN
+    more := (SELECT jsonb_agg(f) FROM (
+        SELECT scribe.owner_fact('pg_class'::regclass, c.oid, relowner, c.xmin, true) AS f FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+          WHERE nspname = ANY (names) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        UNION ALL SELECT scribe.owner_fact('pg_proc'::regclass, p.oid, proowner, p.xmin, true) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
+          WHERE nspname = ANY (names) AND nspname <> 'pg_catalog') x WHERE f IS NOT NULL);
+    facts := coalesce(facts || more, facts, more);
+  END IF;
+  IF tag ~ '(OPERATOR|COLLATION|CONVERSION|TEXT SEARCH|STATISTICS|FOREIGN|SERVER|MAPPING|PUBLICATION|LANGUAGE|COMMENT)' OR grants AND body ~* E'\\m(foreign|language)\\M' THEN
+    more := (SELECT jsonb_agg(f) FROM (
+        SELECT scribe.owner_fact(classid, objid, refobjid, xmin, grants) AS f FROM pg_shdepend
+        WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND deptype = 'o'
+          AND classid IN ('pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass, 'pg_collation'::regclass, 'pg_conversion'::regclass,
+            'pg_ts_dict'::regclass, 'pg_ts_config'::regclass, 'pg_statistic_ext'::regclass, 'pg_foreign_data_wrapper'::regclass,
+            'pg_foreign_server'::regclass, 'pg_publication'::regclass, 'pg_language'::regclass)) x WHERE f IS NOT NULL);
+    facts := coalesce(facts || more, facts, more);
+  END IF;
+  RETURN facts;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.owners(text, text) FROM PUBLIC;
+
 -- The text of the command, with what decides how it reads, and the roles that
 -- it may name: their own commands fire no event.
-CREATE FUNCTION scribe.command(context text) RETURNS jsonb
+CREATE FUNCTION scribe.command(tag text, context text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   long CONSTANT int := 4000; -- bytes; shorter texts are not worth a message of their own
@@ -410,6 +505,7 @@ DECLARE
   newest oid := scribe.text_sent(); -- roles beyond it are sent whatever the text says
   members oid[];
   haystack text := context;
+  owners jsonb;
   command text;
   hash text;
   message jsonb := jsonb_build_object('role', current, 'session', session_user, 'path', current_setting('scribe.path', true),
@@ -435,6 +531,7 @@ BEGIN
       message := message || jsonb_build_object('sql_id', moment);
       PERFORM scribe.send_text(moment, command),
         set_config('scribe.text', max(oid) || ' ' || scribe.seal('text ' || max(oid)), true) FROM pg_roles;
+      PERFORM set_config('scribe.reassigns', scribe.seal('reassigns yes') || ' yes', true) WHERE command ~* E'\\mreassign\\M';
     ELSE
       message := message || jsonb_build_object('sql', command);
     END IF;
@@ -450,18 +547,25 @@ BEGIN
     message := message || jsonb_build_object('members', hash::jsonb,
       'create', has_database_privilege(current, current_database(), 'CREATE'));
   END IF;
+  IF NOT is_super OR tag IN ('GRANT', 'REVOKE') THEN
+    IF newest IS NOT NULL AND scribe.noted('reassigns') = 'yes' THEN
+      haystack := haystack || ' ' || current_query();
+    END IF;
+    owners := scribe.owners(tag, concat_ws(' ', haystack, current_setting('scribe.path', true), message -> 'sources'));
+    message := message || jsonb_build_object('owners', owners);
+  END IF;
   haystack := lower(haystack);
   RETURN message || jsonb_build_object('super', is_super,
     'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'super', rolsuper, 'inherit', rolinherit,
         'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls))
       FROM pg_roles WHERE oid >= 16384
-        AND (rolname = current OR oid > newest OR oid = ANY (members) OR position(lower(replace(rolname, '"', '""')) IN haystack) > 0)), -- as a quoted name is written
+        AND (rolname = current OR oid > newest OR oid = ANY (members) OR owners @> jsonb_build_array(jsonb_build_object('owner', rolname)) OR position(lower(replace(rolname, '"', '""')) IN haystack) > 0)), -- as a quoted name is written
     'set', (SELECT jsonb_object_agg(name, current_setting(name)) FROM unnest(ARRAY[
       'DateStyle', 'IntervalStyle', 'TimeZone', 'default_tablespace', 'default_table_access_method',
       'default_toast_compression', 'standard_conforming_strings', 'xmloption', 'array_nulls',
       'transform_null_equals', 'backslash_quote', 'lc_monetary', 'bytea_output']) AS name));
 END $fn$;
-REVOKE ALL ON FUNCTION scribe.command(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION scribe.command(text, text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C'
@@ -484,7 +588,7 @@ BEGIN
     IF tg_tag = 'ALTER TABLE' THEN
       PERFORM scribe.unlist(scribe.named_unlogged(current_query() || context));
     END IF;
-    message := scribe.signed((jsonb_build_object('ev', 'start', 'tag', tg_tag) || scribe.command(context))::text);
+    message := scribe.signed((jsonb_build_object('ev', 'start', 'tag', tg_tag) || scribe.command(tg_tag, context))::text);
   EXCEPTION WHEN OTHERS THEN
     message := scribe.gap(format('start of %s: %s', tg_tag, SQLERRM));
   END;
@@ -905,7 +1009,7 @@ DECLARE
   context text;
 BEGIN
   IF late_context IS NOT NULL THEN
-    message := message || scribe.command(late_context) || '{"late": true}';
+    message := message || scribe.command(tg_tag, late_context) || '{"late": true}';
     IF tg_tag = 'ALTER TABLE' THEN
       message := message || jsonb_build_object('checks',
         scribe.detached_checks(current_query(), current_setting('scribe.path', true)));

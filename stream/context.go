@@ -27,6 +27,7 @@ func (r *renderer) context(m captureMessage, write func()) {
 	r.open()
 	line := func(format string, args ...any) { r.out = fmt.Appendf(r.out, format+"\n", args...) }
 	r.bringRoles(m)
+	r.bringOwners(m)
 	var reset []string
 	for _, p := range pinned {
 		value, known := m.Set[p.name]
@@ -83,6 +84,9 @@ func (r *renderer) bringRoles(m captureMessage) {
 
 // sampled forgets what was brought along of a state that a sample now brings.
 func (r *renderer) sampled(tag string) {
+	if tag == repo.TagOwner {
+		clear(r.owners)
+	}
 	if tag != "ALTER DATABASE" && !strings.HasPrefix(tag, "ROLE ") {
 		return
 	}

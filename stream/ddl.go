@@ -251,6 +251,9 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	// Also where it is not written: of a string of several commands, each has
 	// to be passed over at its turn.
 	sql, textErr := r.statementText(start, slices.Concat(end.Objects, dropped))
+	if textErr != nil || changesOwners.MatchString(sql) {
+		defer clear(r.owners)
+	}
 	if !onlyTemporary(end.Objects, dropped) && !ownObjects(end.Objects) && !onlyInvalid(end.Objects) {
 		if err := r.writeDDL(start, end, dropped, sql, textErr); err != nil {
 			return err

@@ -29,6 +29,7 @@ type captureMessage struct {
 	Sources []string          `json:"sources"`
 	Roles   []roleFacts       `json:"roles"`
 	Members []membership      `json:"members"`
+	Owners  []ownedObject     `json:"owners"`
 	Create  bool              `json:"create"` // the role may create in the database
 	At      string            `json:"at"`
 	PID     int               `json:"pid"`
@@ -114,6 +115,15 @@ type roleFacts struct {
 type membership struct {
 	Role   string `json:"role"`
 	Member string `json:"member"`
+}
+
+// ownedObject is one that a command may name, with its owner before it.
+type ownedObject struct {
+	Class    uint32 `json:"class"`
+	OID      uint32 `json:"oid"`
+	Type     string `json:"type"` // as pg_identify_object calls it
+	Identity string `json:"identity"`
+	Owner    string `json:"owner"`
 }
 
 // create is the SQL that makes the role where it is missing. It gets no
@@ -296,6 +306,10 @@ func (m *captureMessage) narrow() {
 	for i := range m.Members {
 		narrow(&m.Members[i].Role)
 		narrow(&m.Members[i].Member)
+	}
+	for i := range m.Owners {
+		narrow(&m.Owners[i].Identity)
+		narrow(&m.Owners[i].Owner)
 	}
 	for i := range m.States {
 		narrow(&m.States[i].Tag)

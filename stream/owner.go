@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -55,6 +56,32 @@ func alterable(class, oid string) string {
 	    WHEN type = 'composite type' THEN 'TYPE' ELSE replace(upper(type), '-', ' ') END || ' ' || identity AS what FROM pg_identify_object(` + class + `, ` + oid + `, 0)
 	  WHERE identity IS NOT NULL AND schema IS DISTINCT FROM 'pg_temp' AND schema IS DISTINCT FROM 'pg_toast')`
 }
+
+// alterKinds are the words for types that ALTER calls by other names.
+var alterKinds = map[string]string{"function": "ROUTINE", "procedure": "ROUTINE", "aggregate": "ROUTINE",
+	"statistics object": "STATISTICS", "composite type": "TYPE"}
+
+// bringOwners gives the objects that a command may name to the owners that they
+// had on the source, where REASSIGN OWNED may have done so without an event.
+func (r *renderer) bringOwners(m captureMessage) {
+	for _, o := range m.Owners {
+		key := fmt.Sprintf("%d %d", o.Class, o.OID)
+		if r.owners[key] == o.Owner {
+			continue
+		}
+		r.owners[key] = o.Owner
+		r.stale.add("owner", key)
+		kind := alterKinds[o.Type]
+		if kind == "" {
+			kind = strings.ToUpper(strings.ReplaceAll(o.Type, "-", " "))
+		}
+		r.out = repo.AppendDDL(r.out, repo.TagOwner, "DO "+repo.Literal(fmt.Sprintf("BEGIN ALTER %s %s OWNER TO %s;%s END",
+			kind, o.Identity, repo.Identifier(o.Owner), strings.ReplaceAll(orGone, "''%%''", "'%'"))))
+	}
+}
+
+// changesOwners finds commands after which objects may have other owners.
+var changesOwners = regexp.MustCompile(`(?i)\bowne(?:r\s+to|d\s+by)\b`)
 
 // dropOwned finds the roles that a DROP OWNED names.
 var dropOwned = regexp.MustCompile(`(?is)^\s*drop\s+owned\s+by\s+(.*?)\s*(?:cascade|restrict)?\s*;?\s*$`)

@@ -40,8 +40,9 @@ type renderer struct {
 	// beside the samples, which have to put it right again.
 	given   map[string]roleFacts
 	granted map[string]bool
-	views   map[string]bool // definitions of materialized views, written on this connection
-	stale   *staleStates    // nil: nobody samples
+	owners  map[string]string // by class and OID
+	views   map[string]bool   // definitions of materialized views, written on this connection
+	stale   *staleStates      // nil: nobody samples
 
 	dec    decoder
 	tables map[uint32]*table // as this connection described them
@@ -82,7 +83,7 @@ type renderer struct {
 
 func newRenderer(from catalog.LSN, secret []byte, known *facts) *renderer {
 	return &renderer{from: from, secret: secret, facts: known,
-		given: map[string]roleFacts{}, granted: map[string]bool{}, views: map[string]bool{},
+		given: map[string]roleFacts{}, granted: map[string]bool{}, owners: map[string]string{}, views: map[string]bool{},
 		tables: map[uint32]*table{}, count: map[string]catalog.TableCount{}}
 }
 
