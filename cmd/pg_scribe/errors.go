@@ -241,8 +241,8 @@ var targetRules = []rule{
 	on(exitBackup, func(e *repo.ShipBusyError, f facts) string {
 		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)
 	}),
-	is(target.Unreachable, exitConnection, func(facts) string {
-		return "see that its server runs and that this machine reaches it; what is not there yet is kept and sent later"
+	is(target.Unreachable, exitConnection, func(f facts) string {
+		return "see that its server runs and that this machine reaches it" + f.sentLater()
 	}),
 	is(target.NoPlace, exitBackup, func(facts) string {
 		return "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
@@ -254,7 +254,7 @@ var targetRules = []rule{
 		return "let these credentials write there; S3 needs s3:PutObject, s3:GetObject, s3:ListBucket, s3:AbortMultipartUpload, and s3:DeleteObject to expire"
 	}),
 	is(target.ClockSkew, exitBackup, func(facts) string { return "set the clock of this machine: timedatectl, chronyc tracking" }),
-	is(target.Full, exitBackup, func(facts) string { return "make room on the target; what is not there yet is kept and sent later" }),
+	is(target.Full, exitBackup, func(f facts) string { return "make room on the target" + f.sentLater() }),
 	is(target.Exists, exitBackup, func(facts) string {
 		return "nothing is overwritten; give each repository a directory or prefix of its own"
 	}),
@@ -519,6 +519,15 @@ func (f facts) scribe(command string, args ...string) string {
 		}
 	}
 	return commandLine(words...)
+}
+
+// sentLater comforts whoever sends: a target that is down loses nothing.
+func (f facts) sentLater() string {
+	switch f.command {
+	case "start", "full-backup", "copy", "expire", "reencrypt":
+		return "; what is not there yet is kept and sent later"
+	}
+	return ""
 }
 
 // newSlot is the command that begins the stream of a repository again.
