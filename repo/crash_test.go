@@ -31,10 +31,28 @@ func snapshots(t *testing.T, r *Repository) map[string]string {
 	return copies
 }
 
+// workDirOf is where a repository that is not open has its working files.
+func workDirOf(t testing.TB, dir string) string {
+	t.Helper()
+	spool, err := spoolOf(dir)
+	must(t, err)
+	if spool != "" {
+		return spool
+	}
+	return dir
+}
+
 func copyDir(t testing.TB, dir string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "copy")
 	must(t, os.CopyFS(to, os.DirFS(dir)))
+	spool, err := spoolOf(dir)
+	must(t, err)
+	if spool != "" {
+		there := filepath.Join(t.TempDir(), "spool")
+		must(t, os.CopyFS(there, os.DirFS(spool)))
+		must(t, os.WriteFile(filepath.Join(to, SpoolName), spoolPointer(there), 0o600))
+	}
 	return to
 }
 
@@ -57,12 +75,15 @@ func recovered(t *testing.T, dir string) (*Repository, []string) {
 		all = append(all, xids(list)...)
 		names[a.Name] = true
 	}
-	files, err := filepath.Glob(r.Path("incremental-*"))
+	there, err := r.names()
 	must(t, err)
-	for _, f := range files {
-		if !names[filepath.Base(f)] {
-			t.Errorf("stray file %s", f)
+	for _, name := range there {
+		if strings.HasPrefix(name, segmentPrefix) && !names[name] {
+			t.Errorf("stray file %s", name)
 		}
+	}
+	if lost, err := r.misplaced(); err != nil || len(lost) > 0 {
+		t.Errorf("in the wrong place: %q %v", lost, err)
 	}
 	return r, all
 }
@@ -88,7 +109,9 @@ func goOn(t *testing.T, r *Repository, start catalog.LSN, n int) {
 // joins.
 func TestCrashOfStreamer(t *testing.T) {
 	for _, spec := range append(slices.Sorted(maps.Keys(chains)), allCodecs...) {
-		t.Run(spec, func(t *testing.T) { crashOfStreamer(t, spec) })
+		for _, spec := range []string{spec, spec + apart} {
+			t.Run(spec, func(t *testing.T) { crashOfStreamer(t, spec) })
+		}
 	}
 }
 
@@ -121,7 +144,7 @@ func crashOfStreamer(t *testing.T, spec string) {
 		"sealed": two, "fsync 4": two, "segment begun 2": two, "segment open 2": two,
 		"fsync 5": two, "trailer 2": two, "renamed 2": two, "sealed 2": three,
 	}
-	if _, chained := chains[spec]; chained {
+	if _, chained := chains[spec]; chained || strings.HasSuffix(spec, apart) {
 		want["filtered"], want["open file removed"] = one, two
 		want["filtered 2"], want["open file removed 2"] = two, three
 	}
@@ -155,9 +178,11 @@ func crashOfStreamer(t *testing.T, spec string) {
 
 // Recover itself is stopped at each step and runs again.
 func TestCrashOfRecover(t *testing.T) {
-	for _, at := range []string{"zstd written", "zstd renamed", "lz4+age written", "lz4+age filtered", "lz4+age renamed"} {
+	for _, at := range []string{"zstd written", "zstd renamed", "lz4+age written", "lz4+age filtered", "lz4+age renamed",
+		"zstd apart written", "zstd apart filtered", "zstd apart renamed", "lz4+age apart written", "lz4+age apart filtered", "lz4+age apart renamed"} {
 		t.Run(at, func(t *testing.T) {
-			spec, at, _ := strings.Cut(at, " ")
+			i := strings.LastIndex(at, " ")
+			spec, at := at[:i], at[i+1:]
 			steps := 4
 			if spec != "zstd" {
 				steps = 6
@@ -196,7 +221,7 @@ func TestCrashOfRecover(t *testing.T) {
 
 // What power loss leaves behind the last checkpoint is anything at all.
 func TestPowerLoss(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
+	eachPlace(t, func(t *testing.T, spec string) {
 		r := testRepository(t, spec)
 		w := createSegment(t, r, txLSN(1))
 		addTx(t, w, 1, "SELECT 1;")
@@ -208,7 +233,7 @@ func TestPowerLoss(t *testing.T) {
 			"text": []byte(textBegin + "DROP TABLE t;\n" + textCommit + textEnd), "frames again": stored} {
 			t.Run(name, func(t *testing.T) {
 				dir := copyDir(t, r.dir)
-				must(t, os.WriteFile(filepath.Join(dir, a.Name), append(bytes.Clone(stored), tail...), 0o600))
+				must(t, os.WriteFile(filepath.Join(workDirOf(t, dir), a.Name), append(bytes.Clone(stored), tail...), 0o600))
 				r, all := recovered(t, dir)
 				if !slices.Equal(all, []string{"1"}) {
 					t.Errorf("transactions %v", all)
@@ -221,7 +246,7 @@ func TestPowerLoss(t *testing.T) {
 
 // A checkpointed segment that is damaged or gone is an error, never less.
 func TestRecoverRefusesLoss(t *testing.T) {
-	eachCodec(t, func(t *testing.T, spec string) {
+	eachPlace(t, func(t *testing.T, spec string) {
 		r := testRepository(t, spec)
 		w := createSegment(t, r, txLSN(1))
 		addTx(t, w, 1, "SELECT 1;")
@@ -233,7 +258,7 @@ func TestRecoverRefusesLoss(t *testing.T) {
 		copy(middle[len(middle)/2:], "\x00\x00\x00\x00")
 		for name, content := range map[string][]byte{"short": stored[:len(stored)-1], "empty": {}, "damaged": middle, "gone": nil} {
 			dir := copyDir(t, r.dir)
-			path := filepath.Join(dir, a.Name)
+			path := filepath.Join(workDirOf(t, dir), a.Name)
 			must(t, os.Remove(path))
 			if content != nil {
 				must(t, os.WriteFile(path, content, 0o600))
@@ -256,42 +281,48 @@ func TestRecoverRefusesLoss(t *testing.T) {
 
 // A row without a file, before anything was checkpointed, stands for nothing.
 func TestRecoverForgetsEmptySegmentWithoutFile(t *testing.T) {
-	r := testRepository(t, "zstd")
-	w := createSegment(t, r, txLSN(1))
-	must(t, w.Close())
-	must(t, os.Remove(r.Path(w.name)))
-	must(t, r.Recover(ctx))
-	goOn(t, r, txLSN(1), 1)
+	for _, spec := range []string{"zstd", "zstd" + apart} {
+		r := testRepository(t, spec)
+		w := createSegment(t, r, txLSN(1))
+		must(t, w.Close())
+		must(t, os.Remove(r.Path(w.name)))
+		must(t, r.Recover(ctx))
+		goOn(t, r, txLSN(1), 1)
+	}
 }
 
 // CreateSegment that fails in the catalog leaves nothing that stands in the
 // way of another try.
 func TestCreateSegmentTakesBack(t *testing.T) {
-	r := testRepository(t, "zstd")
-	cancelled, cancel := context.WithCancel(ctx)
-	r.hook = func(step string) error {
-		if step == "segment begun" {
-			cancel()
+	for _, spec := range []string{"zstd", "zstd" + apart} {
+		r := testRepository(t, spec)
+		cancelled, cancel := context.WithCancel(ctx)
+		r.hook = func(step string) error {
+			if step == "segment begun" {
+				cancel()
+			}
+			return nil
 		}
-		return nil
+		if _, err := r.CreateSegment(cancelled, segmentHeader(txLSN(1))); !errors.Is(err, context.Canceled) {
+			t.Fatalf("CreateSegment gives %v", err)
+		}
+		r.hook = nil
+		goOn(t, r, txLSN(1), 1)
 	}
-	if _, err := r.CreateSegment(cancelled, segmentHeader(txLSN(1))); !errors.Is(err, context.Canceled) {
-		t.Fatalf("CreateSegment gives %v", err)
-	}
-	r.hook = nil
-	goOn(t, r, txLSN(1), 1)
 }
 
 // A crash between the catalog and the removal of an empty segment.
 func TestCrashOfDiscard(t *testing.T) {
-	r := testRepository(t, "zstd")
-	w := createSegment(t, r, txLSN(1))
-	copies := snapshots(t, r)
-	must(t, w.Seal(ctx))
-	r.hook = nil
-	again, all := recovered(t, copies["discarded"])
-	if len(all) != 0 {
-		t.Errorf("transactions %v", all)
+	for _, spec := range []string{"zstd", "zstd" + apart} {
+		r := testRepository(t, spec)
+		w := createSegment(t, r, txLSN(1))
+		copies := snapshots(t, r)
+		must(t, w.Seal(ctx))
+		r.hook = nil
+		again, all := recovered(t, copies["discarded"])
+		if len(all) != 0 {
+			t.Errorf("transactions %v", all)
+		}
+		goOn(t, again, txLSN(1), 1)
 	}
-	goOn(t, again, txLSN(1), 1)
 }

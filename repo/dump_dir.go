@@ -37,7 +37,8 @@ type DirWriter struct {
 	header  Header
 	sealing filter.Chain // what pg_dump's own files go through
 	name    string
-	lock    *os.File // of the directory, so that it is known to be alive
+	work    string     // where pg_dump writes it
+	locks   []*os.File // of the directories, so that they are known to be alive
 	renamed bool
 }
 
@@ -54,37 +55,52 @@ func (r *Repository) CreateDumpDir(h Header, stamp string, chain filter.Chain) (
 	if err := errors.Join(r.absent(w.name), r.describe(context.Background(), &w.header)); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(w.partial(), 0o700); err != nil {
-		return nil, err
+	w.work = w.partial()
+	if r.spool != "" && len(sealing) > 0 {
+		w.work = r.Path(w.name + clearSuffix)
 	}
-	lock, err := os.Open(w.partial())
-	if err == nil {
-		w.lock = lock
-		err = flock(lock, syscall.LOCK_EX)
-	}
-	if err != nil {
-		w.Abort()
+	if err := w.mkdir(w.work); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
+// mkdir makes a directory and takes its lock.
+func (w *DirWriter) mkdir(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	lock, err := os.Open(path)
+	if err == nil {
+		w.locks = append(w.locks, lock)
+		err = flock(lock, syscall.LOCK_EX)
+	}
+	if err != nil {
+		w.Abort()
+	}
+	return err
+}
+
+// partial is where what is stored lies until it has its name.
 func (w *DirWriter) partial() string { return w.repo.Path(w.name + partialSuffix) }
 
-// Path is the directory, empty at first.
-func (w *DirWriter) Path() string { return w.partial() }
+// Path is the directory for pg_dump, empty at first.
+func (w *DirWriter) Path() string { return w.work }
 
 // Finish writes down the checksum of every file, as pg_dump wrote it, passes
 // the files through the filters, and gives the directory its name.
 func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	text := w.header.append(nil)
-	names, err := fileNames(w.partial())
+	names, err := fileNames(w.work)
+	if err == nil && w.work != w.partial() {
+		err = w.mkdir(w.partial())
+	}
 	if err != nil {
 		return catalog.Artifact{}, err
 	}
 	total := int64(0)
 	for _, name := range names {
-		path := filepath.Join(w.partial(), name)
+		path := filepath.Join(w.work, name)
 		if err := os.Chmod(path, 0o600); err != nil { // pg_dump lets others read
 			return catalog.Artifact{}, err
 		}
@@ -104,7 +120,7 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	whole := sha256.Sum256(text)
 	t.TextBytes, t.TextSHA256 = int64(len(text)), hex.EncodeToString(whole[:])
 	text = t.appendSum(text)
-	if err := writeSynced(filepath.Join(w.partial(), dirDescribes), text); err != nil {
+	if err := writeSynced(filepath.Join(w.work, dirDescribes), text); err != nil {
 		return catalog.Artifact{}, err
 	}
 	whole = sha256.Sum256(text)
@@ -126,6 +142,11 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	if err := syncDir(w.repo.dir); err != nil {
 		return catalog.Artifact{}, err
 	}
+	if w.work != w.partial() { // empty: each file went when its encrypted one was there
+		if err := os.Remove(w.work); err != nil {
+			return catalog.Artifact{}, err
+		}
+	}
 	h := w.header
 	return catalog.Artifact{
 		Kind: h.Kind, State: catalog.StateSealed, Name: w.name,
@@ -139,6 +160,7 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 // Abort removes the directory, finished or not, unless the catalog has it.
 func (w *DirWriter) Abort() {
 	w.Close()
+	os.RemoveAll(w.work)
 	if !w.renamed {
 		os.RemoveAll(w.partial())
 		return
@@ -148,14 +170,14 @@ func (w *DirWriter) Abort() {
 	}
 }
 
-// Close lets go of the directory.
+// Close lets go of the directories.
 func (w *DirWriter) Close() error {
-	if w.lock == nil {
-		return nil
+	var err error
+	for _, lock := range w.locks {
+		err = errors.Join(err, lock.Close())
 	}
-	lock := w.lock
-	w.lock = nil
-	return lock.Close()
+	w.locks = nil
+	return err
 }
 
 // seal passes one file through the filters; the file itself goes. It returns
@@ -164,13 +186,13 @@ func (w *DirWriter) seal(name string, want sums) (int64, error) {
 	if len(w.sealing) == 0 {
 		return want.textBytes, nil
 	}
-	path := filepath.Join(w.partial(), name)
+	path := filepath.Join(w.work, name)
 	text, err := os.Open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer text.Close()
-	s, err := w.repo.sealMember(w.name+"/"+name, path+w.sealing.Extension(), w.sealing, text, want)
+	s, err := w.repo.sealMember(w.name+"/"+name, filepath.Join(w.partial(), name+w.sealing.Extension()), w.sealing, text, want)
 	if err != nil {
 		return 0, err
 	}

@@ -36,13 +36,13 @@ type DumpWriter struct {
 // Stamp reserves a moment for the names of a base and its globals: the first
 // second from now on that no base of the repository bears yet.
 func (r *Repository) Stamp() (string, error) {
-	entries, err := os.ReadDir(r.dir)
+	names, err := r.names()
 	if err != nil {
 		return "", err
 	}
 	taken := func(stamp string) bool {
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), "base-"+stamp) || strings.HasPrefix(e.Name(), "globals-"+stamp) {
+		for _, name := range names {
+			if strings.HasPrefix(name, "base-"+stamp) || strings.HasPrefix(name, "globals-"+stamp) {
 				return true
 			}
 		}

@@ -75,17 +75,24 @@ func parseChain(t testing.TB, specs ...string) filter.Chain {
 	return c
 }
 
+// apart ends the spec of a test repository with its working files elsewhere.
+const apart = " apart"
+
 // testRepository makes a repository that compresses as spec says, or has one
 // of chains.
 func testRepository(t testing.TB, spec string) *Repository {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "repo")
+	dir, spool := filepath.Join(t.TempDir(), "repo"), ""
+	spec, isApart := strings.CutSuffix(spec, apart)
+	if isApart {
+		spool = t.TempDir()
+	}
 	specs, chained := chains[spec]
 	info := catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app"}
 	if !chained {
 		info.Compression = spec
 	}
-	r, err := Create(ctx, dir, info, func() time.Time { return testClock })
+	r, err := CreateWithSpool(ctx, dir, spool, info, func() time.Time { return testClock })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -71,7 +72,7 @@ func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
 	if err := r.eachCommand(ctx, func(n int, spec string) { line("Filter f%d:          %s", n, spec) }); err != nil {
 		return err
 	}
-	b.WriteString(byHandFor(chain))
+	b.WriteString(byHandFor(chain, r.spool != ""))
 	if others, err := r.otherChains(ctx, chain); err != nil {
 		return err
 	} else if len(others) > 0 {
@@ -242,11 +243,11 @@ func (r *Repository) replace(name string, content []byte) error {
 		os.Remove(tmp)
 		return err
 	}
-	return syncDir(r.dir)
+	return syncDir(filepath.Dir(r.Path(name)))
 }
 
 // byHandFor is how to restore with the usual tools alone.
-func byHandFor(chain filter.Chain) string {
+func byHandFor(chain filter.Chain, spool bool) string {
 	sealing := chain.Sealing()
 	globals := "psql -X -d postgres -f globals-DATE-TIME.sql"
 	dir := "base-DATE-TIME.dir" + sealing.Extension()
@@ -262,7 +263,11 @@ func byHandFor(chain filter.Chain) string {
 		note = "\n     (The .open file, if there is one, comes last: zstd -dc. It may end within a\n" +
 			"     transaction: leave out what follows its last COMMIT line.)\n"
 	}
-	return strings.NewReplacer("GLOBALS_EXT", globalsExt, "GLOBALS_COMMAND", globals, "NOTE\n", note, "UNPACK\n", unpack,
+	elsewhere := ""
+	if spool {
+		elsewhere = "  (the last two lie in the folder that " + SpoolName + " names)\n"
+	}
+	return strings.NewReplacer("ELSEWHERE\n", elsewhere, "GLOBALS_EXT", globalsExt, "GLOBALS_COMMAND", globals, "NOTE\n", note, "UNPACK\n", unpack,
 		"ARCHIVE", archive, "DIR", dir, "DECODE_BASE", chain.Command("base-DATE-TIME.sql"+chain.Extension()), "DECODE_SEGMENT", chain.Command(`"$f"`), "EXT", chain.Extension()).Replace(byHand)
 }
 
@@ -282,6 +287,7 @@ Files
       the one that was being written
   catalog.db
       an SQLite index of the above; not needed here
+ELSEWHERE
 
 To restore by hand
   1. Roles:    GLOBALS_COMMAND

@@ -190,7 +190,7 @@ func TestServerReadsItems(t *testing.T) {
 // recipe is the shell text of the metadata file that skips what the base has.
 func recipe(t *testing.T) string {
 	t.Helper()
-	_, text, found := strings.Cut(byHandFor(filter.Default), "\n     P=0/3829A018\n")
+	_, text, found := strings.Cut(byHandFor(filter.Default, false), "\n     P=0/3829A018\n")
 	text, _, ended := strings.Cut(text, " | psql -X -q")
 	if !found || !ended {
 		t.Fatal("the metadata text has no recipe")

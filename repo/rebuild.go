@@ -43,7 +43,8 @@ func (e *FiltersUnknownError) Error() string {
 
 // RebuildOptions say how to read what is there.
 type RebuildOptions struct {
-	Force bool // also when the catalog is whole, and without files for which there is no key
+	Spool string // makes a folder for working files below this directory, in place of one that is lost; empty: as it is
+	Force bool   // also when the catalog is whole, and without files for which there is no key
 	Keys  *filter.Keys
 	Chain filter.Chain  // of new files; nil: as before
 	From  target.Target // brings files that are missing here; nil: none
@@ -84,6 +85,14 @@ const rebuildSuffix = ".rebuild"
 func Rebuild(ctx context.Context, dir string, now func() time.Time, opts RebuildOptions) (report RebuildReport, err error) {
 	r := &Repository{dir: dir, now: now, keys: opts.Keys}
 	b := &rebuilder{r: r, report: &report, force: opts.Force}
+	if err := r.findSpool(); err != nil && (opts.Spool == "" || !errors.As(err, new(*SpoolMissingError))) {
+		return report, err
+	}
+	if opts.Spool != "" {
+		if err := CheckSpool(dir, opts.Spool); err != nil {
+			return report, err
+		}
+	}
 	if opts.From != nil {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return report, err
@@ -115,9 +124,21 @@ func Rebuild(ctx context.Context, dir string, now func() time.Time, opts Rebuild
 		return report, err
 	}
 	defer rewriting()
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), partialSuffix) && ours(e.Name()) && r.alive(e.Name()) {
-			return report, &BeingWrittenError{strings.TrimSuffix(e.Name(), partialSuffix)}
+	if opts.Spool != "" {
+		err = r.moveSpool(opts.Spool)
+	} else {
+		err = r.claimSpool()
+	}
+	if err != nil {
+		return report, err
+	}
+	names, err := r.names()
+	if err != nil {
+		return report, err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, partialSuffix) && ours(name) && r.alive(name) {
+			return report, &BeingWrittenError{strings.TrimSuffix(strings.TrimSuffix(name, clearSuffix), partialSuffix)}
 		}
 	}
 	if err := r.refuseHealthy(ctx, opts.Force); err != nil {
@@ -127,7 +148,7 @@ func Rebuild(ctx context.Context, dir string, now func() time.Time, opts Rebuild
 		return report, err
 	}
 	defer b.giveUp()
-	if err := b.read(ctx, entries); err != nil {
+	if err := b.read(ctx, names); err != nil {
 		return report, err
 	}
 	if err := b.choose(ctx, opts.Chain); err != nil {
@@ -251,18 +272,19 @@ func (b *rebuilder) choose(ctx context.Context, given filter.Chain) error {
 }
 
 // read inspects every file.
-func (b *rebuilder) read(ctx context.Context, entries []os.DirEntry) error {
+func (b *rebuilder) read(ctx context.Context, names []string) error {
 	b.starts = map[catalog.LSN]bool{}
-	for _, e := range entries {
-		kind, isOpen, ok := kindOfName(e.Name())
+	slices.Sort(names)
+	for _, name := range names {
+		kind, isOpen, ok := kindOfName(name)
 		switch {
 		case !ok:
 			continue
 		case isOpen:
-			b.open = append(b.open, e.Name())
+			b.open = append(b.open, name)
 			continue
 		}
-		c, err := b.inspect(ctx, e.Name())
+		c, err := b.inspect(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -572,7 +594,7 @@ func (b *rebuilder) write(ctx context.Context) error {
 		return err
 	}
 	r.cat = nil
-	return syncDir(r.dir)
+	return syncDir(r.workDir())
 }
 
 // keepMetadataSum notes the checksum of the metadata file, if that is whole.
@@ -609,5 +631,5 @@ func (r *Repository) setAside(report *RebuildReport) error {
 			return err
 		}
 	}
-	return syncDir(r.dir)
+	return syncDir(r.workDir())
 }

@@ -41,8 +41,10 @@ func (r *Repository) recoverSegment(ctx context.Context, a catalog.Artifact) err
 	}
 	file, err := os.OpenFile(r.Path(a.Name), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		// It died between the rename and the catalog: take the rename back.
-		err = os.Rename(r.Path(sealedName(a.Name)), r.Path(a.Name))
+		if r.spool == "" {
+			// It died between the rename and the catalog: take the rename back.
+			err = os.Rename(r.Path(sealedName(a.Name)), r.Path(a.Name))
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			if a.End == a.Start {
 				return r.cat.DeleteArtifact(ctx, a.ID) // nothing is lost with it
@@ -150,12 +152,12 @@ func (r *Repository) sweep(ctx context.Context) error {
 	for _, a := range known {
 		names[a.Name] = true
 	}
-	entries, err := os.ReadDir(r.dir)
+	there, err := r.names()
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		switch name := e.Name(); {
+	for _, name := range there {
+		switch {
 		case names[name]:
 		case strings.HasPrefix(name, segmentPrefix) && strings.HasSuffix(name, openSuffix):
 			err = os.RemoveAll(r.Path(name))
@@ -170,7 +172,7 @@ func (r *Repository) sweep(ctx context.Context) error {
 }
 
 func ours(name string) bool {
-	for _, prefix := range []string{"base-", "globals-", segmentPrefix, MetadataName} {
+	for _, prefix := range []string{"base-", "globals-", segmentPrefix, MetadataName, SpoolName, ownerName} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

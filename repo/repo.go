@@ -42,11 +42,12 @@ const (
 
 // A Repository is an open backup directory.
 type Repository struct {
-	dir  string
-	cat  *catalog.Catalog
-	keys *filter.Keys // to read encrypted files; nil: none
-	now  func() time.Time
-	hook func(step string) error // tests stop here; nil otherwise
+	dir   string
+	spool string // folder with the working files; empty: they lie in dir
+	cat   *catalog.Catalog
+	keys  *filter.Keys // to read encrypted files; nil: none
+	now   func() time.Time
+	hook  func(step string) error // tests stop here; nil otherwise
 
 	madeDir bool // Create made the directory
 
@@ -130,7 +131,7 @@ func CheckEmpty(dir string) error {
 		return nil
 	}
 	for _, e := range entries {
-		if e.Name() == CatalogName || e.Name() == MetadataName {
+		if e.Name() == CatalogName || e.Name() == MetadataName || e.Name() == SpoolName {
 			return &NotEmptyError{dir, true}
 		}
 	}
@@ -142,6 +143,13 @@ func CheckEmpty(dir string) error {
 // error, and when Undo is called on the result, the files and the directory
 // that it made are removed again.
 func Create(ctx context.Context, dir string, info catalog.Repository, now func() time.Time) (*Repository, error) {
+	return CreateWithSpool(ctx, dir, "", info, now)
+}
+
+// CreateWithSpool is Create with the working files, which are in clear, in a
+// new folder below another directory. It fails with SpoolUnfitError if that
+// cannot take them.
+func CreateWithSpool(ctx context.Context, dir, spool string, info catalog.Repository, now func() time.Time) (*Repository, error) {
 	if info.Compression == "" {
 		info.Compression = filter.Default.String()
 	}
@@ -161,11 +169,21 @@ func Create(ctx context.Context, dir string, info catalog.Repository, now func()
 			r.cat.Close()
 			os.Remove(r.Path(CatalogName))
 		}
+		if r.spool != "" {
+			os.RemoveAll(r.spool)
+			os.Remove(r.Path(SpoolName))
+		}
 		if r.madeDir {
 			os.Remove(dir)
 		}
 	}
 	err := os.Chmod(dir, 0o700)
+	if err == nil && spool != "" {
+		err = r.createSpool(spool)
+	}
+	if errors.Is(err, os.ErrExist) {
+		err = &NotEmptyError{dir, true}
+	}
 	if err != nil {
 		undo()
 		return nil, err
@@ -181,7 +199,7 @@ func Create(ctx context.Context, dir string, info catalog.Repository, now func()
 		info.CreatedAt = r.moment()
 	}
 	err = r.cat.SetRepository(ctx, info)
-	if err = errors.Join(err, syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
+	if err = errors.Join(err, syncDir(r.workDir()), syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
 		undo()
 		return nil, err
 	}
@@ -190,17 +208,21 @@ func Create(ctx context.Context, dir string, info catalog.Repository, now func()
 
 // Open opens a repository for writing.
 func Open(ctx context.Context, dir string, now func() time.Time) (*Repository, error) {
-	return open(ctx, dir, now, catalog.Open)
+	return open(ctx, dir, now, catalog.Open, (*Repository).claimSpool)
 }
 
 // OpenReadOnly opens a repository that nothing is written to, not even a
 // lock; it may be on a read-only file system.
 func OpenReadOnly(ctx context.Context, dir string) (*Repository, error) {
-	return open(ctx, dir, time.Now, catalog.OpenReadOnly)
+	return open(ctx, dir, time.Now, catalog.OpenReadOnly, nil)
 }
 
-func open(ctx context.Context, dir string, now func() time.Time, openCatalog func(string) (*catalog.Catalog, error)) (*Repository, error) {
-	path := filepath.Join(dir, CatalogName)
+func open(ctx context.Context, dir string, now func() time.Time, openCatalog func(string) (*catalog.Catalog, error), claim func(*Repository) error) (*Repository, error) {
+	r := &Repository{dir: dir, now: now}
+	if err := r.findSpool(); err != nil {
+		return nil, err
+	}
+	path := r.Path(CatalogName)
 	if _, err := os.Stat(path); err != nil {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 			return nil, withoutCatalog(dir, nil)
@@ -216,7 +238,7 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 		cat.Close()
 		return nil, withoutCatalog(dir, err)
 	}
-	r := &Repository{dir: dir, cat: cat, now: now}
+	r.cat = cat
 	_, err = r.Chain(ctx)
 	if info.Format > FormatVersion {
 		err = newerFormat(info.Format)
@@ -224,6 +246,12 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 	if err != nil {
 		cat.Close()
 		return nil, &NotRepositoryError{Dir: dir, Cause: err}
+	}
+	if claim != nil {
+		if err := claim(r); err != nil {
+			cat.Close()
+			return nil, err
+		}
 	}
 	return r, nil
 }
@@ -240,9 +268,6 @@ func withoutCatalog(dir string, cause error) error {
 
 // Dir is the repository's directory.
 func (r *Repository) Dir() string { return r.dir }
-
-// Path is where a file of the repository lies.
-func (r *Repository) Path(name string) string { return filepath.Join(r.dir, name) }
 
 // Catalog is what knows the repository's files.
 func (r *Repository) Catalog() *catalog.Catalog { return r.cat }
@@ -268,7 +293,10 @@ func (r *Repository) Undo() error {
 		return err
 	}
 	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(r.Path(e.Name())))
+		err = errors.Join(err, os.RemoveAll(filepath.Join(r.dir, e.Name())))
+	}
+	if r.spool != "" {
+		err = errors.Join(err, os.RemoveAll(r.spool))
 	}
 	if r.madeDir {
 		err = errors.Join(err, os.Remove(r.dir))
@@ -390,7 +418,7 @@ func (r *Repository) openLocal(a catalog.Artifact) (*os.File, catalog.Artifact, 
 			return f, now, err
 		}
 	}
-	if errors.Is(err, fs.ErrNotExist) && a.State == catalog.StateOpen {
+	if errors.Is(err, fs.ErrNotExist) && a.State == catalog.StateOpen && r.spool == "" {
 		// Renamed, but not yet so in the catalog: what counted then still
 		// stands at its beginning. Recover may even take the name back.
 		f, err = os.Open(r.Path(sealedName(a.Name)))

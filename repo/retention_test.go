@@ -438,7 +438,7 @@ func TestRebuildSealsTheOpenSegment(t *testing.T) {
 // eachChain is eachCodec with other filters too.
 func eachChain(t *testing.T, test func(t *testing.T, spec string)) {
 	eachCodec(t, test)
-	for _, spec := range []string{"zstd+age", "zstd+f1"} {
+	for _, spec := range []string{"zstd+age", "zstd+f1", "zstd" + apart, "zstd+age" + apart} {
 		t.Run(spec, func(t *testing.T) { test(t, spec) })
 	}
 }

@@ -24,6 +24,12 @@ func eachCodec(t *testing.T, test func(t *testing.T, spec string)) {
 	}
 }
 
+// eachPlace is eachCodec, with the working files in the directory and elsewhere.
+func eachPlace(t *testing.T, test func(t *testing.T, spec string)) {
+	eachCodec(t, test)
+	eachCodec(t, func(t *testing.T, spec string) { t.Run("apart", func(t *testing.T) { test(t, spec+apart) }) })
+}
+
 // everyKind is a transaction body with every kind of item.
 func everyKind() (text []byte, want []string) {
 	text = AppendOrigin(text, "up\nstream", 0x99)

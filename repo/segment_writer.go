@@ -32,7 +32,8 @@ func segmentStem(start catalog.LSN) string { return segmentPrefix + start.Hex() 
 //
 // The open file consists of compressed frames, so that it can be cut at any
 // checkpoint. When the repository's filters are no more than that, sealing
-// renames it; else its text goes through the filters into a file of its own.
+// renames it; else, or when it lies in a spool folder, its text goes through the
+// filters into a file of its own.
 //
 // Bytes count as stored only after Checkpoint or Seal returned nil: the text
 // is then on disk (fsync), the catalog knows it, and the server may be told.
@@ -219,7 +220,7 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	if err := syncDir(w.repo.dir); err != nil {
+	if err := syncDir(w.repo.workDir()); err != nil {
 		return err
 	}
 	if err := w.repo.reach("segment begun"); err != nil {
@@ -417,7 +418,7 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	final := stemOf(w.name) + ".sql" + chain.Extension()
 	record, stored := w.codec.String(), w.stored.sum()
 	p.Bytes, p.TextBytes = w.stored.n.Load(), trailer.TextBytes
-	recoded := final != sealedName(w.name)
+	recoded := final != sealedName(w.name) || w.repo.spool != "" // a rename does not leave the file system
 	if recoded {
 		s, err := w.recode(chain, final)
 		if err != nil {

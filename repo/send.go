@@ -65,7 +65,7 @@ func sameContent(ctx context.Context, s target.Session, name string, size int64,
 
 // sendSnapshot stores a catalog of what a target holds there.
 func (r *Repository) sendSnapshot(ctx context.Context, s target.Session, t target.Target, id int64, chain filter.Chain, name string) error {
-	dir, err := os.MkdirTemp(r.dir, snapshotScratch)
+	dir, err := os.MkdirTemp(r.workDir(), snapshotScratch)
 	if err != nil {
 		return err
 	}

@@ -109,10 +109,10 @@ func (s *Shipper) hold() (release func(), err error) {
 		return nil, err
 	}
 	// What a process that died was about to send.
-	entries, err := os.ReadDir(s.repo.dir)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), snapshotScratch) {
-			err = errors.Join(err, os.RemoveAll(s.repo.Path(e.Name())))
+	names, err := s.repo.names()
+	for _, name := range names {
+		if strings.HasPrefix(name, snapshotScratch) {
+			err = errors.Join(err, os.RemoveAll(s.repo.Path(name)))
 		}
 	}
 	if err != nil {

@@ -413,8 +413,11 @@ func (r *Repository) checkMetadata(ctx context.Context) (int64, error) {
 
 // strays looks for files that the catalog does not know.
 func (v *verifier) strays(ctx context.Context) error {
-	entries, err := os.ReadDir(v.r.dir)
+	there, err := v.r.names()
 	if err != nil {
+		return err
+	}
+	if v.report.Others, err = v.r.misplaced(); err != nil {
 		return err
 	}
 	// Read behind the directory: a file is renamed before it is recorded.
@@ -430,7 +433,7 @@ func (v *verifier) strays(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	names := map[string]bool{MetadataName: true, lockName: true, rewriteLockName: true, shipLockName: true}
+	names := map[string]bool{MetadataName: true, lockName: true, rewriteLockName: true, shipLockName: true, SpoolName: true, ownerName: true}
 	for _, a := range known {
 		names[a.Name] = true
 		if a.State == catalog.StateOpen { // it may have been renamed a moment ago
@@ -440,8 +443,7 @@ func (v *verifier) strays(ctx context.Context) error {
 	for _, name := range append(removals, obsolete...) {
 		names[name] = true
 	}
-	for _, e := range entries {
-		name := e.Name()
+	for _, name := range there {
 		_, open, ours := kindOfName(name)
 		switch {
 		case names[name], strings.HasPrefix(name, CatalogName):

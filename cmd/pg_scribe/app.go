@@ -36,6 +36,7 @@ type app struct {
 type facts struct {
 	command string
 	dir     string
+	spool   string // where its working files lie, if elsewhere
 	slot    string
 	conn    []string // the connection flags, without any password
 	base    string   // the database, for sentences
@@ -126,7 +127,11 @@ func (a *app) openRepository(ctx context.Context, dir string) (*repo.Repository,
 	if target.IsSpec(dir) {
 		return nil, &usageError{a.facts.command + " needs a local directory: " + dir + " can only be read", "give the repository's directory with -f; its files are sent to a --target"}
 	}
-	return repo.Open(ctx, dir, a.now)
+	r, err := repo.Open(ctx, dir, a.now)
+	if err == nil {
+		a.facts.spool = r.SpoolDir()
+	}
+	return r, err
 }
 
 // operation runs one that changes the repository and keeps a record of it

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -131,6 +132,18 @@ var rules = []rule{
 		}
 		return "give an empty directory, or one that does not exist, with -f"
 	}),
+	on(exitBackup, func(e *repo.SpoolMissingError, f facts) string {
+		return "mount its file system; if it is lost for good, make another one and the catalog again: " +
+			commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir, "--spool-dir", filepath.Dir(e.Spool)) +
+			"; start then tells whether changes are missing that only its open segment held"
+	}),
+	on(exitUsage, func(e *repo.SpoolTakenError, f facts) string {
+		return "name " + shellQuote(e.Owner) + " with -f; to give the copy a catalog of its own: " +
+			commandLine("rm", filepath.Join(e.Dir, repo.SpoolName)) + " && " + commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir)
+	}),
+	on(exitUsage, func(e *repo.SpoolUnfitError, f facts) string {
+		return "give --spool-dir an existing directory outside of the repository, which this user can write"
+	}),
 	damagedCatalog,
 	on(exitUsage, func(e *repo.HealthyCatalogError, f facts) string {
 		return "nothing needs to be done; to rebuild it all the same: " + commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", e.Dir)
@@ -153,6 +166,10 @@ var rules = []rule{
 		return "one streamer is enough; see what it does: " + commandLine("pg_scribe", "status", "-f", e.Dir)
 	}),
 	on(exitBackup, func(e *repo.MissingFileError, f facts) string {
+		if strings.HasSuffix(e.Name, ".open") { // nothing but the source has it, if that still does
+			return "bring it back; if it is lost for good, make the catalog again without it, and start tells whether the server still has its changes: " +
+				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
+		}
 		return "bring it back from a copy of the repository, or see what can be restored without it: " +
 			commandLine("pg_scribe", "status", "-f", f.dir)
 	}),
@@ -241,8 +258,8 @@ var targetRules = []rule{
 	on(exitBackup, func(e *repo.ShipBusyError, f facts) string {
 		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)
 	}),
-	is(target.Unreachable, exitConnection, func(facts) string {
-		return "see that its server runs and that this machine reaches it; what is not there yet is kept and sent later"
+	is(target.Unreachable, exitConnection, func(f facts) string {
+		return "see that its server runs and that this machine reaches it" + f.sentLater()
 	}),
 	is(target.NoPlace, exitBackup, func(facts) string {
 		return "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
@@ -254,7 +271,7 @@ var targetRules = []rule{
 		return "let these credentials write there; S3 needs s3:PutObject, s3:GetObject, s3:ListBucket, s3:AbortMultipartUpload, and s3:DeleteObject to expire"
 	}),
 	is(target.ClockSkew, exitBackup, func(facts) string { return "set the clock of this machine: timedatectl, chronyc tracking" }),
-	is(target.Full, exitBackup, func(facts) string { return "make room on the target; what is not there yet is kept and sent later" }),
+	is(target.Full, exitBackup, func(f facts) string { return "make room on the target" + f.sentLater() }),
 	is(target.Exists, exitBackup, func(facts) string {
 		return "nothing is overwritten; give each repository a directory or prefix of its own"
 	}),
@@ -302,9 +319,9 @@ var restoreRules = []rule{
 
 // systemRules know what the operating system and the server say of anything.
 var systemRules = []rule{
-	is(syscall.ENOSPC, exitBackup, func(f facts) string { return "make room: " + commandLine("df", "-h", f.dir) }),
+	is(syscall.ENOSPC, exitBackup, func(f facts) string { return "make room: " + f.disks() }),
 	is(syscall.EFBIG, exitBackup, func(f facts) string { return "raise the limit on the size of files: ulimit -f unlimited" }),
-	is(syscall.EDQUOT, exitBackup, func(f facts) string { return "make room or raise the quota: " + commandLine("df", "-h", f.dir) }),
+	is(syscall.EDQUOT, exitBackup, func(f facts) string { return "make room or raise the quota: " + f.disks() }),
 	is(syscall.EROFS, exitBackup, func(f facts) string { return "give a directory on a file system that can be written, with -f" }),
 	is(syscall.ENOTDIR, exitUsage, func(f facts) string { return "part of the path is a file; give a directory with -f" }),
 	is(fs.ErrPermission, exitBackup, func(f facts) string {
@@ -519,6 +536,23 @@ func (f facts) scribe(command string, args ...string) string {
 		}
 	}
 	return commandLine(words...)
+}
+
+// sentLater comforts whoever sends: a target that is down loses nothing.
+func (f facts) sentLater() string {
+	switch f.command {
+	case "start", "full-backup", "copy", "expire", "reencrypt":
+		return "; what is not there yet is kept and sent later"
+	}
+	return ""
+}
+
+// disks is a command that shows how full the repository's file systems are.
+func (f facts) disks() string {
+	if f.spool != "" {
+		return commandLine("df", "-h", f.dir, f.spool)
+	}
+	return commandLine("df", "-h", f.dir)
 }
 
 // newSlot is the command that begins the stream of a repository again.

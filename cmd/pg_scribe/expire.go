@@ -13,6 +13,7 @@ import (
 
 type expireCmd struct {
 	outputFlag
+	keyFlags
 	File            string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	KeepLast        int    `placeholder:"N" help:"Keep the last N bases."`
 	KeepWithin      span   `placeholder:"AGE" help:"Keep bases younger than this: 30d, 8w, 1y, 36h."`
@@ -47,11 +48,16 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
 	r, err := c.open(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
+	r.Keys(keys) // what a shell filter makes of the targets' catalog is read back
 	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
 		return err

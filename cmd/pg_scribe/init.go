@@ -24,6 +24,7 @@ type initCmd struct {
 	Publication string   `default:"pg_scribe" placeholder:"NAME" help:"Publication to make (default: ${default})."`
 	Mode        string   `enum:"guarded,no-harm" default:"guarded" placeholder:"MODE" help:"Give tables without usable key REPLICA IDENTITY FULL (guarded), or leave them alone and mark what is not captured of them (no-harm)."`
 	Target      []string `sep:"none" placeholder:"WHERE" help:"Also keep every file there: /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or shell …; repeat it for more."`
+	SpoolDir    string   `placeholder:"DIRECTORY" help:"Existing directory below which a folder takes what is not encrypted: catalog, open segment, bases of --jobs in progress (default: in the repository)."`
 	Failover    bool     `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
 	GrantTo     string   `placeholder:"ROLE" help:"Role, without superuser's rights, that is to run start, mark, status and full-backup."`
 	Force       bool     `help:"Go on in spite of critical findings."`
@@ -45,6 +46,12 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	}
 	if target.IsSpec(c.File) {
 		return &usageError{"init needs a local directory: " + c.File + " can only be a target", "give a directory with -f, and this with --target"}
+	}
+	if c.SpoolDir != "" {
+		if err := repo.CheckSpool(c.File, c.SpoolDir); err != nil {
+			return err
+		}
+		a.facts.spool = c.SpoolDir
 	}
 	if err := repo.CheckEmpty(c.File); err != nil {
 		return err
@@ -70,11 +77,13 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, nil),
 		Dir: c.File, Slot: c.Slot, Mode: c.Mode, GrantTo: c.GrantTo, Step: func(s string) { a.words.say("%s", s) }}
 	opts.Failover = c.Failover
+	spool := "" // the folder
 	base, err := stream.Init(ctx, opts, func(info catalog.Repository) (*repo.Repository, error) {
-		r, err := repo.Create(ctx, c.File, info, a.now)
+		r, err := repo.CreateWithSpool(ctx, c.File, c.SpoolDir, info, a.now)
 		if err != nil {
 			return nil, err
 		}
+		spool = r.SpoolDir()
 		if chain != nil {
 			r.Keys(keys)
 			a.step("trying the filters")
@@ -101,6 +110,9 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.print("Repository %s is ready.", oneLine(c.File))
 	a.printBase(base)
+	if spool != "" {
+		a.print("  spool     %s", oneLine(spool))
+	}
 	a.print("\nKeep the stream running, under a supervisor or in another terminal:\n  %s\nLook at it:\n  %s\nRestore:\n  %s",
 		a.facts.scribe("start", "-f", c.File), a.facts.scribe("status", "-f", c.File),
 		commandLine("pg_scribe", "restore", "-f", c.File, "-C", "-d", "NEW_DATABASE"))

@@ -226,6 +226,8 @@ type repositoryJSON struct {
 	Missing           []string      `json:"missing_files"`
 	Damaged           []string      `json:"damaged_files"` // of another size than recorded
 	Disk              *diskJSON     `json:"disk"`
+	Spool             string        `json:"spool_directory"` // empty: the directory itself
+	SpoolDisk         *diskJSON     `json:"spool_disk"`
 	Verification      *verifiedJSON `json:"verification"` // the last run of verify; null: there was none
 	Targets           []targetJSON  `json:"targets"`      // empty when they are read themselves
 }

@@ -215,11 +215,14 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 	doc.StreamerRunning = r.StreamerRunning()
 	if !r.Remote() {
 		doc.Disk = diskUse(dir)
+		if doc.Spool = r.SpoolDir(); doc.Spool != "" {
+			doc.SpoolDisk = diskUse(doc.Spool)
+		}
 		if doc.Targets, err = copyTargets(ctx, r); err != nil {
 			return err
 		}
 	}
-	doc.Missing, doc.Damaged = statFiles(r, inv)
+	doc.Missing, doc.Damaged = statFiles(ctx, r, inv)
 	switch last, err := r.Catalog().LastVerification(ctx); {
 	case err == nil:
 		verified := toVerified(last)
@@ -321,9 +324,14 @@ func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
 		}
 	}
 	s.judgeTargets(doc)
-	if doc.Disk != nil && doc.Disk.UsedPercent > fullPercent {
-		s.warn(fmt.Sprintf("the file system is %.0f %% full: %s are free", doc.Disk.UsedPercent, showBytes(doc.Disk.FreeBytes)),
-			"make room: "+commandLine("df", "-h", doc.Directory))
+	for _, disk := range []struct {
+		use       *diskJSON
+		dir, what string
+	}{{doc.Disk, doc.Directory, "the file system"}, {doc.SpoolDisk, doc.Spool, "the file system of the spool directory"}} {
+		if disk.use != nil && disk.use.UsedPercent > fullPercent {
+			s.warn(fmt.Sprintf("%s is %.0f %% full: %s are free", disk.what, disk.use.UsedPercent, showBytes(disk.use.FreeBytes)),
+				"make room: "+commandLine("df", "-h", disk.dir))
+		}
 	}
 }
 

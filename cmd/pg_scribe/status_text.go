@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -115,6 +116,13 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	if d.Disk != nil {
 		s.row("disk", "%.0f %% used, %s free", d.Disk.UsedPercent, showBytes(d.Disk.FreeBytes))
 	}
+	if d.Spool != "" {
+		free := ""
+		if d.SpoolDisk != nil {
+			free = fmt.Sprintf(", %.0f %% used, %s free", d.SpoolDisk.UsedPercent, showBytes(d.SpoolDisk.FreeBytes))
+		}
+		s.row("spool", "%s%s", d.Spool, free)
+	}
 	s.app.print("")
 }
 
@@ -131,13 +139,19 @@ func (g groupJSON) String() string {
 
 // statFiles looks for files that are not there, or not as long as recorded,
 // without reading them.
-func statFiles(r *repo.Repository, inv catalog.Inventory) (missing, damaged []string) {
+func statFiles(ctx context.Context, r *repo.Repository, inv catalog.Inventory) (missing, damaged []string) {
 	missing, damaged = []string{}, []string{}
 	for _, a := range inv.Artifacts {
 		size, err := r.StoredSize(a)
 		var none *repo.MissingFileError
 		switch {
-		case errors.As(err, &none) && a.State == catalog.StateOpen: // sealed a moment ago
+		case errors.As(err, &none) && a.State == catalog.StateOpen:
+			// Sealed a moment ago, unless it is not found under its new name either.
+			if release, err := r.Hold(a); err == nil {
+				release()
+			} else if now, kerr := r.Catalog().Artifact(ctx, a.ID); errors.As(err, &none) && kerr == nil && now.State == catalog.StateOpen {
+				missing = append(missing, a.Name)
+			}
 		case errors.As(err, &none):
 			missing = append(missing, a.Name)
 		case err != nil:

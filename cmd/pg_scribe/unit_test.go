@@ -16,6 +16,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
@@ -181,6 +182,7 @@ func TestRules(t *testing.T) {
 		catalog.SchemaVersionError{Have: 2, Want: 1},
 		&restore.OlderTargetError{}, &restore.LocaleError{Err: errors.New("x")}, &restore.BusyError{}, &restore.ResumeError{},
 		&restore.UnreachableError{}, &restore.StatementError{Err: errors.New("x")}, &restore.RowCountError{}, &restore.ToolError{Err: errors.New("x")},
+		&repo.SpoolMissingError{}, &repo.SpoolTakenError{}, &repo.SpoolUnfitError{}, &repo.MissingFileError{Name: "incremental-1.sql.zst.open"},
 	}
 	for _, err := range known {
 		r, ok := firstRule(fmt.Errorf("wrapped: %w", err), facts{})

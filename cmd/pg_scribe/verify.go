@@ -150,16 +150,20 @@ type catalogCmd struct {
 	outputFlag
 	filterFlags
 	keyFlags
-	Action string `arg:"" enum:"check,rebuild" help:"check, or rebuild from the files alone."`
-	File   string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Target string `placeholder:"WHERE" help:"rebuild: bring the files that are missing from this target first; -f may be empty, or absent."`
-	Force  bool   `help:"Rebuild a catalog that is whole."`
+	Action   string `arg:"" enum:"check,rebuild" help:"check, or rebuild from the files alone."`
+	File     string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	SpoolDir string `placeholder:"DIRECTORY" help:"rebuild: make a folder for what is not encrypted below this directory, as init does, in place of one that is lost."`
+	Target   string `placeholder:"WHERE" help:"rebuild: bring the files that are missing from this target first; -f may be empty, or absent."`
+	Force    bool   `help:"Rebuild a catalog that is whole."`
 }
 
 // Run checks the catalog, or makes it again.
 func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 	a.facts.dir = c.File
 	if c.Action == "check" {
+		if c.SpoolDir != "" {
+			return &usageError{"--spool-dir with catalog check", "it is for catalog rebuild; check finds the folder by itself"}
+		}
 		return c.check(ctx, a)
 	}
 	chain, err := c.chain()
@@ -174,7 +178,8 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 		return &usageError{"catalog rebuild needs a local directory: " + c.File + " can only be a target",
 			"its files are brought into a directory: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", c.File)}
 	}
-	opts := repo.RebuildOptions{Force: c.Force, Keys: keys, Chain: chain}
+	opts := repo.RebuildOptions{Force: c.Force, Keys: keys, Chain: chain, Spool: c.SpoolDir}
+	a.facts.spool = c.SpoolDir
 	if c.Target != "" {
 		a.step("bringing the files")
 		if opts.From, err = a.parseTarget(c.Target); err != nil {

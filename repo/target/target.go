@@ -111,7 +111,8 @@ func (e *Error) Error() string {
 	}
 	text += ": " + string(e.Fault)
 	if e.Err != nil {
-		text += ": " + strings.TrimSpace(e.Err.Error())
+		// Words may follow, and S3's messages end like sentences.
+		text += ": " + strings.TrimRight(strings.TrimSpace(e.Err.Error()), ".")
 	}
 	return text
 }

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -99,5 +100,13 @@ func TestTemplates(t *testing.T) {
 	}
 	if err := checkTemplate("ls %f", false, false); err == nil {
 		t.Error("a listing takes no name")
+	}
+}
+
+// Words follow what a store says, which may end like a sentence.
+func TestErrorEndsWithoutPeriod(t *testing.T) {
+	err := &Error{Target: "s3://b/p", Op: "list", Fault: Denied, Err: errors.New("Access Denied.\n")}
+	if got, want := err.Error(), "target s3://b/p: access is denied: Access Denied"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
