@@ -1,0 +1,420 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
+)
+
+// dumper takes one base at one slot's consistent point.
+type dumper struct {
+	repo    *repo.Repository
+	conn    *pgx.Conn // an ordinary session
+	src     server
+	opts    BaseOptions
+	slot    string
+	created createdSlot
+	version string // of pg_dump
+	begins  bool   // the stream begins at the slot's point
+	chain   filter.Chain
+	total   int // tables to dump
+}
+
+// take dumps, proves by the stream that the dump is whole, and enters it in
+// the catalog. slotConn made the slot; its snapshot is given up on the way.
+func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, err error) {
+	began := time.Now()
+	if d.chain = d.opts.Filters; d.chain == nil {
+		if d.chain, err = d.repo.Chain(ctx); err != nil {
+			return base, err
+		}
+	}
+	keeper, snapshot, at, err := d.keep(ctx)
+	if err != nil {
+		return base, err
+	}
+	defer keeper.Close(context.WithoutCancel(ctx))
+	if d.begins {
+		if err := d.keepFacts(ctx, keeper); err != nil {
+			return base, err
+		}
+	}
+	stamp, err := d.repo.Stamp()
+	if err != nil {
+		return base, err
+	}
+	header := repo.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
+		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
+		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.point, At: at, Created: d.repo.Now()}
+	header.Dump = d.version
+	globals, abortGlobals, globalsErr := catalog.Artifact{}, func() {}, error(nil)
+	var beside sync.WaitGroup
+	beside.Go(func() { globals, abortGlobals, globalsErr = d.globals(ctx, header, stamp) })
+	defer func() {
+		beside.Wait()
+		if err != nil && globalsErr == nil {
+			abortGlobals()
+		}
+	}()
+	fence := func(ctx context.Context) (catalog.LSN, error) { return d.fence(ctx, slotConn, keeper) }
+	var made madeBase
+	if d.opts.Jobs > 1 {
+		made, err = d.directory(ctx, header, stamp, snapshot, fence)
+	} else {
+		made, err = d.plain(ctx, header, stamp, snapshot, fence)
+	}
+	if err != nil {
+		return base, err
+	}
+	defer func() {
+		if err != nil {
+			made.file.Abort()
+		}
+		made.file.Close()
+	}()
+	for _, c := range made.counts {
+		base.Rows += c.Inserted
+	}
+	base.Tables = len(made.counts)
+	artifact := made.artifact
+	if beside.Wait(); globalsErr != nil {
+		return base, globalsErr
+	}
+	if err = d.repo.AddBase(ctx, artifact, globals); err != nil {
+		return base, err
+	}
+	base.Base, base.Globals, base.Duration = artifact, globals, time.Since(began)
+	return base, d.repo.WriteMetadata(ctx, d.metadata(ctx))
+}
+
+// madeBase is a base's finished file or directory.
+type madeBase struct {
+	file interface {
+		Abort()
+		Close() error
+	}
+	artifact catalog.Artifact
+	counts   []catalog.TableCount
+}
+
+// plain dumps into one file of SQL.
+func (d *dumper) plain(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+	file, err := d.repo.CreateDump(h, stamp, d.chain)
+	if err != nil {
+		return made, err
+	}
+	counts, until, err := d.dumpFenced(ctx, file, snapshot, fence)
+	if err == nil {
+		made = madeBase{file: file, counts: counts}
+		made.artifact, err = file.Finish(repo.Trailer{Fence: until, Tables: counts})
+	}
+	if err != nil {
+		file.Abort()
+	}
+	return made, err
+}
+
+// keep takes the slot's snapshot over into a session of its own, which holds
+// it while the slot's connection goes on to stream. at is the source's clock
+// once nothing that the snapshot shows can commit any more.
+func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, at time.Time, err error) {
+	keeper, err = Connect(ctx, d.opts.ConnString)
+	if err != nil {
+		return nil, "", at, err
+	}
+	defer func() {
+		if err != nil {
+			keeper.Close(context.WithoutCancel(ctx))
+		}
+	}()
+	if _, err = keeper.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		return nil, "", at, err
+	}
+	if _, err = keeper.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(d.created.snapshot)); err != nil {
+		return nil, "", at, err
+	}
+	var xmax string
+	if err = keeper.QueryRow(ctx, "SELECT pg_export_snapshot(), pg_snapshot_xmax(pg_current_snapshot())::text").Scan(&snapshot, &xmax); err != nil {
+		return nil, "", at, err
+	}
+	if err = d.settle(ctx, keeper); err != nil {
+		return nil, "", at, err
+	}
+	if err = d.conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&at); err != nil {
+		return nil, "", at, err
+	}
+	err = keeper.QueryRow(ctx, `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	  WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname <> 'scribe'`).Scan(&d.total)
+	return keeper, snapshot, at, err
+}
+
+// settle waits until every transaction that the snapshot counts as ended is
+// seen as ended by everybody. A commit is decoded when its record is flushed,
+// an instant before other sessions see it; a reader in that instant would take
+// its rows for aborted, and mark them so.
+func (d *dumper) settle(ctx context.Context, keeper *pgx.Conn) error {
+	for range 600 {
+		var unsettled bool
+		err := keeper.QueryRow(ctx, `SELECT EXISTS (
+		    SELECT FROM pg_stat_activity a WHERE a.backend_xid IS NOT NULL
+		      AND a.backend_xid::text::bigint >= pg_snapshot_xmin(s)::text::bigint % 4294967296
+		      AND a.backend_xid::text::bigint < pg_snapshot_xmax(s)::text::bigint % 4294967296
+		      AND NOT EXISTS (SELECT FROM pg_snapshot_xip(s) x WHERE x::text::bigint % 4294967296 = a.backend_xid::text::bigint))
+		  FROM pg_current_snapshot() s`).Scan(&unsettled)
+		if err != nil || !unsettled {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil // a session that long in the act of committing is another's subtransaction id
+}
+
+// dumpFenced runs pg_dump and, as soon as it has read every definition, the
+// fence beside it. pg_dump writes nothing before that; afterwards it reads
+// only tables, which the locks protect. A dump that the fence condemns is
+// given up at once.
+func (d *dumper) dumpFenced(ctx context.Context, file *repo.DumpWriter, snapshot string, fence func(context.Context) (catalog.LSN, error)) ([]catalog.TableCount, catalog.LSN, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var until catalog.LSN
+	done := make(chan error, 1)
+	var once sync.Once
+	run := func() {
+		once.Do(func() {
+			go func() {
+				lsn, err := fence(ctx)
+				until = lsn
+				if err != nil {
+					cancel(err)
+				}
+				done <- err
+			}()
+		})
+	}
+	counts, err := d.dump(ctx, file, snapshot, run)
+	if err != nil && ctx.Err() != nil {
+		return nil, 0, context.Cause(ctx)
+	}
+	run() // a dump that failed may have failed because of what the fence finds
+	if ferr := <-done; ferr != nil {
+		return nil, 0, ferr
+	}
+	if err == nil {
+		err = d.writeSettings(ctx, file)
+	}
+	return counts, until, err
+}
+
+// firstRead tells when the first output of a tool arrives.
+type firstRead struct {
+	io.Reader
+	told bool
+	tell func()
+}
+
+func (r *firstRead) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 && !r.told {
+		r.told = true
+		r.tell()
+	}
+	return n, err
+}
+
+// dump runs pg_dump at the snapshot; begun is called when its output begins.
+func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot string, begun func()) ([]catalog.TableCount, error) {
+	drop, err := d.dropper(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// A dump that queues behind DDL would only find out at its end that it
+	// cannot be used.
+	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
+		"--no-unlogged-table-data"}
+	if args, err = d.throughRoots(ctx, args); err != nil {
+		return nil, err
+	}
+	progress := &dumpProgress{d: d, file: file, last: time.Now()}
+	var counts []catalog.TableCount
+	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
+		counts, err = repo.FilterDump(progress, &firstRead{Reader: out, tell: begun}, drop)
+		return err
+	})
+	return counts, err
+}
+
+// throughRoots makes pg_dump write the rows of partitions through the
+// partitioned table, where they may belong to another partition after a
+// restore. From version 16 on it sees to that itself.
+func (d *dumper) throughRoots(ctx context.Context, args []string) ([]string, error) {
+	var needed bool
+	err := d.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+hashLeaves+") x WHERE root IS NOT NULL)").Scan(&needed)
+	if needed {
+		args = append(args, "--load-via-partition-root")
+	}
+	return args, err
+}
+
+// writeSettings writes what belongs to the database itself, which pg_dump
+// leaves to the command that creates one.
+func (d *dumper) writeSettings(ctx context.Context, file io.Writer) error {
+	for _, kind := range stateKinds {
+		if kind.name != "database" {
+			continue
+		}
+		tx, err := d.conn.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		states, err := kind.sample(ctx, tx, d.src)
+		if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
+			return err
+		}
+		text := "\n-- Settings, comment and privileges of the database\n\n"
+		for _, key := range slices.Sorted(maps.Keys(states)) {
+			text += states[key] + ";\n"
+		}
+		if _, err := file.Write([]byte(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropper chooses the statements of a dump that are pg_scribe's own doing on
+// the source, and so not the application's.
+func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
+	rows, err := d.conn.Query(ctx, `SELECT format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY %s;', n.nspname, c.relname,
+	    coalesce('USING INDEX ' || (SELECT quote_ident(x.relname) FROM pg_index r JOIN pg_class x ON x.oid = r.indexrelid
+	      WHERE r.indrelid = c.oid AND r.indisreplident AND c.relreplident = 'i'), 'FULL'))
+	  FROM scribe.identity i JOIN pg_class c ON c.oid = i.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+	  WHERE i.original = 'd' AND (c.relreplident = 'f' OR scribe.identity_for(c.oid) <> 'FULL')`)
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	mode, err := captureMode(ctx, d.conn)
+	if err != nil {
+		return nil, err
+	}
+	guarded := make(map[string]bool, len(list))
+	for _, s := range list {
+		guarded[s] = true
+	}
+	own := [][]byte{}
+	if d.src.major() < 17 {
+		// A later pg_dump sets it for servers that do not know it.
+		own = append(own, []byte("SET transaction_timeout = "))
+	}
+	for _, t := range eventTriggers {
+		for _, prefix := range []string{"CREATE EVENT TRIGGER ", "ALTER EVENT TRIGGER ", "COMMENT ON EVENT TRIGGER "} {
+			own = append(own, []byte(prefix+t.name+" "))
+		}
+	}
+	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {
+		for _, p := range publicationsOf(d.opts.Publication, mode) {
+			own = append(own, []byte(prefix+pgIdent(p.name)+" "))
+		}
+	}
+	return func(statement []byte) bool {
+		for _, prefix := range own {
+			if bytes.HasPrefix(statement, prefix) {
+				return true
+			}
+		}
+		return guarded[string(statement)]
+	}, nil
+}
+
+// pgIdent quotes a name only where pg_dump does.
+func pgIdent(name string) string {
+	for i := 0; i < len(name); i++ {
+		if b := name[i]; !(b >= 'a' && b <= 'z' || b == '_' || i > 0 && b >= '0' && b <= '9') {
+			return pgx.Identifier{name}.Sanitize()
+		}
+	}
+	return name
+}
+
+// dumpProgress reports while the dump passes through.
+type dumpProgress struct {
+	d    *dumper
+	file *repo.DumpWriter
+	now  BaseProgress
+	last time.Time
+}
+
+func (p *dumpProgress) Write(b []byte) (int, error) {
+	n, err := p.file.Write(b)
+	if rest, ok := bytes.CutPrefix(b, []byte("COPY ")); ok && len(b) < 64<<10 {
+		name, _, _ := bytes.Cut(rest, []byte(" ("))
+		p.now.Table = string(name)
+	} else if string(b) == "\\.\n" {
+		p.now.Tables++
+	}
+	if p.d.opts.Report != nil && time.Since(p.last) >= time.Second {
+		p.last = time.Now()
+		p.now.TextBytes, p.now.StoredBytes, p.now.TotalTables = p.file.TextBytes(), p.file.StoredBytes(), p.d.total
+		p.d.opts.Report(p.now)
+	}
+	return n, err
+}
+
+// globals dumps roles and tablespaces. They are not tied to the snapshot:
+// no snapshot covers them.
+func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (a catalog.Artifact, abort func(), err error) {
+	h.Kind = catalog.KindGlobals
+	file, err := d.repo.CreateDump(h, stamp, repo.GlobalsChain(d.chain))
+	if err != nil {
+		return a, nil, err
+	}
+	defer func() {
+		if err != nil {
+			file.Abort()
+		}
+		file.Close()
+	}()
+	args := []string{"--globals-only"}
+	if !d.src.ReadsRoles {
+		args = append(args, "--no-role-passwords")
+	}
+	err = d.tool(ctx, "pg_dumpall", args, func(out io.Reader) error {
+		_, err := io.Copy(file, out)
+		return err
+	})
+	if err != nil {
+		return a, nil, err
+	}
+	a, err = file.Finish(repo.Trailer{})
+	return a, file.Abort, err
+}
+
+// metadata is what the text file for a person tells of the source.
+func (d *dumper) metadata(ctx context.Context) repo.Metadata {
+	m := repo.Metadata{Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
+		LocaleProvider: d.src.Provider, Locale: d.src.Locale}
+	rows, err := d.conn.Query(ctx, "SELECT extname || ' ' || extversion FROM pg_extension ORDER BY extname")
+	if err == nil {
+		m.Extensions, _ = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	return m
+}

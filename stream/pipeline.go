@@ -1,0 +1,298 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// pipeline is one connection's stages.
+type pipeline struct {
+	*streamer
+	rec      *receiver
+	renderer *renderer
+	clockCtx context.Context // ends with the session
+	patience time.Duration   // how long the server waits for a sign of life
+	endpos   catalog.LSN     // 0: none
+	proof    catalog.LSN     // the server's WAL read up to here is the end reached
+	batches  chan batch
+	free     chan []byte
+	err      error // of the rendering; read after batches is closed
+}
+
+// render turns chunks into batches until the receiver ends.
+func (p *pipeline) render() {
+	defer close(p.batches)
+	defer p.renderer.close()
+	emit := func() {
+		var next []byte
+		select {
+		case next = <-p.free:
+		default:
+			next = make([]byte, 0, batchBytes+batchBytes/8)
+		}
+		p.batches <- p.renderer.take(next)
+	}
+	var chunk []byte
+	for {
+		var ok bool
+		if chunk, ok = p.rec.take(chunk); !ok {
+			return
+		}
+		if p.err != nil {
+			continue // until the receiver has ended
+		}
+		p.err = renderChunk(p.renderer, chunk, p.endpos, p.proof, emit)
+		if p.err != nil {
+			p.rec.stop()
+		}
+		// When the stream pauses, what is complete is handed on at once; of a
+		// transaction that is still coming in only what fills a batch.
+		if p.renderer.complete() && (p.err != nil || p.rec.waiting() == 0) || p.renderer.ready() {
+			emit()
+		}
+	}
+}
+
+// run moves data until ctx ends, the end position is reached, or something
+// breaks. It leaves the sink at a boundary.
+func (p *pipeline) run(ctx context.Context) error {
+	go p.rec.run()
+	asking := make(chan struct{})
+	defer close(asking)
+	go p.rec.ask(p.patience/4, asking)
+	go p.render()
+	err := p.store(ctx)
+	p.rec.stop()
+	for range p.batches { // let the stages end
+	}
+	switch {
+	case err != nil:
+	case errors.Is(p.err, errEndpos):
+	case p.err != nil:
+		err = &renderError{p.err}
+	case p.rec.err != nil:
+		err = p.tooLarge(p.rec.err)
+	}
+	if err == nil {
+		err = p.checkpoint(context.WithoutCancel(ctx))
+	} else if rerr := p.sink.rollback(); rerr != nil {
+		err = &storeError{errors.Join(err, rerr)}
+	}
+	return err
+}
+
+// errServerWaits: a server that shuts down asks again and again, and what it
+// waits for may be hours away on a target that is down.
+var errServerWaits = errors.New("the server shuts down")
+
+// tooLarge tells the server's refusal to send a value from other errors. The
+// renderer has ended.
+func (p *pipeline) tooLarge(err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != "54000" && !isTooLarge(pg.Message) { // 54000: a limit of the program is exceeded
+		return err
+	}
+	e := &LargeValueError{Reason: pg.Message}
+	if p.renderer.inTx {
+		e.XID, e.Commit = p.renderer.tx.XID, p.renderer.tx.Commit
+	}
+	return e
+}
+
+// store writes batches and keeps the intervals.
+func (p *pipeline) store(ctx context.Context) error {
+	var fsync, status <-chan time.Time
+	if p.opts.FsyncInterval > 0 {
+		t := time.NewTicker(p.opts.FsyncInterval)
+		defer t.Stop()
+		fsync = t.C
+	}
+	if p.opts.StatusInterval > 0 {
+		t := time.NewTicker(p.opts.StatusInterval)
+		defer t.Stop()
+		status = t.C
+	}
+	asked := time.NewTicker(200 * time.Millisecond)
+	defer asked.Stop()
+	last := time.Now()
+	done := ctx.Done()
+	final := make(chan catalog.LSN, 1)
+	var until catalog.LSN
+	var deadline time.Time
+	again := 3 // samples after the last one, for what the stream changed meanwhile
+	waits := 0
+	for {
+		var err error
+		select {
+		case b, ok := <-p.batches:
+			if !ok {
+				return nil
+			}
+			err = p.write(ctx, b)
+		case <-fsync:
+			err = p.checkpoint(ctx)
+		case <-asked.C:
+			// A server that shuts down waits for what it sent to be confirmed.
+			if !p.rec.asked.Swap(false) {
+				waits = 0
+			} else if waits++; len(p.batches) == 0 {
+				err = p.checkpoint(ctx)
+			}
+			if p.opts.Durable != nil && waits == 25 {
+				err = errors.Join(err, errServerWaits)
+			}
+			if p.endpos != 0 && len(p.batches) == 0 {
+				err = errors.Join(err, p.rec.status(true)) // it may be passed already
+			}
+		case <-status:
+			p.clock.ask(p.clockCtx)
+			p.report(&last)
+			err = p.rec.status(true)
+		case <-p.opts.Rotate:
+			p.sink.rotate()
+			err = p.checkpoint(ctx)
+		case <-done:
+			// Take a last sample and let the stream come to it; then what
+			// is stored is the source as it stands.
+			done = nil
+			ctx = context.WithoutCancel(ctx)
+			go p.lastSample(ctx, final)
+		case lsn := <-final:
+			until = max(lsn, 1)
+			asked.Reset(20 * time.Millisecond)
+			if deadline.IsZero() {
+				deadline = time.Now().Add(10 * time.Second)
+			}
+			err = p.rec.status(true)
+		}
+		if until > 1 && p.sink.end() >= until && again > 0 && p.stale.pending() && time.Now().Before(deadline) {
+			again--
+			until = 0
+			go p.lastSample(ctx, final)
+		} else if until != 0 && (p.sink.end() >= until || time.Now().After(deadline)) {
+			p.rec.stop() // what is rendered already is still stored
+			until, final = 0, nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// lastSample samples once more and tells where the source's WAL then ends; 0
+// when that cannot be found out.
+func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
+	if p.sampler == nil {
+		end <- 0
+		return
+	}
+	p.sampler.last(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := Connect(ctx, p.opts.ConnString)
+	if err != nil {
+		end <- 0
+		return
+	}
+	defer conn.Close(ctx)
+	lsn, err := flushed(ctx, conn)
+	if err != nil {
+		lsn = 0
+	}
+	end <- lsn
+}
+
+func (p *pipeline) write(ctx context.Context, b batch) error {
+	if p.inventory != nil {
+		if err := p.inventory.explained.note(ctx, b); err != nil {
+			return &storeError{err}
+		}
+	}
+	p.textBytes += int64(len(b.text))
+	p.transactions += b.stats.Transactions
+	if err := p.sink.write(ctx, b); err != nil {
+		return &storeError{err}
+	}
+	p.watchClock(b.stats)
+	if b.boundary {
+		if p.inventory != nil {
+			p.inventory.explained.reached(p.sink.end())
+		}
+		if at := p.clock.passed(p.sink.end()); !at.IsZero() {
+			p.sink.reached(at)
+		}
+	}
+	if cap(b.text) <= 4*batchBytes {
+		select {
+		case p.free <- b.text:
+		default:
+		}
+	}
+	return nil
+}
+
+// stepBack is how much earlier than one before it a commit may be without
+// being worth a word: commits that run at once are not in the order of times.
+const stepBack = 10 * time.Second
+
+// watchClock tells when the source's clock was set back: for a while its times
+// come twice, and a restore to one of them ends at the first.
+func (s *streamer) watchClock(stats repo.Stats) {
+	if first := stats.FirstCommit; !first.IsZero() && first.Before(s.latest.Add(-stepBack)) {
+		s.opts.Notice(fmt.Sprintf("the source's clock went back from %s to %s: --target-time cannot tell moments in between apart, --target-lsn can",
+			s.latest.UTC().Format(time.RFC3339), first.UTC().Format(time.RFC3339)))
+		s.latest = stats.LastCommit
+		return
+	}
+	if stats.LastCommit.After(s.latest) {
+		s.latest = stats.LastCommit
+	}
+}
+
+// checkpoint stores what is complete, then tells the server.
+func (p *pipeline) checkpoint(ctx context.Context) error {
+	if at := p.clock.passed(p.sink.end()); !at.IsZero() {
+		p.sink.reached(at)
+	}
+	if p.repo != nil {
+		if err := p.stale.keep(ctx, p.repo.Catalog()); err != nil {
+			return &storeError{err}
+		}
+	}
+	lsn, err := p.sink.checkpoint(ctx)
+	if err == nil && p.opts.Stored != nil {
+		err = p.opts.Stored(ctx)
+	}
+	if err != nil {
+		return &storeError{err}
+	}
+	if p.opts.Durable != nil {
+		lsn = min(lsn, p.opts.Durable())
+	}
+	if lsn == 0 || lsn <= p.confirmed {
+		return nil
+	}
+	p.confirmed = lsn
+	if err := p.rec.confirm(lsn); err != nil && ctx.Err() == nil && !p.rec.stopping.Load() {
+		return err
+	}
+	return nil
+}
+
+func (p *pipeline) report(last *time.Time) {
+	now := time.Now()
+	progress := Progress{Position: max(p.sink.end(), catalog.LSN(p.rec.position.Load())), Confirmed: p.confirmed,
+		Server: p.clock.server(), Transactions: p.transactions, TextBytes: p.textBytes, Elapsed: now.Sub(*last)}
+	if progress.Server > progress.Position {
+		progress.LagBytes = int64(progress.Server - progress.Position)
+	}
+	*last = now
+	p.opts.Report(progress)
+}

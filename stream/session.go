@@ -1,0 +1,255 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+)
+
+// session streams over one connection. progressed tells whether anything new
+// was stored.
+func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
+	side, err := Connect(ctx, s.opts.ConnString)
+	if err != nil {
+		return false, err
+	}
+	defer side.Close(context.WithoutCancel(ctx))
+	src, from, err := s.check(ctx, side)
+	if err != nil {
+		return false, err
+	}
+	renderer, mode, err := s.prepare(ctx, side, src, from)
+	if err != nil {
+		return false, err
+	}
+	rec, slot, err := s.replicate(ctx, side, src, mode, from)
+	if err != nil {
+		return false, err
+	}
+	defer rec.close()
+	patience, err := serverPatience(ctx, side)
+	if err != nil {
+		return false, err
+	}
+	p := &pipeline{streamer: s, rec: rec, patience: patience, renderer: renderer, batches: make(chan batch, 8), free: make(chan []byte, 12)}
+	if p.endpos = s.opts.Endpos; s.binaryUntil != 0 {
+		if p.endpos == 0 || s.binaryUntil < p.endpos {
+			p.endpos = s.binaryUntil
+		}
+		if renderer.texts, err = newTextConverter(ctx, s.opts.ConnString, src.Encoding); err != nil {
+			return false, err
+		}
+		defer renderer.texts.close()
+	}
+	// A commit record may begin where the server stands without having sent it;
+	// where its WAL ends there is none.
+	if p.proof = p.endpos; slot.CurrentLSN > p.endpos {
+		p.proof++
+	}
+	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
+	s.clock = newSourceClock(side)
+	p.clockCtx = clockCtx
+	if s.repo != nil && s.opts.StateInterval > 0 {
+		s.sampler = startSampler(clockCtx, s, src)
+	}
+	if s.opts.Durable == nil {
+		s.confirmed = max(s.confirmed, from)
+	} else {
+		rec.confirmed.Store(uint64(min(from, s.opts.Durable())))
+	}
+	before := s.sink.end()
+	err = p.run(ctx)
+	stopClock()
+	s.clock.wait()
+	if s.sampler != nil {
+		<-s.sampler.done
+		s.sampler = nil
+	}
+	return s.sink.end() > before, err
+}
+
+// prepare makes ready what takes the stream, and what turns it into text.
+func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from catalog.LSN) (r *renderer, mode string, err error) {
+	if s.repo != nil {
+		if err := mendCapture(ctx, side, s.opts.Publication, s.repo); err != nil {
+			return nil, "", err
+		}
+	}
+	secret, err := captureSecret(ctx, side)
+	if err != nil {
+		return nil, "", err
+	}
+	if mode, err = captureMode(ctx, side); err != nil {
+		return nil, "", err
+	}
+	known, err := readFacts(ctx, side, s.opts.Slot)
+	if err != nil {
+		return nil, "", err
+	}
+	if !s.told {
+		s.told = true
+		if err := noteUnsaved(ctx, side, s.opts.Notice); err != nil {
+			return nil, "", err
+		}
+	}
+	if s.inventory == nil && s.repo != nil {
+		explained, err := openExplanations(ctx, s.repo.Catalog())
+		if err != nil {
+			return nil, "", &storeError{err}
+		}
+		s.inventory = &inventory{explained: explained, waiting: map[string]catalog.LSN{}}
+	}
+	if s.sink == nil {
+		if err := s.openSink(ctx, src, from); err != nil {
+			return nil, "", &storeError{err}
+		}
+	}
+	if s.repo != nil {
+		if err := known.follow(ctx, s.repo.Catalog(), from); err != nil {
+			return nil, "", &storeError{err}
+		}
+	}
+	r = newRenderer(from, secret, known)
+	r.stale, r.slot, r.describe = s.stale, s.opts.Slot, describeOn(ctx, s.opts.ConnString)
+	return r, mode, nil
+}
+
+// replicate takes the slot and begins to receive from it.
+func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src server, mode string, from catalog.LSN) (rec *receiver, slot Slot, err error) {
+	conn, err := connectReplication(ctx, s.opts.ConnString, src.Encoding, 0)
+	if err != nil {
+		return nil, slot, err
+	}
+	if err := src.same(ctx, conn, from); err != nil {
+		conn.Close(context.WithoutCancel(ctx))
+		return nil, slot, err
+	}
+	var options []string
+	if s.binaryUntil != 0 {
+		options = []string{"binary 'true'"}
+	}
+	rec, err = startReplication(ctx, conn, s.opts.Slot, publicationsOf(s.opts.Publication, mode), from, options...)
+	if err != nil {
+		conn.Close(context.WithoutCancel(ctx))
+		return nil, slot, slotInUse(err, s.opts.Slot)
+	}
+	// Nobody else can move the slot from here on.
+	if slot, err = readSlot(ctx, side, s.opts.Slot); err == nil {
+		err = slot.covers(from)
+	}
+	if err != nil {
+		rec.close()
+		return nil, slot, err
+	}
+	return rec, slot, nil
+}
+
+// serverPatience is how long the server waits for a sign of life from this
+// session's role before it ends the connection.
+func serverPatience(ctx context.Context, side *pgx.Conn) (time.Duration, error) {
+	var ms int64
+	err := side.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
+	patience := time.Duration(ms) * time.Millisecond
+	if patience == 0 || patience > 40*time.Second {
+		patience = 40 * time.Second
+	}
+	return patience, err
+}
+
+// slotInUse turns the server's refusal of a busy slot into a SlotError.
+func slotInUse(err error, slot string) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "55006" {
+		return &SlotError{Slot: slot, Problem: SlotBusy, Detail: pg.Message}
+	}
+	return err
+}
+
+// check makes sure that slot, source and repository belong together, and
+// returns where to go on.
+func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.LSN, error) {
+	src, err := inspect(ctx, side)
+	if err != nil {
+		return src, 0, err
+	}
+	if src.InRecovery {
+		return src, 0, &StandbyError{}
+	}
+	slot, slotErr := readSlot(ctx, side, s.opts.Slot)
+	if slotErr == nil {
+		slotErr = slot.usable(src)
+	}
+	if s.repo == nil {
+		return src, slot.ConfirmedFlush, slotErr
+	}
+	info, err := s.repo.Catalog().Repository(ctx)
+	if err != nil {
+		return src, 0, err
+	}
+	if info.Slot != s.opts.Slot && slotErr == nil {
+		return src, 0, &MismatchError{"slot", info.Slot, s.opts.Slot}
+	}
+	if sameSource(info, src) == nil && src.Timeline != info.Timeline {
+		slotErr = s.follow(ctx, info, src)
+	}
+	if slotErr != nil {
+		return src, 0, slotErr
+	}
+	if err := sameSource(info, src); err != nil {
+		return src, 0, err
+	}
+	end, err := s.repo.End(ctx)
+	if err != nil {
+		return src, 0, err
+	}
+	if s.sink != nil {
+		end = s.sink.end()
+	}
+	if err := slot.covers(end); err != nil {
+		return src, 0, err
+	}
+	if slot.WALStatus == "unreserved" {
+		s.opts.Notice("the server is about to remove WAL that slot " + slot.Name + " needs (max_slot_wal_keep_size)")
+	}
+	return src, end, nil
+}
+
+// sameSource compares the source with what the repository was made of. The
+// timeline may change: see follow.
+func sameSource(info catalog.Repository, src server) error {
+	switch {
+	case info.SystemID != src.SystemID:
+		return &MismatchError{"system identifier", info.SystemID, src.SystemID}
+	case info.Database != src.Database:
+		return &MismatchError{"database", info.Database, src.Database}
+	}
+	return nil
+}
+
+func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) error {
+	if s.opts.Text != nil {
+		s.sink = &textSink{w: s.opts.Text, last: from}
+		return nil
+	}
+	w, err := s.repo.CreateSegment(ctx, repo.Header{
+		SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database, Slot: s.opts.Slot,
+		Server: src.Version, Encoding: src.Encoding, Start: from, Created: s.repo.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	s.sink = &segmentSink{w: w, size: s.opts.SegmentSize, age: s.opts.SegmentAge, now: s.repo.Now,
+		onRotate: func(lsn catalog.LSN) {
+			s.opts.Notice("new segment at " + lsn.String())
+			if s.sampler != nil {
+				s.sampler.segmentClosed()
+			}
+		}}
+	return nil
+}
