@@ -260,7 +260,9 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		}
 	}
 	if scriptTags[start.Tag] {
-		r.explain(everything)
+		if start.Tag != "REFRESH MATERIALIZED VIEW" { // which makes nothing that stays
+			r.explain(everything)
+		}
 		if r.ddl.held != nil {
 			r.ddl.held.Close()
 			r.ddl.held = nil
