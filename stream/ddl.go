@@ -28,11 +28,10 @@ type ddlState struct {
 	// Texts that commands of this transaction refer to.
 	texts map[string]string
 
-	// Events of one string of several statements, in order.
-	lastKey  partKey
-	lastPart int
-	split    splitText
-	nested   struct{ frames, text string }
+	// Events of one string of several statements, in order; by process.
+	runs   map[int]stringRun
+	split  splitText
+	nested struct{ frames, text string }
 
 	refill *refillState
 }
@@ -41,7 +40,7 @@ func (d *ddlState) reset() {
 	if d.held != nil {
 		d.held.Close()
 	}
-	*d = ddlState{lastKey: d.lastKey, lastPart: d.lastPart}
+	*d = ddlState{runs: d.runs}
 }
 
 // hold keeps a message until the command's end.

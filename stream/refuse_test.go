@@ -231,6 +231,15 @@ func TestStatementText(t *testing.T) {
 		{"CREATE TABLE", "begin; savepoint s; create table a (); rollback to savepoint s; create table b (); commit", "x", "create table b ()"},
 		{"GRANT", "grant r to s; grant connect on database d to s; grant select on t to s", "x", "grant select on t to s"},
 		{"COMMENT", "comment on role r is 'on table t'; comment on table t is 'x'", "x", "comment on table t is 'x'"},
+		{"CREATE TABLE", "begin; create table a (); begin; rollback and chain; create table b ()", "x", "create table b ()"},
+		{"CREATE TABLE", "create table a (); begin; create table b (); rollback; create table c ()", "x", "create table c ()"},
+		{"CREATE TABLE", "begin; savepoint work; create table a (); rollback to work; create table b ()", "x", "create table b ()"},
+		{"CREATE TABLE", `begin; savepoint "S 1"; create table a (); rollback work to savepoint /* s */ "S 1"; create table b ()`, "x", "create table b ()"},
+		{"CREATE TABLE", "begin; savepoint s; create table a (); savepoint S; create table b (); rollback to s; release s; rollback to s; create table c ()", "x", "create table c ()"},
+		{"CREATE TABLE", "create role r; create table a as select 1; create/**/table b (i int generated always as identity)", "x", "create/**/table b (i int generated always as identity)"},
+		{"CREATE TABLE AS", "create role r; create table b (i int generated always as identity); create temp table a as select 1", "x", "create temp table a as select 1"},
+		{"CREATE TABLE", "create view v as table a; create foreign table f () server s; create table b ()", "x", "create table b ()"},
+		{"CREATE VIEW", "create table v (); create or replace temp recursive view v (n) as select 1", "x", "create or replace temp recursive view v (n) as select 1"},
 		{"CREATE TABLE", "select g()", "x\nSQL function \"g\" statement 1", ""},
 	} {
 		r := newRenderer(0, nil, newFacts())
@@ -247,6 +256,16 @@ func TestStatementText(t *testing.T) {
 		if got != want || err != nil {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}
+		// Those of another session may come between two transactions of the string.
+		if got, err := r.statementText(captureMessage{PID: 1, Tag: "CREATE TABLE", SQL: "select 1; create table c ()", At: want, Set: conforming}, nil); err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	// The string ended at its error, so that its last statements never ran.
+	_, err := r.statementText(captureMessage{Tag: "CREATE TABLE", SQL: "begin; savepoint s; create table a (); savepoint z; select 1 / 0; rollback to s; create table b ()",
+		At: "3", Set: conforming}, []captureObject{{Type: "table", Schema: "public", Identity: "public.a"}})
+	if err == nil {
+		t.Error("a statement that did not run was taken for one that did")
 	}
 }
 

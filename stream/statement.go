@@ -45,7 +45,7 @@ func (r *renderer) statementText(m captureMessage, touched []captureObject) (str
 	if len(split.parts) == 1 {
 		return split.parts[0], nil
 	}
-	return r.ddl.part(partKey{m.PID, m.At, split.sum}, split, m.Tag)
+	return r.ddl.part(partKey{m.PID, m.At, split.sum}, split, m.Tag, nested, touched)
 }
 
 // splitText is a text and its statements. The last one is kept: a string of
@@ -55,8 +55,36 @@ type splitText struct {
 	conforming bool
 	ok         bool
 	parts      []string
+	heads      [][]repo.Token
+	names      map[int]map[string]bool // of statements that were asked for
 	undone     []bool
 	sum        [sha256.Size]byte
+}
+
+// fits tells whether a statement can have the command tag.
+func (s *splitText) fits(i int, tag string) bool {
+	return matchesTag(s.heads[i], s.parts[i], s.conforming, tag)
+}
+
+// next is the first statement from one on that fits, and had an effect; -1: none.
+func (s *splitText) next(from int, tag string) int {
+	for i := from; i < len(s.parts); i++ {
+		if !s.undone[i] && s.fits(i, tag) {
+			return i
+		}
+	}
+	return -1
+}
+
+// namesAny tells whether a statement names one of the objects.
+func (s *splitText) namesAny(i int, objects []captureObject) bool {
+	if len(objects) == 0 {
+		return false
+	}
+	if s.names[i] == nil {
+		s.names[i] = namesIn(s.parts[i], s.conforming)
+	}
+	return anyNamed(s.names[i], objects)
 }
 
 func (d *ddlState) splitting(text string, conforming bool) *splitText {
@@ -66,7 +94,11 @@ func (d *ddlState) splitting(text string, conforming bool) *splitText {
 	d.split = splitText{text: text, conforming: conforming}
 	d.split.parts, d.split.ok = repo.SplitSQL(text, conforming)
 	if len(d.split.parts) > 1 {
-		d.split.undone = rolledBack(d.split.parts)
+		d.split.heads, d.split.names = make([][]repo.Token, len(d.split.parts)), map[int]map[string]bool{}
+		for i, part := range d.split.parts {
+			d.split.heads[i] = headTokens(part, conforming)
+		}
+		d.split.undone = rolledBack(d.split.heads)
 		d.split.sum = sha256.Sum256([]byte(text))
 	}
 	return &d.split
@@ -110,12 +142,12 @@ func functionStatement(context string, m captureMessage, touched []captureObject
 	var found []string
 	for _, source := range m.Sources {
 		parts, ok := repo.SplitSQL(source, m.conforming())
-		if ok && n >= 1 && n <= len(parts) && matchesTag(parts[n-1], m.Tag) && !slices.Contains(found, parts[n-1]) {
+		if ok && n >= 1 && n <= len(parts) && matchesTag(headTokens(parts[n-1], m.conforming()), parts[n-1], m.conforming(), m.Tag) && !slices.Contains(found, parts[n-1]) {
 			found = append(found, parts[n-1])
 		}
 	}
 	if len(found) > 1 {
-		found = slices.DeleteFunc(found, func(sql string) bool { return !namesAny(sql, m.conforming(), touched) })
+		found = slices.DeleteFunc(found, func(sql string) bool { return !anyNamed(namesIn(sql, m.conforming()), touched) })
 	}
 	switch len(found) {
 	case 0:
@@ -126,9 +158,8 @@ func functionStatement(context string, m captureMessage, touched []captureObject
 	return "", errors.New("it ran within an SQL function of which there are several")
 }
 
-// namesAny tells whether a statement holds all parts of the name of one of the
-// objects, but for its schema.
-func namesAny(sql string, conforming bool, objects []captureObject) bool {
+// namesIn are the names that a statement holds, and its other words.
+func namesIn(sql string, conforming bool) map[string]bool {
 	held := map[string]bool{}
 	t := repo.Tokens(sql, conforming)
 	for i := range t {
@@ -136,6 +167,12 @@ func namesAny(sql string, conforming bool, objects []captureObject) bool {
 			held[parts[0]] = true
 		}
 	}
+	return held
+}
+
+// anyNamed tells whether names hold all parts of the name of one of the
+// objects, but for its schema.
+func anyNamed(held map[string]bool, objects []captureObject) bool {
 	for _, o := range objects {
 		identity, _, _ := strings.Cut(o.Identity, "(")
 		named := false
@@ -157,66 +194,90 @@ func namesAny(sql string, conforming bool, objects []captureObject) bool {
 
 // part finds the statement of a string of several: events arrive in the order
 // of the statements that were not rolled back, and each must fit its command
-// tag.
-func (d *ddlState) part(key partKey, split *splitText, tag string) (string, error) {
-	if d.lastKey != key {
-		d.lastKey, d.lastPart = key, 0
+// tag. One that does not name what the command touched, where another does, is
+// not it: an error may have ended the string before its last statement. A
+// nested string may run again and again within one statement of the client.
+func (d *ddlState) part(key partKey, split *splitText, tag string, nested bool, touched []captureObject) (string, error) {
+	run := d.runs[key.pid]
+	if run.at != key.at || run.next == nil {
+		run = stringRun{key.at, map[[sha256.Size]byte]int{}}
 	}
-	for i := d.lastPart; i < len(split.parts); i++ {
-		if !split.undone[i] && matchesTag(split.parts[i], tag) {
-			d.lastPart = i + 1
-			return split.parts[i], nil
+	i := split.next(run.next[key.sum], tag)
+	if i < 0 && nested {
+		i = split.next(0, tag)
+	}
+	if i < 0 {
+		return "", fmt.Errorf("none of the %d statements it was sent with fits", len(split.parts))
+	}
+	if !split.namesAny(i, touched) {
+		for j := range split.parts {
+			if split.fits(j, tag) && split.namesAny(j, touched) {
+				return "", fmt.Errorf("the %d statements it was sent with ran in another way than they read", len(split.parts))
+			}
 		}
 	}
-	return "", fmt.Errorf("none of the %d statements it was sent with fits", len(split.parts))
+	run.next[key.sum] = i + 1
+	if d.runs == nil {
+		d.runs = map[int]stringRun{}
+	}
+	d.runs[key.pid] = run
+	return split.parts[i], nil
+}
+
+// stringRun is how far the events of the strings of one statement of a client
+// have come. Other sessions' may come between its transactions.
+type stringRun struct {
+	at   string
+	next map[[sha256.Size]byte]int
 }
 
 // rolledBack tells which statements of a string had their effect taken back
 // by a later one: those sent no event.
-func rolledBack(parts []string) []bool {
-	undone := make([]bool, len(parts))
+func rolledBack(statements [][]repo.Token) []bool {
+	undone := make([]bool, len(statements))
 	type savepoint struct {
 		name string
 		at   int
 	}
 	var points []savepoint
-	begin := 0
+	begin := 0 // BEGIN takes what the string did before it into its transaction
 	undo := func(from, to int) {
 		for i := from; i < to; i++ {
 			undone[i] = true
 		}
 	}
-	for i, p := range parts {
-		w := slices.DeleteFunc(words(p), func(s string) bool { return s == "work" || s == "transaction" })
-		if len(w) == 0 {
+	find := func(t repo.Token) int {
+		name, _ := nameParts([]repo.Token{t})
+		return slices.IndexFunc(points, func(p savepoint) bool { return len(name) == 1 && p.name == name[0] })
+	}
+	for i, t := range statements {
+		if len(t) == 0 {
 			continue
 		}
-		switch w[0] {
-		case "begin", "start", "commit", "end":
+		last := t[len(t)-1]
+		switch {
+		case t[0].Is("commit") && len(t) > 1 && t[1].Is("prepared"):
+		case t[0].Is("commit"), t[0].Is("end"), t[0].Is("prepare") && len(t) > 1 && t[1].Is("transaction"):
 			points, begin = nil, i+1
-		case "savepoint":
-			points = append(points, savepoint{w[len(w)-1], i + 1})
-		case "release":
-			for j := len(points) - 1; j >= 0; j-- {
-				if points[j].name == w[len(w)-1] {
-					points = points[:j]
-					break
-				}
+		case t[0].Is("savepoint"):
+			if name, ok := nameParts(t[len(t)-1:]); ok {
+				points = slices.Insert(points, 0, savepoint{name[0], i + 1})
 			}
-		case "rollback", "abort":
-			if len(w) > 1 && w[1] == "prepared" {
-				break
+		case t[0].Is("release"):
+			if j := find(last); j >= 0 {
+				points = points[j+1:]
 			}
-			if len(w) < 3 || w[1] != "to" {
+		case t[0].Is("rollback"), t[0].Is("abort"):
+			to := slices.IndexFunc(t, func(t repo.Token) bool { return t.Is("to") })
+			switch {
+			case len(t) > 1 && t[1].Is("prepared"):
+			case to < 0 || to > 2:
 				undo(begin, i)
 				points, begin = nil, i+1
-				break
-			}
-			for j := len(points) - 1; j >= 0; j-- {
-				if points[j].name == w[len(w)-1] {
+			default:
+				if j := find(last); j >= 0 {
 					undo(points[j].at, i)
-					points = points[:j+1]
-					break
+					points = points[j:]
 				}
 			}
 		}
@@ -224,50 +285,76 @@ func rolledBack(parts []string) []bool {
 	return undone
 }
 
-var leadingComment = regexp.MustCompile(`^(?s:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+`)
-
-// words are the first words of a statement, in lower case.
-func words(sql string) []string {
-	sql = leadingComment.ReplaceAllString(sql, "")
-	if len(sql) > 200 {
-		sql = sql[:200]
+// headTokens are the tokens of a statement, or the first ones of a long one.
+func headTokens(sql string, conforming bool) []repo.Token {
+	if len(sql) > 4000 {
+		sql = leadingComment.ReplaceAllString(sql, "")
+		sql = sql[:min(len(sql), 500)]
 	}
-	return strings.Fields(strings.ToLower(strings.NewReplacer("(", " ( ", ";", " ").Replace(sql)))
+	t := repo.Tokens(sql, conforming)
+	if n := len(t); n > 0 && t[n-1].Is(";") {
+		t = t[:n-1]
+	}
+	return t
 }
 
+var leadingComment = regexp.MustCompile(`^(?s:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+`)
+
+// tagFillers may stand among the words of a command that are its tag.
+var tagFillers = map[string]bool{"or": true, "replace": true, "global": true, "local": true, "temp": true, "temporary": true, "unlogged": true,
+	"recursive": true, "unique": true, "trusted": true, "procedural": true, "constraint": true, "default": true}
+
 // matchesTag tells whether a statement can have the command tag.
-func matchesTag(sql, tag string) bool {
-	w := words(sql)
-	t := strings.Fields(strings.ToLower(tag))
-	if len(w) == 0 || len(t) == 0 {
+func matchesTag(t []repo.Token, sql string, conforming bool, tag string) bool {
+	words := strings.Fields(strings.ToLower(tag))
+	if len(t) == 0 || len(words) == 0 {
 		return false
 	}
 	switch tag {
 	case "SELECT INTO":
-		return w[0] == "select" || w[0] == "with" || w[0] == "table" || w[0] == "values" || w[0] == "("
+		return (t[0].Is("select") || t[0].Is("with") || t[0].Is("(")) &&
+			slices.ContainsFunc(repo.Tokens(sql, conforming), func(t repo.Token) bool { return t.Is("into") })
 	case "CREATE TABLE AS":
-		return w[0] == "create"
+		words = words[:2]
 	case "GRANT", "REVOKE", "COMMENT", "SECURITY LABEL":
 		// What belongs to the cluster fires no event, memberships neither.
-		on := onKind.FindStringSubmatch(sql)
-		return w[0] == t[0] && on != nil && !clusterKinds[strings.ToLower(on[1])]
-	case "IMPORT FOREIGN SCHEMA":
-		return w[0] == t[0]
+		if !t[0].Is(words[0]) {
+			return false
+		}
+		t = repo.Tokens(sql, conforming) // privileges may name many columns
+		on := slices.IndexFunc(t, func(t repo.Token) bool { return t.Is("on") })
+		return on > 0 && on+1 < len(t) && !clusterKinds[strings.ToLower(t[on+1].Text)]
 	}
-	if w[0] != t[0] {
-		return false
-	}
-	last := t[len(t)-1]
-	for i := 1; i < len(w) && i < 10; i++ {
-		if w[i] == last {
-			return true
+	i := 0
+	for _, token := range t {
+		switch {
+		case token.Is(words[i]):
+			if i++; i == len(words) {
+				return tag != "CREATE TABLE" && tag != "CREATE TABLE AS" || fromQuery(sql, conforming) == (tag == "CREATE TABLE AS")
+			}
+		case i == 0 || !tagFillers[strings.ToLower(token.Text)]:
+			return false
 		}
 	}
 	return false
 }
 
-// onKind finds what stands behind ON: an object's kind, or its name.
-var onKind = regexp.MustCompile(`(?is)\bon\s+("|\w+)`)
+// fromQuery tells whether a CREATE TABLE takes its rows from a query: any other
+// AS of one stands in parentheses.
+func fromQuery(sql string, conforming bool) bool {
+	depth := 0
+	for _, t := range repo.Tokens(sql, conforming) {
+		switch {
+		case t.Is("("):
+			depth++
+		case t.Is(")"):
+			depth--
+		case depth == 0 && t.Is("as"):
+			return true
+		}
+	}
+	return false
+}
 
 // clusterKinds begin the names of the kinds of objects that belong to the
 // cluster, and of event triggers.
