@@ -1044,6 +1044,11 @@ BEGIN
       WHERE c.oid = ANY (touched) AND c.reltype <> 0) THEN
     message := message || jsonb_build_object('types', scribe.renamed_types(tg_tag));
   END IF;
+  IF tg_tag = 'ALTER SCHEMA' THEN
+    message := message || jsonb_build_object('moved', (SELECT jsonb_agg(jsonb_build_object('oid', c.oid::int8, 'schema', n.nspname))
+      FROM pg_event_trigger_ddl_commands() o JOIN pg_namespace n ON n.oid = o.objid JOIN pg_class c ON c.relnamespace = n.oid
+      WHERE o.classid = 'pg_namespace'::regclass AND c.relkind = 'r' AND c.relpersistence = 'p'));
+  END IF;
   IF touched IS NOT NULL THEN
     IF tg_tag = 'ALTER TABLE' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- attached and detached ones
       touched := touched || ARRAY(SELECT scribe.family(ARRAY(SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND scribe.is_new(xmin))));

@@ -240,6 +240,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	for _, objects := range [][]captureObject{end.Objects, dropped} {
 		for _, o := range objects {
 			if o.Class == pgClassOID {
+				delete(r.moved, o.OID)
 				r.facts.announced[o.OID] = true
 			}
 			if !o.Invalid {
@@ -250,6 +251,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	// Also where it is not written: of a string of several commands, each has
 	// to be passed over at its turn.
 	sql, textErr := r.statementText(start, slices.Concat(end.Objects, dropped))
+	r.moveTables(end.Moved, schemaRenamed(sql, start.conforming()))
 	if textErr != nil || changesOwners.MatchString(sql) {
 		defer clear(r.owners)
 	}

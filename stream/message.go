@@ -39,6 +39,7 @@ type captureMessage struct {
 	Loose   []uint32          `json:"loose"` // types: see facts.loose
 	Tables  []tableFacts      `json:"tables"`
 	Types   []typeFacts       `json:"types"` // that the command may have renamed
+	Moved   []movedTable      `json:"moved"` // whose schema has another name now
 	Creates []string          `json:"creates"`
 	Instead []string          `json:"instead"`
 	Attach  *attachedIndex    `json:"attached"`
@@ -164,6 +165,11 @@ type tableFacts struct {
 	Freed   bool `json:"freed"`   // the command ended that
 }
 
+type movedTable struct {
+	OID    uint32 `json:"oid"`
+	Schema string `json:"schema"`
+}
+
 // typeFacts say how values of a type are compared, where = alone fails.
 type typeFacts struct {
 	OID   uint32 `json:"oid"`
@@ -283,6 +289,9 @@ func (m *captureMessage) narrow() {
 		narrowTypes(m.Tables[i].Types)
 	}
 	narrowTypes(m.Types)
+	for i := range m.Moved {
+		narrow(&m.Moved[i].Schema)
+	}
 	for _, list := range [][]string{m.Creates, m.Instead, m.Sources, m.Columns} {
 		for i := range list {
 			narrow(&list[i])

@@ -46,6 +46,7 @@ type renderer struct {
 
 	dec    decoder
 	tables map[uint32]*table // as this connection described them
+	moved  map[uint32]move   // those whose schema was renamed
 	facts  *facts
 
 	describe describer // nil: every table is taken for known
@@ -84,7 +85,7 @@ type renderer struct {
 func newRenderer(from catalog.LSN, secret []byte, known *facts) *renderer {
 	return &renderer{from: from, secret: secret, facts: known,
 		given: map[string]roleFacts{}, granted: map[string]bool{}, owners: map[string]string{}, views: map[string]bool{},
-		tables: map[uint32]*table{}, count: map[string]catalog.TableCount{}}
+		tables: map[uint32]*table{}, moved: map[uint32]move{}, count: map[string]catalog.TableCount{}}
 }
 
 // ready tells that enough text is there to hand on.
@@ -166,6 +167,9 @@ func (r *renderer) apply(b []byte) error {
 		if err != nil {
 			return err
 		}
+		if m, ok := r.moved[rel.OID]; ok && rel.Schema == m.from {
+			rel.Schema = m.to
+		}
 		if err := r.unknown(rel); err != nil {
 			return err
 		}
@@ -188,8 +192,12 @@ func (r *renderer) apply(b []byte) error {
 		return r.truncate(body)
 	case 'M':
 		m, err := r.dec.message(body)
-		if err != nil || r.skip || !m.Transactional {
+		if err != nil || !m.Transactional {
 			return err
+		}
+		if r.skip {
+			r.movedSkipped(m)
+			return nil
 		}
 		return r.logical(m, b)
 	case 'Y', 'A': // types; aborts of a mode that is not in use, which PostgreSQL 18 may send
