@@ -207,9 +207,10 @@ BEGIN
       'value', (a.attmissingval::text::text[])[1]))
   FROM scribe.note_missing(rels) m JOIN pg_attribute a ON a.attrelid = m.relid AND a.attnum = m.attnum
     JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   WHERE c.relpersistence <> 't'
-    AND (d.adbin::text ~ 'SQLVALUEFUNCTION|COERCEVIAIO' OR command ~* 'now|today|tomorrow|yesterday'
+    AND (d.adbin IS NULL -- the default of its domain
+      OR d.adbin::text ~ 'SQLVALUEFUNCTION|COERCEVIAIO' OR command ~* 'now|today|tomorrow|yesterday'
       OR EXISTS (SELECT FROM regexp_matches(d.adbin::text, E':(?:op)?funcid (\\d+)', 'g') m
                  JOIN pg_proc p ON p.oid = m[1]::oid WHERE p.provolatile <> 'i')));
 END $fn$;
@@ -559,7 +560,7 @@ BEGIN
     'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'super', rolsuper, 'inherit', rolinherit,
         'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls))
       FROM pg_roles WHERE oid >= 16384
-        AND (rolname = current OR oid > newest OR oid = ANY (members) OR owners @> jsonb_build_array(jsonb_build_object('owner', rolname)) OR position(lower(replace(rolname, '"', '""')) IN haystack) > 0)), -- as a quoted name is written
+        AND (rolname = current OR oid > newest OR rolname = session_user AND position('session_user' IN haystack) > 0 OR oid = ANY (members) OR owners @> jsonb_build_array(jsonb_build_object('owner', rolname)) OR position(lower(replace(rolname, '"', '""')) IN haystack) > 0)), -- as a quoted name is written
     'set', (SELECT jsonb_object_agg(name, current_setting(name)) FROM unnest(ARRAY[
       'DateStyle', 'IntervalStyle', 'TimeZone', 'default_tablespace', 'default_table_access_method',
       'default_toast_compression', 'standard_conforming_strings', 'xmloption', 'array_nulls',
@@ -1079,6 +1080,13 @@ BEGIN
       WHERE i.indexrelid = ANY (indexes) AND c.relkind = 'I' AND NOT i.indisvalid LIMIT 1;
     IF index IS NOT NULL AND current_query() !~* E'\\mon\\s+only\\M' THEN
       message := message || jsonb_build_object('instead', scribe.partial_index(index));
+    END IF;
+  ELSIF tg_tag ~ '^(CREATE|ALTER) (FUNCTION|PROCEDURE|ROUTINE)$' THEN
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    IF concat(CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'from current' END, context) ~* E'\\mfrom\\s+current\\M|\nSQL function "' THEN -- a setting takes the session's value
+      message := message || jsonb_build_object('instead', (SELECT jsonb_agg(pg_get_functiondef(p.oid))
+        FROM pg_event_trigger_ddl_commands() o JOIN pg_proc p ON p.oid = o.objid
+        WHERE o.classid = 'pg_proc'::regclass AND p.proconfig IS NOT NULL AND o.command_tag = tg_tag));
     END IF;
   ELSIF tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
     message := message || jsonb_build_object('view', (SELECT scribe.view_definition(max(objid), false) FROM pg_event_trigger_ddl_commands()));

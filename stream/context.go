@@ -137,3 +137,32 @@ func quotePath(path string) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// beforeRole are the words behind which SESSION_USER means a role to act on.
+var beforeRole = map[string]bool{"to": true, "for": true, "by": true, "authorization": true, "role": true, "user": true}
+
+// withSessionUser names the role of the source's session where a command says
+// SESSION_USER for a role: at replay that is the one that restores. In an
+// expression it stays, and is evaluated when that is.
+func withSessionUser(sql string, m captureMessage) string {
+	if m.Session == "" || !strings.Contains(strings.ToLower(sql), "session_user") {
+		return sql
+	}
+	var out strings.Builder
+	depth, done := 0, 0
+	t := repo.Tokens(sql, m.conforming())
+	lists := m.Tag == "GRANT" || m.Tag == "REVOKE" || strings.HasSuffix(m.Tag, " POLICY") || m.Tag == "ALTER DEFAULT PRIVILEGES" || m.Tag == "DROP OWNED"
+	for i, token := range t {
+		switch {
+		case token.Is("("):
+			depth++
+		case token.Is(")"):
+			depth--
+		case depth == 0 && i > 0 && token.Is("session_user") && (beforeRole[strings.ToLower(t[i-1].Text)] || lists && (t[i-1].Is(",") || t[i-1].Is("from"))):
+			out.WriteString(sql[done:token.Start])
+			out.WriteString(repo.Identifier(m.Session))
+			done = token.End()
+		}
+	}
+	return out.String() + sql[done:]
+}

@@ -430,6 +430,7 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 	r.dropOwned(sql, start, dropped)
 	sql = detachFinal.ReplaceAllString(sql, "$1")
 	sql = dropIfExists(withBounds(withIndexName(sql, end.Objects), end.Bounds))
+	sql = withSessionUser(sql, start)
 	if sql, err = withDates(sql, start.conforming(), end.Folded); err != nil {
 		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
 	}
