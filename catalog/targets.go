@@ -47,6 +47,15 @@ func (c *Catalog) Targets(ctx context.Context) ([]CopyTarget, error) {
 		GROUP BY t.id ORDER BY t.id`)
 }
 
+// NewestTarget is the ID of the target that was added last; 0: there is none.
+func (c *Catalog) NewestTarget(ctx context.Context) (id int64, err error) {
+	err = c.db.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM target").Scan(&id)
+	if err != nil {
+		err = fmt.Errorf("read catalog: %w", err)
+	}
+	return id, err
+}
+
 // TargetSeen records that a target was found in order, or what is wrong with it. The moment of the first of several
 // failures in a row is kept.
 func (c *Catalog) TargetSeen(ctx context.Context, id int64, now time.Time, problem error) error {

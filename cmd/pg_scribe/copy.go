@@ -30,7 +30,8 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer r.Close()
 	r.Keys(keys)
-	if err := c.add(ctx, a, r); err != nil {
+	added, err := c.add(ctx, a, r)
+	if err != nil {
 		return err
 	}
 	shipper, _, err := a.shipper(ctx, r, c.Target...)
@@ -40,7 +41,14 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	if shipper == nil {
 		return &usageError{"the repository has no target", "name one: " + commandLine("pg_scribe", "copy", "-f", c.File, "--target", "WHERE")}
 	}
-	err = a.operation(ctx, r, "copy", func() error { return shipper.Drain(ctx) })
+	err = a.operation(ctx, r, "copy", func() error {
+		err := shipper.Drain(ctx)
+		if added && errors.As(err, new(*repo.ShipBusyError)) {
+			a.words.say("the running pg_scribe start sends to it; see how far it is: %s", commandLine("pg_scribe", "status", "-f", c.File))
+			return nil
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -56,23 +64,23 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 
 // add takes the targets that the repository does not have yet, and again those
 // that were emptied.
-func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) error {
+func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) (added bool, err error) {
 	known, err := r.Catalog().Targets(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	identity, err := r.Identity(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	bound, err := a.bindTargets(ctx, identity, c.Target)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, t := range known {
 		bound.Known(t.Spec)
 	}
-	return bound.Record(ctx, r)
+	return bound.Added(), bound.Record(ctx, r)
 }
 
 func (a *app) parseTarget(spec string) (target.Target, error) {
@@ -132,7 +140,11 @@ func (a *app) shipper(ctx context.Context, r *repo.Repository, only ...string) (
 	if err != nil || primary == 0 {
 		return nil, 0, err
 	}
-	return r.NewShipper(targets, func(text string) { a.words.say("%s", text) }), primary, nil
+	return a.newShipper(r, targets), primary, nil
+}
+
+func (a *app) newShipper(r *repo.Repository, targets map[int64]target.Target) *repo.Shipper {
+	return r.NewShipper(targets, func(text string) { a.words.say("%s", text) })
 }
 
 // targetsOf are the repository's targets, or some of them, by their IDs.

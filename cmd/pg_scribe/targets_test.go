@@ -509,3 +509,32 @@ func TestTargetsFromConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// A target that is added while start runs is served at once, whether start had
+// one before or not, and also with --durability target.
+func TestTargetAddedBesideStart(t *testing.T) {
+	c := pgtest.Shared(t)
+	for name, first := range map[string]string{"the first one": "", "a second one": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			s := newSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+			if first != "" {
+				s.must("copy", "-f", s.dir, "--target", first)
+			}
+			stop, said := s.background("--segment-size", "10kB")
+			waitFor(t, "the stream", func() bool { return strings.Contains(said(), "stored to") })
+			added := t.TempDir()
+			s.must("copy", "-f", s.dir, "--target", added)
+			s.c.Exec(t, s.db, "INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 2000) g")
+			waitFor(t, "a segment on the added target", func() bool {
+				found, _ := filepath.Glob(filepath.Join(added, "incremental-*"))
+				return len(found) > 0
+			})
+			if code, text := stop(); code != exitOK {
+				t.Fatalf("start ended with %d\n%s", code, text)
+			}
+			if got, want := s.restoredFrom("file:"+added), s.content(); got != want {
+				t.Errorf("restored %s, want %s", got, want)
+			}
+		})
+	}
+}
