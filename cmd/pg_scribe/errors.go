@@ -200,8 +200,16 @@ var rules = []rule{
 
 // planRules know what the catalog says of a target.
 var planRules = []rule{
-	on(exitBackup, func(catalog.NoBaseError, facts) string { return "take one: pg_scribe full-backup" }),
-	on(exitUsage, func(e catalog.UnknownBaseError, f facts) string { return oneOf("bases", "--base-backup", e.Known) }),
+	on(exitBackup, func(_ catalog.NoBaseError, f facts) string {
+		return "take one: " + f.scribe("full-backup", "-f", f.dir)
+	}),
+	on(exitUsage, func(e catalog.UnknownBaseError, f facts) string {
+		if (f.command == "keep" || f.command == "unkeep") && len(e.Known) > 0 {
+			return "see which there are: " + commandLine("pg_scribe", "list", "bases", "-f", f.dir) + "; the newest: " +
+				commandLine("pg_scribe", f.command, e.Known[len(e.Known)-1], "-f", f.dir)
+		}
+		return oneOf("bases", "--base-backup", e.Known)
+	}),
 	on(exitUsage, func(e catalog.UnknownPointError, f facts) string { return oneOf("marks", "--target-name", e.Known) }),
 	on(exitBackup, func(_ catalog.UnknownXIDError, f facts) string {
 		return "see what can be restored: " + commandLine("pg_scribe", "list", "-f", f.dir)
@@ -279,7 +287,14 @@ var targetRules = []rule{
 		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
 	is(target.Misused, exitUsage, func(facts) string { return "check endpoint, region, encryption and storage class of the target" }),
+	on(exitBackup, func(e *repo.SnapshotError, _ facts) string {
+		return "make a directory from the files there, and use that: " +
+			commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", e.Target)
+	}),
 	on(exitBackup, func(e *target.Error, _ facts) string {
+		if e.Target == "shell" {
+			return "try the commands by hand, as they stand in sh -c; list must print a line SIZE NAME for each file"
+		}
 		return "look at the target; what it says stands above"
 	}),
 }
