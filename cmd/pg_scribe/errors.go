@@ -204,9 +204,8 @@ var planRules = []rule{
 		return "take one: " + f.scribe("full-backup", "-f", f.dir)
 	}),
 	on(exitUsage, func(e catalog.UnknownBaseError, f facts) string {
-		if (f.command == "keep" || f.command == "unkeep") && len(e.Known) > 0 {
-			return "see which there are: " + commandLine("pg_scribe", "list", "bases", "-f", f.dir) + "; the newest: " +
-				commandLine("pg_scribe", f.command, e.Known[len(e.Known)-1], "-f", f.dir)
+		if f.command == "keep" || f.command == "unkeep" {
+			return oneOf("bases", commandLine("pg_scribe", f.command, "-f", f.dir), e.Known)
 		}
 		return oneOf("bases", "--base-backup", e.Known)
 	}),

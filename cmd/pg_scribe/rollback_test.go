@@ -99,6 +99,38 @@ func TestKeepHintsAtBases(t *testing.T) {
 	b := newBench(t, &pgtest.Cluster{})
 	dir := frozen(t)
 	for _, command := range []string{"keep", "unkeep"} {
-		b.run(command, "nothing", "-f", dir).refused(t, exitUsage, "no base backup", "pg_scribe "+command+" base-")
+		b.run(command, "nothing", "-f", dir).refused(t, exitUsage, "no base backup", "pg_scribe "+command+" -f "+dir+" base-")
+	}
+}
+
+// The newest base is lost or damaged: expire keeps the one before it, whatever
+// the policy says.
+func TestExpireDoesNotRelyOnDamage(t *testing.T) {
+	first, second := "base-20261121-070155.sql.zst", "base-20261121-070156.dir"
+	policy := []string{"--keep-last", "1", "--keep-incremental", "0", "--confirm"}
+	for name, harm := range map[string]func(b *bench, dir string) error{
+		"missing": func(_ *bench, dir string) error { return os.RemoveAll(filepath.Join(dir, second)) },
+		"found by verify": func(b *bench, dir string) error {
+			err := os.Truncate(filepath.Join(dir, second, "toc.dat"), 100)
+			b.run("verify", "-f", dir)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, &pgtest.Cluster{})
+			dir := frozen(t)
+			b.must("verify", "-f", dir)
+			if err := harm(b, dir); err != nil {
+				t.Fatal(err)
+			}
+			o := b.must(append([]string{"expire", "-f", dir}, policy...)...)
+			if _, err := os.Stat(filepath.Join(dir, first)); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(o.errors, "missing or damaged, and not relied on: "+second) || !strings.Contains(o.out, "the newest base with an unbroken chain") {
+				t.Errorf("%s%s", o.out, o.errors)
+			}
+			b.must("restore", "-f", dir, "--base-backup", first, "--dry-run")
+		})
 	}
 }
