@@ -354,7 +354,7 @@ func (l *lane) begin(ctx context.Context) error {
 		return err
 	}
 	sizes := map[string]int64{}
-	newest, metadata := uint64(0), false
+	newest, told, explained := uint64(0), uint64(0), uint64(0) // of all, of the catalogs, of the metadata files
 	for info, err := range session.List(ctx, "") {
 		if err != nil {
 			l.hangUp()
@@ -363,8 +363,12 @@ func (l *lane) begin(ctx context.Context) error {
 		sizes[info.Name] = info.Size
 		if n, ok := sequenceOf(info.Name); ok {
 			newest = max(newest, n)
+			if strings.HasPrefix(info.Name, snapshotPrefix) {
+				told = max(told, n)
+			} else {
+				explained = max(explained, n)
+			}
 		}
-		metadata = metadata || strings.HasPrefix(info.Name, metadataPrefix)
 	}
 	err = l.reconcile(ctx, sizes)
 	if err == nil {
@@ -379,8 +383,30 @@ func (l *lane) begin(ctx context.Context) error {
 	}
 	l.sequence = newest
 	// Unless it is there whole, what became of the last one is not known.
-	l.stale = l.stale || newest == 0 || newest != l.sent
-	return nil
+	if newest > 0 && newest != l.sent && !l.stale && explained == newest {
+		err = l.recognise(ctx)
+	}
+	l.stale = l.stale || newest == 0 || newest != l.sent || told != newest
+	return err
+}
+
+// recognise finds out whether the newest snapshot, of another process, tells
+// all that there is to tell.
+func (l *lane) recognise(ctx context.Context) error {
+	state, err := l.repo.cat.SnapshotState(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	same, err := l.repo.cat.SnapshotIs(ctx, l.id, l.sequence, state)
+	if err != nil || !same {
+		return err
+	}
+	end, err := l.repo.cat.DurableEnd(ctx, l.id)
+	if err == nil {
+		l.sent = l.sequence
+		l.end.Store(uint64(end))
+	}
+	return err
 }
 
 // identify makes sure that a target is the one that was bound.
@@ -553,6 +579,10 @@ func (l *lane) snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	state, err := l.repo.cat.SnapshotState(ctx, l.id) // before it is made: what changes meanwhile asks for another
+	if err != nil {
+		return err
+	}
 	l.sequence++
 	catalogs := snapshotChain(chain)
 	name := snapshotName(l.sequence, end, catalogs)
@@ -563,6 +593,9 @@ func (l *lane) snapshot(ctx context.Context) error {
 		return err
 	}
 	if err := l.repo.reach("snapshot sent"); err != nil {
+		return err
+	}
+	if err := l.repo.cat.SnapshotSent(ctx, l.id, l.sequence, state); err != nil {
 		return err
 	}
 	l.stale, l.sent = false, l.sequence

@@ -292,7 +292,7 @@ var targetRules = []rule{
 	}),
 	on(exitBackup, func(e *target.Error, _ facts) string {
 		if e.Target == "shell" {
-			return "try the commands by hand, as they stand in sh -c; list must print a line SIZE NAME for each file"
+			return "look at the target with its commands, by hand; list must print a line SIZE NAME for each file"
 		}
 		return "look at the target; what it says stands above"
 	}),
