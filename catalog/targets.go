@@ -25,6 +25,7 @@ type CopyTarget struct {
 	// What is there and what is not yet, of sealed artifacts.
 	Copies, Pending           int
 	CopiesBytes, PendingBytes int64
+	PendingSince              time.Time // when the oldest of them was complete
 }
 
 // AddTarget records a target and returns its ID. The first one is the primary.
@@ -43,11 +44,12 @@ func (c *Catalog) AddTarget(ctx context.Context, spec string, now time.Time) (in
 func (c *Catalog) Targets(ctx context.Context) ([]CopyTarget, error) {
 	return list(ctx, c.db, func(rows *sql.Rows) (t CopyTarget, err error) {
 		err = rows.Scan(&t.ID, &t.Spec, stamp{&t.AddedAt}, stamp{&t.SeenAt}, stamp{&t.FailedSince}, &t.Error,
-			&t.Copies, &t.CopiesBytes, &t.Pending, &t.PendingBytes)
+			&t.Copies, &t.CopiesBytes, &t.Pending, &t.PendingBytes, stamp{&t.PendingSince})
 		return t, err
 	}, `SELECT t.id, t.spec, t.added_at, t.seen_at, t.failed_since, t.error,
 		count(a.id) FILTER (WHERE c.artifact_id IS NOT NULL), coalesce(sum(a.bytes) FILTER (WHERE c.artifact_id IS NOT NULL), 0),
-		count(a.id) FILTER (WHERE c.artifact_id IS NULL), coalesce(sum(a.bytes) FILTER (WHERE c.artifact_id IS NULL), 0)
+		count(a.id) FILTER (WHERE c.artifact_id IS NULL), coalesce(sum(a.bytes) FILTER (WHERE c.artifact_id IS NULL), 0),
+		min(a.finished_at) FILTER (WHERE c.artifact_id IS NULL)
 		FROM target t LEFT JOIN artifact a ON a.state = 'sealed' LEFT JOIN copy c ON c.artifact_id = a.id AND c.target_id = t.id
 		GROUP BY t.id ORDER BY t.id`)
 }

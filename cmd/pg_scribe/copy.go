@@ -201,11 +201,18 @@ func copyTargets(ctx context.Context, r *repo.Repository) ([]targetJSON, error) 
 	known, err := r.Catalog().Targets(ctx)
 	list := []targetJSON{}
 	for _, t := range known {
+		if t.PendingSince.Before(t.AddedAt) {
+			t.PendingSince = t.AddedAt
+		}
 		list = append(list, targetJSON{Target: t.Spec, Files: t.Copies, Bytes: t.CopiesBytes, Pending: t.Pending, PendingBytes: t.PendingBytes,
-			SeenAt: moment(t.SeenAt), FailedSince: moment(t.FailedSince), Error: t.Error})
+			SeenAt: moment(t.SeenAt), FailedSince: moment(t.FailedSince), Error: t.Error, pendingSince: t.PendingSince})
 	}
 	return list, err
 }
+
+// slowTarget is how far behind a target may be that does not fail. A base may
+// take that long.
+const slowTarget = time.Hour
 
 // judgeTargets finds what is wrong with the targets.
 func (s *statusReport) judgeTargets(doc *repositoryJSON) {
@@ -214,8 +221,11 @@ func (s *statusReport) judgeTargets(doc *repositoryJSON) {
 		since := time.Time(t.FailedSince)
 		switch {
 		case !since.IsZero():
-			s.warn(fmt.Sprintf("target %s fails since %s, %s wait: %s", t.Target, showTime(since), plural(int64(t.Pending), "file"), t.Error),
+			s.warn(fmt.Sprintf("target %s fails since %s, %s not there yet: %s", t.Target, showTime(since), plural(int64(t.Pending), "file"), t.Error),
 				"mend the cause; then start sends what waits, or: "+send)
+		case t.Pending > 0 && doc.StreamerRunning && !t.pendingSince.IsZero() && s.app.now().Sub(t.pendingSince) > slowTarget:
+			s.warn(fmt.Sprintf("target %s lacks %s, the oldest of %s, though start runs", t.Target, plural(int64(t.Pending), "file"), showTime(t.pendingSince)),
+				"see what start says; it is too slow, or hangs")
 		case t.Pending > 0 && !doc.StreamerRunning:
 			s.warn(fmt.Sprintf("%s not on target %s, and nothing sends them", plural(int64(t.Pending), "file"), t.Target), send)
 		}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pg_scribe/internal/pgtest"
 )
@@ -132,5 +133,18 @@ func TestExpireDoesNotRelyOnDamage(t *testing.T) {
 			}
 			b.must("restore", "-f", dir, "--base-backup", first, "--dry-run")
 		})
+	}
+}
+
+// A target that neither fails nor gets on is told of while start runs.
+func TestStatusTellsOfASlowTarget(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for age, want := range map[time.Duration]int{59 * time.Minute: 0, 61 * time.Minute: 1} {
+		s := &statusReport{app: &app{now: func() time.Time { return now }}}
+		s.judgeTargets(&repositoryJSON{Directory: "d", StreamerRunning: true,
+			Targets: []targetJSON{{Target: "/x", Pending: 2, pendingSince: now.Add(-age)}}})
+		if len(s.doc.Reasons) != want || want == 1 && !strings.Contains(s.doc.Reasons[0].Message, "target /x lacks 2 files") {
+			t.Errorf("%s: %+v", age, s.doc.Reasons)
+		}
 	}
 }

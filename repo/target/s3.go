@@ -40,6 +40,10 @@ type s3Target struct {
 // its error is the caller's. Together that takes some seconds.
 const s3Retries = 6
 
+// s3BeginTimeout is how long a server may take for the first answer. One that
+// hangs would else be waited for through all retries of a request.
+var s3BeginTimeout = 45 * time.Second
+
 // parseS3 reads s3://BUCKET/PREFIX with its settings as a query. What is not
 // said there comes from the environment and files that the AWS tools use.
 func parseS3(spec string, env Env) (Target, error) {
@@ -196,9 +200,12 @@ func (t *s3Target) Begin(ctx context.Context) (Session, error) {
 		return nil, s.fail("begin", "", Misused, err)
 	}
 	s.core = minio.Core{Client: client}
-	ctx, cancel := context.WithCancel(ctx)
+	began, cancel := context.WithTimeout(ctx, s3BeginTimeout)
 	defer cancel()
-	o, some := <-client.ListObjects(ctx, t.bucket, minio.ListObjectsOptions{Prefix: t.prefix, Recursive: true, MaxKeys: 1})
+	o, some := <-client.ListObjects(began, t.bucket, minio.ListObjectsOptions{Prefix: t.prefix, Recursive: true, MaxKeys: 1})
+	if began.Err() != nil && ctx.Err() == nil {
+		return nil, s.fail("begin", "", Unreachable, fmt.Errorf("no answer within %s", s3BeginTimeout))
+	}
 	if some && o.Err != nil {
 		fault := s3Fault(o.Err)
 		if fault == NotFound { // it cannot be about a file; some servers say so of unknown keys

@@ -503,8 +503,8 @@ func (s *shellSession) Stat(ctx context.Context, name string) (Info, error) {
 // one that fails is not to be trusted.
 func (s *shellSession) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
-		var out bytes.Buffer
 		p := s.command(ctx, "list", "", s.t.list)
+		out := listing{p: p}
 		p.cmd.Stdout = &out
 		err := p.start()
 		if err == nil {
@@ -514,13 +514,33 @@ func (s *shellSession) List(ctx context.Context, prefix string) iter.Seq2[Info, 
 			yield(Info{}, err)
 			return
 		}
-		for line := range strings.Lines(out.String()) {
+		for line := range strings.Lines(string(out.text)) {
 			info, ok := listLine(strings.TrimSpace(line))
 			if ok && strings.HasPrefix(info.Name, prefix) && !yield(info, nil) {
 				return
 			}
 		}
 	}
+}
+
+// listing takes what a list command prints, and ends a command that never ends.
+type listing struct {
+	p    *process
+	text []byte
+}
+
+// maxListing is the size of a listing of millions of files.
+const maxListing = 256 << 20
+
+func (l *listing) Write(b []byte) (int, error) {
+	l.p.progress()
+	if len(l.text)+len(b) > maxListing {
+		err := l.p.s.fail("list", "", Broken, fmt.Errorf("the list command prints more than %d MB", maxListing>>20))
+		l.p.kill(err)
+		return 0, err
+	}
+	l.text = append(l.text, b...)
+	return len(b), nil
 }
 
 // listLine reads NAME or SIZE NAME. Lines of other files are passed over.
