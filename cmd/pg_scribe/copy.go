@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"pg_scribe/repo"
@@ -73,7 +75,7 @@ func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) (added bo
 	if err != nil {
 		return false, err
 	}
-	bound, err := a.bindTargets(ctx, identity, c.Target)
+	bound, err := a.bindTargets(ctx, identity, c.File, c.Target)
 	if err != nil {
 		return false, err
 	}
@@ -88,16 +90,37 @@ func (a *app) parseTarget(spec string) (target.Target, error) {
 	return target.Parse(spec, target.Env{Lookup: a.lookup, Home: home})
 }
 
-// bindTargets takes targets for a repository.
-func (a *app) bindTargets(ctx context.Context, identity string, specs []string) (*repo.Binding, error) {
+// bindTargets takes targets for the repository of a directory.
+func (a *app) bindTargets(ctx context.Context, identity, dir string, specs []string) (*repo.Binding, error) {
 	targets, err := a.parseTargets(specs)
 	if err != nil {
 		return nil, err
+	}
+	for _, t := range targets {
+		if path := t.String(); strings.HasPrefix(path, "/") && within(path, dir) {
+			return nil, &usageError{fmt.Sprintf("target %s lies in the repository's own directory, and would be lost with it", path), "give a directory on another disk"}
+		}
 	}
 	if len(targets) > 0 {
 		a.step("trying the targets")
 	}
 	return repo.Bind(ctx, identity, targets)
+}
+
+// within tells whether a path is a directory or in it.
+func within(path, dir string) bool {
+	resolve := func(p string) string {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return p
+		}
+		if real, err := filepath.EvalSymlinks(abs); err == nil {
+			return real
+		}
+		return abs
+	}
+	rel, err := filepath.Rel(resolve(dir), resolve(path))
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // parseTargets reads what names targets, and connects to none.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,5 +147,18 @@ func TestStatusTellsOfASlowTarget(t *testing.T) {
 		if len(s.doc.Reasons) != want || want == 1 && !strings.Contains(s.doc.Reasons[0].Message, "target /x lacks 2 files") {
 			t.Errorf("%s: %+v", age, s.doc.Reasons)
 		}
+	}
+}
+
+func TestTargetInItsRepository(t *testing.T) {
+	b := newBench(t, &pgtest.Cluster{})
+	dir := frozen(t)
+	inside := filepath.Join(dir, "copy")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := errors.Join(os.Mkdir(inside, 0o700), os.Symlink(inside, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range []string{dir, inside, "file:" + link} {
+		b.run("copy", "-f", dir, "--target", spec).refused(t, exitUsage, "the repository's own directory", "another disk")
 	}
 }
