@@ -63,7 +63,7 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	missing, damaged := statFiles(r, inv)
+	missing, damaged := statFiles(ctx, r, inv)
 	reads, err := r.Catalog().LastReads(ctx)
 	if err != nil {
 		return err
@@ -71,6 +71,9 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 	inv.Damaged = map[int64]bool{}
 	var bad []string
 	for _, art := range inv.Artifacts {
+		if art.State == catalog.StateOpen {
+			continue // retention leaves it alone anyway
+		}
 		if reads[art.ID].Outcome == catalog.OutcomeFailed || slices.Contains(missing, art.Name) || slices.Contains(damaged, art.Name) {
 			inv.Damaged[art.ID] = true
 			bad = append(bad, art.Name)
