@@ -166,8 +166,8 @@ func TestDirectoryRefusals(t *testing.T) {
 // A listing that never ends is an error before it takes all memory, and one
 // that is long in coming is none.
 func TestShellListings(t *testing.T) {
-	list := func(command string) (n int, err error) {
-		tgt, err := target.Parse("shell write='cat > %f' read='cat %f' remove='rm %f' timeout=1s list='"+command+"'", target.Env{})
+	list := func(timeout, command string) (n int, err error) {
+		tgt, err := target.Parse("shell write='cat > %f' read='cat %f' remove='rm %f' timeout="+timeout+" list='"+command+"'", target.Env{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,10 +183,10 @@ func TestShellListings(t *testing.T) {
 		}
 		return n, nil
 	}
-	if _, err := list("yes 12 some-file"); !errors.Is(err, target.Broken) || !strings.Contains(err.Error(), "more than 256 MB") {
+	if _, err := list("1m", "yes 12 some-file"); !errors.Is(err, target.Broken) || !strings.Contains(err.Error(), "more than 256 MB") {
 		t.Errorf("an endless listing: %v", err)
 	}
-	if n, err := list("for i in 1 2 3 4; do echo 1 file-$i; sleep 0.4; done"); n != 4 || err != nil {
+	if n, err := list("2s", "for i in 1 2 3 4; do echo 1 file-$i; sleep 0.7; done"); n != 4 || err != nil {
 		t.Errorf("a slow listing: %d files, %v", n, err)
 	}
 }
