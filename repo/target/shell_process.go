@@ -37,18 +37,20 @@ func (s *shellSession) command(ctx context.Context, op, name, template string) *
 
 func (p *process) start() error {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	// It is there before the command is, whose output makes progress.
+	p.idle = time.AfterFunc(p.s.t.timeout, func() {
+		p.kill(fmt.Errorf("the command made no progress for %s and was ended", p.s.t.timeout))
+	})
 	err := p.killed
 	if err == nil {
 		err = p.cmd.Start()
 	}
-	p.mu.Unlock()
 	if err != nil {
+		p.idle.Stop()
 		p.stop()
 		return p.s.fail(p.op, p.name, Broken, err)
 	}
-	p.idle = time.AfterFunc(p.s.t.timeout, func() {
-		p.kill(fmt.Errorf("the command made no progress for %s and was ended", p.s.t.timeout))
-	})
 	return nil
 }
 
