@@ -15,6 +15,8 @@ type Inventory struct {
 	Points     []RestorePoint
 	Gaps       []Gap
 	Switches   []Switch
+	// Artifacts, by ID, whose files are known to be missing or damaged. Retention does not rely on them; plans find out.
+	Damaged map[int64]bool
 }
 
 // TargetKind says by what a target is given.

@@ -68,6 +68,7 @@ type Retention struct {
 //
 //   - The newest base stays, and so does the newest one that is followed by an unbroken chain of segments without a
 //     gap, with that whole chain: the latest position that can be restored is never lost.
+//   - So do the newest base that is not damaged, as far as is known, and its chain. A chain with a damaged file is broken.
 //   - A pinned base stays, and one whose moment is not known. A pin alone does not hold the segments behind the base.
 //   - Globals stay or go with their base.
 //   - Of each timeline what stays of the segments is one run up to the last: where segments joined, no hole is made.
@@ -100,6 +101,7 @@ type retainer struct {
 	why    map[int64]string // why an artifact stays; those that go are not in it
 	byPin  map[int64]bool   // bases that stay for their pin alone
 	sound  *placed          // the newest base that everything behind it can be restored from
+	intact *placed          // the newest base that is not damaged
 }
 
 // keep notes the first reason of an artifact.
@@ -114,12 +116,18 @@ func (r *retainer) keepBases() {
 		if r.sound == nil && r.isSound(p) {
 			r.sound = &r.bases[i]
 		}
+		if left := r.lines[p.line].left; r.intact == nil && !r.isDamaged(p.base) && (left == 0 || p.base.Start <= left) {
+			r.intact = &r.bases[i]
+		}
 	}
 	for _, b := range r.newest() {
 		r.keep(b.base, "the newest base")
 	}
 	if r.sound != nil {
 		r.keep(r.sound.base, "the newest base with an unbroken chain")
+	}
+	if r.intact != nil {
+		r.keep(r.intact.base, "the newest base that is not damaged")
 	}
 	newestFirst := slices.Clone(r.bases)
 	slices.Reverse(newestFirst)
@@ -174,7 +182,7 @@ func (r *retainer) isSound(p placed) bool {
 		return false
 	}
 	c := l.chain(p.base)
-	if _, broken := l.beyond(c); broken {
+	if _, broken := l.beyond(c); broken || r.isDamaged(p.base) || slices.ContainsFunc(c.segments, r.isDamaged) {
 		return false
 	}
 	return !slices.ContainsFunc(r.inv.Gaps, func(g Gap) bool {
@@ -184,6 +192,13 @@ func (r *retainer) isSound(p placed) bool {
 		return g.Kind == GapSchema && g.From >= p.base.Start && g.From < c.end ||
 			g.Kind == GapMissing && g.From < c.end && g.To > p.base.Start && g.From < g.To
 	})
+}
+
+// isDamaged tells of an artifact, with a base's globals.
+func (r *retainer) isDamaged(a Artifact) bool {
+	return len(r.inv.Damaged) > 0 && (r.inv.Damaged[a.ID] || a.Kind == KindBase && slices.ContainsFunc(r.inv.Artifacts, func(g Artifact) bool {
+		return g.Kind == KindGlobals && g.Pair == a.ID && r.inv.Damaged[g.ID]
+	}))
 }
 
 // keepSegments decides where the run of segments that stays begins.
@@ -215,6 +230,9 @@ func (r *retainer) keepSegments(index int) {
 	}
 	if r.sound != nil && r.sound.line == index {
 		need(r.sound.base, "the newest base with an unbroken chain")
+	}
+	if r.intact != nil && r.intact.line == index {
+		need(r.intact.base, "the newest base that is not damaged")
 	}
 	if r.isPresent(index) && len(l.segments) > 0 {
 		r.keep(l.furthest(), "the stream goes on from its end")

@@ -186,6 +186,14 @@ func TestRetention(t *testing.T) {
 		{"clocks ahead of ours", inv(dayBases(10, 20), daySegs(10, 21)), def, 0, "b10 s10..s19 b20 s20", nil},
 		{"globals without their base", inv(dayBases(0)[1:]), def, 900, "", map[string]string{"g0": "its base is not known"}},
 		{"a base without globals", inv(dayBases(0)[:1], dayBases(40)), Policy{Last: 1}, 50, "b40", nil},
+		{"the newest base is damaged", damaged(weekly(28), "b28"), Policy{Last: 1}, 31, "b21 s21..s27 b28 s28..s30",
+			map[string]string{"b21": "the newest base with an unbroken chain", "s21": "needed from b21, the newest base with an unbroken chain"}},
+		{"the globals of the newest base are damaged", damaged(weekly(28), "g28"), Policy{Last: 1}, 31, "b21 s21..s27 b28 s28..s30", nil},
+		{"a segment behind the newest base is damaged", damaged(weekly(28), "s29"), Policy{Last: 1}, 31, "b28 s28..s30", nil},
+		{"a segment between the last two bases is damaged", damaged(weekly(28), "s25"), Policy{Last: 1}, 31, "b28 s28..s30", nil},
+		{"the newest base and a segment behind it are damaged", damaged(weekly(28), "b28", "s29"), Policy{Last: 1}, 31, "b21 s21..s27 b28 s28..s30",
+			map[string]string{"b21": "the newest base that is not damaged"}},
+		{"all bases are damaged", damaged(weekly(7), "b0", "b7"), Policy{Last: 1}, 10, "b7 s7..s9", nil},
 		{"an idle stream reaches the window with one old segment", inv(dayBases(0), segs(daySeg(0, 1), with(daySeg(1, 2), func(a *Artifact) { a.ReachedAt = dayAt(99) }))), def, 100,
 			"b0 s0..s1", nil},
 	}
@@ -210,6 +218,16 @@ func TestRetention(t *testing.T) {
 
 func pinnedInv(i Inventory, name string) Inventory {
 	pinned(i.Artifacts, name)
+	return i
+}
+
+func damaged(i Inventory, names ...string) Inventory {
+	i.Damaged = map[int64]bool{}
+	for _, a := range i.Artifacts {
+		if slices.Contains(names, a.Name) {
+			i.Damaged[a.ID] = true
+		}
+	}
 	return i
 }
 
@@ -282,6 +300,7 @@ func checkLaws(t *testing.T, before Inventory, r Retention) {
 			fail("%s does not restore to its own point any more: %v", a.Name, err)
 		}
 	}
+	checkDamage(fail, before, after)
 	// No new hole, and of each timeline one run up to its end.
 	holes := Holes(before.Artifacts, before.Switches...)
 	for _, h := range Holes(after.Artifacts, after.Switches...) {
@@ -305,11 +324,36 @@ func checkLaws(t *testing.T, before Inventory, r Retention) {
 	}
 }
 
+// checkDamage: the latest position that files which are not damaged lead to can be restored as before.
+func checkDamage(fail func(string, ...any), before, after Inventory) {
+	best := func(i Inventory, whole bool) (name string, end LSN) {
+		for _, l := range linesOf(i) {
+			for _, b := range l.bases {
+				bad := i.Damaged[b.ID] || slices.ContainsFunc(i.Artifacts, func(g Artifact) bool { return g.Pair == b.ID && i.Damaged[g.ID] })
+				c := l.chain(b)
+				if _, broken := l.beyond(c); whole && (broken || slices.ContainsFunc(c.segments, func(s Artifact) bool { return i.Damaged[s.ID] })) {
+					bad = true
+				}
+				if !bad && (l.left == 0 || b.Start <= l.left) {
+					name, end = b.Name, c.end // lines and bases are in order
+				}
+			}
+		}
+		return name, end
+	}
+	for _, whole := range []bool{false, true} {
+		name, end := best(before, whole)
+		if got, to := best(after, whole); name != "" && len(before.Gaps) == 0 && (got != name || to != end) {
+			fail("without what is damaged %s led to %s, and now %s to %s", name, end, got, to)
+		}
+	}
+}
+
 func hasID(i Inventory, id int64) bool {
 	return slices.ContainsFunc(i.Artifacts, func(a Artifact) bool { return a.ID == id })
 }
 
-// Over random histories (holes, overlaps, timelines, clocks that jump, pins, gaps) and random policies the laws hold, every moment
+// Over random histories (holes, overlaps, timelines, clocks that jump, pins, gaps, damage) and random policies the laws hold, every moment
 // of the segment window that a kept base leads to stays reachable, and what stays once stays when asked again.
 func TestRetentionProperty(t *testing.T) {
 	rounds := 10000
@@ -420,6 +464,12 @@ func randomHistory(rng *rand.Rand) (i Inventory, last int) {
 			i.Artifacts[k+1].Pair = id
 		}
 		a.ID, a.Name = id, fmt.Sprint(a.Name, "#", id)
+	}
+	if rng.IntN(3) == 0 {
+		i.Damaged = map[int64]bool{}
+		for range 1 + rng.IntN(4) {
+			i.Damaged[int64(1+rng.IntN(len(i.Artifacts)+1))] = true
+		}
 	}
 	rng.Shuffle(len(i.Artifacts), func(a, b int) { i.Artifacts[a], i.Artifacts[b] = i.Artifacts[b], i.Artifacts[a] })
 	return i, last

@@ -2,10 +2,15 @@ package catalog
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,6 +25,7 @@ type CopyTarget struct {
 	// What is there and what is not yet, of sealed artifacts.
 	Copies, Pending           int
 	CopiesBytes, PendingBytes int64
+	PendingSince              time.Time // when the oldest of them was complete
 }
 
 // AddTarget records a target and returns its ID. The first one is the primary.
@@ -38,13 +44,23 @@ func (c *Catalog) AddTarget(ctx context.Context, spec string, now time.Time) (in
 func (c *Catalog) Targets(ctx context.Context) ([]CopyTarget, error) {
 	return list(ctx, c.db, func(rows *sql.Rows) (t CopyTarget, err error) {
 		err = rows.Scan(&t.ID, &t.Spec, stamp{&t.AddedAt}, stamp{&t.SeenAt}, stamp{&t.FailedSince}, &t.Error,
-			&t.Copies, &t.CopiesBytes, &t.Pending, &t.PendingBytes)
+			&t.Copies, &t.CopiesBytes, &t.Pending, &t.PendingBytes, stamp{&t.PendingSince})
 		return t, err
 	}, `SELECT t.id, t.spec, t.added_at, t.seen_at, t.failed_since, t.error,
 		count(a.id) FILTER (WHERE c.artifact_id IS NOT NULL), coalesce(sum(a.bytes) FILTER (WHERE c.artifact_id IS NOT NULL), 0),
-		count(a.id) FILTER (WHERE c.artifact_id IS NULL), coalesce(sum(a.bytes) FILTER (WHERE c.artifact_id IS NULL), 0)
+		count(a.id) FILTER (WHERE c.artifact_id IS NULL), coalesce(sum(a.bytes) FILTER (WHERE c.artifact_id IS NULL), 0),
+		min(a.finished_at) FILTER (WHERE c.artifact_id IS NULL)
 		FROM target t LEFT JOIN artifact a ON a.state = 'sealed' LEFT JOIN copy c ON c.artifact_id = a.id AND c.target_id = t.id
 		GROUP BY t.id ORDER BY t.id`)
+}
+
+// NewestTarget is the ID of the target that was added last; 0: there is none.
+func (c *Catalog) NewestTarget(ctx context.Context) (id int64, err error) {
+	err = c.db.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM target").Scan(&id)
+	if err != nil {
+		err = fmt.Errorf("read catalog: %w", err)
+	}
+	return id, err
 }
 
 // TargetSeen records that a target was found in order, or what is wrong with it. The moment of the first of several
@@ -163,6 +179,74 @@ func (c *Catalog) SpoolBytes(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("read catalog: %w", err)
 	}
 	return n, nil
+}
+
+// snapshotSetting begins the settings that tell of each target's newest snapshot.
+const snapshotSetting = "snapshot-"
+
+// SnapshotState says in short what a snapshot for a target would tell now, apart from the history of commands: two that
+// are equal tell the same.
+func (c *Catalog) SnapshotState(ctx context.Context, target int64) (string, error) {
+	h := sha256.New()
+	err := c.read(ctx, func(tx *sql.Tx) error {
+		// Counts and restore points belong to their segments and never change.
+		for _, query := range []string{
+			"SELECT * FROM repository",
+			"SELECT * FROM artifact a WHERE state = 'sealed' AND EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = a.id AND c.target_id = ?1) ORDER BY id",
+			"SELECT * FROM gap ORDER BY id",
+			"SELECT * FROM timeline ORDER BY system_id, timeline",
+			"SELECT * FROM setting WHERE key NOT GLOB '" + snapshotSetting + "*' ORDER BY key",
+			"SELECT id, spec FROM target ORDER BY id",
+			"SELECT max(id) FROM verification",
+		} {
+			if err := hashRows(ctx, tx, h, query, target); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("read catalog: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func hashRows(ctx context.Context, tx *sql.Tx, h io.Writer, query string, args ...any) error {
+	if !strings.Contains(query, "?") {
+		args = nil
+	}
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	values, to := make([]any, len(columns)), make([]any, len(columns))
+	for i := range values {
+		to[i] = &values[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(to...); err != nil {
+			return err
+		}
+		fmt.Fprintf(h, "%q\n", values)
+	}
+	fmt.Fprintln(h, "end")
+	return rows.Err()
+}
+
+// SnapshotSent records which snapshot of what state a target has whole.
+func (c *Catalog) SnapshotSent(ctx context.Context, target int64, sequence uint64, state string) error {
+	return c.SetSetting(ctx, snapshotSetting+strconv.FormatInt(target, 10), fmt.Sprintf("%016X %s", sequence, state))
+}
+
+// SnapshotIs tells whether a target's snapshot of that number tells of that state.
+func (c *Catalog) SnapshotIs(ctx context.Context, target int64, sequence uint64, state string) (bool, error) {
+	text, _, err := c.Setting(ctx, snapshotSetting+strconv.FormatInt(target, 10))
+	return text == fmt.Sprintf("%016X %s", sequence, state), err
 }
 
 // Snapshot writes a catalog of what one target holds to a file that must not exist: with it and the target's files

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,6 +77,17 @@ func (m *remote) list() (map[string]int64, error) {
 	return m.sizes, m.failed
 }
 
+// SnapshotError says that the newest catalog of a target is damaged. An older
+// one is not taken instead: what it does not know would be missing, unsaid.
+type SnapshotError struct {
+	Target, Name string
+	Err          error
+}
+
+func (e *SnapshotError) Error() string {
+	return fmt.Sprintf("the newest catalog of target %s, %s, is damaged (%v)", e.Target, e.Name, e.Err)
+}
+
 // OpenTarget opens, for reading, a repository of which this machine has
 // nothing: by the newest snapshot of its catalog on the target, which it keeps
 // in a private directory until Close. Everything else is read from the target
@@ -108,7 +120,8 @@ func openRemote(ctx context.Context, name string, rem *remote) (*Repository, err
 		return nil, err
 	}
 	var r *Repository
-	if _, err = rem.fetchNewest(snapshots, filepath.Join(dir, CatalogName)); err == nil {
+	newest, err := rem.fetchNewest(snapshots, filepath.Join(dir, CatalogName))
+	if err == nil {
 		r, err = OpenReadOnly(ctx, dir)
 	}
 	if err != nil {
@@ -116,6 +129,12 @@ func openRemote(ctx context.Context, name string, rem *remote) (*Repository, err
 		var none *NotRepositoryError
 		if errors.As(err, &none) {
 			none.Dir = name
+		}
+		if errors.As(err, new(*FormatError)) || catalog.IsDamaged(err) {
+			if none != nil && none.Cause != nil {
+				err = none.Cause
+			}
+			err = &SnapshotError{name, newest, err}
 		}
 		return nil, err
 	}
@@ -209,6 +228,49 @@ func (m *remote) metadata() (string, error) {
 	defer in.Close()
 	text, err := io.ReadAll(in)
 	return string(text), err
+}
+
+// Unlisted are segments that begin at or behind the end of what the catalog
+// knows, and that it does not know: it is an older one, or, on a target, its
+// successor was never sent. What they hold no plan reaches.
+func (r *Repository) Unlisted(ctx context.Context) ([]string, error) {
+	var names []string
+	if r.remote != nil {
+		sizes, err := r.remote.list()
+		if err != nil {
+			return nil, err
+		}
+		names = slices.Collect(maps.Keys(sizes))
+	} else {
+		entries, err := os.ReadDir(r.dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+	}
+	// Read behind the listing: a file is there before it is recorded.
+	all, err := r.cat.Artifacts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	end := catalog.LSN(0)
+	for _, a := range all {
+		known[strings.TrimSuffix(a.Name, openSuffix)] = true
+		end = max(end, a.End)
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		kind, open, ours := kindOfName(name)
+		if !ours || open || kind != catalog.KindSegment || known[name] {
+			return true
+		}
+		// Names of segments have the LSN with all its digits, so they sort by it.
+		return name < segmentStem(end)
+	})
+	slices.Sort(names)
+	return names, nil
 }
 
 func (m *remote) open(name string) (io.ReadCloser, error) {

@@ -61,16 +61,13 @@ type Removal struct {
 // removes. Bases are given with their globals.
 //
 // A file that is held by a reader stays, and with a segment all later ones of
-// its timeline: segments are removed from the oldest on.
+// its system: segments are removed from the oldest on, and a chain may lead
+// from one timeline to the next.
 func (r *Repository) Remove(ctx context.Context, list []catalog.Artifact) (done Removal, err error) {
 	if err := r.finishRemovals(ctx); err != nil {
 		return done, err
 	}
-	type line struct {
-		system   string
-		timeline uint32
-	}
-	held := map[line]bool{} // a segment of it is in use
+	held := map[string]bool{} // systems, of which a segment is in use
 	pairs := map[int64]catalog.Artifact{}
 	for _, a := range list {
 		if a.Kind == catalog.KindGlobals {
@@ -115,9 +112,8 @@ func (r *Repository) Remove(ctx context.Context, list []catalog.Artifact) (done 
 		case a.Kind == catalog.KindBase && pairs[a.ID].Name != "":
 			group = append(group, pairs[a.ID])
 		}
-		at := line{a.SystemID, a.Timeline}
 		var files []*os.File
-		busy := a.Kind == catalog.KindSegment && held[at]
+		busy := a.Kind == catalog.KindSegment && held[a.SystemID]
 		for _, member := range group {
 			f, inUse, err := r.lockAlone(member)
 			if err != nil {
@@ -132,7 +128,7 @@ func (r *Repository) Remove(ctx context.Context, list []catalog.Artifact) (done 
 			for _, f := range files {
 				f.Close()
 			}
-			held[at] = held[at] || a.Kind == catalog.KindSegment
+			held[a.SystemID] = held[a.SystemID] || a.Kind == catalog.KindSegment
 			done.InUse = append(done.InUse, group...)
 			continue
 		}

@@ -678,6 +678,11 @@ func TestRemoveLeavesWhatIsRead(t *testing.T) {
 	if len(done.Removed) != 1 || done.Removed[0].ID != all[0].ID || len(done.InUse) != 2 {
 		t.Errorf("%+v", done)
 	}
+	later := all[2] // the chain may lead on to another timeline
+	later.Timeline++
+	if done, err = r.Remove(ctx, []catalog.Artifact{all[1], later}); err != nil || len(done.InUse) != 2 {
+		t.Errorf("across timelines: %+v, %v", done, err)
+	}
 	release()
 	base := artifact(t, r, func(a catalog.Artifact) bool { return a.Format == "directory" })
 	globals := artifact(t, r, func(a catalog.Artifact) bool { return a.Pair == base.ID })

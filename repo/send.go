@@ -220,6 +220,9 @@ func (b *Binding) Known(spec string) {
 	b.made = slices.DeleteFunc(b.made, func(t boundTarget) bool { return t.String() == spec })
 }
 
+// Added tells whether there is a target that the catalog does not have.
+func (b *Binding) Added() bool { return len(b.made) > 0 }
+
 // Record enters the targets in the catalog.
 func (b *Binding) Record(ctx context.Context, r *Repository) error {
 	if len(b.made) == 0 {

@@ -26,7 +26,11 @@ const shipLockName = "pg_scribe.ship.lock"
 type Shipper struct {
 	repo   *Repository
 	notice func(string)
-	lanes  []*lane
+	more   func(context.Context) (map[int64]target.Target, error)
+	newest int64 // ID of the newest target that was asked about
+
+	mu    sync.Mutex
+	lanes []*lane
 }
 
 // lane is one target's.
@@ -93,10 +97,47 @@ func (e *SpoolFullError) Error() string {
 // NewShipper makes a Shipper for targets of the catalog, by their IDs.
 func (r *Repository) NewShipper(targets map[int64]target.Target, notice func(string)) *Shipper {
 	s := &Shipper{repo: r, notice: notice}
-	for id, t := range targets {
-		s.lanes = append(s.lanes, &lane{Shipper: s, id: id, target: t, wake: make(chan struct{}, 1)})
-	}
+	s.add(targets)
 	return s
+}
+
+// Follow makes Run serve the targets too that are added while it runs. more
+// tells all of the catalog.
+func (s *Shipper) Follow(more func(context.Context) (map[int64]target.Target, error)) { s.more = more }
+
+func (s *Shipper) add(targets map[int64]target.Target) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, t := range targets {
+		s.newest = max(s.newest, id)
+		if !slices.ContainsFunc(s.lanes, func(l *lane) bool { return l.id == id }) {
+			s.lanes = append(s.lanes, &lane{Shipper: s, id: id, target: t, wake: make(chan struct{}, 1)})
+		}
+	}
+}
+
+func (s *Shipper) served() []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lanes)
+}
+
+// follow looks whether a target was added.
+func (s *Shipper) follow(ctx context.Context) {
+	if s.more == nil {
+		return
+	}
+	newest, err := s.repo.cat.NewestTarget(ctx)
+	if err != nil || newest <= s.newest {
+		return
+	}
+	s.newest = newest
+	targets, err := s.more(ctx)
+	if err != nil {
+		s.notice(fmt.Sprintf("a target that was added is not served: %v", err))
+		return
+	}
+	s.add(targets)
 }
 
 // hold makes this process the one that ships.
@@ -127,7 +168,7 @@ const snapshotScratch = ".snapshot-"
 
 // Wake makes Run look for new files at once.
 func (s *Shipper) Wake() {
-	for _, l := range s.lanes {
+	for _, l := range s.served() {
 		select {
 		case l.wake <- struct{}{}:
 		default:
@@ -138,7 +179,7 @@ func (s *Shipper) Wake() {
 // Durable is the position up to which a target alone could restore, as far as
 // is known.
 func (s *Shipper) Durable(id int64) catalog.LSN {
-	for _, l := range s.lanes {
+	for _, l := range s.served() {
 		if l.id == id {
 			return catalog.LSN(l.end.Load())
 		}
@@ -149,34 +190,47 @@ func (s *Shipper) Durable(id int64) catalog.LSN {
 // Run ships until ctx ends. A target that fails is tried again and again, and
 // never keeps the others waiting. While another process ships, it waits.
 func (s *Shipper) Run(ctx context.Context) {
-	release, err := s.hold()
-	for err != nil {
+	var wait sync.WaitGroup
+	var release func()
+	running := 0
+	for ctx.Err() == nil {
+		s.follow(ctx)
+		lanes := s.served()
+		if release == nil && len(lanes) > 0 {
+			release, _ = s.hold() // on an error it is tried again
+		}
+		if release != nil {
+			for _, l := range lanes[running:] {
+				wait.Go(func() { l.run(ctx) })
+			}
+			running = len(lanes)
+		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-time.After(shipPoll):
 		}
-		release, err = s.hold()
-	}
-	defer release()
-	var wait sync.WaitGroup
-	for _, l := range s.lanes {
-		wait.Go(func() { l.run(ctx) })
 	}
 	wait.Wait()
+	if release != nil {
+		release()
+	}
 }
 
 // Drain ships what is there and returns when every target has it, or has
 // failed. It fails with ShipBusyError while another process ships.
 func (s *Shipper) Drain(ctx context.Context) error {
+	lanes := s.served()
+	if len(lanes) == 0 {
+		return nil
+	}
 	release, err := s.hold()
 	if err != nil {
 		return err
 	}
 	defer release()
-	errs := make([]error, len(s.lanes))
+	errs := make([]error, len(lanes))
 	var wait sync.WaitGroup
-	for i, l := range s.lanes {
+	for i, l := range lanes {
 		wait.Go(func() {
 			errs[i] = l.pass(ctx)
 			l.seen(ctx, errs[i])
@@ -300,7 +354,7 @@ func (l *lane) begin(ctx context.Context) error {
 		return err
 	}
 	sizes := map[string]int64{}
-	newest, metadata := uint64(0), false
+	newest, told, explained := uint64(0), uint64(0), uint64(0) // of all, of the catalogs, of the metadata files
 	for info, err := range session.List(ctx, "") {
 		if err != nil {
 			l.hangUp()
@@ -309,8 +363,12 @@ func (l *lane) begin(ctx context.Context) error {
 		sizes[info.Name] = info.Size
 		if n, ok := sequenceOf(info.Name); ok {
 			newest = max(newest, n)
+			if strings.HasPrefix(info.Name, snapshotPrefix) {
+				told = max(told, n)
+			} else {
+				explained = max(explained, n)
+			}
 		}
-		metadata = metadata || strings.HasPrefix(info.Name, metadataPrefix)
 	}
 	err = l.reconcile(ctx, sizes)
 	if err == nil {
@@ -325,8 +383,30 @@ func (l *lane) begin(ctx context.Context) error {
 	}
 	l.sequence = newest
 	// Unless it is there whole, what became of the last one is not known.
-	l.stale = l.stale || newest == 0 || newest != l.sent
-	return nil
+	if newest > 0 && newest != l.sent && !l.stale && explained == newest {
+		err = l.recognise(ctx)
+	}
+	l.stale = l.stale || newest == 0 || newest != l.sent || told != newest
+	return err
+}
+
+// recognise finds out whether the newest snapshot, of another process, tells
+// all that there is to tell.
+func (l *lane) recognise(ctx context.Context) error {
+	state, err := l.repo.cat.SnapshotState(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	same, err := l.repo.cat.SnapshotIs(ctx, l.id, l.sequence, state)
+	if err != nil || !same {
+		return err
+	}
+	end, err := l.repo.cat.DurableEnd(ctx, l.id)
+	if err == nil {
+		l.sent = l.sequence
+		l.end.Store(uint64(end))
+	}
+	return err
 }
 
 // identify makes sure that a target is the one that was bound.
@@ -499,6 +579,10 @@ func (l *lane) snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	state, err := l.repo.cat.SnapshotState(ctx, l.id) // before it is made: what changes meanwhile asks for another
+	if err != nil {
+		return err
+	}
 	l.sequence++
 	catalogs := snapshotChain(chain)
 	name := snapshotName(l.sequence, end, catalogs)
@@ -509,6 +593,9 @@ func (l *lane) snapshot(ctx context.Context) error {
 		return err
 	}
 	if err := l.repo.reach("snapshot sent"); err != nil {
+		return err
+	}
+	if err := l.repo.cat.SnapshotSent(ctx, l.id, l.sequence, state); err != nil {
 		return err
 	}
 	l.stale, l.sent = false, l.sequence

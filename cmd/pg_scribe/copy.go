@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"pg_scribe/repo"
@@ -30,7 +32,8 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer r.Close()
 	r.Keys(keys)
-	if err := c.add(ctx, a, r); err != nil {
+	added, err := c.add(ctx, a, r)
+	if err != nil {
 		return err
 	}
 	shipper, _, err := a.shipper(ctx, r, c.Target...)
@@ -40,7 +43,14 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	if shipper == nil {
 		return &usageError{"the repository has no target", "name one: " + commandLine("pg_scribe", "copy", "-f", c.File, "--target", "WHERE")}
 	}
-	err = a.operation(ctx, r, "copy", func() error { return shipper.Drain(ctx) })
+	err = a.operation(ctx, r, "copy", func() error {
+		err := shipper.Drain(ctx)
+		if added && errors.As(err, new(*repo.ShipBusyError)) {
+			a.words.say("the running pg_scribe start sends to it; see how far it is: %s", commandLine("pg_scribe", "status", "-f", c.File))
+			return nil
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -56,23 +66,23 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 
 // add takes the targets that the repository does not have yet, and again those
 // that were emptied.
-func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) error {
+func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) (added bool, err error) {
 	known, err := r.Catalog().Targets(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	identity, err := r.Identity(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	bound, err := a.bindTargets(ctx, identity, c.Target)
+	bound, err := a.bindTargets(ctx, identity, c.File, c.Target)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, t := range known {
 		bound.Known(t.Spec)
 	}
-	return bound.Record(ctx, r)
+	return bound.Added(), bound.Record(ctx, r)
 }
 
 func (a *app) parseTarget(spec string) (target.Target, error) {
@@ -80,16 +90,37 @@ func (a *app) parseTarget(spec string) (target.Target, error) {
 	return target.Parse(spec, target.Env{Lookup: a.lookup, Home: home})
 }
 
-// bindTargets takes targets for a repository.
-func (a *app) bindTargets(ctx context.Context, identity string, specs []string) (*repo.Binding, error) {
+// bindTargets takes targets for the repository of a directory.
+func (a *app) bindTargets(ctx context.Context, identity, dir string, specs []string) (*repo.Binding, error) {
 	targets, err := a.parseTargets(specs)
 	if err != nil {
 		return nil, err
+	}
+	for _, t := range targets {
+		if path := t.String(); strings.HasPrefix(path, "/") && within(path, dir) {
+			return nil, &usageError{fmt.Sprintf("target %s lies in the repository's own directory, and would be lost with it", path), "give a directory on another disk"}
+		}
 	}
 	if len(targets) > 0 {
 		a.step("trying the targets")
 	}
 	return repo.Bind(ctx, identity, targets)
+}
+
+// within tells whether a path is a directory or in it.
+func within(path, dir string) bool {
+	resolve := func(p string) string {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return p
+		}
+		if real, err := filepath.EvalSymlinks(abs); err == nil {
+			return real
+		}
+		return abs
+	}
+	rel, err := filepath.Rel(resolve(dir), resolve(path))
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // parseTargets reads what names targets, and connects to none.
@@ -132,7 +163,11 @@ func (a *app) shipper(ctx context.Context, r *repo.Repository, only ...string) (
 	if err != nil || primary == 0 {
 		return nil, 0, err
 	}
-	return r.NewShipper(targets, func(text string) { a.words.say("%s", text) }), primary, nil
+	return a.newShipper(r, targets), primary, nil
+}
+
+func (a *app) newShipper(r *repo.Repository, targets map[int64]target.Target) *repo.Shipper {
+	return r.NewShipper(targets, func(text string) { a.words.say("%s", text) })
 }
 
 // targetsOf are the repository's targets, or some of them, by their IDs.
@@ -189,11 +224,18 @@ func copyTargets(ctx context.Context, r *repo.Repository) ([]targetJSON, error) 
 	known, err := r.Catalog().Targets(ctx)
 	list := []targetJSON{}
 	for _, t := range known {
+		if t.PendingSince.Before(t.AddedAt) {
+			t.PendingSince = t.AddedAt
+		}
 		list = append(list, targetJSON{Target: t.Spec, Files: t.Copies, Bytes: t.CopiesBytes, Pending: t.Pending, PendingBytes: t.PendingBytes,
-			SeenAt: moment(t.SeenAt), FailedSince: moment(t.FailedSince), Error: t.Error})
+			SeenAt: moment(t.SeenAt), FailedSince: moment(t.FailedSince), Error: t.Error, pendingSince: t.PendingSince})
 	}
 	return list, err
 }
+
+// slowTarget is how far behind a target may be that does not fail. A base may
+// take that long.
+const slowTarget = time.Hour
 
 // judgeTargets finds what is wrong with the targets.
 func (s *statusReport) judgeTargets(doc *repositoryJSON) {
@@ -202,8 +244,11 @@ func (s *statusReport) judgeTargets(doc *repositoryJSON) {
 		since := time.Time(t.FailedSince)
 		switch {
 		case !since.IsZero():
-			s.warn(fmt.Sprintf("target %s fails since %s, %s wait: %s", t.Target, showTime(since), plural(int64(t.Pending), "file"), t.Error),
+			s.warn(fmt.Sprintf("target %s fails since %s, %s not there yet: %s", t.Target, showTime(since), plural(int64(t.Pending), "file"), t.Error),
 				"mend the cause; then start sends what waits, or: "+send)
+		case t.Pending > 0 && doc.StreamerRunning && !t.pendingSince.IsZero() && s.app.now().Sub(t.pendingSince) > slowTarget:
+			s.warn(fmt.Sprintf("target %s lacks %s, the oldest of %s, though start runs", t.Target, plural(int64(t.Pending), "file"), showTime(t.pendingSince)),
+				"see what start says; it is too slow, or hangs")
 		case t.Pending > 0 && !doc.StreamerRunning:
 			s.warn(fmt.Sprintf("%s not on target %s, and nothing sends them", plural(int64(t.Pending), "file"), t.Target), send)
 		}

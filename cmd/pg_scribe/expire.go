@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,25 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
 		return err
+	}
+	missing, damaged := statFiles(ctx, r, inv)
+	reads, err := r.Catalog().LastReads(ctx)
+	if err != nil {
+		return err
+	}
+	inv.Damaged = map[int64]bool{}
+	var bad []string
+	for _, art := range inv.Artifacts {
+		if art.State == catalog.StateOpen {
+			continue // retention leaves it alone anyway
+		}
+		if reads[art.ID].Outcome == catalog.OutcomeFailed || slices.Contains(missing, art.Name) || slices.Contains(damaged, art.Name) {
+			inv.Damaged[art.ID] = true
+			bad = append(bad, art.Name)
+		}
+	}
+	if len(bad) > 0 {
+		a.words.finding("warning", "missing or damaged, and not relied on: "+named(bad), "see what it is: "+commandLine("pg_scribe", "verify", "-f", c.File))
 	}
 	plan := catalog.Retain(inv, policy, a.now())
 	doc := expireJSON{Directory: c.File, Policy: policy.String(), Confirmed: c.Confirm, Artifacts: []decisionJSON{},

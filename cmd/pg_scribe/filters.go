@@ -31,6 +31,10 @@ func (f filterFlags) chain() (filter.Chain, error) {
 	}
 	chain := append(filter.Chain{}, f.Compress.chain...)
 	for _, text := range f.Filter {
+		if strings.TrimSpace(text) == "" { // an empty variable of a script must not mean: in clear
+			_, err := filter.ParseFilter(text)
+			return nil, err
+		}
 		// In the environment several stand on lines of their own.
 		for line := range strings.Lines(strings.TrimSpace(text)) {
 			if strings.TrimSpace(line) == "none" && len(f.Filter) == 1 {

@@ -70,7 +70,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	}
-	targets, err := a.bindTargets(ctx, "", c.Target)
+	targets, err := a.bindTargets(ctx, "", c.File, c.Target)
 	if err != nil {
 		return err
 	}

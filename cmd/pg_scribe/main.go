@@ -2,8 +2,8 @@
 // database as plain SQL.
 //
 // This package is the glue between a person and the packages below: flags in,
-// one call down, words and an exit code out. A command is one file; errors.go
-// is the only place that knows exit codes and hints, words.go the only one
+// one call down, words and an exit code out. A command is one file; errors.go,
+// with rules.go and hints.go, is the only place that knows exit codes and hints, words.go the only one
 // that prints to standard error, output.go the shape of every JSON document.
 package main
 

@@ -259,6 +259,8 @@ type targetJSON struct {
 	SeenAt       moment `json:"seen_at"` // when it was last found in order
 	FailedSince  moment `json:"failed_since"`
 	Error        string `json:"error"`
+
+	pendingSince time.Time // since when the oldest pending file could be there
 }
 
 // groupJSON sums up the files of one kind.

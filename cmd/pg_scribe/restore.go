@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
@@ -67,6 +68,9 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	if !c.json() {
 		a.printPlan(prepared, zone)
 	}
+	if err := a.warnUnlisted(ctx, r, c.File); err != nil {
+		return err
+	}
 	if c.DryRun {
 		if c.json() {
 			return writeJSON(a.stdout, doc)
@@ -88,6 +92,28 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.printReport(report, a.now().Sub(began))
 	return nil
+}
+
+// warnUnlisted tells of segments that an older catalog does not know: without
+// it a restore of all that there is would silently be one of less.
+func (a *app) warnUnlisted(ctx context.Context, r *repo.Repository, file string) error {
+	problem, fix, err := unlisted(ctx, r, file)
+	if problem != "" {
+		a.words.finding("warning", problem, fix)
+	}
+	return err
+}
+
+func unlisted(ctx context.Context, r *repo.Repository, file string) (problem, fix string, err error) {
+	names, err := r.Unlisted(ctx)
+	if err != nil || len(names) == 0 {
+		return "", "", err
+	}
+	command := []string{"pg_scribe", "catalog", "rebuild", "--force", "-f", file}
+	if r.Remote() {
+		command = []string{"pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", file}
+	}
+	return "the catalog does not know newer segments, and what they hold is not restored: " + named(names), "take them in first: " + commandLine(command...), nil
 }
 
 // request reads the target. zone is that of a time, to be shown back.

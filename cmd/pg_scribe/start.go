@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/target"
 	"pg_scribe/stream"
 )
 
@@ -88,16 +89,18 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 
 // stream streams, and sends what is sealed to the targets meanwhile.
 func (c *startCmd) stream(ctx context.Context, a *app, r *repo.Repository, opts stream.RunOptions) error {
-	shipper, primary, err := a.shipper(ctx, r)
+	targets, primary, err := a.targetsOf(ctx, r)
 	if err != nil {
 		return err
 	}
-	if shipper == nil {
-		if c.Durability == "target" {
-			return &usageError{"--durability target, but the repository has no target", "add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
-		}
-		return stream.Run(ctx, r, opts)
+	if primary == 0 && c.Durability == "target" {
+		return &usageError{"--durability target, but the repository has no target", "add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
 	}
+	shipper := a.newShipper(r, targets)
+	shipper.Follow(func(ctx context.Context) (map[int64]target.Target, error) {
+		targets, _, err := a.targetsOf(ctx, r)
+		return targets, err
+	})
 	if c.Durability == "target" {
 		opts.Durable = func() catalog.LSN { return shipper.Durable(primary) }
 	}

@@ -223,6 +223,15 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 		}
 	}
 	doc.Missing, doc.Damaged = statFiles(ctx, r, inv)
+	if !r.Remote() { // to a target segments may be on their way, before their catalog
+		problem, fix, err := unlisted(ctx, r, dir)
+		if err != nil {
+			return err
+		}
+		if problem != "" {
+			s.warn(problem, fix)
+		}
+	}
 	switch last, err := r.Catalog().LastVerification(ctx); {
 	case err == nil:
 		verified := toVerified(last)

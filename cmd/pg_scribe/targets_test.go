@@ -509,3 +509,78 @@ func TestTargetsFromConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// A target that is added while start runs is served at once, whether start had
+// one before or not, and also with --durability target.
+func TestTargetAddedBesideStart(t *testing.T) {
+	c := pgtest.Shared(t)
+	for name, first := range map[string]string{"the first one": "", "a second one": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			s := newSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+			if first != "" {
+				s.must("copy", "-f", s.dir, "--target", first)
+			}
+			stop, said := s.background("--segment-size", "10kB")
+			waitFor(t, "the stream", func() bool { return strings.Contains(said(), "stored to") })
+			added := t.TempDir()
+			s.must("copy", "-f", s.dir, "--target", added)
+			s.c.Exec(t, s.db, "INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 2000) g")
+			waitFor(t, "a segment on the added target", func() bool {
+				found, _ := filepath.Glob(filepath.Join(added, "incremental-*"))
+				return len(found) > 0
+			})
+			if code, text := stop(); code != exitOK {
+				t.Fatalf("start ended with %d\n%s", code, text)
+			}
+			if got, want := s.restoredFrom("file:"+added), s.content(); got != want {
+				t.Errorf("restored %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// copy sends a catalog only when there is something new to tell.
+func TestCopySendsNoCatalogTwice(t *testing.T) {
+	c := pgtest.Shared(t)
+	place := t.TempDir()
+	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", place)
+	catalogs := func() string {
+		found, _ := filepath.Glob(filepath.Join(place, "catalog-*"))
+		return strings.Join(found, " ")
+	}
+	s.must("copy", "-f", s.dir)
+	before := catalogs()
+	s.must("copy", "-f", s.dir)
+	s.must("copy", "-f", s.dir)
+	if after := catalogs(); after != before || before == "" {
+		t.Errorf("nothing changed, and there are %s instead of %s", after, before)
+	}
+	bases, _ := filepath.Glob(filepath.Join(place, "base-*"))
+	s.must("keep", filepath.Base(bases[0]), "-f", s.dir)
+	s.must("copy", "-f", s.dir)
+	if after := catalogs(); after == before {
+		t.Error("a pin is not told")
+	}
+	type pins struct {
+		Bases []struct {
+			Pinned string `json:"pinned_reason"`
+		}
+	}
+	l := decode[pins](t, s.must("list", "-f", "file:"+place, "--output", "json"))
+	if len(l.Bases) != 1 || l.Bases[0].Pinned == "" {
+		t.Errorf("the target shows %+v", l)
+	}
+	names := strings.Fields(catalogs())
+	if err := os.Remove(names[len(names)-1]); err != nil { // the newest is lost
+		t.Fatal(err)
+	}
+	s.must("copy", "-f", s.dir)
+	l = decode[pins](t, s.must("list", "-f", "file:"+place, "--output", "json"))
+	if len(l.Bases) != 1 || l.Bases[0].Pinned == "" {
+		t.Errorf("after the loss of a catalog the target shows %+v", l)
+	}
+	s.catchUp("--durability", "target", "--segment-age", "1s")
+	if got := s.restoredFrom("file:" + place); got != s.content() {
+		t.Errorf("restored %s", got)
+	}
+}

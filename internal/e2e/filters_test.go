@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -50,33 +49,6 @@ func gpgFilter(t *testing.T) string {
 	return "shell write='" + gpg + " -e -r test@example.com' read='" + gpg + " -d'"
 }
 
-// scribe runs the program and returns what it printed and its exit code.
-func (tr *trip) program(args ...string) (string, int) {
-	tr.t.Helper()
-	cmd := exec.Command(binary, args...)
-	cmd.Env = tr.source.Env()
-	out, err := cmd.CombinedOutput()
-	if exit := (*exec.ExitError)(nil); err != nil && !asExit(err, &exit) {
-		tr.t.Fatal(err)
-	}
-	return string(out), cmd.ProcessState.ExitCode()
-}
-
-func asExit(err error, to **exec.ExitError) bool {
-	exit, ok := err.(*exec.ExitError)
-	*to = exit
-	return ok
-}
-
-func (tr *trip) mustScribe(args ...string) string {
-	tr.t.Helper()
-	out, code := tr.program(args...)
-	if code != 0 {
-		tr.t.Fatalf("pg_scribe %s: exit %d\n%s", strings.Join(args, " "), code, out)
-	}
-	return out
-}
-
 // streamNow streams everything up to now by the program.
 func (tr *trip) streamNow(flags ...string) {
 	tr.t.Helper()
@@ -93,22 +65,6 @@ func (tr *trip) rescue(flags ...string) {
 	tr.equal()
 }
 
-// files lists the artifacts.
-func (tr *trip) files() []catalog.Artifact {
-	tr.t.Helper()
-	r, err := repo.OpenReadOnly(context.Background(), tr.dir)
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	defer r.Close()
-	all, err := r.Catalog().Artifacts(context.Background())
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	return all
-}
-
-// initTrip sets a database up and begins a repository by the program.
 func initTrip(t *testing.T, flags ...string) *trip {
 	t.Helper()
 	source, target := clusters(t)
@@ -135,13 +91,13 @@ func TestFilters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := initTrip(t, c.filters...)
-			first := tr.files()[0].Name
+			first := tr.artifacts()[0].Name
 			tr.run(`UPDATE people SET name = upper(name) WHERE id % 3 = 0; DELETE FROM bare WHERE a > 400; CREATE TABLE later (x int PRIMARY KEY)`)
 			tr.streamNow(c.keys...)
 			tr.mustScribe(append([]string{"full-backup", "-d", tr.conn(), "-f", tr.dir}, c.keys...)...)
 			tr.run(`INSERT INTO later SELECT generate_series(1, 2000); ALTER TABLE people ADD COLUMN extra text DEFAULT 'x'`)
 			tr.streamNow(append(c.keys, "--segment-size", "16kB")...)
-			for _, a := range tr.files() {
+			for _, a := range tr.artifacts() {
 				if ending := c.ending; !strings.HasSuffix(a.Name, ending) && !(a.Kind == catalog.KindGlobals && name == "zstd" && strings.HasSuffix(a.Name, ".sql")) {
 					t.Errorf("%s: its name does not end with %s", a.Name, ending)
 				}
@@ -195,7 +151,7 @@ func TestRestoreRefusesWithoutKey(t *testing.T) {
 	tr := initTrip(t, "-Z", "zstd", "--filter", "age recipient="+to)
 	tr.run(`DELETE FROM people WHERE id < 10`)
 	tr.streamNow()
-	base := filepath.Join(tr.dir, tr.files()[0].Name)
+	base := filepath.Join(tr.dir, tr.artifacts()[0].Name)
 	whole, err := os.ReadFile(base)
 	if err != nil {
 		t.Fatal(err)
@@ -240,13 +196,13 @@ func TestReencrypt(t *testing.T) {
 	key1, to1 := keyFile(t)
 	key2, to2 := keyFile(t)
 	tr := initTrip(t, "-Z", "gzip")
-	first := tr.files()[0]
+	first := tr.artifacts()[0]
 	step := func(n int) {
 		tr.run(fmt.Sprintf(`UPDATE people SET note = 'step %d' WHERE id %% 10 = %d`, n, n))
 		tr.streamNow()
 	}
 	from := func() string {
-		for _, a := range tr.files() {
+		for _, a := range tr.artifacts() {
 			if a.ID == first.ID {
 				return a.Name
 			}

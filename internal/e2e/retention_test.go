@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,41 +20,6 @@ import (
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
-
-// scribe runs the program on the trip's repository and checks its exit code.
-func (tr *trip) scribe(code int, args ...string) string {
-	tr.t.Helper()
-	cmd := exec.Command(binary, append(args, "-f", tr.dir)...)
-	cmd.Env = tr.source.Env()
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	got := 0
-	if errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else if err != nil {
-		tr.t.Fatal(err)
-	}
-	if got != code {
-		tr.t.Fatalf("pg_scribe %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, out)
-	}
-	return string(out)
-}
-
-// report runs the program for its JSON document.
-func report[T any](tr *trip, code int, args ...string) (doc T) {
-	tr.t.Helper()
-	cmd := exec.Command(binary, append(args, "-f", tr.dir, "--output", "json")...)
-	cmd.Env = tr.source.Env()
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() != code || err == nil && code != 0 {
-		tr.t.Fatalf("pg_scribe %s: %v, want exit code %d\n%s", strings.Join(args, " "), err, code, out)
-	}
-	if err := json.Unmarshal(out, &doc); err != nil {
-		tr.t.Fatalf("%v\n%s", err, out)
-	}
-	return doc
-}
 
 // further takes another base.
 func (tr *trip) further(jobs int) string {
@@ -98,30 +62,6 @@ func begunWithBases(t *testing.T) (tr *trip, first, second string) {
 	tr.run(`DELETE FROM shop WHERE id > 40; CREATE TABLE note (id serial PRIMARY KEY, body text); INSERT INTO note (body) VALUES ('one')`)
 	tr.capture()
 	return tr, tr.bases()[0], second
-}
-
-func (tr *trip) bases() (names []string) {
-	tr.t.Helper()
-	for _, a := range tr.artifacts() {
-		if a.Kind == catalog.KindBase {
-			names = append(names, a.Name)
-		}
-	}
-	return names
-}
-
-func (tr *trip) artifacts() []catalog.Artifact {
-	tr.t.Helper()
-	r, err := repo.OpenReadOnly(context.Background(), tr.dir)
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	defer r.Close()
-	all, err := r.Catalog().Artifacts(context.Background())
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	return all
 }
 
 // init, start, full-backup, expire, restore: what the policy leaves restores to

@@ -216,7 +216,7 @@ func TestNothingInClearWithSpoolDir(t *testing.T) {
 	tr.mustScribe("reencrypt", "-f", tr.dir, "-i", key)
 	end()
 	tr.rescue("-i", key)
-	tr.rescue("-i", key, "--base-backup", tr.files()[0].Name)
+	tr.rescue("-i", key, "--base-backup", tr.artifacts()[0].Name)
 	names, err := os.ReadDir(tr.spool())
 	if err != nil || len(names) != 2 { // the catalog, and whose the folder is
 		t.Errorf("the folder holds %v %v", names, err)

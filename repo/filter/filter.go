@@ -15,6 +15,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,9 +58,13 @@ type SpecError struct {
 
 func (e *SpecError) Error() string { return fmt.Sprintf("filter %q: %s", shown(e.Spec), e.Reason) }
 
-// shown makes a text fit for one line.
+// secretKey is what a secret key of age looks like.
+var secretKey = regexp.MustCompile(`(?i)(AGE-SECRET-KEY-)[0-9A-Z]+`)
+
+// shown makes a text fit for one line, which may go into a log.
 func shown(s string) string {
 	const limit = 120
+	s = secretKey.ReplaceAllString(s, "${1}…")
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return ' '

@@ -99,7 +99,7 @@ func (s *dirSession) Create(_ context.Context, name string, _ int64) (File, erro
 	if err != nil {
 		return nil, s.writeFault("create", name, err)
 	}
-	return &dirFile{s, name, partial, f}, nil
+	return &partFile{s.scope, name, f, fileFault, func() error { return s.publish(partial, name) }, func() { os.Remove(partial) }}, nil
 }
 
 func (s *dirSession) writeFault(op, name string, err error) error {
@@ -118,39 +118,19 @@ func whenWriting(fault Fault) Fault {
 	return fault
 }
 
-type dirFile struct {
-	s             *dirSession
-	name, partial string
-	f             *os.File
-}
-
-func (f *dirFile) Write(p []byte) (int, error) {
-	n, err := f.f.Write(p)
-	if err != nil {
-		err = f.s.fail("write", f.name, fileFault(err), err)
-	}
-	return n, err
-}
-
-// Commit gives the file its name by a link, which, other than a rename, never
+// publish gives a file its name by a link, which, other than a rename, never
 // replaces a file.
-func (f *dirFile) Commit() error {
-	path := f.s.path(f.name)
-	err := errors.Join(f.f.Sync(), f.f.Close())
-	if err == nil {
-		err = os.Link(f.partial, path)
-		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS) {
-			err = renameNew(f.partial, path) // a file system without links
-		}
+func (s *dirSession) publish(partial, name string) error {
+	path := s.path(name)
+	err := os.Link(partial, path)
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.ENOSYS) {
+		err = renameNew(partial, path) // a file system without links
 	}
-	os.Remove(f.partial)
+	os.Remove(partial)
 	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
-	if err != nil {
-		return f.s.fail("commit", f.name, fileFault(err), err)
-	}
-	return nil
+	return err
 }
 
 func renameNew(from, to string) error {
@@ -158,11 +138,6 @@ func renameNew(from, to string) error {
 		return fs.ErrExist
 	}
 	return os.Rename(from, to)
-}
-
-func (f *dirFile) Abort() {
-	f.f.Close()
-	os.Remove(f.partial)
 }
 
 func syncDir(dir string) error {

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -40,6 +41,10 @@ type s3Target struct {
 // its error is the caller's. Together that takes some seconds.
 const s3Retries = 6
 
+// s3BeginTimeout is how long a server may take for the first answer. One that
+// hangs would else be waited for through all retries of a request.
+var s3BeginTimeout = 45 * time.Second
+
 // parseS3 reads s3://BUCKET/PREFIX with its settings as a query. What is not
 // said there comes from the environment and files that the AWS tools use.
 func parseS3(spec string, env Env) (Target, error) {
@@ -66,54 +71,12 @@ func parseS3(spec string, env Env) (Target, error) {
 		return nil, bad("what follows the ? is malformed")
 	}
 	option := func(name string) string { v := values.Get(name); values.Del(name); return v }
-	given := func(value, other string) string {
-		if value != "" {
-			return value
-		}
-		return other
+	profile, err := t.place(option, env)
+	if err != nil {
+		return nil, bad("%v", err)
 	}
-	profile := given(option("profile"), given(env.get("AWS_PROFILE", "AWS_DEFAULT_PROFILE"), "default"))
-	config := readAWSConfig(given(env.get("AWS_CONFIG_FILE"), filepath.Join(env.Home, ".aws", "config")), profile)
-	t.region = given(option("region"), given(env.get("AWS_REGION", "AWS_DEFAULT_REGION"), config["region"]))
-	endpoint := given(option("endpoint"), given(env.get("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), config["endpoint_url"]))
-	own := endpoint != ""
-	if !own {
-		endpoint = "https://s3.amazonaws.com"
-	} else if t.region == "" {
-		t.region = "us-east-1"
-	}
-	t.endpoint, err = url.Parse(endpoint)
-	if err != nil || t.endpoint.Scheme != "http" && t.endpoint.Scheme != "https" || t.endpoint.Host == "" ||
-		strings.Trim(t.endpoint.Path, "/") != "" || t.endpoint.User != nil {
-		return nil, bad("the endpoint must be of the form https://HOST:PORT")
-	}
-	switch style := option("path-style"); {
-	case style == "true" || style == "" && own:
-		t.lookup = minio.BucketLookupPath
-	case style == "false":
-		t.lookup = minio.BucketLookupDNS
-	case style != "":
-		return nil, bad("path-style is true or false")
-	}
-	key := option("sse-kms-key")
-	switch sse := option("sse"); {
-	case sse == "" && key == "":
-	case sse == "AES256" && key == "":
-		t.encryption = encrypt.NewSSE()
-	case sse == "aws:kms":
-		if t.encryption, err = encrypt.NewSSEKMS(key, nil); err != nil {
-			return nil, bad("sse-kms-key: %v", err)
-		}
-	default:
-		return nil, bad("sse is AES256, or aws:kms with or without sse-kms-key")
-	}
-	t.storageClass = option("storage-class")
-	if size := option("part-size"); size != "" {
-		var n int64
-		if _, err := fmt.Sscanf(size, "%dMB", &n); err != nil || size != fmt.Sprintf("%dMB", n) || n < 5 || n > 5000 {
-			return nil, bad("part-size is 5MB to 5000MB")
-		}
-		t.partSize = n << 20
+	if err := t.store(option); err != nil {
+		return nil, bad("%v", err)
 	}
 	for name := range values {
 		return nil, bad("%q is none of endpoint, region, path-style, profile, sse, sse-kms-key, storage-class, part-size", name)
@@ -123,6 +86,60 @@ func parseS3(spec string, env Env) (Target, error) {
 	}
 	t.creds = awsCredentials(env, profile, t.transport)
 	return t, nil
+}
+
+// place reads where the server is, and the profile of the AWS tools' files that
+// says what neither the URL nor the environment does.
+func (t *s3Target) place(option func(name string) string, env Env) (profile string, err error) {
+	profile = cmp.Or(option("profile"), env.get("AWS_PROFILE", "AWS_DEFAULT_PROFILE"), "default")
+	config := readAWSConfig(cmp.Or(env.get("AWS_CONFIG_FILE"), filepath.Join(env.Home, ".aws", "config")), profile)
+	t.region = cmp.Or(option("region"), env.get("AWS_REGION", "AWS_DEFAULT_REGION"), config["region"])
+	endpoint := cmp.Or(option("endpoint"), env.get("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), config["endpoint_url"])
+	own := endpoint != ""
+	if !own {
+		endpoint = "https://s3.amazonaws.com"
+	} else if t.region == "" {
+		t.region = "us-east-1"
+	}
+	t.endpoint, err = url.Parse(endpoint)
+	if err != nil || t.endpoint.Scheme != "http" && t.endpoint.Scheme != "https" || t.endpoint.Host == "" ||
+		strings.Trim(t.endpoint.Path, "/") != "" || t.endpoint.User != nil {
+		return "", errors.New("the endpoint must be of the form https://HOST:PORT")
+	}
+	switch style := option("path-style"); {
+	case style == "true" || style == "" && own:
+		t.lookup = minio.BucketLookupPath
+	case style == "false":
+		t.lookup = minio.BucketLookupDNS
+	case style != "":
+		return "", errors.New("path-style is true or false")
+	}
+	return profile, nil
+}
+
+// store reads how the server shall keep files.
+func (t *s3Target) store(option func(name string) string) (err error) {
+	key := option("sse-kms-key")
+	switch sse := option("sse"); {
+	case sse == "" && key == "":
+	case sse == "AES256" && key == "":
+		t.encryption = encrypt.NewSSE()
+	case sse == "aws:kms":
+		if t.encryption, err = encrypt.NewSSEKMS(key, nil); err != nil {
+			return fmt.Errorf("sse-kms-key: %w", err)
+		}
+	default:
+		return errors.New("sse is AES256, or aws:kms with or without sse-kms-key")
+	}
+	t.storageClass = option("storage-class")
+	if size := option("part-size"); size != "" {
+		var n int64
+		if _, err := fmt.Sscanf(size, "%dMB", &n); err != nil || size != fmt.Sprintf("%dMB", n) || n < 5 || n > 5000 {
+			return errors.New("part-size is 5MB to 5000MB")
+		}
+		t.partSize = n << 20
+	}
+	return nil
 }
 
 func s3Transport(bundle string) (http.RoundTripper, error) {
@@ -196,9 +213,12 @@ func (t *s3Target) Begin(ctx context.Context) (Session, error) {
 		return nil, s.fail("begin", "", Misused, err)
 	}
 	s.core = minio.Core{Client: client}
-	ctx, cancel := context.WithCancel(ctx)
+	began, cancel := context.WithTimeout(ctx, s3BeginTimeout)
 	defer cancel()
-	o, some := <-client.ListObjects(ctx, t.bucket, minio.ListObjectsOptions{Prefix: t.prefix, Recursive: true, MaxKeys: 1})
+	o, some := <-client.ListObjects(began, t.bucket, minio.ListObjectsOptions{Prefix: t.prefix, Recursive: true, MaxKeys: 1})
+	if began.Err() != nil && ctx.Err() == nil {
+		return nil, s.fail("begin", "", Unreachable, fmt.Errorf("no answer within %s", s3BeginTimeout))
+	}
 	if some && o.Err != nil {
 		fault := s3Fault(o.Err)
 		if fault == NotFound { // it cannot be about a file; some servers say so of unknown keys

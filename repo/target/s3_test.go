@@ -490,3 +490,33 @@ func BenchmarkS3List10000(b *testing.B) {
 		}
 	}
 }
+
+// A server that takes connections and says nothing is out of reach, soon.
+func TestS3ServerHangs(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+		}
+	}()
+	defer target.SetS3BeginTimeout(500 * time.Millisecond)()
+	env := target.Env{Lookup: func(name string) (string, bool) {
+		return "x", strings.HasPrefix(name, "AWS_ACCESS_KEY") || strings.HasPrefix(name, "AWS_SECRET")
+	}}
+	tgt, err := target.Parse("s3://backups/p?endpoint=http://"+listener.Addr().String(), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tgt.Begin(context.Background())
+	if !errors.Is(err, target.Unreachable) || !strings.Contains(err.Error(), "no answer within 500ms") {
+		t.Errorf("%v", err)
+	}
+}

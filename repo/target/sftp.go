@@ -238,48 +238,23 @@ func (s *sftpSession) Create(_ context.Context, name string, _ int64) (File, err
 	if err != nil {
 		return nil, s.failWrite("create", name, err)
 	}
-	return &sftpFile{s, name, partial, f}, nil
+	return &partFile{s.scope, name, f, sftpFault, func() error { return s.publish(partial, name) }, func() { s.client.Remove(partial) }}, nil
 }
 
 func (s *sftpSession) failWrite(op, name string, err error) error {
 	return s.fail(op, name, whenWriting(sftpFault(err)), err)
 }
 
-type sftpFile struct {
-	s             *sftpSession
-	name, partial string
-	f             *sftp.File
-}
-
-func (f *sftpFile) Write(p []byte) (int, error) {
-	n, err := f.f.Write(p)
-	if err != nil {
-		err = f.s.fail("write", f.name, sftpFault(err), err)
-	}
-	return n, err
-}
-
-// Commit gives the file its name by the protocol's own rename, which, other
+// publish gives a file its name by the protocol's own rename, which, other
 // than POSIX's, never replaces a file.
-func (f *sftpFile) Commit() error {
-	err := errors.Join(f.f.Sync(), f.f.Close())
-	if err == nil {
-		err = f.s.client.Rename(f.partial, f.s.path(f.name))
+func (s *sftpSession) publish(partial, name string) error {
+	err := s.client.Rename(partial, s.path(name))
+	if err != nil && sftpFault(err) != Unreachable {
+		if _, serr := s.client.Lstat(s.path(name)); serr == nil {
+			return s.fail("commit", name, Exists, err)
+		}
 	}
-	if err == nil {
-		return nil
-	}
-	fault := sftpFault(err)
-	if _, serr := f.s.client.Lstat(f.s.path(f.name)); serr == nil && fault != Unreachable {
-		fault = Exists
-	}
-	f.s.client.Remove(f.partial)
-	return f.s.fail("commit", f.name, fault, err)
-}
-
-func (f *sftpFile) Abort() {
-	f.f.Close()
-	f.s.client.Remove(f.partial)
+	return err
 }
 
 func (s *sftpSession) Open(_ context.Context, name string) (io.ReadCloser, error) {

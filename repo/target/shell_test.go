@@ -162,3 +162,31 @@ func TestDirectoryRefusals(t *testing.T) {
 		t.Errorf("a link: %v", err)
 	}
 }
+
+// A listing that never ends is an error before it takes all memory, and one
+// that is long in coming is none.
+func TestShellListings(t *testing.T) {
+	list := func(timeout, command string) (n int, err error) {
+		tgt, err := target.Parse("shell write='cat > %f' read='cat %f' remove='rm %f' timeout="+timeout+" list='"+command+"'", target.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := tgt.Begin(context.Background())
+		if err != nil {
+			return 0, err
+		}
+		for _, err := range s.List(context.Background(), "") {
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+		return n, nil
+	}
+	if _, err := list("1m", "yes 12 some-file"); !errors.Is(err, target.Broken) || !strings.Contains(err.Error(), "more than 256 MB") {
+		t.Errorf("an endless listing: %v", err)
+	}
+	if n, err := list("2s", "for i in 1 2 3 4; do echo 1 file-$i; sleep 0.7; done"); n != 4 || err != nil {
+		t.Errorf("a slow listing: %d files, %v", n, err)
+	}
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo"
+	"pg_scribe/repo/filter"
+	"pg_scribe/restore"
+	"pg_scribe/stream"
+)
+
+// incompleteHint says what a broken-off restore has left, and the way on.
+func incompleteHint(e *restore.IncompleteError, f facts) string {
+	if e.Resumable {
+		return fmt.Sprintf("the target is whole up to %s; mend the cause, then give the same command with --resume", e.Applied)
+	}
+	what := "the target holds part of the base"
+	if e.Created {
+		what = "the new database holds part of the base"
+	}
+	return what + "; remove it and begin again: " + f.server("dropdb", e.Database)
+}
+
+func connectHint(e *stream.ConnectError, f facts) string {
+	switch e.Fault {
+	case stream.FaultServer:
+		return fmt.Sprintf("is PostgreSQL running there? Ask: %s; choose another server with -h and -p",
+			commandLine("pg_isready", "-h", e.Host, "-p", fmt.Sprint(e.Port)))
+	case stream.FaultPassword:
+		return "ask for the password with -W, or give the right one in PGPASSWORD or ~/.pgpass"
+	case stream.FaultDatabase:
+		if f.command == "restore" {
+			return "create it by restoring with -C, or choose another with -d"
+		}
+		return "see which databases there are: " + commandLine("psql", "-h", e.Host, "-p", fmt.Sprint(e.Port), "-U", e.User, "-l")
+	}
+	return "try the same connection with: " + f.tool("psql")
+}
+
+func keyHint(e *filter.KeyError, f facts) string {
+	switch e.Fault {
+	case filter.KeyMissing:
+		return "give the secret key with --identity FILE, or the passphrase with --passphrase-file FILE"
+	case filter.KeyWrong:
+		return "give the key that was in use when the file was written, with --identity FILE; several may be given"
+	}
+	return "look at it: " + commandLine("ls", "-l", e.File)
+}
+
+func slotHint(e *stream.SlotError, f facts) string {
+	drop := f.scribe("drop", "-S", e.Slot)
+	switch e.Problem {
+	case stream.SlotExists:
+		return "choose another name with -S, or, if nothing needs it any more, remove it: " + drop
+	case stream.SlotMissing:
+		if f.command == "drop" {
+			return "see which slots there are: " + f.tool("psql", "-c", "SELECT * FROM pg_replication_slots")
+		}
+		if f.dir != "" {
+			return "if it is gone, begin again with a new slot and base: " + f.newSlot()
+		}
+		return "name the right slot with -S, or begin a new repository: " + f.scribe("init", "-S", e.Slot, "-f", "NEW_DIRECTORY")
+	case stream.SlotBusy:
+		if e.PID == 0 {
+			return "stop the other pg_scribe or pg_recvlogical that reads it"
+		}
+		return "stop the program that reads it, or end its session: " +
+			f.tool("psql", "-c", fmt.Sprintf("SELECT pg_terminate_backend(%d)", e.PID))
+	case stream.SlotWhole:
+		return "leave out --new-slot: " + f.scribe("full-backup", "-f", f.dir)
+	case stream.SlotLost, stream.SlotAhead:
+		if f.dir != "" {
+			return "the changes in between are gone; begin again with a new slot and base: " + f.newSlot()
+		}
+		return "the changes in between are gone; begin anew: " + drop + " && " + f.scribe("init", "-S", e.Slot, "-f", "NEW_DIRECTORY")
+	case stream.SlotForeign:
+		return "choose the slot that init made with -S, and its database with -d"
+	case stream.SlotBlocked:
+		return "end the transactions that it waits for, or try again later"
+	case stream.SlotNoneFree:
+		return "raise max_replication_slots and restart the server, or remove a slot that nothing needs"
+	}
+	return "look at it: " + f.tool("psql", "-c", "SELECT * FROM pg_replication_slots")
+}
+
+func mismatch(err error, f facts) (remedy, bool) {
+	var e *stream.MismatchError
+	switch {
+	case !errors.As(err, &e):
+		return remedy{}, false
+	case e.What == "slot":
+		return remedy{exitSlot, "leave out -S, or say -S " + shellQuote(e.Repository)}, true
+	}
+	return remedy{exitUsage, "connect to the server and database that the repository is of, or begin a new one: " +
+		f.scribe("init", "-f", "NEW_DIRECTORY")}, true
+}
+
+// damagedCatalog is said by every command alike.
+func damagedCatalog(err error, f facts) (remedy, bool) {
+	var e *repo.DamagedCatalogError
+	if !errors.As(err, &e) && (!catalog.IsDamaged(err) || errors.As(err, new(*repo.NotRepositoryError))) {
+		return remedy{}, false
+	}
+	dir := f.dir
+	if e != nil {
+		dir = e.Dir
+	}
+	return remedy{exitBackup, "make it again from the files: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", dir)}, true
+}
+
+func oneOf(what, flag string, known []string) string {
+	if len(known) == 0 {
+		return "the repository has no " + what
+	}
+	if len(known) > 5 {
+		known = known[len(known)-5:]
+	}
+	quoted := make([]string, len(known))
+	for i, k := range known {
+		quoted[i] = flag + " " + shellQuote(k)
+	}
+	return "the latest " + what + " are " + strings.Join(quoted, ", ")
+}
+
+// scribe is a command line of this program with the same connection.
+func (f facts) scribe(command string, args ...string) string {
+	words := append([]string{"pg_scribe", command}, f.conn...)
+	for i := 0; i+1 < len(args); i += 2 {
+		if args[i+1] != "" { // not known yet
+			words = append(words, args[i], args[i+1])
+		}
+	}
+	return commandLine(words...)
+}
+
+// sentLater comforts whoever sends: a target that is down loses nothing.
+func (f facts) sentLater() string {
+	switch f.command {
+	case "start", "full-backup", "copy", "expire", "reencrypt":
+		return "; what is not there yet is kept and sent later"
+	}
+	return ""
+}
+
+// disks is a command that shows how full the repository's file systems are.
+func (f facts) disks() string {
+	if f.spool != "" {
+		return commandLine("df", "-h", f.dir, f.spool)
+	}
+	return commandLine("df", "-h", f.dir)
+}
+
+// newSlot is the command that begins the stream of a repository again.
+func (f facts) newSlot() string { return f.scribe("full-backup", "-f", f.dir) + " --new-slot" }
+
+// tool is a command line of a PostgreSQL program with the same connection.
+func (f facts) tool(name string, args ...string) string {
+	return commandLine(append(append([]string{name}, f.conn...), args...)...)
+}
+
+// server is the same without a database, for programs that name theirs.
+func (f facts) server(name string, args ...string) string {
+	words := []string{name}
+	for i := 0; i+1 < len(f.conn); i += 2 {
+		if f.conn[i] != "-d" {
+			words = append(words, f.conn[i], f.conn[i+1])
+		}
+	}
+	return commandLine(append(words, args...)...)
+}

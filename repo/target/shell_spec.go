@@ -1,0 +1,142 @@
+package target
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// parseShell reads shell key='value' …. A value stands in single or double
+// quotes, doubled inside.
+func parseShell(spec string) (Target, error) {
+	t := &shellTarget{spec: spec, timeout: shellTimeout}
+	bad := func(format string, args ...any) error { return &SpecError{spec, fmt.Sprintf(format, args...)} }
+	given := map[string]bool{}
+	for rest := strings.TrimSpace(strings.TrimPrefix(spec, "shell")); rest != ""; rest = strings.TrimSpace(rest) {
+		key, after, ok := strings.Cut(rest, "=")
+		if !ok {
+			return nil, bad("%q is not of the form name='command'", rest)
+		}
+		value, left, err := shellValue(after)
+		if err != nil {
+			return nil, bad("%s: %v", key, err)
+		}
+		if given[key] {
+			return nil, bad("%s is given twice", key)
+		}
+		given[key], rest = true, left
+		switch key {
+		case "write":
+			t.write = value
+		case "read":
+			t.read = value
+		case "list":
+			t.list = value
+		case "remove":
+			t.remove = value
+		case "detail":
+			for i := 0; i < len(value); i++ {
+				if !safe(value[i]) && value[i] != '/' {
+					return nil, bad("detail may hold letters, digits and ._-+=@,:/ only")
+				}
+			}
+			t.detail = value
+		case "timeout":
+			if t.timeout, err = time.ParseDuration(value); err != nil || t.timeout <= 0 {
+				return nil, bad("timeout: %q is not a time such as 10m", value)
+			}
+		default:
+			return nil, bad("%q is none of write, read, list, remove, detail, timeout", key)
+		}
+	}
+	for _, c := range []struct {
+		key, template string
+		names         bool // takes %f
+	}{{"write", t.write, true}, {"read", t.read, true}, {"list", t.list, false}, {"remove", t.remove, true}} {
+		if !given[c.key] {
+			return nil, bad("%s is missing", c.key)
+		}
+		if err := checkTemplate(c.template, c.names, given["detail"]); err != nil {
+			return nil, bad("%s: %v", c.key, err)
+		}
+	}
+	return t, nil
+}
+
+func shellValue(s string) (value, rest string, err error) {
+	if s == "" || s[0] != '\'' && s[0] != '"' {
+		value, rest, _ = strings.Cut(s, " ")
+		return value, rest, nil
+	}
+	quote := s[0]
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] != quote:
+			b.WriteByte(s[i])
+		case i+1 < len(s) && s[i+1] == quote:
+			b.WriteByte(quote)
+			i++
+		case i+1 < len(s) && s[i+1] != ' ':
+			return "", "", errors.New("there is something behind the closing quote")
+		default:
+			return b.String(), s[i+1:], nil
+		}
+	}
+	return "", "", errors.New("the quote is not closed")
+}
+
+// checkTemplate knows %f, %d and %%. The names that take their place are put
+// in quotes, so the template must not do it as well.
+func checkTemplate(s string, names, detail bool) error {
+	if strings.TrimSpace(s) == "" {
+		return errors.New("the command is empty")
+	}
+	found := false
+	var quote byte
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quote != '\'':
+			i++
+			if i < len(s) && s[i] == '%' {
+				return errors.New(`\% has no meaning`)
+			}
+			continue
+		case c == quote:
+			quote = 0
+			continue
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote = c
+			continue
+		case c != '%':
+			continue
+		}
+		i++
+		switch {
+		case i == len(s):
+			return errors.New("it ends with a single %")
+		case s[i] == '%':
+		case quote != 0 && (s[i] == 'f' || s[i] == 'd'):
+			return fmt.Errorf("%%%c is put in quotes by itself, and must stand outside of any", s[i])
+		case s[i] == 'f' && names:
+			found = true
+		case s[i] == 'f':
+			return errors.New("%f has no meaning here")
+		case s[i] == 'd' && detail:
+		case s[i] == 'd':
+			return errors.New("%d stands for the detail, and none is given")
+		default:
+			return fmt.Errorf("%%%c has no meaning: there are %%f, %%d and %%%%", s[i])
+		}
+	}
+	if names && !found {
+		return errors.New("it must hold %f, the file's name")
+	}
+	return nil
+}
+
+// expand fills a template that checkTemplate has seen.
+func (t *shellTarget) expand(template, name string) string {
+	return strings.NewReplacer("%%", "%", "%f", "'"+name+"'", "%d", "'"+t.detail+"'").Replace(template)
+}
