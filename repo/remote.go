@@ -26,6 +26,13 @@ const (
 	metadataPrefix = "pg_scribe_metadata-" // SEQUENCE.txt
 )
 
+// IsCopy tells whether a directory is what a repository was sent to, rather
+// than one where a repository works.
+func IsCopy(dir string) bool {
+	there := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
+	return there(identityName) && !there(CatalogName) && !there(SpoolName)
+}
+
 // snapshotChain is what catalogs on targets go through: they are compressed,
 // and sealed as everything else that leaves the machine.
 func snapshotChain(chain filter.Chain) filter.Chain {

@@ -16,7 +16,6 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
-	"pg_scribe/repo/target"
 )
 
 // app is what every command has at hand.
@@ -124,7 +123,7 @@ func (a *app) print(format string, args ...any) {
 // openRepository opens the repository for writing.
 func (a *app) openRepository(ctx context.Context, dir string) (*repo.Repository, error) {
 	a.facts.dir = dir
-	if target.IsSpec(dir) {
+	if isTarget(dir) {
 		return nil, &usageError{a.facts.command + " needs a local directory: " + dir + " can only be read", "give the repository's directory with -f; its files are sent to a --target"}
 	}
 	r, err := repo.Open(ctx, dir, a.now)

@@ -216,7 +216,7 @@ func TestArchiveCompressionHintKeepsEncryption(t *testing.T) {
 	o.refused(t, exitUsage, "with gzip only", "-Z gzip --filter '"+recipient+"'")
 	s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2", "-Z", "gzip", "--filter", recipient)
 	s.nothingInClear(place)
-	if got, want := s.restoredFrom("file:"+place, "-i", key), s.content(); got != want {
+	if got, want := s.restoredFrom(place, "-i", key), s.content(); got != want {
 		t.Errorf("restored %s, want %s", got, want)
 	}
 }

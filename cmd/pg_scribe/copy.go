@@ -138,15 +138,26 @@ func (a *app) parseTargets(specs []string) (targets []target.Target, err error) 
 	return targets, nil
 }
 
+// isTarget tells whether a repository's files are sent to what -f names,
+// rather than written there.
+func isTarget(file string) bool { return target.IsSpec(file) || repo.IsCopy(file) }
+
 // openForReading opens a directory, or what a target holds.
 func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys) (*repo.Repository, error) {
 	a.facts.dir = file
-	if !target.IsSpec(file) {
+	if !isTarget(file) {
 		r, err := repo.OpenReadOnly(ctx, file)
 		if err == nil {
 			r.Keys(keys)
 		}
 		return r, err
+	}
+	if !target.IsSpec(file) {
+		path, err := filepath.Abs(file)
+		if err != nil {
+			return nil, err
+		}
+		file = path
 	}
 	t, err := a.parseTarget(file)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
-	"pg_scribe/repo/target"
 	"pg_scribe/stream"
 )
 
@@ -44,7 +43,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if target.IsSpec(c.File) {
+	if isTarget(c.File) {
 		return &usageError{"init needs a local directory: " + c.File + " can only be a target", "give a directory with -f, and this with --target"}
 	}
 	if c.SpoolDir != "" {
