@@ -46,6 +46,10 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	ctx, stop := signal.NotifyContext(ctx, endSignals(args)...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	// A reader that goes away, as head does, must not keep this from cleaning up.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
 	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, askPassword: askTerminal}
 	a.words = newWords(stderr, a.lookup)
 	err := a.dispatch(ctx, args)

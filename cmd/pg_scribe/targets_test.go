@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,6 +72,7 @@ func TestTargetsAloneRestore(t *testing.T) {
 		"s3":        func(string) string { return server.URL("hosts/db1") },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Setenv("TMPDIR", t.TempDir())
 			spec := place(t.TempDir())
 			s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'first' FROM generate_series(1, 100) g", spec)
 			if got, want := s.restoredFrom(spec), s.content(); got != want {
@@ -109,6 +111,7 @@ func TestTargetsAloneRestore(t *testing.T) {
 			if o.code != exitOK || !strings.Contains(o.out, "OK") {
 				t.Errorf("status: %d\n%s%s", o.code, o.out, o.errors)
 			}
+			s.listToNobody(spec)
 			left, _ := filepath.Glob(filepath.Join(os.TempDir(), "pg_scribe-*"))
 			for _, dir := range left {
 				if _, err := os.Stat(filepath.Join(dir, "catalog.db")); err == nil {
@@ -583,4 +586,25 @@ func TestCopySendsNoCatalogTwice(t *testing.T) {
 	if got := s.restoredFrom("file:" + place); got != s.content() {
 		t.Errorf("restored %s", got)
 	}
+}
+
+// listToNobody lists to a reader that is gone, as head is after some lines.
+func (s *source) listToNobody(spec string) {
+	s.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	read.Close()
+	cmd := exec.Command(self, "list", "-f", spec)
+	cmd.Env = append(slices.Clone(s.env), reexecVariable+"=1", "TMPDIR="+os.TempDir())
+	cmd.Stdout = write
+	if err := cmd.Run(); err != nil && cmd.ProcessState.ExitCode() < 0 {
+		s.t.Errorf("list to nobody: %v", err)
+	}
+	write.Close()
 }
