@@ -71,8 +71,11 @@ func (r *renderer) bringRoles(m captureMessage) {
 		}
 		r.granted[key] = true
 		r.stale.add("membership", key)
-		grant := fmt.Sprintf("GRANT %s TO %s", repo.Identifier(b.Role), repo.Identifier(b.Member))
-		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+repo.Literal("BEGIN "+grant+"; END"))
+		// It may have been the other way round when it was sampled.
+		role, member := repo.Identifier(b.Role), repo.Identifier(b.Member)
+		grant := fmt.Sprintf("GRANT %s TO %s", role, member)
+		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+repo.Literal(fmt.Sprintf(
+			"BEGIN %s; EXCEPTION WHEN invalid_grant_operation THEN REVOKE %s FROM %s; %s; END", grant, member, role, grant)))
 	}
 	if m.Create && !r.granted[m.Role] {
 		r.granted[m.Role] = true

@@ -27,6 +27,8 @@ type stateKind struct {
 
 	// The SQL is written at the end, when nothing needs the object any more.
 	goneLast bool
+	// It is written before the others, which it may contradict.
+	goneFirst bool
 	// Where the query returns less than SQL, this makes it, for keys that are
 	// new, differ or are gone.
 	sql func(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error)
@@ -58,7 +60,7 @@ var stateKinds = []stateKind{
 	{name: "membership", tag: func(key string) string {
 		_, member, _ := strings.Cut(key, "\x1f")
 		return roleTag(member)
-	}, query: membershipStates, goneLast: true, gone: func(key string) string {
+	}, query: membershipStates, goneFirst: true, gone: func(key string) string {
 		role, member, _ := strings.Cut(key, "\x1f")
 		return "DO " + quoteLiteral("BEGIN REVOKE "+quoteName(role)+" FROM "+quoteName(member)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
@@ -363,7 +365,10 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 			last = append(last, stateCommand{kind.tag(key), kind.gone(key)})
 		}
 	}
-	if !kind.goneLast {
+	switch {
+	case kind.goneFirst:
+		commands, last = append(last, commands...), nil
+	case !kind.goneLast:
 		commands, last = append(commands, last...), nil
 	}
 	if err := emitState(ctx, sub, r.slot, commands); err != nil {
@@ -373,7 +378,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		return 0, err
 	}
 	if len(last) > 0 {
-		r.last = append(last, r.last...) // memberships before roles
+		r.last = append(last, r.last...)
 		r.lastOf[kind.name] = now
 	} else {
 		r.samples[kind.name] = now

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/pgtest"
 	"pg_scribe/restore"
 )
 
@@ -65,4 +66,39 @@ func TestTablespacesAndParameters(t *testing.T) {
 	}
 	tr.source.Exec(t, tr.db, "REVOKE ALL ON PARAMETER log_min_messages FROM "+role+" CASCADE")
 	tr.target.Exec(t, tr.restored, "REVOKE ALL ON PARAMETER log_min_messages FROM "+role+" CASCADE; ALTER TABLESPACE "+name+" OWNER TO CURRENT_USER")
+}
+
+// Of two roles, one was a member of the other, and is now its group: in a
+// sample, and in a command that rests on it before the next one.
+func TestMembershipTurnedRound(t *testing.T) {
+	tr := begin(t)
+	one, two := tr.db+"_one", tr.db+"_two"
+	t.Cleanup(func() {
+		for _, c := range []*pgtest.Cluster{tr.source, tr.target} {
+			c.Exec(t, "postgres", "DROP ROLE "+one+", "+two)
+		}
+	})
+	list := `SELECT r.rolname, m.rolname FROM pg_auth_members JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member WHERE r.rolname LIKE '` + tr.db + `%'`
+	same := func() {
+		t.Helper()
+		tr.noGap()
+		tr.backTo(catalog.Request{}, true, func(o *restore.Options) { o.Globals = restore.GlobalsAll })
+		tr.equal()
+		if want, got := tr.source.Query(t, tr.db, list), tr.target.Query(t, tr.restored, list); want != got {
+			t.Errorf("members: %s on the source, %s restored", want, got)
+		}
+	}
+	tr.run(`CREATE ROLE ` + one + `; CREATE ROLE ` + two + `; GRANT ` + one + ` TO ` + two + `; CREATE SCHEMA s AUTHORIZATION ` + one)
+	tr.capture()
+	tr.run(`REVOKE ` + one + ` FROM ` + two + `; GRANT ` + two + ` TO ` + one)
+	tr.capture()
+	same()
+	defer func() {
+		for c, db := range map[*pgtest.Cluster]string{tr.source: tr.db, tr.target: tr.restored} {
+			c.Exec(t, db, "DROP OWNED BY "+one+", "+two+" CASCADE")
+		}
+	}()
+	tr.run(`REVOKE `+two+` FROM `+one+`; GRANT `+one+` TO `+two, `SET ROLE `+two+`; CREATE TABLE s.t (x int)`)
+	tr.capture()
+	same()
 }
