@@ -31,12 +31,18 @@ const ownedObjects = `
 // names come from pg_roles, which shows them as of the sample's snapshot.
 const ownerStates = `SELECT s.classid || ' ' || s.objid, (SELECT rolname FROM pg_roles r WHERE r.oid = s.refobjid)` + ownedObjects
 
+// wrapperOwner gives a foreign-data wrapper to its owner unless it has it: that
+// has to be a superuser to become it, and not to stay it.
+const wrapperOwner = `IF NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_data_wrapper
+  WHERE pg_catalog.quote_ident(fdwname) = %3$L AND pg_catalog.pg_get_userbyid(fdwowner) = %2$L) THEN ALTER END IF;`
+
 // ownerCommands give objects to the owners that they have now. One that is no
 // longer in pg_shdepend is gone, or belongs to the first superuser.
 func ownerCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
-	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('BEGIN ALTER %s OWNER TO %s;`+orGone+` END', what,
-	      coalesce((SELECT quote_ident(r.rolname) FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid WHERE s.deptype = 'o' AND s.objsubid = 0 AND s.classid = o.class AND s.objid = o.oid
-	        AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))), (SELECT quote_ident(rolname) FROM pg_roles WHERE oid = 10))))
+	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('BEGIN '
+	      || CASE class WHEN 'pg_foreign_data_wrapper'::regclass THEN '`+strings.ReplaceAll(wrapperOwner, "ALTER", "ALTER %1$s OWNER TO %2$I;")+`' ELSE 'ALTER %1$s OWNER TO %2$I;' END || '`+orGone+` END', what,
+	      coalesce((SELECT r.rolname FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid WHERE s.deptype = 'o' AND s.objsubid = 0 AND s.classid = o.class AND s.objid = o.oid
+	        AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))), (SELECT rolname FROM pg_roles WHERE oid = 10)), identity))
 	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,
 	    LATERAL `+alterable("o.class", "o.oid")+` a WHERE schema IS DISTINCT FROM 'scribe' AND identity <> 'scribe'
 	    AND NOT EXISTS (SELECT FROM scribe.config WHERE o.class = 'pg_publication'::regclass AND key = 'publication ' || (SELECT pubname FROM pg_publication p WHERE p.oid = o.oid))`, keys)
@@ -75,8 +81,11 @@ func (r *renderer) bringOwners(m captureMessage) {
 		if kind == "" {
 			kind = strings.ToUpper(strings.ReplaceAll(o.Type, "-", " "))
 		}
-		r.out = repo.AppendDDL(r.out, repo.TagOwner, "DO "+repo.Literal(fmt.Sprintf("BEGIN ALTER %s %s OWNER TO %s;%s END",
-			kind, o.Identity, repo.Identifier(o.Owner), strings.ReplaceAll(orGone, "''%%''", "'%'"))))
+		alter := fmt.Sprintf("ALTER %s %s OWNER TO %s;", kind, o.Identity, repo.Identifier(o.Owner))
+		if o.Type == "foreign-data wrapper" {
+			alter = strings.NewReplacer("ALTER", alter, "%3$L", repo.Literal(o.Identity), "%2$L", repo.Literal(o.Owner)).Replace(wrapperOwner)
+		}
+		r.out = repo.AppendDDL(r.out, repo.TagOwner, "DO "+repo.Literal("BEGIN "+alter+strings.ReplaceAll(orGone, "''%%''", "'%'")+" END"))
 	}
 }
 

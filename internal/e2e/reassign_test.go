@@ -86,3 +86,16 @@ func TestOwnerChangesBackAndForth(t *testing.T) {
 	reassigned(t, `CREATE TABLE t (id int)`, `SET ROLE TWO; ALTER TABLE t ADD COLUMN a int; RESET ROLE; ALTER TABLE t OWNER TO THREE; REASSIGN OWNED BY THREE TO TWO; SET ROLE TWO; ALTER TABLE t ADD COLUMN b int;
 	  RESET ROLE; REASSIGN OWNED BY TWO TO ONE; SET ROLE ONE; ALTER TABLE t ADD COLUMN c int`)
 }
+
+// A foreign-data wrapper stays with an owner who is no superuser any more,
+// though he could not be given it again.
+func TestWrapperOfAFormerSuperuser(t *testing.T) {
+	tr := begin(t, `CREATE FOREIGN DATA WRAPPER "The one"; CREATE FOREIGN DATA WRAPPER other`)
+	role := tr.db + "_super"
+	tr.run(`CREATE ROLE `+role+` SUPERUSER; ALTER FOREIGN DATA WRAPPER "The one" OWNER TO `+role+`; ALTER FOREIGN DATA WRAPPER other OWNER TO `+role+`; ALTER ROLE `+role+` NOSUPERUSER`,
+		`GRANT USAGE ON FOREIGN DATA WRAPPER "The one" TO PUBLIC; SET ROLE `+role+`; GRANT USAGE ON FOREIGN DATA WRAPPER other TO PUBLIC; COMMENT ON FOREIGN DATA WRAPPER other IS 'x'`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.owners() // pg_dump's own script cannot be replayed
+}
