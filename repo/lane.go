@@ -1,0 +1,439 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo/target"
+)
+
+// lane is one target's.
+type lane struct {
+	*Shipper
+	id     int64
+	target target.Target
+	wake   chan struct{}
+	end    atomic.Uint64 // up to where the target alone could restore
+
+	session  target.Session
+	sequence uint64   // of the newest snapshot
+	stale    bool     // the newest snapshot does not tell all
+	sent     uint64   // the newest snapshot that this process has sent whole
+	told     []string // what had been forgotten by then, and could not be removed since
+	failing  bool
+	noted    time.Time // when the catalog was last told that all is well
+}
+
+func (l *lane) run(ctx context.Context) {
+	defer l.hangUp()
+	delay := shipRetryMin
+	for {
+		err := l.pass(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		l.seen(ctx, err)
+		pause := shipPoll
+		if err == nil {
+			delay = shipRetryMin
+		} else {
+			l.hangUp()
+			pause = delay
+			delay = min(2*delay, shipRetryMax)
+		}
+		wake := l.wake
+		if err != nil {
+			wake = nil // a new file does not mend a target
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// seen keeps in the catalog how the target is, for status, and says it when it
+// changes.
+func (l *lane) seen(ctx context.Context, err error) {
+	switch {
+	case err != nil && !l.failing:
+		l.notice(fmt.Sprintf("%v; trying again", err))
+	case err == nil && l.failing:
+		l.notice(fmt.Sprintf("target %s is in order again", l.target))
+	}
+	if err == nil && !l.failing && time.Since(l.noted) < time.Minute {
+		return // each note is a write to the disk
+	}
+	if l.failing = err != nil; !l.failing {
+		l.noted = time.Now()
+	}
+	if cerr := l.repo.cat.TargetSeen(context.WithoutCancel(ctx), l.id, l.repo.now(), err); cerr != nil {
+		l.notice(fmt.Sprintf("the state of target %s is not in the catalog: %v", l.target, cerr))
+	}
+}
+
+func (l *lane) hangUp() {
+	if l.session != nil {
+		l.session.End()
+		l.session = nil
+	}
+}
+
+// pass brings the target up to the catalog. The order is that of the local
+// directory: bytes, then the catalog's snapshot; and for what was forgotten
+// the snapshot first.
+func (l *lane) pass(ctx context.Context) error {
+	if l.session == nil {
+		if err := l.begin(ctx); err != nil {
+			return err
+		}
+	}
+	pending, err := l.repo.cat.Pending(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	gone, err := l.repo.cat.CopyRemovals(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	// What cannot be removed is tried again and again. That alone is no reason
+	// for another snapshot: where nothing can be removed, each one stays.
+	if untold := func(name string) bool { return !slices.Contains(l.told, name) }; len(pending) > 0 || slices.ContainsFunc(gone, untold) {
+		l.stale, l.told = true, nil
+	}
+	sendErr := l.sendAll(ctx, pending)
+	if l.stale {
+		// Also after a failure: what did arrive can be found.
+		if err := l.snapshot(ctx); err != nil {
+			return errors.Join(sendErr, err)
+		}
+		if !l.stale {
+			l.told = gone
+		}
+	}
+	if sendErr != nil {
+		return sendErr
+	}
+	for _, name := range gone {
+		if err := l.remove(ctx, name); err != nil {
+			return err
+		}
+	}
+	l.told = nil
+	return nil
+}
+
+// begin connects and compares what the catalog believes with what is there.
+func (l *lane) begin(ctx context.Context) error {
+	session, err := l.target.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	l.session = session
+	if err := l.repo.identify(ctx, l.session, l.target); err != nil {
+		l.hangUp()
+		return err
+	}
+	sizes := map[string]int64{}
+	newest, told, explained := uint64(0), uint64(0), uint64(0) // of all, of the catalogs, of the metadata files
+	for info, err := range session.List(ctx, "") {
+		if err != nil {
+			l.hangUp()
+			return err
+		}
+		sizes[info.Name] = info.Size
+		if n, ok := sequenceOf(info.Name); ok {
+			newest = max(newest, n)
+			if strings.HasPrefix(info.Name, snapshotPrefix) {
+				told = max(told, n)
+			} else {
+				explained = max(explained, n)
+			}
+		}
+	}
+	err = l.reconcile(ctx, sizes)
+	if err == nil {
+		err = session.Sweep(ctx)
+	}
+	if errors.Is(err, target.ReadOnly) || errors.Is(err, target.Denied) {
+		err = nil // those who may not sweep may still write
+	}
+	if err != nil {
+		l.hangUp()
+		return err
+	}
+	l.sequence = newest
+	// Unless it is there whole, what became of the last one is not known.
+	if newest > 0 && newest != l.sent && !l.stale && explained == newest {
+		err = l.recognise(ctx)
+	}
+	l.stale = l.stale || newest == 0 || newest != l.sent || told != newest
+	return err
+}
+
+// recognise finds out whether the newest snapshot, of another process, tells
+// all that there is to tell.
+func (l *lane) recognise(ctx context.Context) error {
+	state, err := l.repo.cat.SnapshotState(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	same, err := l.repo.cat.SnapshotIs(ctx, l.id, l.sequence, state)
+	if err != nil || !same {
+		return err
+	}
+	end, err := l.repo.cat.DurableEnd(ctx, l.id)
+	if err == nil {
+		l.sent = l.sequence
+		l.end.Store(uint64(end))
+	}
+	return err
+}
+
+// identify makes sure that a target is the one that was bound.
+func (r *Repository) identify(ctx context.Context, s target.Session, t target.Target) error {
+	want, err := r.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	have, err := readIdentity(ctx, s)
+	if errors.Is(err, target.NotFound) {
+		return &TargetLostError{t.String()}
+	}
+	if err == nil && have != want {
+		err = &TargetTakenError{t.String()}
+	}
+	return err
+}
+
+// reconcile makes the catalog forget copies that are not there any more, so
+// that they are sent again.
+func (l *lane) reconcile(ctx context.Context, sizes map[string]int64) error {
+	copies, err := l.repo.cat.Copies(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	for _, a := range copies {
+		name, bytes := a.Name, a.Bytes
+		if a.Format == "directory" {
+			name, bytes = a.Name+"/"+describedBy(a.Name), -1
+		}
+		size, there := sizes[name]
+		if there && (size == bytes || size < 0 || bytes < 0) {
+			continue
+		}
+		if there {
+			return &CollisionError{l.target.String(), a.Name}
+		}
+		l.notice(fmt.Sprintf("target %s has lost %s", l.target, a.Name))
+		if err := l.repo.cat.DropCopy(ctx, a.ID, l.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendAll sends files, a few at once. Globals and bases go first and one by
+// one, so that no base is there without its globals.
+func (l *lane) sendAll(ctx context.Context, pending []catalog.Artifact) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	slots := make(chan struct{}, shipParallel)
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	fail := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+			cancel()
+		}
+	}
+	began := time.Now()
+	for _, a := range pending {
+		if a.Kind != catalog.KindSegment {
+			if err := l.send(ctx, a); err != nil {
+				fail(err)
+				break
+			}
+			continue
+		}
+		slots <- struct{}{}
+		if ctx.Err() != nil || time.Since(began) > time.Minute { // a snapshot in between
+			<-slots
+			break
+		}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			if err := l.send(ctx, a); err != nil {
+				fail(err)
+			}
+		})
+	}
+	wait.Wait()
+	if failed == nil {
+		failed = ctx.Err()
+	}
+	return failed
+}
+
+// send brings one artifact to the target and notes it.
+func (l *lane) send(ctx context.Context, a catalog.Artifact) error {
+	if err := l.repo.reach("sending"); err != nil {
+		return err
+	}
+	var err error
+	if a.Format == "directory" {
+		err = l.sendDir(ctx, a)
+	} else {
+		err = sendFile(ctx, l.session, l.target, l.repo.Path(a.Name), a.Name, a.Bytes, a.SHA256)
+	}
+	var missing *MissingFileError
+	if errors.As(err, &missing) {
+		// It was forgotten meanwhile, or it is lost: then another target may
+		// still have it.
+		if known, kerr := l.repo.knows(a.Name); kerr == nil && !known {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.repo.reach("sent"); err != nil {
+		return err
+	}
+	err = l.repo.cat.AddCopy(ctx, a, l.id, l.repo.now())
+	if errors.Is(err, catalog.ErrNotFound) {
+		err = l.repo.cat.AddCopyRemoval(ctx, l.id, a.Name)
+	}
+	return err
+}
+
+// sendDir sends the files of a base that is a directory, and last the one that
+// describes them.
+func (l *lane) sendDir(ctx context.Context, a catalog.Artifact) error {
+	names, err := fileNames(l.repo.Path(a.Name))
+	if errors.Is(err, os.ErrNotExist) {
+		return &MissingFileError{a.Name}
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.repo.checkStoredDir(a); err != nil {
+		return err
+	}
+	for _, last := range []bool{false, true} {
+		for _, name := range names {
+			if (name == describedBy(a.Name)) != last {
+				continue
+			}
+			path := l.repo.Path(a.Name + "/" + name)
+			size, sum, err := fileSum(path)
+			if err == nil {
+				err = sendFile(ctx, l.session, l.target, path, a.Name+"/"+name, size, sum)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// snapshot sends the catalog, and the metadata file if it is new, and then
+// takes away older ones.
+func (l *lane) snapshot(ctx context.Context) error {
+	// A disk may have been unmounted under the session.
+	if err := l.repo.identify(ctx, l.session, l.target); err != nil {
+		return err
+	}
+	end, err := l.repo.cat.DurableEnd(ctx, l.id)
+	if err != nil {
+		return err
+	}
+	if end == 0 { // nothing could be restored yet
+		l.end.Store(0)
+		return nil
+	}
+	chain, err := l.repo.Chain(ctx)
+	if err != nil {
+		return err
+	}
+	state, err := l.repo.cat.SnapshotState(ctx, l.id) // before it is made: what changes meanwhile asks for another
+	if err != nil {
+		return err
+	}
+	l.sequence++
+	catalogs := snapshotChain(chain)
+	name := snapshotName(l.sequence, end, catalogs)
+	if err := l.repo.sendSnapshot(ctx, l.session, l.target, l.id, catalogs, name); err != nil {
+		return err
+	}
+	if err := l.sendMetadata(ctx); err != nil {
+		return err
+	}
+	if err := l.repo.reach("snapshot sent"); err != nil {
+		return err
+	}
+	if err := l.repo.cat.SnapshotSent(ctx, l.id, l.sequence, state); err != nil {
+		return err
+	}
+	l.stale, l.sent = false, l.sequence
+	l.end.Store(uint64(end))
+	return l.removeOld(ctx, name, chain.Opaque())
+}
+
+// removeOld keeps two snapshots: somebody may be about to read the last one.
+// But one that other filters made goes at once, and so does a metadata file if
+// nothing is to be said in clear any more. What cannot be removed stays for a
+// later time; that is no reason to stop.
+func (l *lane) removeOld(ctx context.Context, present string, opaque bool) error {
+	_, ending, _ := strings.Cut(present, snapshotSuffix)
+	for _, prefix := range []string{snapshotPrefix, metadataPrefix} {
+		for info, err := range l.session.List(ctx, prefix) {
+			if err != nil {
+				return err
+			}
+			n, ok := sequenceOf(info.Name)
+			_, other, isSnapshot := strings.Cut(info.Name, snapshotSuffix)
+			changed := isSnapshot && other != ending || !isSnapshot && opaque
+			if ok && (n+1 < l.sequence || n < l.sequence && changed) {
+				err := l.session.Remove(ctx, info.Name)
+				if errors.Is(err, target.Unreachable) {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (l *lane) remove(ctx context.Context, name string) error {
+	err := l.session.Remove(ctx, name)
+	if errors.Is(err, target.NotFound) { // a directory, or done already
+		err = nil
+		for info, lerr := range l.session.List(ctx, name+"/") {
+			if lerr != nil {
+				return lerr
+			}
+			if rerr := l.session.Remove(ctx, info.Name); rerr != nil && !errors.Is(rerr, target.NotFound) {
+				err = rerr
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return l.repo.cat.CopyRemovalDone(ctx, l.id, name)
+}
