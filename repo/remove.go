@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -67,79 +68,94 @@ func (r *Repository) Remove(ctx context.Context, list []catalog.Artifact) (done 
 	if err := r.finishRemovals(ctx); err != nil {
 		return done, err
 	}
-	held := map[string]bool{} // systems, of which a segment is in use
-	pairs := map[int64]catalog.Artifact{}
+	globals := map[int64]catalog.Artifact{} // by their bases
 	for _, a := range list {
 		if a.Kind == catalog.KindGlobals {
-			pairs[a.Pair] = a
+			globals[a.Pair] = a
 		}
 	}
-	var batch []catalog.Artifact
-	var locks []*os.File
-	flush := func() error {
-		defer func() {
-			for _, f := range locks {
-				f.Close()
-			}
-			batch, locks = nil, nil
-		}()
-		if len(batch) == 0 {
-			return nil
-		}
-		var ids []int64
-		for _, a := range batch {
-			if a.Kind != catalog.KindGlobals { // they go with their base
-				ids = append(ids, a.ID)
-			}
-		}
-		if err := r.cat.RemoveArtifacts(ctx, ids...); err != nil {
-			return err
-		}
-		if err := r.reach("forgotten"); err != nil {
-			return err
-		}
-		done.Removed = append(done.Removed, batch...)
-		return r.finishRemovals(ctx)
-	}
+	held := map[string]bool{} // systems, of which a segment is in use
+	b := &remover{repo: r, done: &done}
 	for _, a := range list {
 		if err := ctx.Err(); err != nil {
-			return done, errors.Join(err, flush())
+			return done, errors.Join(err, b.flush(ctx))
+		}
+		if a.Kind == catalog.KindGlobals {
+			continue // they go with their base
 		}
 		group := []catalog.Artifact{a}
-		switch {
-		case a.Kind == catalog.KindGlobals:
-			continue
-		case a.Kind == catalog.KindBase && pairs[a.ID].Name != "":
-			group = append(group, pairs[a.ID])
+		if g, paired := globals[a.ID]; paired && a.Kind == catalog.KindBase {
+			group = append(group, g)
 		}
-		var files []*os.File
-		busy := a.Kind == catalog.KindSegment && held[a.SystemID]
-		for _, member := range group {
-			f, inUse, err := r.lockAlone(member)
-			if err != nil {
-				return done, errors.Join(err, flush())
-			}
-			busy = busy || inUse
-			if f != nil {
-				files = append(files, f)
+		segment := a.Kind == catalog.KindSegment
+		busy := segment && held[a.SystemID]
+		if !busy {
+			if busy, err = b.add(group); err != nil {
+				return done, errors.Join(err, b.flush(ctx))
 			}
 		}
 		if busy {
-			for _, f := range files {
-				f.Close()
-			}
-			held[a.SystemID] = held[a.SystemID] || a.Kind == catalog.KindSegment
+			held[a.SystemID] = held[a.SystemID] || segment
 			done.InUse = append(done.InUse, group...)
-			continue
 		}
-		batch, locks = append(batch, group...), append(locks, files...)
-		if len(batch) >= removeBatch {
-			if err := flush(); err != nil {
+		if len(b.batch) >= removeBatch {
+			if err := b.flush(ctx); err != nil {
 				return done, err
 			}
 		}
 	}
-	return done, flush()
+	return done, b.flush(ctx)
+}
+
+// remover takes away what goes in one transaction of the catalog; it holds the
+// locks of the files.
+type remover struct {
+	repo  *Repository
+	done  *Removal
+	batch []catalog.Artifact
+	locks []io.Closer
+}
+
+// add takes artifacts that go together, unless a reader holds one of them.
+func (b *remover) add(group []catalog.Artifact) (busy bool, err error) {
+	var files []io.Closer
+	for _, a := range group {
+		f, inUse, lerr := b.repo.lockAlone(a)
+		if f != nil {
+			files = append(files, f)
+		}
+		busy, err = busy || inUse, errors.Join(err, lerr)
+	}
+	if busy || err != nil {
+		closeAll(files)
+		return busy, err
+	}
+	b.batch, b.locks = append(b.batch, group...), append(b.locks, files...)
+	return false, nil
+}
+
+func (b *remover) flush(ctx context.Context) error {
+	defer func() {
+		closeAll(b.locks)
+		b.batch, b.locks = nil, nil
+	}()
+	if len(b.batch) == 0 {
+		return nil
+	}
+	var ids []int64
+	for _, a := range b.batch {
+		if a.Kind != catalog.KindGlobals { // they go with their base
+			ids = append(ids, a.ID)
+		}
+	}
+	if err := b.repo.cat.RemoveArtifacts(ctx, ids...); err != nil {
+		return err
+	}
+	if err := b.repo.reach("forgotten"); err != nil {
+		return err
+	}
+	b.done.Removed = append(b.done.Removed, b.batch...)
+	return b.repo.finishRemovals(ctx)
 }
 
 // lockAlone takes a file's lock for one who removes it. A file that is gone
