@@ -54,13 +54,35 @@ func (c *Catalog) Targets(ctx context.Context) ([]CopyTarget, error) {
 		GROUP BY t.id ORDER BY t.id`)
 }
 
-// NewestTarget is the ID of the target that was added last; 0: there is none.
-func (c *Catalog) NewestTarget(ctx context.Context) (id int64, err error) {
-	err = c.db.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM target").Scan(&id)
+// TargetIDs lists the IDs of the targets, the primary one first. An ID is never given again.
+func (c *Catalog) TargetIDs(ctx context.Context) ([]int64, error) {
+	return list(ctx, c.db, func(rows *sql.Rows) (id int64, err error) { return id, rows.Scan(&id) }, "SELECT id FROM target ORDER BY id")
+}
+
+// ForgetTarget forgets a target, with what is known of its files. If heir is not 0, that target has to hold all that
+// this one does: else nothing changes, and lacks tells how many artifacts it is short of. It fails with ErrNotFound.
+func (c *Catalog) ForgetTarget(ctx context.Context, id, heir int64) (lacks int, err error) {
+	err = c.write(ctx, func(tx *sql.Tx) error {
+		if heir != 0 {
+			err := tx.QueryRowContext(ctx, `SELECT count(*) FROM copy c WHERE target_id = ?
+				AND NOT EXISTS (SELECT 1 FROM copy h WHERE h.artifact_id = c.artifact_id AND h.target_id = ?)`, id, heir).Scan(&lacks)
+			if err != nil || lacks > 0 {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM setting WHERE key = ?", snapshotSetting+strconv.FormatInt(id, 10)); err != nil {
+			return err
+		}
+		err := tx.QueryRowContext(ctx, "DELETE FROM target WHERE id = ? RETURNING id", id).Scan(&id)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = ErrNotFound
+		}
+		return err
+	})
 	if err != nil {
-		err = fmt.Errorf("read catalog: %w", err)
+		err = fmt.Errorf("forget target %d: %w", id, err)
 	}
-	return id, err
+	return lacks, err
 }
 
 // TargetSeen records that a target was found in order, or what is wrong with it. The moment of the first of several

@@ -21,6 +21,7 @@ type lane struct {
 	id     int64
 	target target.Target
 	wake   chan struct{}
+	stop   func()        // ends run; nil before Run has begun it
 	end    atomic.Uint64 // up to where the target alone could restore
 
 	session  target.Session
@@ -37,7 +38,7 @@ func (l *lane) run(ctx context.Context) {
 	delay := shipRetryMin
 	for {
 		err := l.pass(ctx)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, errForgotten) {
 			return
 		}
 		l.seen(ctx, err)
@@ -89,10 +90,33 @@ func (l *lane) hangUp() {
 	}
 }
 
-// pass brings the target up to the catalog. The order is that of the local
-// directory: bytes, then the catalog's snapshot; and for what was forgotten
-// the snapshot first.
+// errForgotten says that the catalog does not have the target any more.
+var errForgotten = errors.New("the target was forgotten")
+
+// pass brings the target up to the catalog. It fails with errForgotten if that
+// does not have it, or has lost it meanwhile.
 func (l *lane) pass(ctx context.Context) error {
+	err := l.forgotten(ctx)
+	if err == nil {
+		err = l.bring(ctx)
+		if err != nil && errors.Is(l.forgotten(context.WithoutCancel(ctx)), errForgotten) {
+			err = errForgotten
+		}
+	}
+	return err
+}
+
+func (l *lane) forgotten(ctx context.Context) error {
+	known, err := l.repo.cat.TargetIDs(ctx)
+	if err == nil && !slices.Contains(known, l.id) {
+		err = errForgotten
+	}
+	return err
+}
+
+// bring sends and removes. The order is that of the local directory: bytes,
+// then the catalog's snapshot; and for what was forgotten the snapshot first.
+func (l *lane) bring(ctx context.Context) error {
 	if l.session == nil {
 		if err := l.begin(ctx); err != nil {
 			return err

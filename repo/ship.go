@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type Shipper struct {
 	newest int64 // ID of the newest target that was asked about
 
 	mu    sync.Mutex
-	lanes []*lane
+	lanes []*lane // by ID
 }
 
 // How a Shipper waits: for new files, and after a failure.
@@ -83,19 +84,32 @@ func (r *Repository) NewShipper(targets map[int64]target.Target, notice func(str
 	return s
 }
 
-// Follow makes Run serve the targets too that are added while it runs. more
-// tells all of the catalog.
+// Follow makes Run serve the targets too that are added while it runs, and no
+// longer those that are forgotten. more tells all of the catalog.
 func (s *Shipper) Follow(more func(context.Context) (map[int64]target.Target, error)) { s.more = more }
 
 func (s *Shipper) add(targets map[int64]target.Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, t := range targets {
+	for _, id := range slices.Sorted(maps.Keys(targets)) {
 		s.newest = max(s.newest, id)
 		if !slices.ContainsFunc(s.lanes, func(l *lane) bool { return l.id == id }) {
-			s.lanes = append(s.lanes, &lane{Shipper: s, id: id, target: t, wake: make(chan struct{}, 1)})
+			s.lanes = append(s.lanes, &lane{Shipper: s, id: id, target: targets[id], wake: make(chan struct{}, 1)})
 		}
 	}
+}
+
+// keep drops the lanes of all other targets.
+func (s *Shipper) keep(known []int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lanes = slices.DeleteFunc(s.lanes, func(l *lane) bool {
+		gone := !slices.Contains(known, l.id)
+		if gone && l.stop != nil {
+			l.stop()
+		}
+		return gone
+	})
 }
 
 func (s *Shipper) served() []*lane {
@@ -104,16 +118,20 @@ func (s *Shipper) served() []*lane {
 	return slices.Clone(s.lanes)
 }
 
-// follow looks whether a target was added.
+// follow looks whether a target was added or forgotten.
 func (s *Shipper) follow(ctx context.Context) {
 	if s.more == nil {
 		return
 	}
-	newest, err := s.repo.cat.NewestTarget(ctx)
-	if err != nil || newest <= s.newest {
+	known, err := s.repo.cat.TargetIDs(ctx)
+	if err != nil {
 		return
 	}
-	s.newest = newest
+	s.keep(known)
+	if len(known) == 0 || known[len(known)-1] <= s.newest {
+		return
+	}
+	s.newest = known[len(known)-1]
 	targets, err := s.more(ctx)
 	if err != nil {
 		s.notice(fmt.Sprintf("a target that was added is not served: %v", err))
@@ -158,13 +176,11 @@ func (s *Shipper) Wake() {
 	}
 }
 
-// Durable is the position up to which a target alone could restore, as far as
-// is known.
-func (s *Shipper) Durable(id int64) catalog.LSN {
+// Durable is the position up to which the first target alone could restore, as
+// far as is known; 0 without a target.
+func (s *Shipper) Durable() catalog.LSN {
 	for _, l := range s.served() {
-		if l.id == id {
-			return catalog.LSN(l.end.Load())
-		}
+		return catalog.LSN(l.end.Load())
 	}
 	return 0
 }
@@ -174,7 +190,6 @@ func (s *Shipper) Durable(id int64) catalog.LSN {
 func (s *Shipper) Run(ctx context.Context) {
 	var wait sync.WaitGroup
 	var release func()
-	running := 0
 	for ctx.Err() == nil {
 		s.follow(ctx)
 		lanes := s.served()
@@ -182,14 +197,22 @@ func (s *Shipper) Run(ctx context.Context) {
 			release, _ = s.hold() // on an error it is tried again
 		}
 		if release != nil {
-			for _, l := range lanes[running:] {
-				wait.Go(func() { l.run(ctx) })
+			for _, l := range lanes {
+				if l.stop == nil {
+					var own context.Context
+					own, l.stop = context.WithCancel(ctx)
+					wait.Go(func() { l.run(own) })
+				}
 			}
-			running = len(lanes)
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(shipPoll):
+		}
+	}
+	for _, l := range s.served() {
+		if l.stop != nil {
+			l.stop()
 		}
 	}
 	wait.Wait()
@@ -214,8 +237,11 @@ func (s *Shipper) Drain(ctx context.Context) error {
 	var wait sync.WaitGroup
 	for i, l := range lanes {
 		wait.Go(func() {
-			errs[i] = l.pass(ctx)
-			l.seen(ctx, errs[i])
+			if errs[i] = l.pass(ctx); errors.Is(errs[i], errForgotten) {
+				errs[i] = nil
+			} else {
+				l.seen(ctx, errs[i])
+			}
 			l.hangUp()
 		})
 	}

@@ -38,7 +38,7 @@ const systemConfig = "/etc/pg_scribe.conf"
 
 // unsettable flags make sense on a command line only. A password is no place
 // for a file or variable named after a flag that only asks for it.
-var unsettable = []string{"help", "version", "config", "password", "yes", "confirm", "reason"}
+var unsettable = []string{"help", "version", "config", "password", "yes", "confirm", "reason", "forget"}
 
 // load reads the configuration files: the one named, or those that exist.
 func (s *settings) load(named string, model *kong.Application) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,10 +19,14 @@ type copyCmd struct {
 	keyFlags
 	File   string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	Target []string `sep:"none" placeholder:"WHERE" help:"Target to bring up to date (default: all); one that is new is added."`
+	Forget string   `placeholder:"WHERE" help:"Send no more to this target. Nothing is removed there."`
 }
 
-// Run brings targets up to the repository.
+// Run brings targets up to the repository, or takes one away from it.
 func (c *copyCmd) Run(ctx context.Context, a *app) error {
+	if c.Forget != "" {
+		return c.forget(ctx, a)
+	}
 	keys, err := c.keys()
 	if err != nil {
 		return err
@@ -62,6 +67,53 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 		a.print("%s: %s, %s", oneLine(t.Target), plural(int64(t.Files), "file"), showBytes(t.Bytes))
 	}
 	return nil
+}
+
+func (c *copyCmd) forget(ctx context.Context, a *app) error {
+	if len(c.Target) > 0 {
+		return &usageError{"--forget with --target: " + named(c.Target),
+			"give one after the other; --target may also stand in PG_SCRIBE_TARGET or in a configuration file, from where copy would add it again"}
+	}
+	r, err := a.openRepository(ctx, c.File)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	spec := c.Forget
+	if t, err := a.parseTarget(spec); err == nil { // another may still be known as it was written
+		spec = t.String()
+	}
+	return a.operation(ctx, r, "copy --forget", func() error {
+		t, err := r.Forget(ctx, spec)
+		if err != nil {
+			return err
+		}
+		a.print("%s is forgotten: nothing is sent there any more. Nothing there was removed: %s, %s.", oneLine(t.Spec), plural(int64(t.Copies), "file"), showBytes(t.CopiesBytes))
+		a.print("To remove what is there: %s", removeWords(t.Spec))
+		a.print("To send there again: %s", commandLine("pg_scribe", "copy", "-f", c.File, "--target", t.Spec))
+		return nil
+	})
+}
+
+// removeWords say how to remove all that a target holds.
+func removeWords(spec string) string {
+	switch {
+	case strings.HasPrefix(spec, "/"):
+		return commandLine("rm", "-r", spec)
+	case strings.HasPrefix(spec, "s3://"):
+		u, err := url.Parse(spec)
+		if err != nil {
+			break
+		}
+		words := []string{"aws", "s3", "rm", "--recursive", "s3://" + u.Host + strings.TrimSuffix(u.Path, "/") + "/"}
+		if endpoint := u.Query().Get("endpoint"); endpoint != "" {
+			words = append(words, "--endpoint-url", endpoint)
+		}
+		return commandLine(words...)
+	case strings.HasPrefix(spec, "sftp://"):
+		return "with sftp or ssh, the directory " + spec
+	}
+	return "by hand, with the means that the target is made of"
 }
 
 // add takes the targets that the repository does not have yet, and again those
@@ -256,7 +308,8 @@ func (s *statusReport) judgeTargets(doc *repositoryJSON) {
 		switch {
 		case !since.IsZero():
 			s.warn(fmt.Sprintf("target %s fails since %s, %s not there yet: %s", t.Target, showTime(since), plural(int64(t.Pending), "file"), t.Error),
-				"mend the cause; then start sends what waits, or: "+send)
+				"mend the cause; then start sends what waits, or: "+send+"; if it is gone for good: "+
+					commandLine("pg_scribe", "copy", "-f", doc.Directory, "--forget", t.Target))
 		case t.Pending > 0 && doc.StreamerRunning && !t.pendingSince.IsZero() && s.app.now().Sub(t.pendingSince) > slowTarget:
 			s.warn(fmt.Sprintf("target %s lacks %s, the oldest of %s, though start runs", t.Target, plural(int64(t.Pending), "file"), showTime(t.pendingSince)),
 				"see what start says; it is too slow, or hangs")

@@ -23,7 +23,7 @@ type cli struct {
 	Restore    restoreCmd    `cmd:"" help:"Restore to the end, an LSN, a time, a transaction or a mark."`
 	Status     statusCmd     `cmd:"" help:"Judge slot and repository; exit 10 on warnings."`
 	List       listCmd       `cmd:"" help:"List bases, segments and restore points."`
-	Copy       copyCmd       `cmd:"" help:"Send what is not on the targets yet; add a target."`
+	Copy       copyCmd       `cmd:"" help:"Send what is not on the targets yet; add or forget a target."`
 	Mark       markCmd       `cmd:"" help:"Name the present moment, to restore to it later."`
 	Verify     verifyCmd     `cmd:"" help:"Compare every file with the catalog; exit 4 on damage."`
 	Expire     expireCmd     `cmd:"" help:"Show what a retention policy removes, and with --confirm remove it."`

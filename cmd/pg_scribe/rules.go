@@ -205,7 +205,25 @@ var targetRules = []rule{
 		return "look at that file; it is not what this repository has stored, and nothing is overwritten"
 	}),
 	on(exitBackup, func(e *repo.SpoolFullError, f facts) string {
-		return "mend the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit"
+		return "mend the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for good: " +
+			commandLine("pg_scribe", "copy", "-f", f.dir, "--forget") + " WHERE"
+	}),
+	on(exitUsage, func(e *repo.UnknownTargetError, _ facts) string {
+		if len(e.Known) == 0 {
+			return "it has none at all"
+		}
+		var known []string
+		for _, t := range e.Known {
+			known = append(known, commandLine("--forget", t))
+		}
+		return "it has " + strings.Join(known, ", ")
+	}),
+	on(exitUsage, func(e *repo.TargetReliedOnError, f facts) string {
+		first := "bring that one up to date: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Heir)
+		if e.Heir == "" {
+			first = "add the one that takes its place: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target") + " WHERE"
+		}
+		return first + ", or run start without --durability target from now on; then forget this one"
 	}),
 	on(exitBackup, func(e *repo.ShipBusyError, f facts) string {
 		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)

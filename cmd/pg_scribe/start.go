@@ -101,8 +101,11 @@ func (c *startCmd) stream(ctx context.Context, a *app, r *repo.Repository, opts 
 		targets, _, err := a.targetsOf(ctx, r)
 		return targets, err
 	})
+	if err := r.RelyOnTarget(ctx, c.Durability == "target"); err != nil {
+		return err
+	}
 	if c.Durability == "target" {
-		opts.Durable = func() catalog.LSN { return shipper.Durable(primary) }
+		opts.Durable = shipper.Durable
 	}
 	opts.Stored = func(ctx context.Context) error {
 		shipper.Wake()
