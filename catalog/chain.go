@@ -76,6 +76,20 @@ func Windows(inv Inventory) []Window {
 	return windows
 }
 
+// reach is the furthest position of any line to which a base and unbroken segments lead; 0 without a base.
+func reach(inv Inventory) LSN {
+	var end LSN
+	for _, l := range linesOf(inv) {
+		for _, b := range slices.Backward(l.bases) { // the newest has the shortest chain
+			end = max(end, l.chain(b).end)
+			if len(l.segments) == 0 || end >= l.furthest().End {
+				break
+			}
+		}
+	}
+	return end
+}
+
 // line is all that belongs to one timeline of one system, or to several that follow each other without a break:
 // positions can be compared only within it.
 type line struct {

@@ -191,6 +191,17 @@ func (c *Catalog) DurableEnd(ctx context.Context, target int64) (LSN, error) {
 	return end, nil
 }
 
+// Reach is the furthest position to which a base and the segments behind it lead: of those that a target has, and of all.
+func (c *Catalog) Reach(ctx context.Context, target int64) (there, all LSN, err error) {
+	inv, err := c.Inventory(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	all = reach(inv)
+	inv.Artifacts, err = c.Copies(ctx, target)
+	return reach(inv), all, err
+}
+
 // SpoolBytes is how much lies in the directory alone: what some target lacks, and the open segment. It is 0 without
 // targets.
 func (c *Catalog) SpoolBytes(ctx context.Context) (int64, error) {

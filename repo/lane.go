@@ -25,10 +25,11 @@ type lane struct {
 	end    atomic.Uint64 // up to where the target alone could restore
 
 	session  target.Session
-	sequence uint64   // of the newest snapshot
-	stale    bool     // the newest snapshot does not tell all
-	sent     uint64   // the newest snapshot that this process has sent whole
-	told     []string // what had been forgotten by then, and could not be removed since
+	sequence uint64      // of the newest snapshot
+	reached  catalog.LSN // up to where it restores
+	stale    bool        // the newest snapshot does not tell all
+	sent     uint64      // the newest snapshot that this process has sent whole
+	told     []string    // what had been forgotten by then, and could not be removed since
 	failing  bool
 	noted    time.Time // when the catalog was last told that all is well
 }
@@ -114,21 +115,35 @@ func (l *lane) forgotten(ctx context.Context) error {
 	return err
 }
 
-// bring sends and removes. The order is that of the local directory: bytes,
-// then the catalog's snapshot; and for what was forgotten the snapshot first.
+// bring sends and removes. What is removed may make room for what could not be
+// sent.
 func (l *lane) bring(ctx context.Context) error {
 	if l.session == nil {
 		if err := l.begin(ctx); err != nil {
 			return err
 		}
 	}
+	for {
+		removed, err := l.exchange(ctx)
+		if err == nil || removed == 0 || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// exchange sends, and then removes, and tells how many files it has removed.
+// The order is that of the local directory: bytes, then the catalog's snapshot;
+// and for what was forgotten the snapshot first. As long as the target would
+// restore less without the forgotten files, because it lacks what makes up for
+// them, it keeps them and the snapshot that knows them.
+func (l *lane) exchange(ctx context.Context) (removed int, err error) {
 	pending, err := l.repo.cat.Pending(ctx, l.id)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	gone, err := l.repo.cat.CopyRemovals(ctx, l.id)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	// What cannot be removed is tried again and again. That alone is no reason
 	// for another snapshot: where nothing can be removed, each one stays.
@@ -136,25 +151,50 @@ func (l *lane) bring(ctx context.Context) error {
 		l.stale, l.told = true, nil
 	}
 	sendErr := l.sendAll(ctx, pending)
+	if len(gone) > 0 {
+		needed, err := l.needed(ctx, gone)
+		if err != nil || needed {
+			return 0, errors.Join(sendErr, err)
+		}
+	}
 	if l.stale {
 		// Also after a failure: what did arrive can be found.
 		if err := l.snapshot(ctx); err != nil {
-			return errors.Join(sendErr, err)
+			return 0, errors.Join(sendErr, err)
 		}
 		if !l.stale {
 			l.told = gone
 		}
 	}
-	if sendErr != nil {
-		return sendErr
+	if sendErr != nil && (l.stale || errors.Is(sendErr, target.Unreachable)) {
+		return 0, sendErr
 	}
 	for _, name := range gone {
 		if err := l.remove(ctx, name); err != nil {
-			return err
+			return removed, errors.Join(sendErr, err)
 		}
+		removed++
 	}
 	l.told = nil
-	return nil
+	return removed, sendErr
+}
+
+// needed tells whether the target restores less without files that the catalog
+// has forgotten: it lacks some of what is stored, and by what it has it does
+// not reach as far as its newest snapshot, or one of the files was written anew
+// and it does not have the new one.
+func (l *lane) needed(ctx context.Context, gone []string) (bool, error) {
+	lacking, err := l.repo.cat.Pending(ctx, l.id)
+	if err != nil || len(lacking) == 0 {
+		return false, err
+	}
+	there, all, err := l.repo.cat.Reach(ctx, l.id)
+	if err != nil || there < min(l.reached, all) {
+		return true, err
+	}
+	return slices.ContainsFunc(gone, func(name string) bool {
+		return slices.ContainsFunc(lacking, func(a catalog.Artifact) bool { return stemOf(a.Name) == stemOf(name) })
+	}), nil
 }
 
 // begin connects and compares what the catalog believes with what is there.
@@ -170,6 +210,7 @@ func (l *lane) begin(ctx context.Context) error {
 	}
 	sizes := map[string]int64{}
 	newest, told, explained := uint64(0), uint64(0), uint64(0) // of all, of the catalogs, of the metadata files
+	reached := catalog.LSN(0)
 	for info, err := range session.List(ctx, "") {
 		if err != nil {
 			l.hangUp()
@@ -179,7 +220,9 @@ func (l *lane) begin(ctx context.Context) error {
 		if n, ok := sequenceOf(info.Name); ok {
 			newest = max(newest, n)
 			if strings.HasPrefix(info.Name, snapshotPrefix) {
-				told = max(told, n)
+				if n >= told {
+					told, reached = n, endOf(info.Name)
+				}
 			} else {
 				explained = max(explained, n)
 			}
@@ -196,7 +239,7 @@ func (l *lane) begin(ctx context.Context) error {
 		l.hangUp()
 		return err
 	}
-	l.sequence = newest
+	l.sequence, l.reached = newest, reached
 	// Unless it is there whole, what became of the last one is not known.
 	if newest > 0 && newest != l.sent && !l.stale && explained == newest {
 		err = l.recognise(ctx)
@@ -401,7 +444,13 @@ func (l *lane) snapshot(ctx context.Context) error {
 	l.sequence++
 	catalogs := snapshotChain(chain)
 	name := snapshotName(l.sequence, end, catalogs)
-	if err := l.repo.sendSnapshot(ctx, l.session, l.target, l.id, catalogs, name); err != nil {
+	err = l.repo.sendSnapshot(ctx, l.session, l.target, l.id, catalogs, name)
+	if errors.Is(err, target.Full) { // the older one has room for it
+		if err = l.removeOld(ctx, nil); err == nil {
+			err = l.repo.sendSnapshot(ctx, l.session, l.target, l.id, catalogs, name)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	if err := l.sendMetadata(ctx); err != nil {
@@ -413,26 +462,28 @@ func (l *lane) snapshot(ctx context.Context) error {
 	if err := l.repo.cat.SnapshotSent(ctx, l.id, l.sequence, state); err != nil {
 		return err
 	}
-	l.stale, l.sent = false, l.sequence
+	l.stale, l.sent, l.reached = false, l.sequence, end
 	l.end.Store(uint64(end))
-	return l.removeOld(ctx, name, chain.Opaque())
+	_, ending, _ := strings.Cut(name, snapshotSuffix)
+	opaque := chain.Opaque()
+	return l.removeOld(ctx, func(name string) bool {
+		_, other, isSnapshot := strings.Cut(name, snapshotSuffix)
+		return isSnapshot && other != ending || !isSnapshot && opaque
+	})
 }
 
 // removeOld keeps two snapshots: somebody may be about to read the last one.
 // But one that other filters made goes at once, and so does a metadata file if
-// nothing is to be said in clear any more. What cannot be removed stays for a
-// later time; that is no reason to stop.
-func (l *lane) removeOld(ctx context.Context, present string, opaque bool) error {
-	_, ending, _ := strings.Cut(present, snapshotSuffix)
+// nothing is to be said in clear any more; unfit, if given, knows them. What
+// cannot be removed stays for a later time; that is no reason to stop.
+func (l *lane) removeOld(ctx context.Context, unfit func(name string) bool) error {
 	for _, prefix := range []string{snapshotPrefix, metadataPrefix} {
 		for info, err := range l.session.List(ctx, prefix) {
 			if err != nil {
 				return err
 			}
 			n, ok := sequenceOf(info.Name)
-			_, other, isSnapshot := strings.Cut(info.Name, snapshotSuffix)
-			changed := isSnapshot && other != ending || !isSnapshot && opaque
-			if ok && (n+1 < l.sequence || n < l.sequence && changed) {
+			if ok && (n+1 < l.sequence || n < l.sequence && unfit != nil && unfit(info.Name)) {
 				err := l.session.Remove(ctx, info.Name)
 				if errors.Is(err, target.Unreachable) {
 					return err

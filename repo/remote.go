@@ -41,7 +41,7 @@ func snapshotChain(chain filter.Chain) filter.Chain {
 
 // snapshotName names the snapshot of a catalog. Names sort in the order in
 // which the snapshots were made, so that a listing shows the newest; the LSN is
-// for people.
+// up to where it restores.
 func snapshotName(sequence uint64, end catalog.LSN, chain filter.Chain) string {
 	return fmt.Sprintf("%s%016X-%s%s%s", snapshotPrefix, sequence, end.Hex(), snapshotSuffix, chain.Extension())
 }
@@ -56,6 +56,15 @@ func sequenceOf(name string) (n uint64, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// endOf reads from the name of a snapshot up to where it restores.
+func endOf(name string) catalog.LSN {
+	rest, _ := strings.CutPrefix(name, snapshotPrefix)
+	_, rest, _ = strings.Cut(rest, "-")
+	text, _, _ := strings.Cut(rest, ".")
+	end, _ := strconv.ParseUint(text, 16, 64)
+	return catalog.LSN(end)
 }
 
 // remote reads a repository's files from a target.
