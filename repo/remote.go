@@ -306,23 +306,26 @@ func (m *remote) fetchDir(dir, name string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	member := func(base string) error {
+		err := m.fetch(name+"/"+base, filepath.Join(dir, base))
+		if errors.Is(err, target.NotFound) {
+			err = &MissingFileError{name}
+		}
+		return err
+	}
 	for info, err := range m.session.List(m.ctx, name+"/") {
 		if err != nil {
 			return err
 		}
-		base := strings.TrimPrefix(info.Name, name+"/")
+		base := filepath.Base(info.Name)
 		if base == describes {
 			continue // it comes last, so that it proves the rest
 		}
-		if err := m.fetch(info.Name, filepath.Join(dir, filepath.Base(base))); err != nil {
+		if err := member(base); err != nil {
 			return err
 		}
 	}
-	err := m.fetch(name+"/"+describes, filepath.Join(dir, describes))
-	if errors.Is(err, target.NotFound) {
-		err = &MissingFileError{name}
-	}
-	return err
+	return member(describes)
 }
 
 func (m *remote) fetch(name, path string) error {

@@ -8,21 +8,36 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/target"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
 
 // incompleteHint says what a broken-off restore has left, and the way on.
 func incompleteHint(e *restore.IncompleteError, f facts) string {
-	if e.Resumable {
+	removed := ""
+	if fileGone(e.Err) && target.IsSpec(f.dir) {
+		removed = "it was removed while the restore read it, as expire does; "
+	} else if e.Resumable {
 		return fmt.Sprintf("the target is whole up to %s; mend the cause, then give the same command with --resume", e.Applied)
 	}
 	what := "the target holds part of the base"
 	if e.Created {
 		what = "the new database holds part of the base"
 	}
-	return what + "; remove it and begin again: " + f.server("dropdb", e.Database)
+	if e.Resumable {
+		what = "the target is whole up to " + e.Applied.String()
+	}
+	return removed + what + "; remove it and begin again: " + f.server("dropdb", e.Database)
 }
+
+// fileGone tells whether a file of the repository is not where the catalog says.
+func fileGone(err error) bool {
+	return errors.As(err, new(*repo.MissingFileError)) || errors.Is(err, target.NotFound)
+}
+
+// rereadHint is for whoever reads from a target, where nothing keeps expire away.
+const rereadHint = "it may have been removed since the catalog was read, as expire does: run it again, which begins with the newest catalog there"
 
 func connectHint(e *stream.ConnectError, f facts) string {
 	switch e.Fault {

@@ -115,6 +115,9 @@ var rules = []rule{
 			return "bring it back; if it is lost for good, make the catalog again without it, and start tells whether the server still has its changes: " +
 				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
 		}
+		if target.IsSpec(f.dir) {
+			return rereadHint
+		}
 		return "bring it back from a copy of the repository, or see what can be restored without it: " +
 			commandLine("pg_scribe", "status", "-f", f.dir)
 	}),
@@ -246,6 +249,9 @@ var targetRules = []rule{
 		return "nothing is overwritten; give each repository a directory or prefix of its own"
 	}),
 	is(target.NotFound, exitBackup, func(f facts) string {
+		if f.command == "restore" {
+			return rereadHint
+		}
 		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
 	is(target.Misused, exitUsage, func(facts) string { return "check endpoint, region, encryption and storage class of the target" }),

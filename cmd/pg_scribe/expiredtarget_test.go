@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"pg_scribe/catalog"
+	"pg_scribe/internal/pgtest"
+	"pg_scribe/internal/s3test"
+	"pg_scribe/repo"
+	"pg_scribe/repo/target"
+	"pg_scribe/restore"
+)
+
+// What a restore was about to read from a target may be removed meanwhile. It
+// ends with an error that names the file, and says what to do.
+func TestExpireBesideARestoreFromATarget(t *testing.T) {
+	c := pgtest.Shared(t)
+	server := s3test.Start(t)
+	for name, spec := range map[string]func() string{
+		"directory": func() string { return "file:" + t.TempDir() },
+		"s3":        func() string { return server.URL("expired") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			spec := spec()
+			s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, 'base' FROM generate_series(1, 1000) g", spec)
+			lookup := func(name string) (string, bool) {
+				for _, pair := range s.env {
+					if key, value, _ := strings.Cut(pair, "="); key == name {
+						return value, true
+					}
+				}
+				return "", false
+			}
+			place, err := target.Parse(spec, target.Env{Lookup: lookup, Home: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, sql := range []string{"UPDATE t SET v = 'one'", "DELETE FROM t WHERE id % 2 = 0", "INSERT INTO t VALUES (0, 'three')"} {
+				s.c.Exec(t, s.db, sql)
+				s.catchUp()
+			}
+			s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2")
+			bases := decode[struct{ Bases []struct{ Name string } }](t, s.must("list", "bases", "-f", spec, "--output", "json")).Bases
+			prepare := func(base string) (*restore.Prepared, func()) {
+				r, err := repo.OpenTarget(ctx, place, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, err := restore.Prepare(ctx, r, catalog.Request{Base: base, Target: catalog.Target{}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return p, func() { p.Close(); r.Close() }
+			}
+			execute := func(p *restore.Prepared, db string, progress func(restore.Progress)) (int, string, string) {
+				_, err := p.Execute(ctx, restore.Options{TargetConn: c.ConnString(db), MaintenanceConn: c.ConnString("postgres"), CreateDatabase: true, Progress: progress})
+				if err == nil {
+					return 0, "", ""
+				}
+				code, hint := remedyFor(err, false, facts{command: "restore", dir: spec})
+				return code, problemOf(err, false), hint
+			}
+			// The end of the first base's chain, as the new base lies behind it.
+			l := decode[struct {
+				Segments []struct {
+					Name string
+				}
+			}](t, s.must("list", "segments", "-f", spec, "--output", "json"))
+			if len(l.Segments) != 3 || len(bases) != 2 {
+				t.Fatalf("%+v %+v", l, bases)
+			}
+			s.catchUp() // the chain leads beyond the new base
+			early, closeEarly := prepare(bases[0].Name)
+			defer closeEarly()
+			midway, closeMidway := prepare(bases[0].Name)
+			defer closeMidway()
+			expired := false
+			expire := func() {
+				if !expired {
+					expired = true
+					s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
+				}
+			}
+			db := s.db + "_midway"
+			code, problem, hint := execute(midway, db, func(p restore.Progress) {
+				if p.Phase == restore.PhaseReplay {
+					expire()
+				}
+			})
+			if !expired || code != exitBackup || !strings.Contains(problem, l.Segments[0].Name) && !strings.Contains(problem, l.Segments[1].Name) ||
+				!strings.Contains(hint, "removed while the restore read it") || !strings.Contains(hint, "whole up to") || !strings.Contains(hint, "dropdb") {
+				t.Errorf("midway: expired %v, exit code %d\n%s\n%s", expired, code, problem, hint)
+			}
+			db = s.db + "_early"
+			code, problem, hint = execute(early, db, nil)
+			if code != exitBackup || !strings.Contains(problem, bases[0].Name) && !strings.Contains(problem, "globals-") {
+				t.Errorf("early: exit code %d\n%s\n%s", code, problem, hint)
+			}
+			s.run("restore", "-f", spec, "--base-backup", bases[0].Name, "--dry-run").refused(t, exitUsage, bases[0].Name, bases[1].Name)
+			if got, want := s.restoredFrom(spec), s.content(); got != want {
+				t.Errorf("restored %s, want %s", got, want)
+			}
+			for _, suffix := range []string{"_midway", "_early"} {
+				s.c.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+s.db+suffix)
+			}
+		})
+	}
+}
+
+// Between the catalog and the files: a restore begins with a catalog whose
+// files are gone.
+func TestRestoreOfWhatIsGoneFromATarget(t *testing.T) {
+	c := pgtest.Shared(t)
+	dir := t.TempDir()
+	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", dir)
+	s.c.Exec(t, s.db, "INSERT INTO t VALUES (1, 'a')")
+	s.catchUp()
+	gone := segmentsOn(dir)[0]
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	s.run("restore", "-f", "file:"+dir, "-C", "-d", c.ConnString(s.db+"_x")).refused(t, exitBackup, gone[strings.LastIndex(gone, "/")+1:]+" is missing", "run it again")
+	if n := c.Query(t, "postgres", "SELECT count(*) FROM pg_database WHERE datname = '"+s.db+"_x'"); n != "0" {
+		t.Error("the database was made")
+	}
+}
