@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -126,5 +127,49 @@ func TestRestoreOfWhatIsGoneFromATarget(t *testing.T) {
 	s.run("restore", "-f", "file:"+dir, "-C", "-d", c.ConnString(s.db+"_x")).refused(t, exitBackup, gone[strings.LastIndex(gone, "/")+1:]+" is missing", "run it again")
 	if n := c.Query(t, "postgres", "SELECT count(*) FROM pg_database WHERE datname = '"+s.db+"_x'"); n != "0" {
 		t.Error("the database was made")
+	}
+}
+
+// A catalog that verify has found damaged on a target is followed by a whole
+// one with the next copy.
+func TestCopyMendsADamagedCatalog(t *testing.T) {
+	c := pgtest.Shared(t)
+	for name, damage := range map[string]func(text []byte) []byte{
+		"noise": func(text []byte) []byte {
+			for i := range text[len(text)/3:] {
+				text[len(text)/3+i] ^= 0x55
+			}
+			return text
+		},
+		"cut":   func(text []byte) []byte { return text[:len(text)/2] },
+		"empty": func([]byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", dir)
+			s.c.Exec(t, s.db, "INSERT INTO t VALUES (1, 'a')")
+			s.catchUp()
+			s.must("verify", "-f", s.dir)
+			s.must("copy", "-f", s.dir)
+			catalogs, _ := filepath.Glob(filepath.Join(dir, "catalog-*"))
+			newest := catalogs[len(catalogs)-1]
+			text, err := os.ReadFile(newest)
+			if err == nil {
+				err = os.WriteFile(newest, damage(text), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.run("restore", "-f", "file:"+dir, "-C", "-d", c.ConnString(s.db+"_x")).refused(t, exitBackup, filepath.Base(newest)+", is damaged", "catalog rebuild")
+			if o := s.run("verify", "-f", s.dir); o.code != exitBackup || !strings.Contains(o.errors+o.out, filepath.Base(newest)) {
+				t.Errorf("verify: %d\n%s%s", o.code, o.out, o.errors)
+			}
+			s.must("copy", "-f", s.dir)
+			s.must("verify", "-f", s.dir)
+			s.must("copy", "-f", s.dir)
+			if got, want := s.restoredFrom("file:"+dir), s.content(); got != want {
+				t.Errorf("restored %s, want %s", got, want)
+			}
+		})
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
@@ -45,6 +48,9 @@ func connectHint(e *stream.ConnectError, f facts) string {
 		return fmt.Sprintf("is PostgreSQL running there? Ask: %s; choose another server with -h and -p",
 			commandLine("pg_isready", "-h", e.Host, "-p", fmt.Sprint(e.Port)))
 	case stream.FaultPassword:
+		if pg, ok := errors.AsType[*pgconn.PgError](e.Err); ok && pg.Code == "28000" {
+			return refusedHint(pg, e)
+		}
 		return "ask for the password with -W, or give the right one in PGPASSWORD or ~/.pgpass"
 	case stream.FaultDatabase:
 		if f.command == "restore" {
@@ -53,6 +59,25 @@ func connectHint(e *stream.ConnectError, f facts) string {
 		return "see which databases there are: " + commandLine("psql", "-h", e.Host, "-p", fmt.Sprint(e.Port), "-U", e.User, "-l")
 	}
 	return "try the same connection with: " + f.tool("psql")
+}
+
+// refusedHint is for a role that no password lets in. The server's words may be
+// in any language; the routine is not.
+func refusedHint(pg *pgconn.PgError, e *stream.ConnectError) string {
+	other := ", or connect as another role with -U"
+	switch {
+	case strings.Contains(pg.Message, "is not permitted to log in"):
+		return "let it log in, as a superuser: " + alterRole(e.User, "LOGIN") + other
+	case strings.Contains(pg.Message, "does not exist"):
+		return "create it: " + commandLine("createuser", "-h", e.Host, "-p", fmt.Sprint(e.Port), e.User) + other
+	case pg.Routine == "InitializeSessionUserId": // one of both
+		return "create the role, or let it log in, as a superuser: " + alterRole(e.User, "LOGIN") + other
+	}
+	return "add a line for it to the server's pg_hba.conf and reload that, come by another way with -h" + other
+}
+
+func alterRole(role, what string) string {
+	return fmt.Sprintf("ALTER ROLE %s %s", pgx.Identifier{role}.Sanitize(), what)
 }
 
 func keyHint(e *filter.KeyError, f facts) string {
