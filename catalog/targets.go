@@ -153,6 +153,16 @@ func (c *Catalog) AwaitsRemoval(ctx context.Context, name string) (bool, error) 
 	return found, nil
 }
 
+// RemovalsAwait tells whether some target still holds a forgotten file.
+func (c *Catalog) RemovalsAwait(ctx context.Context) (bool, error) {
+	var found bool
+	err := c.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM copy_removal)").Scan(&found)
+	if err != nil {
+		return false, fmt.Errorf("read catalog: %w", err)
+	}
+	return found, nil
+}
+
 // AddCopyRemoval records that a file has to be removed from a target.
 func (c *Catalog) AddCopyRemoval(ctx context.Context, target int64, name string) error {
 	return c.updateOne(ctx, "INSERT OR REPLACE INTO copy_removal (target_id, name) VALUES (?, ?)", target, name)

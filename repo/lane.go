@@ -510,5 +510,8 @@ func (l *lane) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := l.repo.reach("removed from target"); err != nil {
+		return err
+	}
 	return l.repo.cat.CopyRemovalDone(ctx, l.id, name)
 }

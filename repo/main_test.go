@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		hold(dir)
 		return
 	}
+	if task := os.Getenv("PG_SCRIBE_TEST_EXPIRE"); task != "" {
+		expireAndDie(task)
+		return
+	}
 	pgtest.Main(m)
 }
 

@@ -98,14 +98,18 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 		a.printRetention(policy, plan)
 	}
 	doc.InUse = []string{}
-	if c.Confirm && len(goes) > 0 {
+	if c.Confirm {
 		if err := c.remove(ctx, a, r, goes, &doc); err != nil {
 			return err
 		}
-	}
-	if doc.Removed > 0 { // from the targets too
-		if err := a.ship(ctx, r); err != nil {
+		await, err := r.Catalog().RemovalsAwait(ctx)
+		if err != nil {
 			return err
+		}
+		if await || doc.Removed > 0 { // from the targets too
+			if err := a.ship(ctx, r); err != nil {
+				return err
+			}
 		}
 	}
 	if c.json() {
@@ -130,6 +134,10 @@ func (c *expireCmd) open(ctx context.Context, a *app) (*repo.Repository, error) 
 }
 
 func (c *expireCmd) remove(ctx context.Context, a *app, r *repo.Repository, goes []catalog.Artifact, doc *expireJSON) error {
+	if len(goes) == 0 { // an earlier one may have been interrupted
+		_, err := r.Remove(ctx, nil)
+		return err
+	}
 	return a.operation(ctx, r, "expire", func() error {
 		done, err := r.Remove(ctx, goes)
 		for _, art := range done.Removed {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -169,6 +170,67 @@ func TestCopyMendsADamagedCatalog(t *testing.T) {
 			s.must("copy", "-f", s.dir)
 			if got, want := s.restoredFrom("file:"+dir), s.content(); got != want {
 				t.Errorf("restored %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// An expire that was interrupted behind the catalog is completed by the next
+// one, though the policy has nothing more to remove.
+func TestExpireCompletesAnInterruptedOne(t *testing.T) {
+	c := pgtest.Shared(t)
+	dir := t.TempDir()
+	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", dir)
+	s.must("full-backup", "-d", s.conn, "-f", s.dir)
+	ctx := context.Background()
+	cat, err := catalog.Open(filepath.Join(s.dir, "catalog.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bases, err := cat.Artifacts(ctx, catalog.KindBase)
+	if err == nil {
+		err = cat.RemoveArtifacts(ctx, bases[0].ID) // and the process dies
+	}
+	if err = errors.Join(err, cat.Close()); err != nil {
+		t.Fatal(err)
+	}
+	o := s.must("expire", "-f", s.dir, "--keep-last", "1", "--confirm")
+	if !strings.Contains(o.out, "Nothing to remove") {
+		t.Errorf("expire says\n%s", o.out)
+	}
+	for _, place := range []string{s.dir, dir} {
+		if held(place, "base") != 1 || held(place, "globals") != 1 {
+			left, _ := filepath.Glob(filepath.Join(place, "*"))
+			t.Errorf("left: %q", left)
+		}
+	}
+	s.must("expire", "-f", s.dir, "--keep-last", "1", "--confirm")
+}
+
+// Prefixes with spaces and signs, as somebody may have named them by hand.
+func TestS3PrefixWithSpaces(t *testing.T) {
+	c := pgtest.Shared(t)
+	server := s3test.Start(t)
+	for _, prefix := range []string{"our%20backups/db 1", "a+b/c%2Bd/100%25"} {
+		t.Run(prefix, func(t *testing.T) {
+			spec := server.URL(prefix)
+			s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')", spec)
+			s.c.Exec(t, s.db, "INSERT INTO t VALUES (2, 'b')")
+			s.catchUp()
+			s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2")
+			s.must("verify", "-f", s.dir)
+			if got, want := s.restoredFrom(spec), s.content(); got != want {
+				t.Errorf("restored %s, want %s", got, want)
+			}
+			s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
+			if got, want := s.restoredFrom(spec), s.content(); got != want {
+				t.Errorf("after expire: restored %s, want %s", got, want)
+			}
+			s.must("copy", "-f", s.dir)
+			o := s.must("copy", "-f", s.dir, "--forget", spec)
+			plain := map[string]string{"our%20backups/db 1": "'s3://backups/our backups/db 1/'", "a+b/c%2Bd/100%25": "s3://backups/a+b/c+d/100%/"}[prefix]
+			if !strings.Contains(o.out, "aws s3 rm --recursive "+plain+" --endpoint-url http://") {
+				t.Errorf("to remove it:\n%s", o.out)
 			}
 		})
 	}

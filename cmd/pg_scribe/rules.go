@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -237,6 +238,13 @@ var targetRules = []rule{
 	is(target.NoPlace, exitBackup, func(facts) string {
 		return "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
 	}),
+	func(err error, _ facts) (remedy, bool) {
+		e, ok := errors.AsType[*target.Error](err)
+		if !ok || !strings.HasPrefix(e.Target, "/") || e.Fault != target.Denied && e.Fault != target.ReadOnly {
+			return remedy{}, false
+		}
+		return remedy{exitBackup, "let this user read and write there: " + commandLine("ls", "-ld", e.Target)}, true
+	},
 	is(target.Denied, exitBackup, func(facts) string {
 		return "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws for S3; keys, agent and known_hosts of ssh for sftp"
 	}),
