@@ -11,10 +11,121 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"time"
 
+	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/target"
 )
+
+// sendAll sends files, a few at once. Globals and bases go first and one by
+// one, so that no base is there without its globals.
+func (l *lane) sendAll(ctx context.Context, pending []catalog.Artifact) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	slots := make(chan struct{}, shipParallel)
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	fail := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+			cancel()
+		}
+	}
+	began := time.Now()
+	for _, a := range pending {
+		if a.Kind != catalog.KindSegment {
+			if err := l.send(ctx, a); err != nil {
+				fail(err)
+				break
+			}
+			continue
+		}
+		slots <- struct{}{}
+		if ctx.Err() != nil || time.Since(began) > time.Minute { // a snapshot in between
+			<-slots
+			break
+		}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			if err := l.send(ctx, a); err != nil {
+				fail(err)
+			}
+		})
+	}
+	wait.Wait()
+	if failed == nil {
+		failed = ctx.Err()
+	}
+	return failed
+}
+
+// send brings one artifact to the target and notes it.
+func (l *lane) send(ctx context.Context, a catalog.Artifact) error {
+	if err := l.repo.reach("sending"); err != nil {
+		return err
+	}
+	var err error
+	if a.Format == "directory" {
+		err = l.sendDir(ctx, a)
+	} else {
+		err = sendFile(ctx, l.session, l.target, l.repo.Path(a.Name), a.Name, a.Bytes, a.SHA256)
+	}
+	var missing *MissingFileError
+	if errors.As(err, &missing) {
+		// It was forgotten meanwhile, or it is lost: then another target may
+		// still have it.
+		if known, kerr := l.repo.knows(a.Name); kerr == nil && !known {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.repo.reach("sent"); err != nil {
+		return err
+	}
+	err = l.repo.cat.AddCopy(ctx, a, l.id, l.repo.now())
+	if errors.Is(err, catalog.ErrNotFound) {
+		err = l.repo.cat.AddCopyRemoval(ctx, l.id, a.Name)
+	}
+	return err
+}
+
+// sendDir sends the files of a base that is a directory, and last the one that
+// describes them.
+func (l *lane) sendDir(ctx context.Context, a catalog.Artifact) error {
+	names, err := fileNames(l.repo.Path(a.Name))
+	if errors.Is(err, os.ErrNotExist) {
+		return &MissingFileError{a.Name}
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.repo.checkStoredDir(a); err != nil {
+		return err
+	}
+	for _, last := range []bool{false, true} {
+		for _, name := range names {
+			if (name == describedBy(a.Name)) != last {
+				continue
+			}
+			path := l.repo.Path(a.Name + "/" + name)
+			size, sum, err := fileSum(path)
+			if err == nil {
+				err = sendFile(ctx, l.session, l.target, path, a.Name+"/"+name, size, sum)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // sendFile stores a local file on a target. The bytes are checked on the way:
 // what is damaged here must not become a copy. A file that is there already,
