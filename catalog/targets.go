@@ -293,7 +293,8 @@ func (c *Catalog) SnapshotIs(ctx context.Context, target int64, sequence uint64,
 }
 
 // Snapshot writes a catalog of what one target holds to a file that must not exist: with it and the target's files
-// alone, everything that is there can be restored.
+// alone, everything that is there can be restored. It fails with ErrNotFound if the target has been forgotten meanwhile:
+// the catalog would be empty.
 func (c *Catalog) Snapshot(ctx context.Context, path string, target int64) error {
 	if _, err := c.db.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
 		return fmt.Errorf("snapshot of the catalog: %w", err)
@@ -303,7 +304,15 @@ func (c *Catalog) Snapshot(ctx context.Context, path string, target int64) error
 		return fmt.Errorf("snapshot of the catalog: %w", err)
 	}
 	err = s.write(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM artifact WHERE state = 'open'
+		var known bool
+		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM target WHERE id = ?)", target).Scan(&known)
+		if err == nil && !known {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `DELETE FROM artifact WHERE state = 'open'
 			OR NOT EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = artifact.id AND c.target_id = ?)`, target)
 		if err == nil {
 			_, err = tx.ExecContext(ctx, "DELETE FROM removal; DELETE FROM copy_removal; DELETE FROM fact; DELETE FROM fact_position")
