@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -31,8 +32,8 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
-	cmd.Env = append(cmd.Env, env...)
-	cmd.Env = append(cmd.Env, "PGOPTIONS="+pgOptions, "LC_MESSAGES=C")
+	// Several tools may be begun at once from one environment.
+	cmd.Env = slices.Concat(cmd.Env, env, []string{"PGOPTIONS=" + pgOptions, "LC_MESSAGES=C"})
 	var words tail
 	cmd.Stderr = &words
 	out, err := cmd.StdoutPipe()
