@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"pg_scribe/repo"
 	"pg_scribe/stream"
 )
@@ -291,4 +293,50 @@ func TestRestartBesideASchemaRename(t *testing.T) {
 	if moves := tr.facts("move"); len(moves) > 0 {
 		t.Errorf("moves that are over: %v", moves)
 	}
+}
+
+// The capture looks at what a command touched, and at what is listed beside it.
+// Another session's lock on that must not make the command wait.
+func TestCommandsDoNotWaitForOthersLocks(t *testing.T) {
+	tr := begin(t, `CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); CREATE SCHEMA hashed; CREATE SCHEMA other; CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE z (id int PRIMARY KEY);
+		CREATE TABLE hashed.h (m mood, v int) PARTITION BY HASH (m); CREATE TABLE hashed.h0 PARTITION OF hashed.h FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+		CREATE TABLE hashed.h1 PARTITION OF hashed.h FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+		CREATE TABLE part (id int, v text) PARTITION BY RANGE (id); CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (10); CREATE TABLE part2 (id int, v text);
+		CREATE TABLE base (id int PRIMARY KEY, v text); CREATE MATERIALIZED VIEW mv AS SELECT * FROM base; CREATE VIEW w AS SELECT * FROM base;
+		CREATE FUNCTION f() RETURNS bigint LANGUAGE sql SET work_mem = '5MB' BEGIN ATOMIC SELECT count(*) FROM base; END; CREATE TYPE pair AS (a int, b int);
+		CREATE TABLE child (x int) INHERITS (base); ALTER TABLE child ADD n int DEFAULT 5`)
+	ctx := t.Context()
+	held, begun, worker := tr.source.Conn(t, tr.db), tr.source.Conn(t, tr.db), tr.source.Conn(t, tr.db)
+	do := func(conn interface {
+		Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+	}, sql string) {
+		t.Helper()
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	// A transaction that began before a partition was made by another one.
+	do(begun, "BEGIN; INSERT INTO z VALUES (1)")
+	do(worker, "SET lock_timeout = 0; SET statement_timeout = '3s'")
+	do(worker, "ALTER TABLE part ATTACH PARTITION part2 FOR VALUES FROM (10) TO (20)")
+	do(held, "BEGIN; LOCK TABLE ONLY hashed.h0, hashed.h1, part1, part2, base, child IN ACCESS EXCLUSIVE MODE")
+	for _, sql := range []string{
+		"ALTER SCHEMA other RENAME TO another", "ALTER SCHEMA hashed RENAME TO chopped", "ALTER SCHEMA chopped RENAME TO hashed",
+		"ALTER TABLE t ADD COLUMN a int DEFAULT 3", "ALTER TABLE t ADD COLUMN b date DEFAULT 'today'", "ALTER TABLE t RENAME TO t2", "ALTER TABLE t2 ADD CHECK (a > 0)", "CREATE INDEX ON t2 (a) WHERE a > 1",
+		"CREATE TABLE new (a int, d date DEFAULT 'today') PARTITION BY RANGE (d)", "CREATE TABLE new1 PARTITION OF new FOR VALUES FROM (current_date) TO (current_date + 1)",
+		"CREATE TABLE cta AS SELECT * FROM new", "CREATE VIEW nv AS SELECT date 'today' AS d FROM t2", "REFRESH MATERIALIZED VIEW mv WITH NO DATA", "DROP TABLE new1", "ALTER TYPE mood ADD VALUE 'glad'", "ALTER TYPE pair RENAME TO couple",
+		"ALTER FUNCTION f() COST 5", "CREATE FUNCTION g() RETURNS date LANGUAGE sql AS $$SELECT date 'today'$$", "GRANT SELECT ON ALL TABLES IN SCHEMA hashed TO PUBLIC", "GRANT SELECT ON part1 TO PUBLIC",
+		"BEGIN; GRANT INSERT ON part1 TO PUBLIC; CREATE TABLE n2 (d date DEFAULT 'today'); COMMIT",
+		"CREATE STATISTICS st ON id, a FROM t2", "CREATE DOMAIN dom AS date CHECK (VALUE > 'yesterday')", "ALTER TABLE part OWNER TO CURRENT_USER",
+	} {
+		do(worker, sql)
+	}
+	do(begun, "SET statement_timeout = '3s'")
+	do(begun, "ALTER TABLE part OWNER TO CURRENT_USER")
+	do(begun, "COMMIT")
+	do(held, "COMMIT")
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
 }
