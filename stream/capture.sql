@@ -1122,7 +1122,7 @@ BEGIN
     END IF;
   ELSIF tg_tag ~ '^(CREATE|ALTER) (FUNCTION|PROCEDURE|ROUTINE)$' THEN
     GET DIAGNOSTICS context = PG_CONTEXT;
-    IF concat(CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'from current' END, context) ~* E'\\mfrom\\s+current\\M|\nSQL function "' THEN -- a setting takes the session's value
+    IF concat_ws(chr(10), CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'from current' END, context) ~* E'\\mfrom\\s+current\\M|\nSQL function "' THEN -- a setting takes the session's value
       message := message || jsonb_build_object('instead', (SELECT jsonb_agg(scribe.function_definition(p.oid))
         FROM pg_event_trigger_ddl_commands() o JOIN pg_proc p ON p.oid = o.objid
         WHERE o.classid = 'pg_proc'::regclass AND p.proconfig IS NOT NULL AND o.command_tag = tg_tag));
@@ -1148,7 +1148,7 @@ BEGIN
   END IF;
   IF tg_tag ~ '^(CREATE|ALTER) (TABLE|VIEW|MATERIALIZED VIEW|INDEX|RULE|TRIGGER|POLICY|DOMAIN|FUNCTION|PROCEDURE|SCHEMA|STATISTICS|FOREIGN TABLE)$' THEN
     GET DIAGNOSTICS context = PG_CONTEXT;
-    IF concat(CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE '''now' END, context)
+    IF concat_ws(chr(10), CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE '''now' END, context)
         ~* E'''[^'']*\\m(now|today|tomorrow|yesterday)\\M|\nSQL function "' THEN -- whose text is not here
       message := message || jsonb_build_object('folded', scribe.folded());
     END IF;

@@ -339,4 +339,12 @@ func TestCommandsDoNotWaitForOthersLocks(t *testing.T) {
 	tr.noGap()
 	tr.back()
 	tr.equal()
+	// What only a table's lock would tell is given up, and marked.
+	do(held, "BEGIN; LOCK TABLE base IN ACCESS EXCLUSIVE MODE")
+	do(worker, "ALTER FUNCTION f() SET search_path FROM CURRENT")
+	do(held, "COMMIT")
+	tr.capture()
+	if text := tr.text(); !strings.Contains(text, `-- pg_scribe gap "end of ALTER FUNCTION`) {
+		t.Errorf("not marked:\n%s", text)
+	}
 }
