@@ -139,7 +139,7 @@ func createCapture(ctx context.Context, conn *pgx.Conn, mode string) error {
 // noteMissing tells the capture that the columns added by now are none of
 // those that later commands add.
 func noteMissing(ctx context.Context, conn executor) error {
-	_, err := conn.Exec(ctx, "SELECT count(*) FROM scribe.note_missing(ARRAY(SELECT attrelid FROM pg_attribute WHERE atthasmissing))")
+	_, err := conn.Exec(ctx, "INSERT INTO scribe.missing SELECT attrelid, attnum FROM pg_attribute WHERE atthasmissing AND NOT attisdropped ON CONFLICT DO NOTHING")
 	return err
 }
 

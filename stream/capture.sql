@@ -17,6 +17,10 @@
 -- The bodies are read under the session's standard_conforming_strings: a
 -- literal with a backslash has to be an escape string.
 --
+-- They never wait for another session either. Functions that describe an object
+-- (pg_get_viewdef and the like) or measure a relation lock what they read: they
+-- are used on what the command has locked itself, else with a lock_timeout.
+--
 -- Settings named scribe.* pass notes between the triggers. Anyone may change
 -- them, so each is either set again before it is read, or signed, or harmless.
 --
@@ -188,6 +192,7 @@ LANGUAGE plpgsql ROWS 1 SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
   RETURN QUERY INSERT INTO scribe.missing SELECT attrelid, attnum FROM pg_attribute
     WHERE atthasmissing AND NOT attisdropped AND attrelid = ANY (rels)
+      AND scribe.is_new(xmin) -- another's row may be about to be noted: that would wait
   ON CONFLICT DO NOTHING RETURNING *;
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.note_missing(oid[]) FROM PUBLIC;
@@ -848,6 +853,16 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.loose_types() FROM PUBLIC;
 
+-- Whether a table may hold rows: one that is locked by another session may.
+CREATE FUNCTION scribe.filled(rel oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1ms' AS $fn$
+BEGIN
+  RETURN pg_relation_size(rel) > 0;
+EXCEPTION WHEN lock_not_available THEN
+  RETURN true;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.filled(oid) FROM PUBLIC;
+
 -- Facts about a table that neither its rows in the stream nor the command's
 -- text tell.
 CREATE FUNCTION scribe.table_facts(rels oid[]) RETURNS jsonb
@@ -858,17 +873,18 @@ DECLARE
 BEGIN
   RETURN (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
     'oid', c.oid::int8, 'schema', n.nspname, 'table', c.relname, 'kind', c.relkind, 'persistence', c.relpersistence,
-    'root', CASE WHEN c.relispartition AND c.relkind = 'r' THEN scribe.hash_root(c.oid) END,
+    'root', r.root,
     'was', leaves ->> c.oid::text,
     'unsaved', x.unsaved, 'freed', CASE WHEN c.oid::text = ANY (before) AND x.unsaved IS NULL THEN true END,
-    'filled', CASE WHEN c.relkind = 'r' AND (c.relispartition OR leaves ? c.oid::text) THEN pg_relation_size(c.oid) > 0 END,
+    'filled', CASE WHEN c.relkind = 'r' AND (r.root IS NULL) <> (leaves ->> c.oid::text IS NULL) THEN scribe.filled(c.oid) END, -- attached or detached
     'always', (SELECT jsonb_agg(attname ORDER BY attnum) FROM pg_attribute
-               WHERE attrelid = CASE WHEN c.relispartition AND scribe.hash_root(c.oid) IS NOT NULL THEN pg_partition_root(c.oid) ELSE c.oid END
+               WHERE attrelid = CASE WHEN r.root IS NOT NULL THEN pg_partition_root(c.oid) ELSE c.oid END
                  AND attidentity = 'a' AND NOT attisdropped),
     'types', (SELECT jsonb_agg(f) FROM (SELECT DISTINCT atttypid FROM pg_attribute
                 WHERE attrelid = c.oid AND atttypid >= 16384 AND NOT attisdropped) a, scribe.type_facts(a.atttypid) f WHERE f IS NOT NULL))))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
-    LATERAL (SELECT CASE WHEN EXISTS (SELECT FROM scribe.unsaved u WHERE u.relid = c.oid) THEN true END AS unsaved) x
+    LATERAL (SELECT CASE WHEN EXISTS (SELECT FROM scribe.unsaved u WHERE u.relid = c.oid) THEN true END AS unsaved) x,
+    LATERAL (SELECT CASE WHEN c.relispartition AND c.relkind = 'r' THEN scribe.hash_root(c.oid) END AS root) r
   WHERE c.oid = ANY (rels) AND c.relkind IN ('r', 'p'));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.table_facts(oid[]) FROM PUBLIC;
@@ -894,16 +910,17 @@ END $fn$;
 REVOKE ALL ON FUNCTION scribe.renamed_types(text) FROM PUBLIC;
 
 -- Bounds of the partitions that this transaction made or attached, as they
--- were computed: an expression among them could give another value later.
+-- were computed: an expression among them could give another value later. They
+-- hold no columns, so that the table's OID is of no use but to lock it.
 CREATE FUNCTION scribe.new_bounds(rels oid[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
 SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET extra_float_digits = 3 SET TimeZone = 'UTC'
 SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
 BEGIN
-  RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'text', pg_get_expr(c.relpartbound, c.oid)))
+  RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'text', pg_get_expr(c.relpartbound, 0)))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.oid = ANY (rels) AND c.relispartition
-    AND c.xmin::text::bigint >= pg_current_xact_id_if_assigned()::text::bigint % 4294967296);
+    AND scribe.is_new(c.xmin));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.new_bounds(oid[]) FROM PUBLIC;
 
@@ -938,14 +955,27 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.view_definition(oid, boolean) FROM PUBLIC;
 
+-- The same where the command need not have locked what the view reads: WITH NO
+-- DATA. Mostly the target has the view, so that there is nothing to wait for.
+CREATE FUNCTION scribe.refreshed_view(rel oid) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1ms' AS $fn$
+BEGIN
+  RETURN scribe.view_definition(rel, false);
+EXCEPTION WHEN lock_not_available THEN
+  RETURN NULL;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.refreshed_view(oid) FROM PUBLIC;
+
 -- An index on a partitioned table that did not become valid, because a
 -- partition has one that is invalid (its CREATE INDEX CONCURRENTLY failed): the
 -- commands that make all of it but the invalid ones, as pg_dump would.
+-- pg_partition_tree would lock every index of the tree.
 CREATE FUNCTION scribe.partial_index(root oid) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-  SELECT jsonb_agg(cmd ORDER BY level, step) FROM pg_partition_tree(root) t
-    JOIN pg_index i ON i.indexrelid = t.relid AND (i.indisvalid OR NOT t.isleaf)
-    JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace,
+  WITH RECURSIVE t (relid, parentrelid, level) AS (
+    SELECT root, NULL::oid, 0 UNION ALL SELECT h.inhrelid, h.inhparent, t.level + 1 FROM t JOIN pg_inherits h ON h.inhparent = t.relid)
+  SELECT jsonb_agg(cmd ORDER BY level, step) FROM t JOIN pg_index i ON i.indexrelid = t.relid
+    JOIN pg_class c ON c.oid = t.relid AND (i.indisvalid OR c.relkind = 'I') JOIN pg_namespace n ON n.oid = c.relnamespace,
     LATERAL (VALUES (1, regexp_replace(pg_get_indexdef(t.relid), 'INDEX ', 'INDEX IF NOT EXISTS ')),
       (2, (SELECT format('ALTER INDEX %I.%I ATTACH PARTITION %I.%I', pn.nspname, pc.relname, n.nspname, c.relname)
            FROM pg_class pc JOIN pg_namespace pn ON pn.oid = pc.relnamespace WHERE pc.oid = t.parentrelid AND t.level > 0))) s (step, cmd)
@@ -971,9 +1001,10 @@ REVOKE ALL ON FUNCTION scribe.attached_index(text, text) FROM PUBLIC;
 
 -- A literal such as 'today' becomes the date of the day where its type is one
 -- of dates, and stays a word elsewhere. Which it was, the server's own text of
--- what this transaction made tells.
+-- what this transaction made tells. An object that it only changed may name
+-- tables which another session has locked: an error then.
 CREATE FUNCTION scribe.folded() RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog SET DateStyle = 'ISO' AS $fn$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog SET DateStyle = 'ISO' SET lock_timeout = '10ms' AS $fn$
   SELECT jsonb_build_object(
     'now', to_char(transaction_timestamp(), 'YYYY-MM-DD HH24:MI:SS.USTZH:TZM'),
     'today', to_char(transaction_timestamp(), 'YYYY-MM-DD'),
@@ -991,11 +1022,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog SET DateStyle 
       UNION ALL SELECT pg_get_functiondef(oid) FROM pg_proc WHERE oid >= 16384 AND prokind IN ('f', 'p') AND scribe.is_new(xmin)
       UNION ALL SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext WHERE scribe.is_new(xmin)
       UNION ALL SELECT pg_get_partkeydef(partrelid) FROM pg_partitioned_table WHERE scribe.is_new(xmin)
-      UNION ALL SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relispartition AND scribe.is_new(xmin)
+      UNION ALL SELECT pg_get_expr(relpartbound, 0) FROM pg_class WHERE relispartition AND scribe.is_new(xmin)
       UNION ALL SELECT quote_literal(o) FROM pg_attribute, unnest(attfdwoptions) o WHERE attfdwoptions IS NOT NULL AND scribe.is_new(pg_attribute.xmin)
       UNION ALL SELECT quote_literal(o) FROM pg_foreign_table, unnest(ftoptions) o WHERE scribe.is_new(pg_foreign_table.xmin)) x(t)))
 $fn$;
 REVOKE ALL ON FUNCTION scribe.folded() FROM PUBLIC;
+
+-- A function's body may name tables that its ALTER does not lock: an error then.
+CREATE FUNCTION scribe.function_definition(function oid) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '10ms' AS $fn$
+BEGIN
+  RETURN pg_get_functiondef(function);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.function_definition(oid) FROM PUBLIC;
 
 CREATE FUNCTION scribe.end_message(tg_tag text, late_context text) RETURNS bytea
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
@@ -1083,13 +1122,13 @@ BEGIN
     END IF;
   ELSIF tg_tag ~ '^(CREATE|ALTER) (FUNCTION|PROCEDURE|ROUTINE)$' THEN
     GET DIAGNOSTICS context = PG_CONTEXT;
-    IF concat(CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'from current' END, context) ~* E'\\mfrom\\s+current\\M|\nSQL function "' THEN -- a setting takes the session's value
-      message := message || jsonb_build_object('instead', (SELECT jsonb_agg(pg_get_functiondef(p.oid))
+    IF concat_ws(chr(10), CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'from current' END, context) ~* E'\\mfrom\\s+current\\M|\nSQL function "' THEN -- a setting takes the session's value
+      message := message || jsonb_build_object('instead', (SELECT jsonb_agg(scribe.function_definition(p.oid))
         FROM pg_event_trigger_ddl_commands() o JOIN pg_proc p ON p.oid = o.objid
         WHERE o.classid = 'pg_proc'::regclass AND p.proconfig IS NOT NULL AND o.command_tag = tg_tag));
     END IF;
   ELSIF tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
-    message := message || jsonb_build_object('view', (SELECT scribe.view_definition(max(objid), false) FROM pg_event_trigger_ddl_commands()));
+    message := message || jsonb_build_object('view', (SELECT scribe.refreshed_view(max(objid)) FROM pg_event_trigger_ddl_commands()));
   ELSIF tg_tag = 'ALTER INDEX' AND EXISTS (SELECT FROM pg_class WHERE oid = ANY (indexes) AND relkind = 'I')
       AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
     message := message || jsonb_build_object('attached',
@@ -1109,7 +1148,7 @@ BEGIN
   END IF;
   IF tg_tag ~ '^(CREATE|ALTER) (TABLE|VIEW|MATERIALIZED VIEW|INDEX|RULE|TRIGGER|POLICY|DOMAIN|FUNCTION|PROCEDURE|SCHEMA|STATISTICS|FOREIGN TABLE)$' THEN
     GET DIAGNOSTICS context = PG_CONTEXT;
-    IF concat(CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE '''now' END, context)
+    IF concat_ws(chr(10), CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE '''now' END, context)
         ~* E'''[^'']*\\m(now|today|tomorrow|yesterday)\\M|\nSQL function "' THEN -- whose text is not here
       message := message || jsonb_build_object('folded', scribe.folded());
     END IF;

@@ -28,8 +28,7 @@ type ddlState struct {
 	// Texts that commands of this transaction refer to.
 	texts map[string]string
 
-	// Events of one string of several statements, in order; by process.
-	runs   map[int]stringRun
+	run    stringRun // of the last command of a string of several
 	split  splitText
 	nested struct{ frames, text string }
 
@@ -40,7 +39,7 @@ func (d *ddlState) reset() {
 	if d.held != nil {
 		d.held.Close()
 	}
-	*d = ddlState{runs: d.runs}
+	*d = ddlState{}
 }
 
 // hold keeps a message until the command's end.
@@ -240,7 +239,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	for _, objects := range [][]captureObject{end.Objects, dropped} {
 		for _, o := range objects {
 			if o.Class == pgClassOID {
-				delete(r.moved, o.OID)
+				r.facts.settled(o.OID)
 				r.facts.announced[o.OID] = true
 			}
 			if !o.Invalid {

@@ -3,7 +3,9 @@ package stream
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +24,10 @@ type facts struct {
 	tables map[uint32]knownTable // without those of which there is nothing to say
 	types  map[uint32]typeFacts
 	loose  map[uint32]bool // types that hold, or held, values of a domain with a constraint that is NOT VALID
+
+	moved   map[uint32]move     // tables whose schema was renamed
+	strings map[uint32]position // strings of several statements that may go on, by process
+	since   int64               // strings sent until then may have begun before all this, in µs since 1970; see notBegun
 
 	made      map[uint32]uint32 // tables that were there at the connection's beginning, with the transaction that made each
 	announced map[uint32]bool   // tables that a command told of since
@@ -49,21 +55,27 @@ type liveFacts struct {
 	types  map[uint32]typeFacts
 	loose  map[uint32]bool
 	from   catalog.LSN // transactions that commit here or behind come later
-	xmax   uint32      // of the snapshot: it does not show this transaction and later ones
+	xmin   uint64      // of the snapshot: earlier transactions have ended
+	xmax   uint32      // it does not show this transaction and later ones
 	xip    map[uint32]bool
+	next   uint64 // no transaction had this number or a later one before from; 0: not known
+	at     int64  // the source's clock, in µs since 1970
 }
 
 // shows tells whether a transaction of the stream had ended for the snapshot.
 func (l *liveFacts) shows(xid uint32) bool { return int32(xid-l.xmax) < 0 && !l.xip[xid] }
 
 const (
-	tableFact = "table"
-	typeFact  = "type"
-	looseFact = "loose"
+	tableFact  = "table"
+	typeFact   = "type"
+	looseFact  = "loose"
+	moveFact   = "move"
+	stringFact = "string"
 )
 
 func newFacts() *facts {
-	return &facts{tables: map[uint32]knownTable{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{}, made: map[uint32]uint32{}, announced: map[uint32]bool{},
+	return &facts{tables: map[uint32]knownTable{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{},
+		moved: map[uint32]move{}, strings: map[uint32]position{}, made: map[uint32]uint32{}, announced: map[uint32]bool{},
 		told: map[catalog.FactKey]bool{}, dirty: map[catalog.FactKey]bool{}}
 }
 
@@ -130,6 +142,7 @@ func (f *facts) reach(commit catalog.LSN) (changed []uint32, types bool) {
 		return nil, false
 	}
 	f.live = nil
+	f.outlive(l.xmin, l.next)
 	adopt := func(kind string, oid uint32, set func()) bool {
 		key := catalog.FactKey{Kind: kind, OID: oid}
 		before := f.value(key)
@@ -188,25 +201,34 @@ func (f *facts) handOver() *catalog.FactChanges {
 // in which each byte of a name, which may be in any encoding, is a rune.
 func (f *facts) value(key catalog.FactKey) string {
 	var v any
-	switch t, known := f.tables[key.OID]; {
-	case key.Kind == tableFact && known:
-		t.Always = append([]string(nil), t.Always...)
-		for i := range t.Always {
-			widen(&t.Always[i])
-		}
-		widen(&t.Root)
+	var known bool
+	switch key.Kind {
+	case tableFact:
+		var t knownTable
+		t, known = f.tables[key.OID]
+		t.Always = slices.Clone(t.Always)
+		t.each(widen)
 		v = t
-	case key.Kind == typeFact:
-		t, known := f.types[key.OID]
-		if !known {
-			return ""
-		}
+	case typeFact:
+		var t typeFacts
+		t, known = f.types[key.OID]
 		widen(&t.Cast)
 		widen(&t.Equal)
 		v = t
-	case key.Kind == looseFact && f.loose[key.OID]:
-		v = true
-	default:
+	case looseFact:
+		v, known = true, f.loose[key.OID]
+	case moveFact:
+		var m move
+		m, known = f.moved[key.OID]
+		m.From = slices.Clone(m.From)
+		m.each(widen)
+		v = m
+	case stringFact:
+		if v, known = f.strings[key.OID]; key == sinceKey {
+			v, known = f.since, f.since != 0
+		}
+	}
+	if !known {
 		return ""
 	}
 	text, err := json.Marshal(v)
@@ -219,17 +241,19 @@ func (f *facts) value(key catalog.FactKey) string {
 // all are the facts as they are stored.
 func (f *facts) all() map[catalog.FactKey]string {
 	set := make(map[catalog.FactKey]string, len(f.tables)+len(f.types))
-	for oid := range f.tables {
-		key := catalog.FactKey{Kind: tableFact, OID: oid}
-		set[key] = f.value(key)
+	add := func(kind string, oids iter.Seq[uint32]) {
+		for oid := range oids {
+			key := catalog.FactKey{Kind: kind, OID: oid}
+			set[key] = f.value(key)
+		}
 	}
-	for oid := range f.types {
-		key := catalog.FactKey{Kind: typeFact, OID: oid}
-		set[key] = f.value(key)
-	}
-	for oid := range f.loose {
-		key := catalog.FactKey{Kind: looseFact, OID: oid}
-		set[key] = f.value(key)
+	add(tableFact, maps.Keys(f.tables))
+	add(typeFact, maps.Keys(f.types))
+	add(looseFact, maps.Keys(f.loose))
+	add(moveFact, maps.Keys(f.moved))
+	add(stringFact, maps.Keys(f.strings))
+	if f.since != 0 {
+		set[sinceKey] = f.value(sinceKey)
 	}
 	return set
 }
@@ -242,41 +266,65 @@ func (f *facts) recall(stored map[catalog.FactKey]string) error {
 		f.dirty[catalog.FactKey{Kind: looseFact, OID: oid}] = true
 	}
 	for key, text := range stored {
-		if key.Kind == looseFact {
-			f.loose[key.OID] = true
-			continue
-		}
-		if key.Kind == typeFact {
-			var t typeFacts
-			if err := json.Unmarshal([]byte(text), &t); err != nil {
-				return err
-			}
-			narrow(&t.Cast)
-			narrow(&t.Equal)
-			f.types[key.OID] = t
-			continue
-		}
-		var t knownTable
-		if err := json.Unmarshal([]byte(text), &t); err != nil {
+		if err := f.recallOne(key, []byte(text)); err != nil {
 			return err
 		}
-		for i := range t.Always {
-			narrow(&t.Always[i])
-		}
-		narrow(&t.Root)
-		f.tables[key.OID] = t
 	}
 	return nil
 }
 
-// follow begins with what the repository knows of the position where it ends.
-// If it knows nothing of it, what the source says now is the next best.
-func (f *facts) follow(ctx context.Context, store *catalog.Catalog, from catalog.LSN) error {
-	at, stored, err := store.StreamFacts(ctx)
-	if err != nil {
-		return err
+func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
+	switch key.Kind {
+	case tableFact:
+		var t knownTable
+		if err := json.Unmarshal(text, &t); err != nil {
+			return err
+		}
+		t.each(narrow)
+		f.tables[key.OID] = t
+	case typeFact:
+		var t typeFacts
+		if err := json.Unmarshal(text, &t); err != nil {
+			return err
+		}
+		narrow(&t.Cast)
+		narrow(&t.Equal)
+		f.types[key.OID] = t
+	case looseFact:
+		f.loose[key.OID] = true
+	case moveFact:
+		var m move
+		if err := json.Unmarshal(text, &m); err != nil {
+			return err
+		}
+		m.each(narrow)
+		f.moved[key.OID] = m
+	case stringFact:
+		if key == sinceKey {
+			return json.Unmarshal(text, &f.since)
+		}
+		var p position
+		if err := json.Unmarshal(text, &p); err != nil {
+			return err
+		}
+		f.strings[key.OID] = p
 	}
+	return nil
+}
+
+// each applies a change to all names.
+func (t *knownTable) each(change func(*string)) {
+	for i := range t.Always {
+		change(&t.Always[i])
+	}
+	change(&t.Root)
+}
+
+// follow begins with what was known at a position of the stream, if that is
+// where it goes on. Else what the source says now is the next best.
+func (f *facts) follow(at catalog.LSN, stored map[catalog.FactKey]string, from catalog.LSN) error {
 	if at == 0 || at != from {
+		f.since = notBegun
 		f.done = &catalog.FactChanges{Anew: true, Set: f.all()}
 		return nil
 	}
@@ -300,6 +348,10 @@ func readFacts(ctx context.Context, conn *pgx.Conn, slot string) (*facts, error)
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	f := newFacts()
 	if f.live, err = readLive(ctx, tx); err != nil {
+		return nil, err
+	}
+	// A snapshot does not tell what runs beyond it.
+	if err := tx.QueryRow(ctx, "SELECT pg_current_xact_id()::text::int8").Scan(&f.live.next); err != nil {
 		return nil, err
 	}
 	f.tables, f.types, f.loose = maps.Clone(f.live.tables), maps.Clone(f.live.types), f.live.loose
@@ -382,7 +434,7 @@ func readLive(ctx context.Context, tx interface {
 		return nil, err
 	}
 	var snapshot string
-	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text").Scan(&snapshot, &name); err != nil {
+	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::int8").Scan(&snapshot, &name, &l.at); err != nil {
 		return nil, err
 	}
 	for i, part := range strings.FieldsFunc(snapshot, func(r rune) bool { return r == ':' || r == ',' }) {
@@ -390,6 +442,8 @@ func readLive(ctx context.Context, tx interface {
 		switch {
 		case err != nil:
 			return nil, err
+		case i == 0:
+			l.xmin = xid
 		case i == 1:
 			l.xmax = uint32(xid)
 		case i > 1:
@@ -407,6 +461,6 @@ func (d *dumper) keepFacts(ctx context.Context, keeper *pgx.Conn) error {
 		return err
 	}
 	f := newFacts()
-	f.tables, f.types, f.loose = live.tables, live.types, live.loose
+	f.tables, f.types, f.loose, f.since = live.tables, live.types, live.loose, live.at
 	return d.repo.Catalog().SetStreamFacts(ctx, d.created.point, f.all())
 }

@@ -222,6 +222,9 @@ func (p *pipeline) write(ctx context.Context, b batch) error {
 	}
 	p.watchClock(b.stats)
 	if b.boundary {
+		if p.repo == nil {
+			p.facts = p.facts.Add(b.stats.Facts)
+		}
 		if p.inventory != nil {
 			p.inventory.explained.reached(p.sink.end())
 		}

@@ -250,9 +250,9 @@ func TestStatementText(t *testing.T) {
 	}
 	// The events of one string find their statements in turn.
 	r := newRenderer(0, nil, newFacts())
-	sql := "create table a (); create table b (); drop table a"
+	sql := "create table a (); commit; create table b (); drop table a"
 	for _, want := range []string{"create table a ()", "create table b ()"} {
-		got, err := r.statementText(captureMessage{Tag: "CREATE TABLE", SQL: sql, At: "1", Set: conforming}, nil)
+		got, err := r.statementText(captureMessage{PID: 2, Tag: "CREATE TABLE", SQL: sql, At: "1", Set: conforming}, nil)
 		if got != want || err != nil {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}

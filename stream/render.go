@@ -46,7 +46,6 @@ type renderer struct {
 
 	dec    decoder
 	tables map[uint32]*table // as this connection described them
-	moved  map[uint32]move   // those whose schema was renamed
 	facts  *facts
 
 	describe describer // nil: every table is taken for known
@@ -85,7 +84,7 @@ type renderer struct {
 func newRenderer(from catalog.LSN, secret []byte, known *facts) *renderer {
 	return &renderer{from: from, secret: secret, facts: known,
 		given: map[string]roleFacts{}, granted: map[string]bool{}, owners: map[string]string{}, views: map[string]bool{},
-		tables: map[uint32]*table{}, moved: map[uint32]move{}, count: map[string]catalog.TableCount{}}
+		tables: map[uint32]*table{}, count: map[string]catalog.TableCount{}}
 }
 
 // ready tells that enough text is there to hand on.
@@ -167,8 +166,8 @@ func (r *renderer) apply(b []byte) error {
 		if err != nil {
 			return err
 		}
-		if m, ok := r.moved[rel.OID]; ok && rel.Schema == m.from {
-			rel.Schema = m.to
+		if m, ok := r.facts.moved[rel.OID]; ok && slices.Contains(m.From, rel.Schema) {
+			rel.Schema = m.To
 		}
 		if err := r.unknown(rel); err != nil {
 			return err
@@ -257,6 +256,9 @@ func (r *renderer) commit(b []byte) error {
 	}
 	r.show()
 	r.ddl.reset()
+	if !r.skip && !r.alien {
+		r.facts.begin(r.tx.At)
+	}
 	r.facts.settle()
 	r.inTx = false
 	r.stats.End = max(r.stats.End, m.End)

@@ -153,6 +153,8 @@ type streamer struct {
 	sampler      *sampler     // of this connection; nil: none
 	inventory    *inventory   // nil without a repository
 	told         bool         // of what is not backed up
+
+	facts *catalog.FactChanges // those at the sink's end; nil with a repository, which keeps them
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -110,14 +111,29 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 			return nil, "", &storeError{err}
 		}
 	}
-	if s.repo != nil {
-		if err := known.follow(ctx, s.repo.Catalog(), from); err != nil {
-			return nil, "", &storeError{err}
-		}
+	at, stored, err := s.storedFacts(ctx)
+	if err == nil {
+		err = known.follow(at, stored, from)
+	}
+	if err != nil {
+		return nil, "", &storeError{err}
 	}
 	r = newRenderer(from, secret, known)
 	r.stale, r.slot, r.describe = s.stale, s.opts.Slot, describeOn(ctx, s.opts.ConnString)
 	return r, mode, nil
+}
+
+// storedFacts are those at the stream's end. Without a repository only this
+// process has them.
+func (s *streamer) storedFacts(ctx context.Context) (at catalog.LSN, known map[catalog.FactKey]string, err error) {
+	if s.repo != nil {
+		return s.repo.Catalog().StreamFacts(ctx)
+	}
+	if s.facts == nil {
+		return 0, nil, nil
+	}
+	maps.DeleteFunc(s.facts.Set, func(_ catalog.FactKey, value string) bool { return value == "" })
+	return s.sink.end(), s.facts.Set, nil
 }
 
 // replicate takes the slot and begins to receive from it.
@@ -186,7 +202,11 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 		slotErr = slot.usable(src)
 	}
 	if s.repo == nil {
-		return src, slot.ConfirmedFlush, slotErr
+		from := slot.ConfirmedFlush
+		if s.sink != nil {
+			from = max(from, s.sink.end()) // what was written since the server was last told
+		}
+		return src, from, slotErr
 	}
 	info, err := s.repo.Catalog().Repository(ctx)
 	if err != nil {

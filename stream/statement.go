@@ -3,7 +3,6 @@ package stream
 import (
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -25,6 +24,7 @@ var sqlFunction = regexp.MustCompile(`^SQL function "[^\n]*" statement (\d+)`)
 // statementText finds the text of one command in the string that the client
 // sent, or in the function that ran it. touched are the objects that it changed.
 func (r *renderer) statementText(m captureMessage, touched []captureObject) (string, error) {
+	r.facts.sent(m.PID, m.At)
 	text := m.SQL
 	if m.SQLID != "" && text == "" || m.CtxID != "" && m.Context == "" {
 		return "", errors.New("its text was not sent with it")
@@ -45,7 +45,7 @@ func (r *renderer) statementText(m captureMessage, touched []captureObject) (str
 	if len(split.parts) == 1 {
 		return split.parts[0], nil
 	}
-	return r.ddl.part(partKey{m.PID, m.At, split.sum}, split, m.Tag, nested, touched)
+	return r.part(m, split, nested, touched)
 }
 
 // splitText is a text and its statements. The last one is kept: a string of
@@ -59,6 +59,8 @@ type splitText struct {
 	names      map[int]map[string]bool // of statements that were asked for
 	undone     []bool
 	sum        [sha256.Size]byte
+	goesOn     int  // the last end of a transaction with statements behind it; -1: none
+	prepares   bool // some transaction is prepared, and comes at another place of the stream
 }
 
 // fits tells whether a statement can have the command tag.
@@ -99,16 +101,10 @@ func (d *ddlState) splitting(text string, conforming bool) *splitText {
 			d.split.heads[i] = headTokens(part, conforming)
 		}
 		d.split.undone = rolledBack(d.split.heads)
+		d.split.transactions()
 		d.split.sum = sha256.Sum256([]byte(text))
 	}
 	return &d.split
-}
-
-// partKey is one run of a string of several statements.
-type partKey struct {
-	pid int
-	at  string
-	sum [sha256.Size]byte
 }
 
 // nestedText remembers the last one: it may have thousands of events.
@@ -190,45 +186,6 @@ func anyNamed(held map[string]bool, objects []captureObject) bool {
 		}
 	}
 	return false
-}
-
-// part finds the statement of a string of several: events arrive in the order
-// of the statements that were not rolled back, and each must fit its command
-// tag. One that does not name what the command touched, where another does, is
-// not it: an error may have ended the string before its last statement. A
-// nested string may run again and again within one statement of the client.
-func (d *ddlState) part(key partKey, split *splitText, tag string, nested bool, touched []captureObject) (string, error) {
-	run := d.runs[key.pid]
-	if run.at != key.at || run.next == nil {
-		run = stringRun{key.at, map[[sha256.Size]byte]int{}}
-	}
-	i := split.next(run.next[key.sum], tag)
-	if i < 0 && nested {
-		i = split.next(0, tag)
-	}
-	if i < 0 {
-		return "", fmt.Errorf("none of the %d statements it was sent with fits", len(split.parts))
-	}
-	if !split.namesAny(i, touched) {
-		for j := range split.parts {
-			if split.fits(j, tag) && split.namesAny(j, touched) {
-				return "", fmt.Errorf("the %d statements it was sent with ran in another way than they read", len(split.parts))
-			}
-		}
-	}
-	run.next[key.sum] = i + 1
-	if d.runs == nil {
-		d.runs = map[int]stringRun{}
-	}
-	d.runs[key.pid] = run
-	return split.parts[i], nil
-}
-
-// stringRun is how far the events of the strings of one statement of a client
-// have come. Other sessions' may come between its transactions.
-type stringRun struct {
-	at   string
-	next map[[sha256.Size]byte]int
 }
 
 // rolledBack tells which statements of a string had their effect taken back
