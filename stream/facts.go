@@ -23,6 +23,9 @@ type facts struct {
 	types  map[uint32]typeFacts
 	loose  map[uint32]bool // types that hold, or held, values of a domain with a constraint that is NOT VALID
 
+	names map[uint32]string // of roles in the target, by their OIDs on the source
+	named map[string]uint32 // the other way round
+
 	made      map[uint32]uint32 // tables that were there at the connection's beginning, with the transaction that made each
 	announced map[uint32]bool   // tables that a command told of since
 
@@ -60,10 +63,14 @@ const (
 	tableFact = "table"
 	typeFact  = "type"
 	looseFact = "loose"
+	roleFact  = "role"
 )
+
+func roleKey(oid uint32) catalog.FactKey { return catalog.FactKey{Kind: roleFact, OID: oid} }
 
 func newFacts() *facts {
 	return &facts{tables: map[uint32]knownTable{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{}, made: map[uint32]uint32{}, announced: map[uint32]bool{},
+		names: map[uint32]string{}, named: map[string]uint32{},
 		told: map[catalog.FactKey]bool{}, dirty: map[catalog.FactKey]bool{}}
 }
 
@@ -206,6 +213,10 @@ func (f *facts) value(key catalog.FactKey) string {
 		v = t
 	case key.Kind == looseFact && f.loose[key.OID]:
 		v = true
+	case key.Kind == roleFact && f.names[key.OID] != "":
+		name := f.names[key.OID]
+		widen(&name)
+		v = name
 	default:
 		return ""
 	}
@@ -231,6 +242,9 @@ func (f *facts) all() map[catalog.FactKey]string {
 		key := catalog.FactKey{Kind: looseFact, OID: oid}
 		set[key] = f.value(key)
 	}
+	for oid := range f.names {
+		set[roleKey(oid)] = f.value(roleKey(oid))
+	}
 	return set
 }
 
@@ -244,6 +258,15 @@ func (f *facts) recall(stored map[catalog.FactKey]string) error {
 	for key, text := range stored {
 		if key.Kind == looseFact {
 			f.loose[key.OID] = true
+			continue
+		}
+		if key.Kind == roleFact {
+			var name string
+			if err := json.Unmarshal([]byte(text), &name); err != nil {
+				return err
+			}
+			narrow(&name)
+			f.names[key.OID], f.named[name] = name, key.OID
 			continue
 		}
 		if key.Kind == typeFact {
@@ -277,6 +300,11 @@ func (f *facts) follow(ctx context.Context, store *catalog.Catalog, from catalog
 		return err
 	}
 	if at == 0 || at != from {
+		sample, err := keptSample(ctx, store, roleNames)
+		if err != nil {
+			return err
+		}
+		f.takeNames(sample)
 		f.done = &catalog.FactChanges{Anew: true, Set: f.all()}
 		return nil
 	}
@@ -401,12 +429,13 @@ func readLive(ctx context.Context, tx interface {
 }
 
 // keepFacts stores what there is at the point where the stream begins.
-func (d *dumper) keepFacts(ctx context.Context, keeper *pgx.Conn) error {
+func (d *dumper) keepFacts(ctx context.Context, keeper *pgx.Conn, names map[string]string) error {
 	live, err := readLive(ctx, keeper)
 	if err != nil {
 		return err
 	}
 	f := newFacts()
 	f.tables, f.types, f.loose = live.tables, live.types, live.loose
+	f.takeNames(names)
 	return d.repo.Catalog().SetStreamFacts(ctx, d.created.point, f.all())
 }
