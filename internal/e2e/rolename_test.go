@@ -1,14 +1,19 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
+	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
 
@@ -183,6 +188,85 @@ func TestBaseBetweenRenames(t *testing.T) {
 	r.backFrom(first)
 	r.owners()
 	r.equal()
+}
+
+// The names that a base is made with are those of its point.
+func TestRoleIsRenamedWhileABaseIsTaken(t *testing.T) {
+	r := beginRenaming(t)
+	catalogue, err := repo.Open(t.Context(), r.dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer catalogue.Close()
+	var once sync.Once
+	var notices []string
+	command := func(ctx context.Context, name string, args ...string) *exec.Cmd {
+		if slices.Contains(args, "--globals-only") {
+			once.Do(func() { r.do(`ALTER ROLE ONE RENAME TO THREE; ALTER ROLE TWO RENAME TO ONE`) })
+		}
+		return r.command(ctx, name, args...)
+	}
+	if _, err := stream.FullBackup(t.Context(), catalogue, stream.BaseOptions{ConnString: r.conn(), Publication: stream.DefaultPublication, Command: command,
+		Notice: func(s string) { notices = append(notices, s) }}); err != nil {
+		t.Fatal(err)
+	}
+	catalogue.Close()
+	if !strings.Contains(strings.Join(notices, ""), "was renamed to") {
+		t.Errorf("notices: %q", notices)
+	}
+	r.do(`ALTER ROLE ONE RENAME TO TWO`)
+	r.capture()
+	r.compare()
+}
+
+// Of a string that is sent once, later commands name what an earlier one renamed.
+func TestLongStringRenamesARole(t *testing.T) {
+	r := beginRenaming(t)
+	r.once(r.names.Replace(`COMMENT ON TABLE s.t IS '` + strings.Repeat("long ", 1000) + `'; ALTER ROLE ONE RENAME TO THREE; GRANT UPDATE ON s.t TO THREE; GRANT SELECT ON own TO PUBLIC; CREATE ROLE ONE; GRANT SELECT ON s.t TO ONE`))
+	r.captureUntil(false)
+	between := r.moment()
+	r.capture()
+	r.compare()
+	r.at(between)
+}
+
+// A restore that leaves roles alone, or is to bring those that exist to the
+// source's state, renames none that was there.
+func TestRenamedRoleOfTheTarget(t *testing.T) {
+	for _, globals := range []string{restore.GlobalsNone, restore.GlobalsNew, restore.GlobalsAll} {
+		t.Run(globals, func(t *testing.T) {
+			r := beginRenaming(t)
+			r.trip.target = pgtest.New(t)
+			r.target.Exec(t, "postgres", r.names.Replace(`CREATE ROLE ONE; CREATE ROLE TWO; CREATE ROLE "TWO_granted"`))
+			r.target.Exec(t, "postgres", r.names.Replace(`CREATE DATABASE neighbour OWNER ONE`))
+			oid := r.target.Query(t, "postgres", r.names.Replace(`SELECT oid FROM pg_roles WHERE rolname = 'ONE'`))
+			r.do(`ALTER ROLE ONE RENAME TO THREE; SET ROLE THREE; ALTER TABLE own ADD COLUMN a int`)
+			r.capture()
+			catalogue, err := repo.OpenReadOnly(t.Context(), r.dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer catalogue.Close()
+			p, err := restore.Prepare(t.Context(), catalogue, catalog.Request{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.restored = "back"
+			report, err := p.Execute(t.Context(), restore.Options{TargetConn: r.target.ConnString("back"), MaintenanceConn: r.target.ConnString("postgres"),
+				CreateDatabase: true, SyncSequences: true, Command: r.targetCommand, Globals: globals})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(strings.Join(report.Notices, ""), "was not renamed") {
+				t.Errorf("notices: %q", report.Notices)
+			}
+			r.owners()
+			r.equal()
+			if got := r.target.Query(t, "postgres", "SELECT oid, rolname FROM pg_roles WHERE oid = (SELECT datdba FROM pg_database WHERE datname = 'neighbour')"); got != oid+"|"+r.db+"_one" {
+				t.Errorf("the neighbour belongs to %s", got)
+			}
+		})
+	}
 }
 
 // psql brings the names too, without any help.
