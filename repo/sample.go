@@ -20,7 +20,12 @@ const (
 	TagParameter   = "PARAMETER"    // of the cluster
 	TagLargeObject = "LARGE OBJECT" // also followed by its OID
 	TagRole        = "ROLE"         // followed by its name, quoted
+	TagRename      = "RENAME ROLE"  // followed by its old and new name, quoted
 )
+
+// KeepRole is a setting that is on where a command of TagRename must leave the
+// role as it is, and give what it has in the database to the one of the new name.
+const KeepRole = "pg_scribe.keep_role"
 
 // SampleMark is the command of tag TagSample. It does nothing. Values of
 // sequences that were handed out to what committed before the position are in
@@ -45,7 +50,7 @@ func (i Item) Sampled() (position catalog.LSN, ok bool) {
 			return position, true
 		case i.Tag == TagSequence, i.Tag == TagDatabase, i.Tag == TagTrigger, i.Tag == TagOwner, i.Tag == TagCluster, i.Tag == TagInventory,
 			i.Tag == TagTablespace, i.Tag == TagParameter,
-			word == TagRole, strings.HasPrefix(i.Tag, TagLargeObject):
+			word == TagRole, strings.HasPrefix(i.Tag, TagRename+" "), strings.HasPrefix(i.Tag, TagLargeObject):
 			return 0, true
 		}
 	}

@@ -110,6 +110,23 @@ func (x *execution) leavesRole(quoted string) bool {
 	return x.o.Globals == GlobalsNone || x.o.Globals != GlobalsAll && x.roles[name]
 }
 
+// keepRole and unkeepRole surround a rename of a role that is not for this target.
+const (
+	keepRole   = "SET " + repo.KeepRole + " = 'on'"
+	unkeepRole = "SET " + repo.KeepRole + " = 'off'"
+)
+
+// keepsRole tells whether a role, given quoted before its new name, was in the
+// target before the restore: it may serve other databases under its name.
+func (x *execution) keepsRole(names string) bool {
+	was, n := parsePart(names)
+	now, _ := parsePart(strings.TrimPrefix(names[n:], " "))
+	if x.roles[was] && now != "" {
+		x.note(fmt.Sprintf("role %s, which was there before, was not renamed to %s as on the source: what it had in the restored database was given to %[2]s", was, now))
+	}
+	return x.roles[was]
+}
+
 // global is what matters of a statement of pg_dumpall's.
 type global struct {
 	verb string // CREATE, ALTER, COMMENT or GRANT; empty: anything else

@@ -411,6 +411,10 @@ func (r *replayer) ddl(item repo.Item) error {
 	}
 	r.commands = true
 	b := r.into()
+	if names, ok := strings.CutPrefix(item.Tag, repo.TagRename+" "); ok && r.x.keepsRole(names) {
+		b.query([]byte(keepRole), r.command(keepRole, 0))
+		defer func() { r.into().query([]byte(unkeepRole), r.command(unkeepRole, 0)) }()
+	}
 	for _, name := range r.cache.clear() {
 		// Their parameters have the types of yesterday's columns.
 		b.wire = appendClose(b.wire, name)

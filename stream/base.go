@@ -161,14 +161,18 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 	}()
 	changes := sampleBefore(ctx, r, conn, src, opts)
 	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: name, temporary: true})
+	names, kerr := keptSample(ctx, r.Catalog(), roleNames)
 	unlockSampling(ctx, conn)
 	if err != nil {
 		return Base{}, withBlockers(ctx, err, opts.ConnString)
 	}
+	if kerr != nil {
+		return Base{}, kerr
+	}
 	if err := keepChanges(ctx, r.Catalog(), slot.point, changes); err != nil {
 		return Base{}, err
 	}
-	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot, version: version}
+	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot, version: version, names: names}
 	return d.take(ctx, slotConn)
 }
 

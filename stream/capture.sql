@@ -537,7 +537,7 @@ BEGIN
       message := message || jsonb_build_object('sql_id', moment);
       PERFORM scribe.send_text(moment, command),
         set_config('scribe.text', max(oid) || ' ' || scribe.seal('text ' || max(oid)), true) FROM pg_roles;
-      PERFORM set_config('scribe.reassigns', scribe.seal('reassigns yes') || ' yes', true) WHERE command ~* E'\\mreassign\\M';
+      PERFORM set_config('scribe.reassigns', scribe.seal('reassigns yes') || ' yes', true) WHERE command ~* E'\\mreassign\\M|\\m(role|user|group)\\M[^;]*\\mrename\\M';
     ELSE
       message := message || jsonb_build_object('sql', command);
     END IF;
@@ -553,16 +553,16 @@ BEGIN
     message := message || jsonb_build_object('members', hash::jsonb,
       'create', has_database_privilege(current, current_database(), 'CREATE'));
   END IF;
+  IF newest IS NOT NULL AND scribe.noted('reassigns') = 'yes' THEN
+    haystack := haystack || ' ' || current_query();
+  END IF;
   IF NOT is_super OR tag IN ('GRANT', 'REVOKE') THEN
-    IF newest IS NOT NULL AND scribe.noted('reassigns') = 'yes' THEN
-      haystack := haystack || ' ' || current_query();
-    END IF;
     owners := scribe.owners(tag, concat_ws(' ', haystack, current_setting('scribe.path', true), message -> 'sources'));
     message := message || jsonb_build_object('owners', owners);
   END IF;
   haystack := lower(haystack);
   RETURN message || jsonb_build_object('super', is_super,
-    'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'super', rolsuper, 'inherit', rolinherit,
+    'roles', (SELECT jsonb_agg(jsonb_build_object('name', rolname, 'oid', oid::int8, 'super', rolsuper, 'inherit', rolinherit,
         'createrole', rolcreaterole, 'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls))
       FROM pg_roles WHERE oid >= 16384
         AND (rolname = current OR oid > newest OR rolname = session_user AND position('session_user' IN haystack) > 0 OR oid = ANY (members) OR owners @> jsonb_build_array(jsonb_build_object('owner', rolname)) OR position(lower(replace(rolname, '"', '""')) IN haystack) > 0)), -- as a quoted name is written

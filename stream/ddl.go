@@ -173,6 +173,10 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		}
 		r.open()
 		for _, s := range c.States {
+			if s.Role != nil {
+				r.nameRole(s.Role.OID, s.Role.Name)
+				continue
+			}
 			r.sampled(s.Tag)
 			r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
 		}
@@ -219,6 +223,7 @@ var scriptTags = map[string]bool{
 func (r *renderer) endDDL(start, end captureMessage) error {
 	dropped := r.ddl.dropped
 	r.ddl.dropped = nil
+	r.nameRoles(start.Roles)
 	if err := r.hashPartitions(start, end, dropped); err != nil {
 		return err
 	}

@@ -29,7 +29,8 @@ type dumper struct {
 	version string // of pg_dump
 	begins  bool   // the stream begins at the slot's point
 	chain   filter.Chain
-	total   int // tables to dump
+	total   int               // tables to dump
+	names   map[string]string // of roles, as the stream up to the point has brought them
 }
 
 // take dumps, proves by the stream that the dump is whole, and enters it in
@@ -46,8 +47,12 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 		return base, err
 	}
 	defer keeper.Close(context.WithoutCancel(ctx))
+	names, err := sampleNames(ctx, keeper)
+	if err != nil {
+		return base, err
+	}
 	if d.begins {
-		if err := d.keepFacts(ctx, keeper); err != nil {
+		if err := d.keepFacts(ctx, keeper, names); err != nil {
 			return base, err
 		}
 	}
@@ -91,6 +96,9 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	artifact := made.artifact
 	if beside.Wait(); globalsErr != nil {
 		return base, globalsErr
+	}
+	if err = d.checkNames(ctx, names); err != nil {
+		return base, err
 	}
 	if err = d.repo.AddBase(ctx, artifact, globals); err != nil {
 		return base, err

@@ -28,6 +28,8 @@ type facts struct {
 	moved   map[uint32]move     // tables whose schema was renamed
 	strings map[uint32]position // strings of several statements that may go on, by process
 	since   int64               // strings sent until then may have begun before all this, in µs since 1970; see notBegun
+	names   map[uint32]string   // of roles in the target, by their OIDs on the source
+	named   map[string]uint32   // the other way round
 
 	made      map[uint32]uint32 // tables that were there at the connection's beginning, with the transaction that made each
 	announced map[uint32]bool   // tables that a command told of since
@@ -71,11 +73,15 @@ const (
 	looseFact  = "loose"
 	moveFact   = "move"
 	stringFact = "string"
+	roleFact   = "role"
 )
+
+func roleKey(oid uint32) catalog.FactKey { return catalog.FactKey{Kind: roleFact, OID: oid} }
 
 func newFacts() *facts {
 	return &facts{tables: map[uint32]knownTable{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{},
 		moved: map[uint32]move{}, strings: map[uint32]position{}, made: map[uint32]uint32{}, announced: map[uint32]bool{},
+		names: map[uint32]string{}, named: map[string]uint32{},
 		told: map[catalog.FactKey]bool{}, dirty: map[catalog.FactKey]bool{}}
 }
 
@@ -227,6 +233,11 @@ func (f *facts) value(key catalog.FactKey) string {
 		if v, known = f.strings[key.OID]; key == sinceKey {
 			v, known = f.since, f.since != 0
 		}
+	case roleFact:
+		var name string
+		name, known = f.names[key.OID]
+		widen(&name)
+		v = name
 	}
 	if !known {
 		return ""
@@ -255,6 +266,7 @@ func (f *facts) all() map[catalog.FactKey]string {
 	if f.since != 0 {
 		set[sinceKey] = f.value(sinceKey)
 	}
+	add(roleFact, maps.Keys(f.names))
 	return set
 }
 
@@ -299,6 +311,13 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		}
 		m.each(narrow)
 		f.moved[key.OID] = m
+	case roleFact:
+		var name string
+		if err := json.Unmarshal(text, &name); err != nil {
+			return err
+		}
+		narrow(&name)
+		f.names[key.OID], f.named[name] = name, key.OID
 	case stringFact:
 		if key == sinceKey {
 			return json.Unmarshal(text, &f.since)
@@ -321,10 +340,12 @@ func (t *knownTable) each(change func(*string)) {
 }
 
 // follow begins with what was known at a position of the stream, if that is
-// where it goes on. Else what the source says now is the next best.
-func (f *facts) follow(at catalog.LSN, stored map[catalog.FactKey]string, from catalog.LSN) error {
+// where it goes on. Else what the source says now is the next best, with the
+// names of roles that were sampled last.
+func (f *facts) follow(at catalog.LSN, stored map[catalog.FactKey]string, from catalog.LSN, names map[string]string) error {
 	if at == 0 || at != from {
 		f.since = notBegun
+		f.takeNames(names)
 		f.done = &catalog.FactChanges{Anew: true, Set: f.all()}
 		return nil
 	}
@@ -455,12 +476,13 @@ func readLive(ctx context.Context, tx interface {
 }
 
 // keepFacts stores what there is at the point where the stream begins.
-func (d *dumper) keepFacts(ctx context.Context, keeper *pgx.Conn) error {
+func (d *dumper) keepFacts(ctx context.Context, keeper *pgx.Conn, names map[string]string) error {
 	live, err := readLive(ctx, keeper)
 	if err != nil {
 		return err
 	}
 	f := newFacts()
 	f.tables, f.types, f.loose, f.since = live.tables, live.types, live.loose, live.at
+	f.takeNames(names)
 	return d.repo.Catalog().SetStreamFacts(ctx, d.created.point, f.all())
 }

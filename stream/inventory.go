@@ -300,7 +300,7 @@ func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []strin
 		}
 		switch {
 		case repair != nil:
-			sql = append(sql, stateCommand{repo.TagInventory, *repair})
+			sql = append(sql, stateCommand{Tag: repo.TagInventory, SQL: *repair})
 		case names[key] != "":
 			gaps = append(gaps, names[key]+" came about without an event")
 		}
@@ -316,7 +316,7 @@ func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []strin
 				return err
 			}
 			if repair != nil && *repair != "" {
-				sql = append(sql, stateCommand{repo.TagInventory, *repair})
+				sql = append(sql, stateCommand{Tag: repo.TagInventory, SQL: *repair})
 			}
 			continue
 		}

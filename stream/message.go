@@ -103,6 +103,7 @@ type transientName struct {
 // roleFacts is a role that a command may name.
 type roleFacts struct {
 	Name        string `json:"name"`
+	OID         uint32 `json:"oid"` // 0: an older capture told it
 	Super       bool   `json:"super"`
 	Inherit     bool   `json:"inherit"`
 	CreateRole  bool   `json:"createrole"`
@@ -211,8 +212,15 @@ type subscription struct {
 
 // stateCommand brings about what the reconciler sampled.
 type stateCommand struct {
-	Tag string `json:"tag"`
-	SQL string `json:"sql"`
+	Tag  string    `json:"tag"`
+	SQL  string    `json:"sql"`
+	Role *roleName `json:"role,omitempty"` // instead of SQL
+}
+
+// roleName is the name that a role has now; empty: it is gone.
+type roleName struct {
+	OID  uint32 `json:"oid"`
+	Name string `json:"name"`
 }
 
 type missingValue struct {
@@ -323,6 +331,9 @@ func (m *captureMessage) narrow() {
 	for i := range m.States {
 		narrow(&m.States[i].Tag)
 		narrow(&m.States[i].SQL)
+		if role := m.States[i].Role; role != nil {
+			narrow(&role.Name)
+		}
 	}
 	for _, list := range [][]namedText{m.Bounds, m.Checks} {
 		for i := range list {

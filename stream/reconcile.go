@@ -29,6 +29,7 @@ type stateKind struct {
 	goneLast bool
 	// It is written before the others, which it may contradict.
 	goneFirst bool
+	named     bool // it names roles
 	// Where the query returns less than SQL, this makes it, for keys that are
 	// new, differ or are gone.
 	sql func(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error)
@@ -54,31 +55,39 @@ func constant(tag string) func(string) string { return func(string) string { ret
 
 // stateKinds are sampled in this order, and replayed in it.
 var stateKinds = []stateKind{
-	{name: "role", tag: roleTag, query: roleStates, goneLast: true, gone: func(key string) string {
+	{name: roleNames, query: same(roleNamesQuery), goneLast: true, tag: func(key string) string { return renameTag(roleAside(parseOID(key)), "") }, gone: func(key string) string {
+		return forgivingly("DROP ROLE IF EXISTS " + roleAside(parseOID(key)))
+	}},
+	{name: "role", named: true, tag: roleTag, query: roleStates, goneLast: true, gone: func(key string) string {
 		return "DO " + quoteLiteral("BEGIN DROP ROLE IF EXISTS "+quoteName(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
-	{name: "membership", tag: func(key string) string {
+	{name: "membership", named: true, tag: func(key string) string {
 		_, member, _ := strings.Cut(key, "\x1f")
 		return roleTag(member)
 	}, query: membershipStates, goneFirst: true, gone: func(key string) string {
 		role, member, _ := strings.Cut(key, "\x1f")
-		return "DO " + quoteLiteral("BEGIN REVOKE "+quoteName(role)+" FROM "+quoteName(member)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+		return forgivingly("IF EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member WHERE r.rolname = " +
+			quoteLiteral(role) + " AND u.rolname = " + quoteLiteral(member) + ") THEN REVOKE " + quoteName(role) + " FROM " + quoteName(member) + "; END IF")
 	}},
-	{name: "tablespace", tag: constant(repo.TagTablespace), query: same(tablespaceStates)},
-	{name: "parameter", tag: constant(repo.TagParameter), query: parameterStates, gone: func(key string) string {
+	{name: "tablespace", named: true, tag: constant(repo.TagTablespace), query: same(tablespaceStates)},
+	{name: "parameter", named: true, tag: constant(repo.TagParameter), query: parameterStates, gone: func(key string) string {
 		return "DO " + quoteLiteral("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
 			quoteLiteral(key)+" LOOP EXECUTE "+quoteLiteral("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
-	{name: "label", tag: labelTag, query: same(labelStates), gone: func(key string) string {
+	{name: "label", named: true, tag: labelTag, query: same(labelStates), gone: func(key string) string {
 		provider, object, _ := strings.Cut(key, "\x1f")
 		return forgivingly("EXECUTE format(" + quoteLiteral("SECURITY LABEL FOR "+quoteName(provider)+" ON "+object+" IS NULL") + ", current_database())")
 	}},
-	{name: "database", tag: constant(repo.TagDatabase), query: databaseStates},
+	{name: "database", named: true, tag: constant(repo.TagDatabase), query: databaseStates, gone: func(key string) string {
+		role := strings.TrimPrefix(key, databaseRole)
+		return "DO " + quoteLiteral("BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = "+quoteLiteral(role)+
+			") THEN EXECUTE format('ALTER ROLE %I IN DATABASE %I RESET ALL', "+quoteLiteral(role)+", current_database()); END IF; END")
+	}},
 	{name: "sequence", tag: constant(repo.TagSequence), query: same(`
 	  SELECT concat_ws(' ', oid, pg_relation_filenode(oid)), -- the file is another one after RESTART
 	    format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; EXCEPTION WHEN numeric_value_out_of_range THEN RAISE WARNING ''%%'', SQLERRM; END', -- it was altered meanwhile
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
-	{name: "event trigger", tag: constant(repo.TagTrigger), query: same(`
+	{name: "event trigger", named: true, tag: constant(repo.TagTrigger), query: same(`
 	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s` + orGone + ` END',
 	      evtname, evtname, evtevent,
 	      (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(t), ', ') || ')' FROM unnest(evttags) t),
@@ -106,21 +115,21 @@ var stateKinds = []stateKind{
 // roleStates are the roles with their attributes, settings and, where this
 // role may read them, passwords.
 func roleStates(s server) string {
-	from, password := "pg_roles", "NULL::text"
+	from, password := "pg_roles", "NULL::text" // which says nothing
 	if s.ReadsRoles {
-		from, password = "pg_authid", "r.rolpassword"
+		from, password = "pg_authid", "coalesce(quote_literal(r.rolpassword), 'NULL')"
 	}
-	return `SELECT r.rolname, format('DO %L', format('BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN CREATE ROLE %I; END IF; ALTER ROLE %I %s%s;%s END',
+	return `SELECT r.rolname, format('DO %L', format('BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN CREATE ROLE %I; END IF; ALTER ROLE %I %s%s; ALTER ROLE %I RESET ALL;%s COMMENT ON ROLE %I IS %L; END',
 	    r.rolname, r.rolname, r.rolname, concat_ws(' ',
 	      CASE WHEN r.rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, CASE WHEN r.rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
 	      CASE WHEN r.rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END, CASE WHEN r.rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
 	      CASE WHEN r.rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN r.rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
 	      CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, 'CONNECTION LIMIT ' || r.rolconnlimit,
 	      'VALID UNTIL ' || quote_literal(coalesce(r.rolvaliduntil::text, 'infinity'))),
-	    ' PASSWORD ' || quote_literal(` + password + `),
-	    (SELECT string_agg(format(' ALTER ROLE %I SET %s = %s;', r.rolname, split_part(x, '=', 1), ` + settingValue + `), '')
-	      FROM pg_db_role_setting g, unnest(g.setconfig) x WHERE g.setrole = r.oid AND g.setdatabase = 0)
-	    || (SELECT format(' COMMENT ON ROLE %I IS %L;', r.rolname, d) FROM shobj_description(r.oid, 'pg_authid') d WHERE d IS NOT NULL)))
+	    ' PASSWORD ' || ` + password + `,
+	    r.rolname, (SELECT string_agg(format(' ALTER ROLE %I SET %s = %s;', r.rolname, split_part(x, '=', 1), ` + settingValue + `), '')
+	      FROM pg_db_role_setting g, unnest(g.setconfig) x WHERE g.setrole = r.oid AND g.setdatabase = 0),
+	    r.rolname, shobj_description(r.oid, 'pg_authid')))
 	  FROM ` + from + ` r WHERE r.oid >= 16384`
 }
 
@@ -189,6 +198,9 @@ const labelStates = `
     FROM pg_shseclabel l WHERE l.classoid <> 'pg_database'::regclass OR l.objoid = (SELECT oid FROM pg_database WHERE datname = current_database())) x
   WHERE object IS NOT NULL`
 
+// databaseRole begins the keys of what roles have set in the database.
+const databaseRole = "role "
+
 // databaseStates are what belongs to the database itself. The restored one
 // may have another name.
 func databaseStates(server) string {
@@ -197,7 +209,7 @@ func databaseStates(server) string {
 	      FROM pg_db_role_setting g, unnest(g.setconfig) x WHERE g.setrole = 0 AND g.setdatabase = d.oid)))
 	  FROM pg_database d WHERE datname = current_database()
 	  UNION ALL
-	  SELECT 'role ' || r.rolname, format('DO %L', format('BEGIN%s END',
+	  SELECT '` + databaseRole + `' || r.rolname, format('DO %L', format('BEGIN EXECUTE format(''ALTER ROLE %%I IN DATABASE %%I RESET ALL'', %L, current_database());%s END', r.rolname,
 	    (SELECT string_agg(format(' EXECUTE format(''ALTER ROLE %%I IN DATABASE %%I SET %s = %%s'', %L, current_database(), %L);', split_part(x, '=', 1), r.rolname, ` + settingValue + `), '')
 	      FROM unnest(g.setconfig) x)))
 	  FROM pg_db_role_setting g JOIN pg_roles r ON r.oid = g.setrole WHERE g.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -234,6 +246,7 @@ type reconciliation struct {
 	lastOf  map[string]map[string]string // samples of the kinds that these are of
 	errs    []error
 	taken   map[string]map[string]bool // from stale
+	renames renames                    // of roles
 }
 
 // reconcile samples every kind and emits what differs from the last sample
@@ -284,7 +297,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := emitState(ctx, tx, s.slot, []stateCommand{{repo.TagSample, repo.SampleMark(position)}}); err != nil {
+		if err := emitState(ctx, tx, s.slot, []stateCommand{{Tag: repo.TagSample, SQL: repo.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -332,6 +345,10 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	if err != nil {
 		return 0, err
 	}
+	if kind.name == roleNames {
+		r.renames = findRenames(before, now, r.taken[kind.name])
+	}
+	r.renames.follow(kind, before)
 	for key := range r.taken[kind.name] {
 		before[key] = ""
 	}
@@ -357,12 +374,21 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		differ, gone = slices.Sorted(maps.Keys(sql)), nil
 	}
 	var commands, last []stateCommand
+	if kind.name == roleNames {
+		// A name is free before another role takes it. What was put aside is
+		// dropped when nothing needs it.
+		for _, key := range append(slices.Clone(gone), differ...) {
+			commands = append(commands, stateCommand{Role: &roleName{parseOID(key), now[key]}})
+		}
+		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[roleNames][key] })
+		differ = nil
+	}
 	for _, key := range differ {
-		commands = append(commands, stateCommand{kind.tag(key), sql[key]})
+		commands = append(commands, stateCommand{Tag: kind.tag(key), SQL: sql[key]})
 	}
 	if kind.gone != nil {
 		for _, key := range gone {
-			last = append(last, stateCommand{kind.tag(key), kind.gone(key)})
+			last = append(last, stateCommand{Tag: kind.tag(key), SQL: kind.gone(key)})
 		}
 	}
 	switch {

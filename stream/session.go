@@ -112,8 +112,12 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 		}
 	}
 	at, stored, err := s.storedFacts(ctx)
+	var names map[string]string
+	if err == nil && s.repo != nil {
+		names, err = keptSample(ctx, s.repo.Catalog(), roleNames)
+	}
 	if err == nil {
-		err = known.follow(at, stored, from)
+		err = known.follow(at, stored, from, names)
 	}
 	if err != nil {
 		return nil, "", &storeError{err}

@@ -455,7 +455,7 @@ func (g *generator) sequence() {
 
 func (g *generator) roleWork() {
 	role := g.role()
-	switch g.r.IntN(11) {
+	switch g.r.IntN(12) {
 	case 0:
 		g.run("CREATE ROLE " + g.name("r") + g.pick("", " LOGIN PASSWORD 'x'", " CREATEDB", " SUPERUSER NOLOGIN"))
 	case 1:
@@ -477,6 +477,18 @@ func (g *generator) roleWork() {
 		g.run("DROP ROLE " + role)
 	case 10:
 		g.run("SET search_path = " + g.pick("s1, public", "public", "s2, s1", "''", `"$user", public`))
+	case 11:
+		g.run("RESET ROLE")
+		fresh := g.name("r")
+		if g.run("ALTER ROLE " + role + " RENAME TO " + fresh) {
+			switch other := g.role(); g.r.IntN(4) {
+			case 0:
+				g.run("CREATE ROLE " + role)
+			case 1:
+				g.run("ALTER ROLE " + other + " RENAME TO " + role)
+				g.run("ALTER ROLE " + fresh + " RENAME TO " + other)
+			}
+		}
 	}
 }
 
