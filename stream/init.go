@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,10 +20,11 @@ type InitOptions struct {
 	BaseOptions
 	Dir      string
 	Slot     string
-	Mode     string       // ModeGuarded or ModeNoHarm; empty: guarded
-	GrantTo  string       // role that is to run everything but init and drop; empty: none
-	Failover bool         // the slot is kept in step on standbys; PostgreSQL 17 and later
-	Step     func(string) // told what begins
+	Mode     string        // ModeGuarded or ModeNoHarm; empty: guarded
+	GrantTo  string        // role that is to run everything but init and drop; empty: none
+	Failover bool          // the slot is kept in step on standbys; PostgreSQL 17 and later
+	Step     func(string)  // told what begins
+	Patience time.Duration // with transactions that are older than the capture; 0: half a minute
 }
 
 // Init sets up capture, makes the slot, and takes the first base from the
@@ -112,6 +115,12 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	if err := baselineUnlisted(ctx, conn, opts.Publication, r.Catalog()); err != nil {
 		return base, err
 	}
+	var older []string
+	if made.schema {
+		if older, err = awaitOlder(ctx, conn, opts); err != nil {
+			return base, err
+		}
+	}
 	opts.Step("creating replication slot " + opts.Slot)
 	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
 	if err != nil {
@@ -132,6 +141,11 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return dropSlotWhenFree(clean, opts.ConnString, opts.Slot)
 	})
 
+	if len(older) > 0 {
+		if err := markOlder(ctx, conn, older, opts); err != nil {
+			return base, err
+		}
+	}
 	if err := baselineInventory(ctx, conn, r.Catalog()); err != nil {
 		return base, err
 	}
@@ -142,6 +156,50 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		_, err = conn.Exec(ctx, "SELECT scribe.grant_to($1)", opts.GrantTo)
 	}
 	return base, err
+}
+
+// awaitOlder waits for transactions that began before the event triggers were
+// there, and returns those that do not end. A session looks for new triggers
+// when it begins a transaction or gets a lock, and a command on what it has
+// locked or only read before could escape them.
+func awaitOlder(ctx context.Context, conn *pgx.Conn, opts InitOptions) (open []string, err error) {
+	var installed time.Time
+	if err := conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&installed); err != nil {
+		return nil, err
+	}
+	told := false
+	for began := time.Now(); ; {
+		rows, err := conn.Query(ctx, `SELECT format('process %s (%s, user %s, since %s)', pid, state, usename, date_trunc('second', xact_start))
+		  FROM pg_stat_activity WHERE datname = current_database() AND xact_start < $1 AND pid <> pg_backend_pid()
+		    AND backend_type NOT IN ('autovacuum worker', 'parallel worker', 'walsender', 'logical replication worker')
+		  ORDER BY xact_start LIMIT 20`, installed)
+		if err != nil {
+			return nil, err
+		}
+		if open, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(open) == 0 || time.Since(began) > cmp.Or(opts.Patience, 30*time.Second) {
+			return open, err
+		}
+		if !told && time.Since(began) > time.Second {
+			told = true
+			opts.Step("waiting for transactions that began before: " + strings.Join(open, "; "))
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// markOlder says in the stream, behind the first base, that commands may be
+// missing in it.
+func markOlder(ctx context.Context, conn *pgx.Conn, open []string, opts InitOptions) error {
+	reason := "transactions that are older than the capture were open, and their DDL may not be captured: " + strings.Join(open, "; ")
+	if opts.Notice != nil {
+		opts.Notice(reason + "; take another base when they have ended")
+	}
+	_, err := conn.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", reason+" (pg_scribe full-backup heals it)")
+	return err
 }
 
 // RoleError says that a role which was named does not exist.

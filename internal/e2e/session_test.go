@@ -4,6 +4,7 @@ import (
 	"context"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,5 +62,55 @@ func TestSettingsOfRoleAndDatabase(t *testing.T) {
 			tr.backFrom(a.Name)
 			tr.equal()
 		}
+	}
+}
+
+// A transaction that is open when the capture is installed may not see it: init
+// waits for it, and marks what it cannot wait for.
+func TestTransactionOlderThanTheCapture(t *testing.T) {
+	source, target := clusters(t)
+	for name, ends := range map[string]bool{"ends": true, "stays": false} {
+		t.Run(name, func(t *testing.T) {
+			tr := &trip{t: t, source: source, target: target, db: source.CreateDB(t, "src"), dir: t.TempDir() + "/repo"}
+			tr.slot, tr.patience = tr.db, 300*time.Millisecond
+			conn := source.Conn(t, tr.db)
+			exec := func(sql string) {
+				t.Helper()
+				if _, err := conn.Exec(t.Context(), sql); err != nil {
+					t.Error(err)
+				}
+			}
+			// What the session knows of event triggers is from before, and the
+			// transaction has nothing that a slot waits for.
+			exec("CREATE TABLE t (id int PRIMARY KEY)")
+			exec("BEGIN")
+			done := make(chan struct{})
+			if ends {
+				tr.patience = time.Minute
+				go func() {
+					defer close(done)
+					time.Sleep(time.Second)
+					exec("ALTER TABLE t ADD a int")
+					exec("COMMIT")
+				}()
+			} else {
+				close(done)
+			}
+			tr.begin()
+			<-done
+			if ends {
+				tr.capture()
+				tr.noGap()
+				tr.back()
+				tr.equal()
+				return
+			}
+			exec("ALTER TABLE t ADD a int")
+			exec("COMMIT")
+			tr.capture()
+			if !strings.Contains(tr.text(), "older than the capture") {
+				t.Errorf("not marked:\n%s", tr.text())
+			}
+		})
 	}
 }
