@@ -1047,6 +1047,7 @@ DECLARE
   indexes oid[];
   index oid;
   context text;
+  likes boolean := false;
 BEGIN
   IF late_context IS NOT NULL THEN
     message := message || scribe.command(tg_tag, late_context) || '{"late": true}';
@@ -1057,6 +1058,12 @@ BEGIN
   END IF;
   IF late_context IS NULL AND tg_tag = 'ALTER TABLE' AND scribe.text_sent() IS NULL AND current_query() ~* E'\\mdetach\\M.*\\mpartition\\M.*\\mfinalize\\M' THEN
     message := message || jsonb_build_object('checks', scribe.detached_checks(current_query(), current_setting('scribe.path', true)));
+  END IF;
+  IF tg_tag = 'CREATE TABLE' THEN -- LIKE copies an invalid index as a valid one
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    likes := (scribe.text_sent() IS NOT NULL OR concat(current_query(), context) ~* E'\\mlike\\M|\nSQL function "')
+      AND EXISTS (SELECT FROM pg_index WHERE NOT indisvalid AND indrelid::int8 >= 16384);
+    message := message || jsonb_strip_nulls(jsonb_build_object('like', nullif(likes, false)));
   END IF;
   SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'tag', command_tag,
         'type', object_type, 'schema', schema_name, 'identity', object_identity, 'ext', in_extension,
@@ -1069,7 +1076,7 @@ BEGIN
       array_agg(DISTINCT objid) FILTER (WHERE classid = 'pg_class'::regclass AND object_type = 'index'),
       array_agg(DISTINCT objid) FILTER (WHERE command_tag IN ('CREATE TABLE AS', 'SELECT INTO') AND object_type = 'table'
         OR tg_tag = 'IMPORT FOREIGN SCHEMA' AND object_type = 'foreign table'
-        OR tg_tag = 'CREATE TABLE' AND command_tag = tg_tag AND pg_my_temp_schema() <> 0)
+        OR tg_tag = 'CREATE TABLE' AND command_tag = tg_tag AND (pg_my_temp_schema() <> 0 OR likes))
     INTO objects, touched, indexes, created FROM pg_event_trigger_ddl_commands();
   message := message || jsonb_build_object('objects', objects);
   IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN -- which name none of the tables that their script made

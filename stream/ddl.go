@@ -409,7 +409,7 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 	if end.Parts == "column" || end.Parts != "" && start.Tag != "CREATE TABLE" {
 		return r.gap(fmt.Sprintf("%s: it gives a permanent table something that vanishes with the session", start.Tag))
 	}
-	if len(end.Creates) > 0 && (end.Parts != "" || likeTransient(sql, start.conforming(), end.Gone)) {
+	if len(end.Creates) > 0 && (end.Parts != "" || likeTransient(sql, start.conforming(), end.Gone) || end.Like && len(likes(sql, start.conforming())) > 0) {
 		r.writeDefinitions(start, end.Creates)
 		return nil
 	}

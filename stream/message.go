@@ -41,6 +41,7 @@ type captureMessage struct {
 	Types   []typeFacts       `json:"types"` // that the command may have renamed
 	Moved   []movedTable      `json:"moved"` // whose schema has another name now
 	Creates []string          `json:"creates"`
+	Like    bool              `json:"like"` // LIKE may have copied what the target does not have
 	Instead []string          `json:"instead"`
 	Attach  *attachedIndex    `json:"attached"`
 	View    string            `json:"view"` // makes the materialized view that REFRESH fills

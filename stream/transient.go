@@ -142,15 +142,23 @@ func nameParts(t []repo.Token) (parts []string, ok bool) {
 // likeTransient tells whether a CREATE TABLE copies a table that vanishes with
 // its session.
 func likeTransient(sql string, conforming bool, gone []transientName) bool {
-	t := repo.Tokens(sql, conforming)
-	for i := range len(t) - 1 {
-		if t[i].Is("like") && (t[i-1].Is("(") || t[i-1].Is(",")) {
-			for _, kind := range []string{"relation", "type"} {
-				if is, err := isTransient(t[i+1:], kind, gone); is || err != nil {
-					return true
-				}
+	for _, of := range likes(sql, conforming) {
+		for _, kind := range []string{"relation", "type"} {
+			if is, err := isTransient(of, kind, gone); is || err != nil {
+				return true
 			}
 		}
 	}
 	return false
+}
+
+// likes are what stands behind each LIKE of a CREATE TABLE.
+func likes(sql string, conforming bool) (of [][]repo.Token) {
+	t := repo.Tokens(sql, conforming)
+	for i := 1; i < len(t)-1; i++ {
+		if t[i].Is("like") && (t[i-1].Is("(") || t[i-1].Is(",")) {
+			of = append(of, t[i+1:])
+		}
+	}
+	return of
 }
