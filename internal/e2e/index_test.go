@@ -22,7 +22,7 @@ func TestIndexThatBecomesValid(t *testing.T) {
 	tr.run(`CREATE INDEX ON t (c); /* a word */ CREATE INDEX ON t (c)`) // named otherwise, since that name is taken
 	tr.capture()
 	tr.run(`CREATE TABLE l (LIKE t INCLUDING ALL, x int); CREATE FUNCTION lf() RETURNS void LANGUAGE sql AS 'CREATE TABLE l2 (LIKE t INCLUDING INDEXES)'; SELECT lf()`) // has no duplicates
-	tr.run(`REFRESH MATERIALIZED VIEW m`) // explains nothing
+	tr.run(`REFRESH MATERIALIZED VIEW m`)                                                                                                                               // explains nothing
 	tr.run(`ALTER INDEX reindexed RENAME TO re; COMMENT ON INDEX re IS 'it''s one'; ALTER INDEX re SET (fillfactor = 70)`, `DELETE FROM t WHERE id = 2`, `REINDEX INDEX re; REFRESH MATERIALIZED VIEW CONCURRENTLY m`)
 	tr.capture()
 	tr.run(`COMMENT ON INDEX re IS 'it''s two'; TRUNCATE t; INSERT INTO t VALUES (3, 3, 3, 3)`, `DROP INDEX t_c_idx`)
