@@ -259,6 +259,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	if textErr != nil || changesOwners.MatchString(sql) {
 		defer clear(r.owners)
 	}
+	r.overtakeSamples(end.Objects, sql, textErr != nil)
 	if !onlyTemporary(end.Objects, dropped) && !ownObjects(end.Objects) && !onlyInvalid(end.Objects) {
 		if err := r.writeDDL(start, end, dropped, sql, textErr); err != nil {
 			return err

@@ -89,6 +89,22 @@ func (r *renderer) bringOwners(m captureMessage) {
 	}
 }
 
+// overtakeSamples notes what a command brings about that samples bring too: set
+// back without an event, it is in the next sample what it was in the last one.
+func (r *renderer) overtakeSamples(objects []captureObject, sql string, unknown bool) {
+	for _, o := range objects {
+		if unknown || changesOwners.MatchString(sql) {
+			r.stale.add("owner", objectKey(o.Class, o.OID))
+		}
+		if o.Class == pgClassOID && (unknown || changesCluster.MatchString(sql)) {
+			r.stale.add("cluster", o.Identity+"\x1f"+fmt.Sprint(o.OID))
+		}
+	}
+}
+
+// changesCluster finds commands that may choose a table's index for CLUSTER.
+var changesCluster = regexp.MustCompile(`(?i)\bcluster\b`)
+
 // changesOwners finds commands after which objects may have other owners.
 var changesOwners = regexp.MustCompile(`(?i)\bowne(?:r\s+to|d\s+by)\b`)
 

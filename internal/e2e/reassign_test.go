@@ -99,3 +99,18 @@ func TestWrapperOfAFormerSuperuser(t *testing.T) {
 	tr.back()
 	tr.owners() // pg_dump's own script cannot be replayed
 }
+
+// What an event brought, another command takes back without one: the sample
+// finds what the last one found.
+func TestSampledStateSetBackWithoutAnEvent(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, a int); CREATE INDEX t_a ON t (a); CLUSTER t USING t_pkey; CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TABLE u (id int PRIMARY KEY)`)
+	one, two := tr.db+"_one", tr.db+"_two"
+	tr.run(`CREATE ROLE ` + one + `; CREATE ROLE ` + two + `; GRANT ALL ON SCHEMA public TO ` + one + `, ` + two + `; ALTER FUNCTION f() OWNER TO ` + one + `; ALTER TABLE u OWNER TO ` + one)
+	tr.capture()
+	tr.run(`ALTER FUNCTION f() OWNER TO `+two+`; ALTER TABLE u OWNER TO `+two+`; REASSIGN OWNED BY `+two+` TO `+one, `ALTER TABLE t CLUSTER ON t_a`, `CLUSTER t USING t_pkey`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.owners()
+	tr.equal()
+}
