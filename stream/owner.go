@@ -93,7 +93,7 @@ func (r *renderer) bringOwners(m captureMessage) {
 // back without an event, it is in the next sample what it was in the last one.
 func (r *renderer) overtakeSamples(objects []captureObject, sql string, unknown bool) {
 	for _, o := range objects {
-		if unknown || changesOwners.MatchString(sql) {
+		if o.Class != 0 && (unknown || changesOwners.MatchString(sql)) { // ALTER DEFAULT PRIVILEGES names no object
 			r.stale.add("owner", objectKey(o.Class, o.OID))
 		}
 		if o.Class == pgClassOID && (unknown || changesCluster.MatchString(sql)) {
