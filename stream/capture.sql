@@ -537,6 +537,7 @@ BEGIN
       message := message || jsonb_build_object('sql_id', moment);
       PERFORM scribe.send_text(moment, command),
         set_config('scribe.text', max(oid) || ' ' || scribe.seal('text ' || max(oid)), true) FROM pg_roles;
+      PERFORM set_config('scribe.dates', scribe.seal('dates yes') || ' yes', true) WHERE command ~* E'\\m(now|today|tomorrow|yesterday)\\M';
       PERFORM set_config('scribe.reassigns', scribe.seal('reassigns yes') || ' yes', true) WHERE command ~* E'\\mreassign\\M|\\m(role|user|group)\\M[^;]*\\mrename\\M';
     ELSE
       message := message || jsonb_build_object('sql', command);
@@ -556,7 +557,7 @@ BEGIN
   IF newest IS NOT NULL AND scribe.noted('reassigns') = 'yes' THEN
     haystack := haystack || ' ' || current_query();
   END IF;
-  IF NOT is_super OR tag IN ('GRANT', 'REVOKE') THEN
+  IF NOT is_super OR tag IN ('GRANT', 'REVOKE') OR haystack ~* E'\\mowner\\s+to\\M' THEN -- which also moves privileges
     owners := scribe.owners(tag, concat_ws(' ', haystack, current_setting('scribe.path', true), message -> 'sources'));
     message := message || jsonb_build_object('owners', owners);
   END IF;
@@ -1011,7 +1012,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog SET DateStyle 
     'tomorrow', to_char(transaction_timestamp()::timestamp + interval '1 day', 'YYYY-MM-DD'),
     'yesterday', to_char(transaction_timestamp()::timestamp - interval '1 day', 'YYYY-MM-DD'),
     -- As a condition of the query, it would be asked of all there is.
-    'texts', (SELECT jsonb_agg(t) FILTER (WHERE t IS NOT NULL) FROM (
+    'texts', (SELECT jsonb_agg(t) FILTER (WHERE t ~* (E'\\m(now|today|tomorrow|yesterday)\\M|' || (SELECT string_agg(to_char(transaction_timestamp()::timestamp + d * interval '1 day', 'YYYY-MM-DD'), '|') FROM generate_series(-1, 1) d))) FROM (
         SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE scribe.is_new(xmin)
       UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE scribe.is_new(xmin)
       UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE scribe.is_new(xmin)
@@ -1155,7 +1156,7 @@ BEGIN
   END IF;
   IF tg_tag ~ '^(CREATE|ALTER) (TABLE|VIEW|MATERIALIZED VIEW|INDEX|RULE|TRIGGER|POLICY|DOMAIN|FUNCTION|PROCEDURE|SCHEMA|STATISTICS|FOREIGN TABLE)$' THEN
     GET DIAGNOSTICS context = PG_CONTEXT;
-    IF concat_ws(chr(10), CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE '''now' END, context)
+    IF concat_ws(chr(10), CASE WHEN scribe.text_sent() IS NULL THEN current_query() WHEN scribe.noted('dates') = 'yes' THEN '''now' END, context)
         ~* E'''[^'']*\\m(now|today|tomorrow|yesterday)\\M|\nSQL function "' THEN -- whose text is not here
       message := message || jsonb_build_object('folded', scribe.folded());
     END IF;

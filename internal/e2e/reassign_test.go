@@ -114,3 +114,10 @@ func TestSampledStateSetBackWithoutAnEvent(t *testing.T) {
 	tr.owners()
 	tr.equal()
 }
+
+// What the owner was granted is his with the table: given to and fro, he has no
+// more than the source gave him.
+func TestOwnerToBehindReassignOwned(t *testing.T) {
+	reassigned(t, `CREATE TABLE t (id int); GRANT SELECT ON t TO TWO; CREATE TABLE u (id int); GRANT SELECT ON u TO TWO`,
+		`ALTER TABLE t OWNER TO ONE`, `ALTER TABLE u OWNER TO THREE`)
+}
