@@ -1012,7 +1012,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog SET DateStyle 
     'tomorrow', to_char(transaction_timestamp()::timestamp + interval '1 day', 'YYYY-MM-DD'),
     'yesterday', to_char(transaction_timestamp()::timestamp - interval '1 day', 'YYYY-MM-DD'),
     -- As a condition of the query, it would be asked of all there is.
-    'texts', (SELECT jsonb_agg(t) FILTER (WHERE t ~* (E'\\m(now|today|tomorrow|yesterday)\\M|' || (SELECT string_agg(to_char(transaction_timestamp()::timestamp + d * interval '1 day', 'YYYY-MM-DD'), '|') FROM generate_series(-1, 1) d))) FROM (
+    'texts', (SELECT jsonb_agg(t) FILTER (WHERE t ~* (E'\\m(now|today|tomorrow|yesterday)\\M|\\d\\d:\\d\\d:\\d\\d|' || (SELECT string_agg(to_char(transaction_timestamp()::timestamp + d * interval '1 day', 'YYYY-MM-DD'), '|') FROM generate_series(-1, 1) d))) FROM (
         SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE scribe.is_new(xmin)
       UNION ALL SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE scribe.is_new(xmin)
       UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE scribe.is_new(xmin)
