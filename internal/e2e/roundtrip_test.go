@@ -151,7 +151,15 @@ func (tr *trip) captureUntil(sample bool) {
 		tr.t.Fatal(err)
 	}
 	if sample {
-		stop, halt := context.WithTimeout(ctx, 500*time.Millisecond) // a stop is behind a last sample
+		stop, halt := context.WithCancel(ctx) // a stop is behind a last sample
+		go func() {
+			defer halt()
+			for began := false; !began && stop.Err() == nil; time.Sleep(20 * time.Millisecond) {
+				slot, err := stream.ReadSlot(stop, tr.conn(), tr.slot)
+				began = err != nil || slot.Active
+			}
+			time.Sleep(400 * time.Millisecond)
+		}()
 		defer halt()
 		if err := stream.Run(stop, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
 			StatusInterval: 100 * time.Millisecond, FsyncInterval: time.Second, StateInterval: time.Minute, Notice: func(s string) { tr.t.Log(s) }}); err != nil {
