@@ -194,7 +194,7 @@ func TestEncryptedRepositoryIsOpaque(t *testing.T) {
 			return err
 		}
 		b, err := os.ReadFile(path)
-		for _, word := range []string{"precious", "app", "CREATE TABLE", "de_DE", "pg_dump database"} {
+		for _, word := range []string{"precious", "customers_db", "CREATE TABLE", "de_DE", "pg_dump database"} {
 			if bytes.Contains(b, []byte(word)) {
 				t.Errorf("%s holds %q", path, word)
 			}

@@ -254,9 +254,13 @@ func TestRecoverRefusesLoss(t *testing.T) {
 		a := segmentAt(t, r, txLSN(1))
 		stored, err := os.ReadFile(r.Path(a.Name))
 		must(t, err)
-		middle := bytes.Clone(stored)
-		copy(middle[len(middle)/2:], "\x00\x00\x00\x00")
-		for name, content := range map[string][]byte{"short": stored[:len(stored)-1], "empty": {}, "damaged": middle, "gone": nil} {
+		contents := map[string][]byte{"short": stored[:len(stored)-1], "empty": {}, "gone": nil}
+		for at := 0; at < len(stored); at += len(stored)/32 + 1 {
+			damaged := bytes.Clone(stored)
+			damaged[at] ^= 1
+			contents[fmt.Sprintf("damaged at %d of %d", at, len(stored))] = damaged
+		}
+		for name, content := range contents {
 			dir := copyDir(t, r.dir)
 			path := filepath.Join(workDirOf(t, dir), a.Name)
 			must(t, os.Remove(path))

@@ -92,7 +92,7 @@ func testRepository(t testing.TB, spec string) *Repository {
 		spool = t.TempDir()
 	}
 	specs, chained := chains[spec]
-	info := catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app"}
+	info := catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db"}
 	if !chained {
 		info.Compression = spec
 	}
@@ -129,7 +129,7 @@ func reopen(t testing.TB, dir string) *Repository {
 }
 
 func segmentHeader(start catalog.LSN) Header {
-	return Header{SystemID: "7", Timeline: 1, Database: "app", Slot: "pg_scribe", Server: "15.18", Encoding: "UTF8",
+	return Header{SystemID: "7", Timeline: 1, Database: "customers_db", Slot: "pg_scribe", Server: "15.18", Encoding: "UTF8",
 		Start: start, Created: testClock}
 }
 

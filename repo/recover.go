@@ -120,6 +120,9 @@ func (w *SegmentWriter) resume(ctx context.Context, a catalog.Artifact) error {
 	if w.text.n.Load() != a.TextBytes || w.stored.n.Load() != a.Bytes {
 		return &FormatError{File: a.Name, Reason: fmt.Sprintf("holds %d bytes of text, %d were stored", w.text.n.Load(), a.TextBytes)}
 	}
+	if w.text.sum() != a.TextSHA256 || w.stored.sum() != a.SHA256 {
+		return &FormatError{File: a.Name, Reason: "its bytes are not those that were stored"}
+	}
 	counts, err := w.repo.cat.Tables(ctx, a.ID)
 	if err != nil {
 		return err

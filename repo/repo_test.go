@@ -13,7 +13,7 @@ import (
 	"pg_scribe/repo/filter"
 )
 
-var testInfo = catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app", Compression: "zstd"}
+var testInfo = catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db", Compression: "zstd"}
 
 func clock() time.Time { return testClock }
 

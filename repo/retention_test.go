@@ -25,7 +25,7 @@ func filled(t testing.TB, spec string) *Repository {
 	r := testRepository(t, spec)
 	tick := testClock
 	r.now = func() time.Time { tick = tick.Add(time.Second); return tick }
-	must(t, r.cat.SetRepository(ctx, catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app", DatabaseOID: 16384,
+	must(t, r.cat.SetRepository(ctx, catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db", DatabaseOID: 16384,
 		Encoding: "UTF8", Collate: "C.UTF-8", CType: "C.UTF-8", LocaleProvider: "libc", ServerVersion: "15.18", Slot: "shop",
 		Publication: "a \"name\"", Compression: chain(t, r).String(), Mode: "guarded", CreatedAt: testClock, StreamStart: 8}))
 	must(t, r.cat.AddSwitches(ctx, []catalog.Switch{{SystemID: "7", Timeline: 2, Parent: 1, At: 0x999999}, {SystemID: "7", Timeline: 3, Parent: 2, At: 0xFF}}))

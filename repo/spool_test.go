@@ -275,7 +275,7 @@ func TestUnfitSpool(t *testing.T) {
 	must(t, os.MkdirAll(dir, 0o700))
 	link := filepath.Join(place, "link")
 	must(t, os.Symlink(dir, link))
-	info := catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "app"}
+	info := catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db"}
 	for spool, reason := range map[string]string{filepath.Join(place, "absent"): "no such directory", file: "no directory", open: "everybody",
 		dir: "inside", link: "inside", place + "/a\nb": "control characters"} {
 		var unfit *SpoolUnfitError
