@@ -378,18 +378,27 @@ DECLARE
 BEGIN
   IF pg_my_temp_schema() <> 0 THEN
     note := (SELECT string_agg(class || '.' || object, ' ') FROM scribe.transient());
-    PERFORM set_config('scribe.transient', scribe.seal('transient ' || note) || ' ' || note, true);
+    PERFORM scribe.note('transient', note);
   END IF;
   IF tag ~ '^(ALTER|DROP) ' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN
     note := (SELECT coalesce(jsonb_object_agg(oid, scribe.hash_root(oid)), '{}') FROM pg_class WHERE relispartition AND relkind = 'r')::text;
-    PERFORM set_config('scribe.leaves', scribe.seal('leaves ' || note) || ' ' || note, true);
+    PERFORM scribe.note('leaves', note);
   END IF;
   IF tag = 'ALTER EXTENSION' THEN
     note := concat_ws(' ', scribe.noted('unsaved'), (SELECT string_agg(relid::text, ' ') FROM scribe.unsaved));
-    PERFORM set_config('scribe.unsaved', scribe.seal('unsaved ' || note) || ' ' || note, true);
+    PERFORM scribe.note('unsaved', note);
   END IF;
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.note_before(text) FROM PUBLIC;
+
+-- Leaves a note for the triggers that follow in the transaction; scribe.noted
+-- reads it.
+CREATE FUNCTION scribe.note(name text, body text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM set_config('scribe.' || name, scribe.seal(name || ' ' || body) || ' ' || body, true);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.note(text, text) FROM PUBLIC;
 
 CREATE FUNCTION scribe.noted(name text) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
@@ -537,8 +546,8 @@ BEGIN
       message := message || jsonb_build_object('sql_id', moment);
       PERFORM scribe.send_text(moment, command),
         set_config('scribe.text', max(oid) || ' ' || scribe.seal('text ' || max(oid)), true) FROM pg_roles;
-      PERFORM set_config('scribe.dates', scribe.seal('dates yes') || ' yes', true) WHERE command ~* E'\\m(now|today|tomorrow|yesterday)\\M';
-      PERFORM set_config('scribe.reassigns', scribe.seal('reassigns yes') || ' yes', true) WHERE command ~* E'\\mreassign\\M|\\m(role|user|group)\\M[^;]*\\mrename\\M';
+      PERFORM scribe.note('dates', 'yes') WHERE command ~* E'\\m(now|today|tomorrow|yesterday)\\M';
+      PERFORM scribe.note('reassigns', 'yes') WHERE command ~* E'\\mreassign\\M|\\m(role|user|group)\\M[^;]*\\mrename\\M';
     ELSE
       message := message || jsonb_build_object('sql', command);
     END IF;
@@ -1192,7 +1201,7 @@ BEGIN
     message := NULL;
     BEGIN
       PERFORM scribe.emit_contents(x) FROM scribe.rewritten() x;
-      PERFORM set_config('scribe.refilled', scribe.seal('refilled ' || x) || ' ' || x, true)
+      PERFORM scribe.note('refilled', x)
         FROM (SELECT string_agg(oid::text, ' ') AS x FROM scribe.rewritten() oid) y;
     EXCEPTION WHEN OTHERS THEN
       message := scribe.gap(format('contents after %s: %s', tg_tag, SQLERRM));

@@ -231,11 +231,8 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		r.facts.add(t, r.tx.XID)
 		r.prepare([]uint32{t.OID}, false)
 	}
-	if len(end.Types) > 0 {
-		r.facts.addTypes(end.Types, r.tx.XID)
-		r.prepare(nil, true)
-	}
-	r.facts.loosen(end.Loose, r.tables)
+	r.facts.addTypes(end.Types, r.tx.XID)
+	r.prepare(nil, r.facts.loosen(end.Loose) || len(end.Types) > 0)
 	if scriptTags[start.Tag] {
 		if err := r.scriptTables(end.Tables); err != nil {
 			return err

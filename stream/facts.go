@@ -108,19 +108,14 @@ func (f *facts) addTypes(types []typeFacts, xid uint32) {
 }
 
 // loosen takes types into loose for good: what is there once too often costs
-// time only.
-func (f *facts) loosen(types []uint32, tables map[uint32]*table) {
+// time only. It tells whether any is new.
+func (f *facts) loosen(types []uint32) bool {
 	before := len(f.loose)
 	for _, oid := range types {
 		f.loose[oid] = true
 		f.dirty[catalog.FactKey{Kind: looseFact, OID: oid}] = true
 	}
-	if len(f.loose) == before {
-		return
-	}
-	for oid, t := range tables {
-		tables[oid] = newTable(t.relation, f)
-	}
+	return len(f.loose) > before
 }
 
 // forget takes a table out that was dropped.

@@ -83,13 +83,13 @@ type captureObject struct {
 	Root      string `json:"root"`    // of a dropped partition: through which its rows were written
 }
 
-// temporary tells that the object does not outlive its session.
 // drop is the command that drops the object, if it is there. Its type is one
 // that DROP names as the event triggers do.
 func (o captureObject) drop() string {
 	return "DROP " + strings.ToUpper(o.Type) + " IF EXISTS " + o.Identity + " CASCADE"
 }
 
+// temporary tells that the object does not outlive its session.
 func (o captureObject) temporary() bool { return o.Temporary || o.Schema == "pg_temp" }
 
 // transientName is the name of something that vanishes with its session.

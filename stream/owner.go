@@ -71,7 +71,7 @@ var alterKinds = map[string]string{"function": "ROUTINE", "procedure": "ROUTINE"
 // had on the source, where REASSIGN OWNED may have done so without an event.
 func (r *renderer) bringOwners(m captureMessage) {
 	for _, o := range m.Owners {
-		key := fmt.Sprintf("%d %d", o.Class, o.OID)
+		key := objectKey(o.Class, o.OID)
 		if r.owners[key] == o.Owner {
 			continue
 		}
