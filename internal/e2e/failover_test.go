@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -236,5 +237,55 @@ func TestFailoverThatLosesWhatIsStored(t *testing.T) {
 	}
 	if len(catalog.Windows(tr.inventory())) != 2 || catalog.Windows(tr.inventory())[0].Left != e.At {
 		t.Errorf("windows: %+v", catalog.Windows(tr.inventory()))
+	}
+}
+
+// PostgreSQL keeps the slot in step on the standby, and sends the stream
+// nothing that the standby lacks: a failover loses nothing that is stored.
+func followsFailoverSlot(t *testing.T, version string) {
+	source, target := pgtest.New(t, pgtest.Options{Version: version}), pgtest.New(t, pgtest.Options{Version: version})
+	standby := source.Standby(t)
+	standby.KeepSlotsInStep(t, source)
+	tr := &trip{t: t, source: source, target: target, db: source.CreateDB(t, "src"), slot: "kept", dir: filepath.Join(t.TempDir(), "repo"), failover: true}
+	tr.begin("CREATE TABLE t (id int PRIMARY KEY, v text)")
+	tr.run("INSERT INTO t VALUES (1, 'one')")
+	for began := time.Now(); !standby.HasSlot(t, tr.slot); {
+		if time.Since(began) > 2*time.Minute {
+			t.Fatal("the standby does not keep the slot")
+		}
+		source.Query(t, tr.db, "SELECT pg_log_standby_snapshot()")
+		tr.capture() // it can take the slot over once that has gone on from where it was made
+	}
+	before := tr.lsn()
+
+	must(t, standby.Kill())
+	cut := tr.lsn()
+	tr.run("INSERT INTO t VALUES (2, 'not on the standby yet')")
+	ahead := make(chan error, 1)
+	go func() { ahead <- tr.tryCapture() }()
+	time.Sleep(3 * time.Second)
+	if end, _ := tr.inventory().End(); end > cut {
+		t.Errorf("%s is stored, the standby ended before %s", end, cut)
+	}
+	must(t, standby.StartAgain())
+	must(t, <-ahead)
+	if end, _ := tr.inventory().End(); end <= cut {
+		t.Errorf("the stream ended at %s, though the standby is there again", end)
+	}
+
+	tr.run("INSERT INTO t VALUES (3, 'replicated only')", "ALTER TABLE t ADD COLUMN w int DEFAULT 7")
+	standby.CatchUp(t, source)
+	tr.failOver(standby)
+	tr.run("INSERT INTO t VALUES (4, 'after')")
+	tr.capture()
+	tr.noGap()
+	inv := tr.inventory()
+	if holes := catalog.Holes(inv.Artifacts, inv.Switches...); len(holes) > 0 || len(catalog.Windows(inv)) != 1 || inv.Repository.Timeline != 2 {
+		t.Errorf("holes %v, windows %v, timeline %d", holes, catalog.Windows(inv), inv.Repository.Timeline)
+	}
+	tr.back()
+	tr.equal()
+	if got, err := tr.rows(catalog.Request{Target: catalog.Target{Kind: catalog.ByLSN, LSN: before}}); err != nil || got != "one" {
+		t.Errorf("before the failover: %q, %v", got, err)
 	}
 }

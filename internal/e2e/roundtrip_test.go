@@ -48,6 +48,7 @@ type trip struct {
 	restored string
 	connMore string // further keywords of the connection that streams
 	patience time.Duration
+	failover bool // standbys keep the slot in step
 }
 
 // begin sets a database up and takes its first base.
@@ -77,7 +78,7 @@ func (tr *trip) begin(setup ...string) {
 	tr.run(setup...)
 	_, err := stream.Init(context.Background(), stream.InitOptions{
 		BaseOptions: stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Command: tr.command, Notice: func(s string) { t.Log(s) }},
-		Slot:        tr.slot, Mode: tr.mode, Step: func(string) {}, Patience: tr.patience,
+		Slot:        tr.slot, Mode: tr.mode, Step: func(string) {}, Patience: tr.patience, Failover: tr.failover,
 	}, func(info catalog.Repository) (*repo.Repository, error) {
 		info.CreatedAt = time.Now()
 		return repo.Create(context.Background(), tr.dir, info, time.Now)

@@ -178,6 +178,9 @@ func fromVersion(t *testing.T, version string, targets []string) {
 	for _, target := range targets {
 		t.Run("into_"+target, func(t *testing.T) { j.into(t, clusters[target]) })
 	}
+	if w.cluster.Major >= 17 {
+		t.Run("failover", func(t *testing.T) { followsFailoverSlot(t, version) })
+	}
 }
 
 // providers are of the collations of the source's database.

@@ -73,3 +73,24 @@ func (c *Cluster) CopySlot(tb testing.TB, primary *Cluster, slot string) {
 		tb.Fatalf("cp: %v\n%s", err, out)
 	}
 }
+
+// KeepSlotsInStep makes a standby keep failover slots as its primary does, and the primary decode no more than the
+// standby has. PostgreSQL 17 and later; see "Replication Slot Synchronization" in its documentation.
+func (c *Cluster) KeepSlotsInStep(tb testing.TB, primary *Cluster) {
+	tb.Helper()
+	primary.Query(tb, "postgres", "SELECT pg_create_physical_replication_slot('standby')")
+	primary.Exec(tb, "postgres", "ALTER SYSTEM SET synchronized_standby_slots = 'standby'")
+	conninfo := c.Query(tb, "postgres", "SELECT quote_literal(current_setting('primary_conninfo') || ' dbname=postgres')")
+	for name, value := range map[string]string{"primary_slot_name": "standby", "hot_standby_feedback": "on", "sync_replication_slots": "on", "primary_conninfo": conninfo} {
+		c.Exec(tb, "postgres", "ALTER SYSTEM SET "+name+" = "+value)
+	}
+	for _, one := range []*Cluster{primary, c} {
+		one.Query(tb, "postgres", "SELECT pg_reload_conf()")
+	}
+}
+
+// HasSlot tells whether a standby that keeps slots in step could go on with one after a promotion.
+func (c *Cluster) HasSlot(tb testing.TB, slot string) bool {
+	tb.Helper()
+	return c.Query(tb, "postgres", "SELECT count(*) FROM pg_replication_slots WHERE synced AND NOT temporary AND slot_name = '"+slot+"'") == "1"
+}
