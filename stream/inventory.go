@@ -331,5 +331,5 @@ func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []strin
 			return err
 		}
 	}
-	return emitState(ctx, tx, slot, sql)
+	return emitStates(ctx, tx, slot, sql)
 }

@@ -119,7 +119,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	}
 	call := func(sql string, args ...any) error {
 		return emit(func(tx pgx.Tx) error {
-			if err := emitStates(ctx, tx, s.slot, []stateCommand{}); err != nil { // whose sample the rest of the transaction is
+			if err := emitMessage(ctx, tx, s.slot, []stateCommand{}); err != nil { // whose sample the rest of the transaction is
 				return err
 			}
 			_, err := tx.Exec(ctx, sql, args...)
@@ -143,7 +143,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	// catalog: these are all the ranges that there are.
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
 	return emit(func(tx pgx.Tx) error {
-		return emitState(ctx, tx, s.slot, []stateCommand{{Tag: repo.TagLargeObject, SQL: "DO " + quoteLiteral(
+		return emitStates(ctx, tx, s.slot, []stateCommand{{Tag: repo.TagLargeObject, SQL: "DO " + quoteLiteral(
 			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
 	})
 }

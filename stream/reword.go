@@ -1,0 +1,59 @@
+package stream
+
+import (
+	"regexp"
+	"strings"
+)
+
+// dropsPart tells whether a DROP named temporary objects beside others, and
+// then returns statements that drop the others alone.
+func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
+	if !strings.HasPrefix(tag, "DROP ") || tag == "DROP OWNED" { // that one goes by the role, and takes privileges too
+		return nil, false
+	}
+	for _, o := range dropped {
+		switch {
+		case !o.Original:
+		case o.temporary():
+			ok = true
+		default:
+			kept = append(kept, o.drop())
+		}
+	}
+	return kept, ok
+}
+
+// detachFinal ends a DETACH PARTITION … CONCURRENTLY that was interrupted. It
+// left no trace in the stream, so that the partition is still attached there.
+var detachFinal = regexp.MustCompile(`(?is)^(\s*ALTER\s+TABLE\s.*\bDETACH\s+PARTITION\s.*?)\s+FINALIZE\s*$`)
+
+// plainDrop is a command whose object the target may lack without being any
+// different for it: an index that was never valid, or a relation that came
+// about without an event.
+var plainDrop = regexp.MustCompile(`(?i)^\s*DROP\s+(?:TABLE|INDEX|MATERIALIZED\s+VIEW)\s+`)
+
+func dropIfExists(sql string) string {
+	if head := plainDrop.FindString(sql); head != "" && !dropGuarded.MatchString(sql[len(head):]) {
+		return head + "IF EXISTS " + sql[len(head):]
+	}
+	return sql
+}
+
+// namelessIndex is a CREATE INDEX that leaves the name to the server.
+var namelessIndex = regexp.MustCompile(`(?is)^((?:\s|/\*.*?\*/|--[^\n]*\n)*CREATE\s+(?:UNIQUE\s+)?INDEX)\s+(ON\s)`)
+
+// withIndexName gives an index the name that the server chose: another server,
+// or one where the name is free, would choose another.
+func withIndexName(sql string, made []captureObject) string {
+	m := namelessIndex.FindStringSubmatchIndex(sql)
+	if m == nil || len(made) != 1 || made[0].Type != "index" {
+		return sql
+	}
+	name := lastName.FindString(made[0].Identity)
+	return sql[:m[3]] + " " + name + " " + sql[m[4]:]
+}
+
+// lastName is the last part of a qualified name, quoted as it is there.
+var lastName = regexp.MustCompile(`(?:"(?:[^"]|"")*"|[^".]+)$`)
+
+var dropGuarded = regexp.MustCompile(`(?i)^IF\s+EXISTS\s`)
