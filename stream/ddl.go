@@ -125,28 +125,7 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 	}
 	d.resolve(&c)
 	if d.depth > 0 {
-		switch c.Event {
-		case "start":
-			d.depth++
-			return d.hold(raw)
-		case "end":
-			if c.Late {
-				return d.hold(raw)
-			}
-			d.depth--
-			if d.depth > 0 {
-				return d.hold(raw)
-			}
-			return r.endDDL(d.start, c)
-		case "drop":
-			if d.depth == 1 {
-				d.dropped = append(d.dropped, c.Objects...)
-				return nil
-			}
-		case "gap":
-			return r.gap(c.Reason)
-		}
-		return d.hold(raw)
+		return r.withinDDL(c, raw)
 	}
 	switch c.Event {
 	case "start":
@@ -165,21 +144,7 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		r.out = repo.AppendMark(r.out, c.Name)
 		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: c.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
 	case "state":
-		if c.Slot != "" {
-			r.foreign = c.Slot != r.slot
-		}
-		if r.foreign || len(c.States) == 0 {
-			return nil
-		}
-		r.open()
-		for _, s := range c.States {
-			if s.Role != nil {
-				r.nameRole(s.Role.OID, s.Role.Name)
-				continue
-			}
-			r.sampled(s.Tag)
-			r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
-		}
+		r.writeStates(c)
 	case "lo":
 		if !r.foreign {
 			r.largeObject(c)
@@ -190,6 +155,46 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 		return r.refillRows(c)
 	}
 	return nil
+}
+
+// withinDDL takes a message between the start and the end of a command. What
+// the command itself brought about is held until its end.
+func (r *renderer) withinDDL(c captureMessage, raw []byte) error {
+	d := &r.ddl
+	switch {
+	case c.Event == "start":
+		d.depth++
+	case c.Event == "end" && !c.Late:
+		d.depth--
+		if d.depth == 0 {
+			return r.endDDL(d.start, c)
+		}
+	case c.Event == "drop" && d.depth == 1:
+		d.dropped = append(d.dropped, c.Objects...)
+		return nil
+	case c.Event == "gap":
+		return r.gap(c.Reason)
+	}
+	return d.hold(raw)
+}
+
+// writeStates writes what a sample of this slot found.
+func (r *renderer) writeStates(c captureMessage) {
+	if c.Slot != "" {
+		r.foreign = c.Slot != r.slot
+	}
+	if r.foreign || len(c.States) == 0 {
+		return
+	}
+	r.open()
+	for _, s := range c.States {
+		if s.Role != nil {
+			r.nameRole(s.Role.OID, s.Role.Name)
+			continue
+		}
+		r.sampled(s.Tag)
+		r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
+	}
 }
 
 // resolve puts in the texts that a message refers to. They come before it in

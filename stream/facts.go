@@ -208,13 +208,12 @@ func (f *facts) value(key catalog.FactKey) string {
 		var t knownTable
 		t, known = f.tables[key.OID]
 		t.Always = slices.Clone(t.Always)
-		t.each(widen)
+		eachText(&t, widen)
 		v = t
 	case typeFact:
 		var t typeFacts
 		t, known = f.types[key.OID]
-		widen(&t.Cast)
-		widen(&t.Equal)
+		eachText(&t, widen)
 		v = t
 	case looseFact:
 		v, known = true, f.loose[key.OID]
@@ -222,7 +221,7 @@ func (f *facts) value(key catalog.FactKey) string {
 		var m move
 		m, known = f.moved[key.OID]
 		m.From = slices.Clone(m.From)
-		m.each(widen)
+		eachText(&m, widen)
 		v = m
 	case stringFact:
 		if v, known = f.strings[key.OID]; key == sinceKey {
@@ -287,15 +286,14 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		if err := json.Unmarshal(text, &t); err != nil {
 			return err
 		}
-		t.each(narrow)
+		eachText(&t, narrow)
 		f.tables[key.OID] = t
 	case typeFact:
 		var t typeFacts
 		if err := json.Unmarshal(text, &t); err != nil {
 			return err
 		}
-		narrow(&t.Cast)
-		narrow(&t.Equal)
+		eachText(&t, narrow)
 		f.types[key.OID] = t
 	case looseFact:
 		f.loose[key.OID] = true
@@ -304,7 +302,7 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		if err := json.Unmarshal(text, &m); err != nil {
 			return err
 		}
-		m.each(narrow)
+		eachText(&m, narrow)
 		f.moved[key.OID] = m
 	case roleFact:
 		var name string
@@ -324,14 +322,6 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		f.strings[key.OID] = p
 	}
 	return nil
-}
-
-// each applies a change to all names.
-func (t *knownTable) each(change func(*string)) {
-	for i := range t.Always {
-		change(&t.Always[i])
-	}
-	change(&t.Root)
 }
 
 // follow begins with what was known at a position of the stream, if that is

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"pg_scribe/repo"
@@ -269,109 +270,38 @@ func parseCapture(payload []byte) (captureMessage, error) {
 	if err := json.Unmarshal(wide, &m); err != nil {
 		return m, fmt.Errorf("message of the DDL capture: %w", err)
 	}
-	m.narrow()
+	eachText(&m, narrow)
 	return m, nil
 }
 
-// narrow turns each rune back into its byte.
-func (m *captureMessage) narrow() {
-	for _, s := range []*string{&m.Tag, &m.Role, &m.Session, &m.Path, &m.SQL, &m.Context, &m.Text, &m.View, &m.Reason, &m.Name, &m.Schema, &m.Table} {
-		narrow(s)
-	}
-	for k, v := range m.Set {
-		narrow(&v)
-		m.Set[k] = v
-	}
-	for i := range m.Objects {
-		narrow(&m.Objects[i].Schema)
-		narrow(&m.Objects[i].Identity)
-		narrow(&m.Objects[i].Root)
-	}
-	for i := range m.Tables {
-		narrow(&m.Tables[i].Schema)
-		narrow(&m.Tables[i].Table)
-		narrow(&m.Tables[i].Root)
-		narrow(&m.Tables[i].Was)
-		for j := range m.Tables[i].Always {
-			narrow(&m.Tables[i].Always[j])
-		}
-		narrowTypes(m.Tables[i].Types)
-	}
-	narrowTypes(m.Types)
-	for i := range m.Moved {
-		narrow(&m.Moved[i].Schema)
-	}
-	for _, list := range [][]string{m.Creates, m.Instead, m.Sources, m.Columns} {
-		for i := range list {
-			narrow(&list[i])
-		}
-	}
-	if m.Attach != nil {
-		narrow(&m.Attach.Text)
-	}
-	for i := range m.Roles {
-		narrow(&m.Roles[i].Name)
-	}
-	if m.Folded != nil {
-		for i := range m.Folded.Texts {
-			narrow(&m.Folded.Texts[i])
-		}
-	}
-	for i := range m.Gone {
-		narrow(&m.Gone[i].Schema)
-		narrow(&m.Gone[i].Name)
-	}
-	for i := range m.Members {
-		narrow(&m.Members[i].Role)
-		narrow(&m.Members[i].Member)
-	}
-	for i := range m.Owners {
-		narrow(&m.Owners[i].Identity)
-		narrow(&m.Owners[i].Owner)
-	}
-	for i := range m.States {
-		narrow(&m.States[i].Tag)
-		narrow(&m.States[i].SQL)
-		if role := m.States[i].Role; role != nil {
-			narrow(&role.Name)
-		}
-	}
-	for _, list := range [][]namedText{m.Bounds, m.Checks} {
-		for i := range list {
-			for _, s := range []*string{&list[i].Schema, &list[i].Table, &list[i].Name, &list[i].Text} {
-				narrow(s)
-			}
-		}
-	}
-	for i := range m.Subs {
-		narrow(&m.Subs[i].Name)
-		narrow(&m.Subs[i].Connection)
-		for j := range m.Subs[i].Publications {
-			narrow(&m.Subs[i].Publications[j])
-		}
-	}
-	for i := range m.Missing {
-		v := &m.Missing[i]
-		narrow(&v.Schema)
-		narrow(&v.Table)
-		narrow(&v.Column)
-		if v.Value != nil {
-			narrow(v.Value)
-		}
-	}
-	for _, row := range m.Rows {
-		for _, v := range row {
-			if v != nil {
-				narrow(v)
-			}
-		}
-	}
-}
+// eachText applies a change to every text of what v points to.
+func eachText(v any, change func(*string)) { eachTextOf(reflect.ValueOf(v), change) }
 
-func narrowTypes(types []typeFacts) {
-	for i := range types {
-		narrow(&types[i].Cast)
-		narrow(&types[i].Equal)
+func eachTextOf(v reflect.Value, change func(*string)) {
+	switch v.Kind() {
+	case reflect.String:
+		s := v.String()
+		change(&s)
+		v.SetString(s)
+	case reflect.Pointer:
+		if !v.IsNil() {
+			eachTextOf(v.Elem(), change)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			eachTextOf(v.Field(i), change)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			eachTextOf(v.Index(i), change)
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			changed := reflect.New(v.Type().Elem()).Elem()
+			changed.Set(v.MapIndex(key))
+			eachTextOf(changed, change)
+			v.SetMapIndex(key, changed)
+		}
 	}
 }
 
@@ -384,6 +314,7 @@ func widen(s *string) {
 	*s = string(runes)
 }
 
+// narrow turns each rune back into its byte.
 func narrow(s *string) {
 	ascii := true
 	for i := 0; i < len(*s) && ascii; i++ {

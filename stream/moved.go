@@ -34,14 +34,6 @@ type move struct {
 	Until uint64 // transactions from this one on began behind it; 0: not known yet
 }
 
-// each applies a change to all names.
-func (m *move) each(change func(*string)) {
-	for i := range m.From {
-		change(&m.From[i])
-	}
-	change(&m.To)
-}
-
 func (f *facts) move(oid uint32, from, to string) {
 	if from == "" || from == to {
 		return
