@@ -35,7 +35,7 @@ regress: deps build ## run PostgreSQL's regression suite under capture, restore 
 	$(GO) run ./internal/regress $(REGRESS)
 
 fuzz: deps ## made-up commands of all kinds, restored and compared, for FUZZ_TIME
-	$(GO) test -count=1 -timeout 0 ./internal/e2e -run '^TestRandomWork$$' -random-time $(FUZZ_TIME)
+	$(GO) test -v -count=1 -timeout 0 ./internal/e2e -run '^TestRandomWork$$' -random-time $(FUZZ_TIME)
 
 matrix: deps ## back up and restore across versions of PostgreSQL; gets the versions that are missing
 	@.ci/postgresql $(sort $(subst :, ,$(MATRIX)) $(VERSIONS)) >/dev/null

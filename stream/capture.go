@@ -19,7 +19,7 @@ import (
 var captureSQL string
 
 // captureVersion is that of capture.sql; another one on the source is refused.
-const captureVersion = "4"
+const captureVersion = "5"
 
 // CaptureError says that the capture on the source cannot be used.
 type CaptureError struct {

@@ -428,9 +428,23 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.names(text) FROM PUBLIC;
 
+-- Who owns an object. NULL: it is gone, or none of its kind has an owner.
+CREATE FUNCTION scribe.owner_of(class oid, object oid) RETURNS oid
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  "column" name := (SELECT attname FROM pg_attribute WHERE attrelid = class AND attname ~ 'owner$' AND atttypid = 'oid'::regtype);
+  owner oid;
+BEGIN
+  IF "column" IS NOT NULL THEN
+    EXECUTE format('SELECT %I FROM %s WHERE oid = $1', "column", class::regclass) INTO owner USING object;
+  END IF;
+  RETURN owner;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.owner_of(oid, oid) FROM PUBLIC;
+
 -- Who owns an object, if it was noted after the object was made: REASSIGN OWNED
 -- fires no event, and who owns an object decides who may change it and what
--- GRANT and REVOKE do. pg_shdepend has no owner that is the first superuser:
+-- GRANT and REVOKE do. pg_shdepend has no owner that PostgreSQL brings along:
 -- then an object counts that changed since, for GRANT and REVOKE alone.
 CREATE FUNCTION scribe.owner_fact(class oid, object oid, owner oid, changed xid, grants boolean) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
@@ -441,7 +455,7 @@ DECLARE
 BEGIN
   SELECT xmin, cmin INTO noted FROM pg_shdepend WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid = class AND objid = object AND objsubid = 0 AND deptype = 'o';
-  IF NOT FOUND AND NOT (grants AND owner = 10) THEN
+  IF NOT FOUND AND NOT (grants AND owner::int8 < 16384) THEN
     RETURN NULL;
   END IF;
   SELECT xmin, cmin INTO made FROM pg_depend WHERE classid = class AND objid = object AND objsubid = 0
@@ -1413,28 +1427,44 @@ CREATE VIEW scribe.inventory AS
         AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = o.oid AND c.relkind = 'S')));
 REVOKE ALL ON scribe.inventory FROM PUBLIC;
 
+-- The SQL that drops an index which is left behind invalid, as by a DROP INDEX
+-- CONCURRENTLY that was interrupted. NULL: it is none, or a command is at work
+-- on it. Nobody can drop it and give its name to another one until the
+-- transaction ends, which has to be READ COMMITTED to see it as it is.
+CREATE FUNCTION scribe.drop_invalid(index oid) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '10ms' AS $fn$
+DECLARE
+  rel oid := (SELECT indrelid FROM pg_index WHERE indexrelid = index);
+BEGIN
+  EXECUTE format('SELECT FROM ONLY %s LIMIT 0', rel::regclass); -- unlike LOCK, for materialized views too
+  RETURN (SELECT format('DROP INDEX IF EXISTS %I.%I', n.nspname, c.relname)
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE i.indexrelid = index AND NOT i.indisvalid AND c.relkind = 'i' AND NOT c.relispartition
+      AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = index) AND NOT EXISTS (SELECT FROM pg_locks
+      WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation = rel AND mode = 'ShareUpdateExclusiveLock'));
+EXCEPTION WHEN lock_not_available OR undefined_table OR syntax_error OR object_not_in_prerequisite_state THEN
+  RETURN NULL;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.drop_invalid(oid) FROM PUBLIC;
+
 -- The SQL that makes an index which became valid without an event, unless the
--- table has as many like it already, or drops one that DROP INDEX CONCURRENTLY
--- left behind invalid. NULL: it is no index, or is gone. Empty: it became a
--- constraint's or a partition's.
-CREATE FUNCTION scribe.repair_index(index oid, came boolean) RETURNS text
+-- table has as many like it already. NULL: it is no index, or is gone.
+CREATE FUNCTION scribe.repair_index(index oid) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-  SELECT CASE WHEN NOT i.indisvalid THEN format('DROP INDEX IF EXISTS %I.%I', n.nspname, c.relname)
-    WHEN NOT came THEN ''
-    ELSE format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NULL AND pg_catalog.to_regclass(%L) IS NOT NULL'
+  SELECT format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NULL AND pg_catalog.to_regclass(%L) IS NOT NULL'
         ' AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index WHERE indrelid = pg_catalog.to_regclass(%2$L)'
         ' AND pg_catalog.regexp_replace(pg_catalog.pg_get_indexdef(indexrelid), %L, ''\1'') = %L) < %s THEN %s; END IF; END',
       format('%I.%I', n.nspname, c.relname), format('%I.%I', tn.nspname, t.relname), x.head, x.rest,
       (SELECT count(*) FROM pg_index o WHERE o.indrelid = t.oid AND o.indisvalid AND regexp_replace(pg_get_indexdef(o.indexrelid), x.head, '\1') = x.rest),
       concat(pg_get_indexdef(index), (SELECT format('; ALTER INDEX %I.%I SET TABLESPACE %I', n.nspname, c.relname, spcname) FROM pg_tablespace WHERE oid = c.reltablespace),
-        '; COMMENT ON INDEX ' || format('%I.%I IS ', n.nspname, c.relname) || quote_literal(obj_description(index, 'pg_class'))))) END
+        '; COMMENT ON INDEX ' || format('%I.%I IS ', n.nspname, c.relname) || quote_literal(obj_description(index, 'pg_class')))))
   FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace,
     LATERAL (SELECT head, regexp_replace(pg_get_indexdef(index), head, '\1') AS rest
       FROM (VALUES ('^CREATE (UNIQUE )?INDEX ("([^"]|"")*"|[^ "]+) ')) v(head)) x
   WHERE i.indexrelid = index AND c.relkind = 'i'
 $fn$;
-REVOKE ALL ON FUNCTION scribe.repair_index(oid, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION scribe.repair_index(oid) FROM PUBLIC;
 
 -- The SQL that makes a table or materialized view which came about without an
 -- event, if it has nothing but columns, as EXPLAIN ANALYZE CREATE ... AS leaves
@@ -1685,7 +1715,7 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
   EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.unsaved, scribe.inventory, scribe.lists, scribe.mislisted, scribe.unlisted TO %I', role);
   EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
-    'scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.list_table(oid, oid, boolean), scribe.changes(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.loose_types(), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.repair_index(oid, boolean), scribe.large_object_sample(jsonb), '
+    'scribe.owner_of(oid, oid), scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.list_table(oid, oid, boolean), scribe.changes(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.loose_types(), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.repair_index(oid), scribe.drop_invalid(oid), scribe.large_object_sample(jsonb), '
     'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
   PERFORM set_config('scribe.quiet', '', true);
 END $fn$;

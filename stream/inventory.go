@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -121,24 +122,37 @@ type inventory struct {
 
 // readInventory returns the keys of what there is.
 func readInventory(ctx context.Context, tx pgx.Tx) (map[string]bool, error) {
-	rows, err := tx.Query(ctx, "SELECT class || ' ' || oid FROM scribe.inventory")
+	return readKeys(ctx, tx, "SELECT class || ' ' || oid FROM scribe.inventory")
+}
+
+// readInvalid returns the keys of indexes that are there by name only.
+func readInvalid(ctx context.Context, tx pgx.Tx) (map[string]bool, error) {
+	return readKeys(ctx, tx, "SELECT 'pg_class'::regclass::oid || ' ' || indexrelid FROM pg_index WHERE NOT indisvalid")
+}
+
+func readKeys(ctx context.Context, tx pgx.Tx, query string) (map[string]bool, error) {
+	rows, err := tx.Query(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	now := map[string]bool{}
+	keys := map[string]bool{}
 	var key string
-	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { now[key] = true; return nil })
-	return now, err
+	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { keys[key] = true; return nil })
+	return keys, err
 }
 
-// identify names objects that are there.
+// identify names objects that are there. A relation that another transaction
+// has dropped since is one of the snapshot still.
 func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
 	names := map[string]string{}
 	if len(keys) == 0 {
 		return names, nil
 	}
-	rows, err := tx.Query(ctx, `SELECT k, i.type || ' ' || i.identity FROM unnest($1::text[]) k,
-	  LATERAL pg_identify_object(split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid, 0) i WHERE i.identity IS NOT NULL`, keys)
+	rows, err := tx.Query(ctx, `SELECT k, name FROM (SELECT k, coalesce(
+	    (SELECT i.type || ' ' || i.identity FROM pg_identify_object(split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid, 0) i),
+	    (SELECT CASE relkind WHEN 'i' THEN 'index ' ELSE 'relation ' END || relname FROM pg_class
+	      WHERE split_part(k, ' ', 1)::oid = 'pg_class'::regclass AND oid = split_part(k, ' ', 2)::oid)) AS name
+	  FROM unnest($1::text[]) k) x WHERE name IS NOT NULL`, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -192,11 +206,70 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, stor
 	if err != nil {
 		return err
 	}
+	invalid, err := v.known(ctx, tx, before)
+	if err != nil {
+		return err
+	}
 	behind, err := inserted(ctx, tx) // what is seen has committed before
 	if err != nil {
 		return err
 	}
-	var settled, came, went []string
+	settled, came, went := v.judge(now, before, behind)
+	names, err := identify(ctx, tx, slices.Concat(settled, invalid))
+	if err != nil {
+		return err
+	}
+	if len(settled) > 0 {
+		if err := markTransient(ctx, tx, settled, names); err != nil {
+			return err
+		}
+		if err := unexplained(ctx, tx, slot, came, went, names, before); err != nil {
+			return err
+		}
+		if err := tx.Commit(ctx); err != nil {
+			return err
+		}
+	}
+	for _, key := range settled {
+		delete(v.waiting, key)
+		if now[key] {
+			before[key] = names[key]
+		} else {
+			delete(before, key)
+		}
+	}
+	for _, key := range invalid {
+		if names[key] != "" {
+			before[key] = names[key] // until the stream is told that it is gone
+		}
+	}
+	keep := func() error {
+		return keepSamples(ctx, store, map[string]map[string]string{strings.TrimPrefix(inventoryState, "state "): before})
+	}
+	if len(settled)+len(invalid) > 0 {
+		if err := keep(); err != nil {
+			return err
+		}
+	}
+	if err := tx.Rollback(ctx); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
+		return err
+	}
+	for _, key := range invalid {
+		if gone, err := dropInvalid(ctx, conn, slot, key); err != nil {
+			return err
+		} else if gone {
+			delete(before, key)
+			if err := keep(); err != nil {
+				return err
+			}
+		}
+	}
+	return v.explained.forget(ctx, uint32(oldest), v.waiting)
+}
+
+// judge tells what of the inventory has changed, and of that what came or went
+// without an event. What may yet be explained waits.
+func (v *inventory) judge(now map[string]bool, before map[string]string, behind catalog.LSN) (settled, came, went []string) {
 	for _, key := range differing(now, before) {
 		explained, passed := v.explained.explain(key)
 		switch noticed := v.waiting[key]; {
@@ -214,34 +287,32 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, stor
 		_, was := before[key]
 		return now[key] == was
 	})
-	settled = append(append(settled, came...), went...)
-	if len(settled) > 0 {
-		names, err := identify(ctx, tx, settled)
-		if err != nil {
+	return slices.Concat(settled, came, went), came, went
+}
+
+// known lists the invalid indexes that the stream has brought as valid ones.
+func (v *inventory) known(ctx context.Context, tx pgx.Tx, before map[string]string) ([]string, error) {
+	invalid, err := readInvalid(ctx, tx)
+	maps.DeleteFunc(invalid, func(key string, _ bool) bool {
+		_, was := before[key]
+		made, _ := v.explained.explain(key)
+		return !was && !made
+	})
+	return slices.Sorted(maps.Keys(invalid)), err
+}
+
+// dropInvalid emits that an index is gone, unless a command is at work on it.
+func dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key string) (gone bool, err error) {
+	_, oid, _ := strings.Cut(key, " ")
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		var sql *string
+		if err := tx.QueryRow(ctx, "SELECT scribe.drop_invalid($1::text::oid)", oid).Scan(&sql); err != nil || sql == nil {
 			return err
 		}
-		if err := markTransient(ctx, tx, settled, names); err != nil {
-			return err
-		}
-		if err := unexplained(ctx, tx, slot, came, went, names, before); err != nil {
-			return err
-		}
-		if err := tx.Commit(ctx); err != nil {
-			return err
-		}
-		for _, key := range settled {
-			delete(v.waiting, key)
-			if now[key] {
-				before[key] = names[key]
-			} else {
-				delete(before, key)
-			}
-		}
-		if err := keepSamples(ctx, store, map[string]map[string]string{strings.TrimPrefix(inventoryState, "state "): before}); err != nil {
-			return err
-		}
-	}
-	return v.explained.forget(ctx, uint32(oldest), v.waiting)
+		gone = true
+		return emitStates(ctx, tx, slot, []stateCommand{{Tag: repo.TagInventory, SQL: *sql}})
+	})
+	return gone, err
 }
 
 // transientMark precedes the names of permanent objects that depend on
@@ -287,16 +358,12 @@ func differing(now map[string]bool, before map[string]string) []string {
 func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []string, names, before map[string]string) error {
 	var sql []stateCommand
 	var gaps []string
-	repairOf := func(function, key string) (repair *string, err error) {
-		if class, oid, _ := strings.Cut(key, " "); class == fmt.Sprint(pgClassOID) {
-			err = tx.QueryRow(ctx, "SELECT "+function, oid).Scan(&repair)
-		}
-		return repair, err
-	}
 	for _, key := range came {
-		repair, err := repairOf("coalesce(scribe.repair_index($1::text::oid, true), scribe.repair_sql($1::text::oid))", key)
-		if err != nil {
-			return err
+		var repair *string
+		if class, oid, _ := strings.Cut(key, " "); class == fmt.Sprint(pgClassOID) {
+			if err := tx.QueryRow(ctx, "SELECT coalesce(scribe.repair_index($1::text::oid), scribe.repair_sql($1::text::oid))", oid).Scan(&repair); err != nil {
+				return err
+			}
 		}
 		switch {
 		case repair != nil:
@@ -306,25 +373,15 @@ func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []strin
 		}
 	}
 	for _, key := range went {
-		if strings.HasPrefix(before[key], transientMark) {
-			continue
-		}
-		// Commands that rebuild an index do not tell, and it is there again.
-		if strings.HasPrefix(before[key], "index ") {
-			repair, err := repairOf("scribe.repair_index($1::text::oid, false)", key)
-			if err != nil {
-				return err
-			}
-			if repair != nil && *repair != "" {
-				sql = append(sql, stateCommand{Tag: repo.TagInventory, SQL: *repair})
-			}
-			continue
-		}
 		name := before[key]
-		if name == "" {
-			name = "an object (" + key + ")" // it was gone before its name could be read
+		switch {
+		case strings.HasPrefix(name, transientMark):
+		case strings.HasPrefix(name, "index "): // commands that rebuild one do not tell, and it is there again
+		case name == "":
+			gaps = append(gaps, "an object ("+key+") is gone without an event") // before its name could be read
+		default:
+			gaps = append(gaps, name+" is gone without an event")
 		}
-		gaps = append(gaps, name+" is gone without an event")
 	}
 	for part := range slices.Chunk(gaps, 20) {
 		if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {

@@ -11,25 +11,31 @@ import (
 	"pg_scribe/repo"
 )
 
-// Objects of every kind have their owner in pg_shdepend, if it is not the
-// superuser that the cluster began with. Left out are what cannot be given
-// away by itself (indexes, composite types' relations, sequences of columns,
-// members of extensions, extensions, user mappings, default privileges), what
-// is sampled otherwise (event triggers, large objects), and our own.
-const ownedObjects = `
+// Objects of every kind have their owner in pg_shdepend, if it is not a role
+// that every cluster begins with.
+var ownedObjects = `
   FROM pg_shdepend s
   WHERE s.deptype = 'o' AND s.objsubid = 0
     AND (s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
       OR s.dbid = 0 AND s.classid = 'pg_subscription'::regclass AND s.objid IN (SELECT oid FROM pg_subscription
         WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())))
-    AND s.classid NOT IN ('pg_extension'::regclass, 'pg_user_mapping'::regclass, 'pg_default_acl'::regclass, 'pg_event_trigger'::regclass, 'pg_largeobject'::regclass)
-    AND NOT (s.classid = 'pg_class'::regclass AND s.objid IN (SELECT oid FROM pg_class WHERE relkind NOT IN ('r', 'p', 'v', 'm', 'f', 'S') OR relpersistence = 't'))
-    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = s.classid AND d.objid = s.objid AND d.objsubid = 0
-      AND (d.deptype = 'e' OR d.deptype = 'i' AND NOT (s.classid = 'pg_type'::regclass AND s.objid IN (SELECT oid FROM pg_type WHERE typtype = 'm')) OR d.deptype = 'a' AND s.classid = 'pg_class'::regclass AND s.objid IN (SELECT oid FROM pg_class WHERE relkind = 'S')))`
+    AND ` + givable("s.classid", "s.objid")
+
+// givable is a condition that leaves out what cannot be given away by itself
+// (indexes, composite types' relations, sequences of columns, members of
+// extensions, extensions, user mappings, default privileges) and what is
+// sampled otherwise (event triggers, large objects).
+func givable(class, oid string) string {
+	return strings.NewReplacer("CLASS", class, "OBJECT", oid).Replace(`CLASS NOT IN ('pg_extension'::regclass, 'pg_user_mapping'::regclass,
+      'pg_default_acl'::regclass, 'pg_event_trigger'::regclass, 'pg_largeobject'::regclass)
+    AND NOT (CLASS = 'pg_class'::regclass AND OBJECT IN (SELECT oid FROM pg_class WHERE relkind NOT IN ('r', 'p', 'v', 'm', 'f', 'S') OR relpersistence = 't'))
+    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = CLASS AND d.objid = OBJECT AND d.objsubid = 0
+      AND (d.deptype = 'e' OR d.deptype = 'i' AND NOT (CLASS = 'pg_type'::regclass AND OBJECT IN (SELECT oid FROM pg_type WHERE typtype = 'm')) OR d.deptype = 'a' AND CLASS = 'pg_class'::regclass AND OBJECT IN (SELECT oid FROM pg_class WHERE relkind = 'S')))`)
+}
 
 // ownerStates are the owners that REASSIGN OWNED may change silently. Their
 // names come from pg_roles, which shows them as of the sample's snapshot.
-const ownerStates = `SELECT s.classid || ' ' || s.objid, (SELECT rolname FROM pg_roles r WHERE r.oid = s.refobjid)` + ownedObjects
+var ownerStates = `SELECT s.classid || ' ' || s.objid, (SELECT rolname FROM pg_roles r WHERE r.oid = s.refobjid)` + ownedObjects
 
 // wrapperOwner gives a foreign-data wrapper to its owner unless it has it: that
 // has to be a superuser to become it, and not to stay it.
@@ -37,15 +43,16 @@ const wrapperOwner = `IF NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_data_wrap
   WHERE pg_catalog.quote_ident(fdwname) = %3$L AND pg_catalog.pg_get_userbyid(fdwowner) = %2$L) THEN ALTER END IF;`
 
 // ownerCommands give objects to the owners that they have now. One that is no
-// longer in pg_shdepend is gone, or belongs to the first superuser.
+// longer in pg_shdepend is gone, or belongs to a role that is always there.
 func ownerCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
 	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('BEGIN '
 	      || CASE class WHEN 'pg_foreign_data_wrapper'::regclass THEN '`+strings.ReplaceAll(wrapperOwner, "ALTER", "ALTER %1$s OWNER TO %2$I;")+`' ELSE 'ALTER %1$s OWNER TO %2$I;' END || '`+orGone+` END', what,
-	      coalesce((SELECT r.rolname FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid WHERE s.deptype = 'o' AND s.objsubid = 0 AND s.classid = o.class AND s.objid = o.oid
-	        AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))), (SELECT rolname FROM pg_roles WHERE oid = 10)), identity))
+	      r.rolname, identity))
 	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,
-	    LATERAL `+alterable("o.class", "o.oid")+` a WHERE schema IS DISTINCT FROM 'scribe' AND identity <> 'scribe'
-	    AND NOT EXISTS (SELECT FROM scribe.config WHERE o.class = 'pg_publication'::regclass AND key = 'publication ' || (SELECT pubname FROM pg_publication p WHERE p.oid = o.oid))`, keys)
+	    LATERAL `+alterable("o.class", "o.oid")+` a, pg_roles r
+	  WHERE r.oid = scribe.owner_of(o.class, o.oid) AND schema IS DISTINCT FROM 'scribe' AND identity <> 'scribe'
+	    AND NOT EXISTS (SELECT FROM scribe.config WHERE o.class = 'pg_publication'::regclass AND key = 'publication ' || (SELECT pubname FROM pg_publication p WHERE p.oid = o.oid))
+	    AND `+givable("o.class", "o.oid"), keys)
 	if err != nil {
 		return nil, err
 	}

@@ -17,22 +17,26 @@ import (
 type generator struct {
 	t     *testing.T
 	r     *rand.Rand
-	conn  *pgconn.PgConn
-	n     int // for names
+	conn  *pgconn.PgConn    // of conns, the one that works now
+	conns [2]*pgconn.PgConn // whose transactions overlap
+	n     int               // for names
 	tried int
 	done  int
 	log   []string
 }
 
 func newGenerator(t *testing.T, seed uint64, c *pgtest.Cluster, db string) *generator {
-	conn, err := pgconn.Connect(t.Context(), c.ConnString(db))
-	if err != nil {
-		t.Fatal(err)
+	g := &generator{t: t, r: rand.New(rand.NewPCG(seed, 1))}
+	for i := range g.conns {
+		conn, err := pgconn.Connect(t.Context(), c.ConnString(db))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		g.conn, g.conns[i] = conn, conn
+		g.run("SET statement_timeout = '10s'; SET lock_timeout = '50ms'") // the other one holds still meanwhile
+		g.run("SELECT setseed(0.5)")
 	}
-	t.Cleanup(func() { conn.Close(context.Background()) })
-	g := &generator{t: t, r: rand.New(rand.NewPCG(seed, 1)), conn: conn}
-	g.run("SET statement_timeout = '10s'")
-	g.run("SELECT setseed(0.5)")
 	return g
 }
 
@@ -47,6 +51,9 @@ func (g *generator) run(sql string) bool {
 		return false
 	}
 	g.done++
+	if g.conn == g.conns[1] {
+		sql = "/* other */ " + sql
+	}
 	g.log = append(g.log, sql+";")
 	return true
 }
@@ -175,6 +182,9 @@ func (g *generator) value(typ string) string {
 
 // step makes up one thing to do.
 func (g *generator) step() {
+	if g.chance(20) {
+		g.conn = g.conns[g.r.IntN(len(g.conns))]
+	}
 	if g.conn.TxStatus() == 'E' {
 		g.run("ROLLBACK")
 	}
@@ -198,10 +208,12 @@ func (g *generator) step() {
 	}
 }
 
-// rest ends a transaction that is open, whose locks a dump would wait for.
+// rest ends transactions that are open, whose locks a dump would wait for.
 func (g *generator) rest() {
-	if g.conn.TxStatus() != 'I' {
-		g.run("COMMIT")
+	for _, g.conn = range g.conns {
+		if g.conn.TxStatus() != 'I' {
+			g.run("COMMIT")
+		}
 	}
 }
 

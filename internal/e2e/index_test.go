@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 )
 
 // CREATE INDEX CONCURRENTLY that fails leaves an index that is there by name
@@ -32,27 +33,51 @@ func TestIndexThatBecomesValid(t *testing.T) {
 	tr.equal()
 }
 
-// DROP INDEX CONCURRENTLY that is interrupted leaves the name only.
+// DROP INDEX CONCURRENTLY that is interrupted leaves the name only, also of an
+// index that no sample has seen before.
 func TestIndexThatBecomesInvalid(t *testing.T) {
-	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t VALUES (1, 1); CREATE INDEX t_a ON t (a)`)
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t VALUES (1, 1); CREATE INDEX t_a ON t (a); CREATE MATERIALIZED VIEW m AS SELECT a FROM t`)
+	tr.run(`CREATE INDEX t_b ON t (a); CREATE INDEX m_a ON m (a)`)
+	ctx := context.Background()
 	reader := tr.source.Conn(t, tr.db)
-	tx, err := reader.Begin(context.Background())
-	if err != nil {
-		t.Fatal(err)
+	holding := func(act func()) {
+		t.Helper()
+		tx, err := reader.Begin(ctx)
+		must(t, err)
+		_, err = tx.Exec(ctx, "SELECT * FROM t, m")
+		must(t, err)
+		act()
+		must(t, tx.Rollback(ctx))
 	}
-	defer tx.Rollback(context.Background())
-	if _, err := tx.Exec(context.Background(), "SELECT * FROM t"); err != nil {
-		t.Fatal(err)
+	holding(func() {
+		for _, index := range []string{"t_a", "t_b", "m_a"} {
+			if out, err := tr.source.Command("psql", "-X", "-q", "-d", tr.db, "-c", "SET statement_timeout = '300ms'", "-c", "DROP INDEX CONCURRENTLY "+index).CombinedOutput(); err == nil {
+				t.Fatalf("it was not interrupted: %s", out)
+			}
+		}
+	})
+	const left = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+	if got := tr.source.Query(t, tr.db, left); got != "3" {
+		t.Fatalf("%s indexes are invalid", got)
 	}
-	if out, err := tr.source.Command("psql", "-X", "-q", "-d", tr.db, "-c", "SET statement_timeout = '300ms'", "-c", "DROP INDEX CONCURRENTLY t_a").CombinedOutput(); err == nil {
-		t.Fatalf("it was not interrupted: %s", out)
-	}
-	if err := tx.Rollback(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	if got := tr.source.Query(t, tr.db, "SELECT indisvalid FROM pg_index WHERE indexrelid = 't_a'::regclass"); got != "f" {
-		t.Fatalf("the index is valid: %s", got)
-	}
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+
+	tr.run(`DROP INDEX t_a; CREATE INDEX t_a ON t (a DESC); REINDEX INDEX t_b`)
+	done := make(chan error, 1)
+	holding(func() {
+		go func() {
+			done <- tr.source.Command("psql", "-X", "-q", "-d", tr.db, "-c", "DROP INDEX CONCURRENTLY t_a").Run()
+		}()
+		for tr.source.Query(t, tr.db, left) != "2" {
+			time.Sleep(10 * time.Millisecond)
+		}
+		tr.capture()
+	})
+	must(t, <-done)
+	tr.run(`CREATE INDEX t_a ON t (a NULLS FIRST)`)
 	tr.capture()
 	tr.noGap()
 	tr.back()

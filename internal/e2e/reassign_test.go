@@ -121,3 +121,19 @@ func TestOwnerToBehindReassignOwned(t *testing.T) {
 	reassigned(t, `CREATE TABLE t (id int); GRANT SELECT ON t TO TWO; CREATE TABLE u (id int); GRANT SELECT ON u TO TWO`,
 		`ALTER TABLE t OWNER TO ONE`, `ALTER TABLE u OWNER TO THREE`)
 }
+
+// Nothing in pg_shdepend tells of an owner that every cluster has.
+func TestOwnerThatEveryClusterHas(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TABLE u (id int); CREATE TABLE p (id int) PARTITION BY LIST (id)`)
+	tr.run(`ALTER TABLE t OWNER TO pg_database_owner; REVOKE DELETE ON t FROM pg_database_owner`, `ALTER FUNCTION f() OWNER TO pg_read_all_stats`)
+	tr.capture()
+	one := tr.db + "_one"
+	// Of a text that is not known, everything that it made is sampled.
+	tr.run(`CREATE ROLE `+one+`; GRANT ALL ON SCHEMA public TO `+one+`; ALTER TABLE u OWNER TO `+one+`; REASSIGN OWNED BY `+one+` TO pg_monitor`, `REVOKE ALL ON u FROM pg_monitor; GRANT SELECT ON u TO pg_monitor`,
+		`CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; DO $$ BEGIN EXECUTE 'CREATE TRIGGER g BEFORE INSERT ON t EXECUTE FUNCTION g()'; EXECUTE 'CREATE EXTENSION citext'; EXECUTE 'CREATE TABLE p1 PARTITION OF p (id PRIMARY KEY) FOR VALUES IN (1)'; END $$`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.owners()
+	tr.equal()
+}
