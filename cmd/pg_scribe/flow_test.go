@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"pg_scribe/internal/pgtest"
 )
@@ -136,6 +137,57 @@ func TestStart(t *testing.T) {
 	if d["verdict"] != "critical" || d["slot"].(map[string]any)["confirmed_lsn"] == "" || d["repository"].(map[string]any)["freshness_seconds"] == nil {
 		t.Errorf("status document: %v", d)
 	}
+}
+
+// A crash leaves an open segment, and something a wrong byte in it: no stream
+// goes on behind that, and the hint leads to one that does.
+func TestDamagedOpenSegment(t *testing.T) {
+	b := newBench(t, pgtest.Shared(t))
+	db, dir, slot := b.c.CreateDB(t, "cli"), filepath.Join(t.TempDir(), "repo"), fmt.Sprintf("cli_%d", time.Now().UnixNano())
+	b.c.Exec(t, db, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+	b.must("init", "-d", b.c.ConnString(db), "-f", dir, "-S", slot, "-Z", "none")
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	done := make(chan outcome, 1)
+	go func() {
+		done <- b.runContext(ctx, "start", "-d", b.c.ConnString(db), "-f", dir, "-s", "0.1", "-F", "50ms")
+	}()
+	b.c.Exec(t, db, "INSERT INTO t VALUES (1, 'a row to be kept')")
+	var open string
+	waitFor(t, "the row", func() bool {
+		found, _ := filepath.Glob(filepath.Join(dir, "*.open"))
+		if len(found) == 0 {
+			return false
+		}
+		text, err := os.ReadFile(found[0])
+		open = filepath.Base(found[0])
+		listed := decode[struct{ Segments []struct{ Bytes int } }](t, b.run("list", "-f", dir, "--output", "json"))
+		at := strings.Index(string(text), "a row to be kept")
+		return err == nil && at > 0 && listed.Segments[0].Bytes > at
+	})
+	crashed := filepath.Join(t.TempDir(), "crashed")
+	if err := os.CopyFS(crashed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	<-done
+	path := filepath.Join(crashed, open)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "a row to be kept", "a row to be Kept", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rebuild := "pg_scribe catalog rebuild --force -f " + crashed
+	b.run("start", "-d", b.c.ConnString(db), "-f", crashed, "--no-loop").refused(t, exitBackup, "its bytes are not those that were stored", rebuild)
+	if err := os.Rename(path, filepath.Join(t.TempDir(), open)); err != nil {
+		t.Fatal(err)
+	}
+	b.must("catalog", "rebuild", "--force", "-f", crashed)
+	b.run("start", "-d", b.c.ConnString(db), "-f", crashed, "--no-loop").refused(t, exitSlot, "", "full-backup")
+	b.must("full-backup", "--new-slot", "-d", b.c.ConnString(db), "-f", crashed)
+	b.must("verify", "-f", crashed)
 }
 
 // TestDropLeavesNothing: what init made on the server goes, files stay.

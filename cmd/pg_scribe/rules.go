@@ -123,6 +123,10 @@ var rules = []rule{
 			commandLine("pg_scribe", "status", "-f", f.dir)
 	}),
 	on(exitBackup, func(e *repo.FormatError, f facts) string {
+		if strings.HasSuffix(e.File, ".open") && !target.IsSpec(f.dir) {
+			return "bring the file back; if nobody has it, move it away and make the catalog again without it, and start tells whether the server still has its changes: " +
+				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
+		}
 		return "bring the file back from a copy of the repository, or restore to a point before it: " +
 			commandLine("pg_scribe", "list", "-f", f.dir)
 	}),

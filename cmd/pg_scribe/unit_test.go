@@ -182,7 +182,7 @@ func TestRules(t *testing.T) {
 		catalog.SchemaVersionError{Have: 2, Want: 1},
 		&restore.OlderTargetError{}, &restore.LocaleError{Err: errors.New("x")}, &restore.BusyError{}, &restore.ResumeError{},
 		&restore.UnreachableError{}, &restore.StatementError{Err: errors.New("x")}, &restore.RowCountError{}, &restore.ToolError{Err: errors.New("x")},
-		&repo.SpoolMissingError{}, &repo.SpoolTakenError{}, &repo.SpoolUnfitError{}, &repo.MissingFileError{Name: "incremental-1.sql.zst.open"},
+		&repo.SpoolMissingError{}, &repo.SpoolTakenError{}, &repo.SpoolUnfitError{}, &repo.MissingFileError{Name: "incremental-1.sql.zst.open"}, &repo.FormatError{File: "incremental-1.sql.open"},
 	}
 	for _, err := range known {
 		r, ok := firstRule(fmt.Errorf("wrapped: %w", err), facts{})
