@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
+	"pg_scribe/stream"
 )
 
 var (
@@ -99,6 +101,26 @@ func (tr *trip) at(m moment) {
 	}
 }
 
+// streamMeanwhile streams, and samples all the time, until the returned
+// function ends it.
+func (tr *trip) streamMeanwhile() (end func()) {
+	r, err := repo.Open(tr.t.Context(), tr.dir, time.Now)
+	must(tr.t, err)
+	must(tr.t, r.Recover(tr.t.Context()))
+	ctx, stop := context.WithCancel(tr.t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- stream.Run(ctx, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
+			StatusInterval: 100 * time.Millisecond, FsyncInterval: 100 * time.Millisecond, StateInterval: 50 * time.Millisecond, Notice: func(s string) { tr.t.Log(s) }})
+	}()
+	return func() {
+		stop()
+		err := <-done
+		r.Close()
+		must(tr.t, err)
+	}
+}
+
 // randomWork is one round. Roles belong to a cluster, so each has its own pair.
 func randomWork(t *testing.T, seed uint64, steps int) {
 	source, target := pgtest.New(t, pgtest.Options{Template: false}), pgtest.New(t)
@@ -114,16 +136,19 @@ CREATE TABLE s1.start (id int PRIMARY KEY, v text); INSERT INTO s1.start SELECT 
 		}
 	}()
 	g := newGenerator(t, seed, source, tr.db)
-	for range steps / 2 {
-		g.step()
+	work := func() {
+		if seed%2 == 0 { // samples look between the commands, or all is caught up with later
+			defer tr.streamMeanwhile()()
+		}
+		for range steps / 2 {
+			g.step()
+		}
+		g.rest()
 	}
-	g.rest()
+	work()
 	tr.capture()
 	between := tr.moment()
-	for range steps / 2 {
-		g.step()
-	}
-	g.rest()
+	work()
 	tr.capture()
 	end := tr.moment()
 	tr.captureUntil(false)
