@@ -765,7 +765,8 @@ SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC' SET ex
       (SELECT format(' COLLATE %I.%I', cn.nspname, co.collname)
         FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
         WHERE co.oid = a.attcollation AND a.attcollation <> ty.typcollation),
-      CASE WHEN a.attnotnull THEN ' NOT NULL' END,
+      CASE WHEN a.attnotnull THEN coalesce((SELECT format(' CONSTRAINT %I NOT NULL', conname) || CASE WHEN connoinherit THEN ' NO INHERIT' ELSE '' END
+        FROM pg_constraint WHERE conrelid = rel AND contype = 'n' AND conkey = ARRAY[a.attnum]), ' NOT NULL') END, -- with a name since 18
       CASE a.attidentity WHEN '' THEN NULL ELSE (SELECT format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %s %s)',
           CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, name, regexp_replace(options, '^AS [a-z]+ ', ''))
         FROM s WHERE s.attnum = a.attnum AND deptype = 'i') END,
