@@ -368,6 +368,10 @@ func TestDefaultsOfDomains(t *testing.T) {
 	tr := begin(t, `CREATE DOMAIN dts AS timestamptz DEFAULT clock_timestamp(); CREATE DOMAIN dnow AS timestamptz DEFAULT now(); CREATE DOMAIN drand AS float8 DEFAULT random() CHECK (value >= 0);
 CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 10); CREATE TABLE parent (a int, b int, c text); CREATE TABLE kid (c text, x int, b int, a int); INSERT INTO kid VALUES ('c', 1, 2, 3);
 CREATE TYPE ty AS ENUM ('q'); CREATE TABLE usesty (id int, e ty, v text); INSERT INTO usesty VALUES (1, 'q', 'v');`)
+	key := "b"
+	if tr.source.Major >= 18 { // a publication refuses changes of a table with a key that is generated
+		key = "a"
+	}
 	tr.run(`ALTER TABLE t ADD COLUMN a dts, ADD COLUMN b dnow; ALTER TABLE t ADD COLUMN c drand; ALTER TABLE t ADD COLUMN dd dnow NOT NULL;
 DROP TYPE ty CASCADE; UPDATE usesty SET v = 'w'; ALTER TABLE usesty ADD COLUMN arr int[] DEFAULT ARRAY[extract(epoch FROM now())::int, NULL], ADD COLUMN j jsonb DEFAULT to_jsonb(now()), ADD COLUMN r tstzrange DEFAULT tstzrange(now(), NULL);
 CREATE TABLE inmem (a int); INSERT INTO inmem VALUES (1); ALTER TABLE inmem SET ACCESS METHOD heap; CREATE ACCESS METHOD h2 TYPE TABLE HANDLER heap_tableam_handler; ALTER TABLE inmem SET ACCESS METHOD h2; INSERT INTO inmem VALUES (2); SET default_table_access_method = h2; CREATE TABLE d2 (a int); CREATE TABLE d2as AS SELECT 1 AS x; CREATE MATERIALIZED VIEW d2m AS SELECT 1 AS y; RESET default_table_access_method; SET default_toast_compression = pglz; CREATE TABLE dtc (a text);
@@ -376,7 +380,7 @@ CREATE SCHEMA gone CREATE TABLE g1 (a int PRIMARY KEY) CREATE TABLE g2 (a int); 
 BEGIN; CREATE TABLE sw (id int PRIMARY KEY, v text); INSERT INTO sw VALUES (1, 'a'); ALTER TABLE sw DROP CONSTRAINT sw_pkey; UPDATE sw SET v = 'b'; ALTER TABLE sw ADD PRIMARY KEY (v); UPDATE sw SET id = 2; DELETE FROM sw WHERE v = 'b'; INSERT INTO sw VALUES (3, 'c'); ALTER TABLE sw ALTER v TYPE varchar(5); UPDATE sw SET v = 'd'; COMMIT;
 CREATE TABLE IF NOT EXISTS sw AS SELECT 1; CREATE MATERIALIZED VIEW IF NOT EXISTS d2m AS SELECT 5; CREATE TABLE nod AS SELECT 1 AS a WITH NO DATA; CREATE MATERIALIZED VIEW mvn AS SELECT now() AS n WITH NO DATA; CREATE UNLOGGED TABLE ulq AS SELECT 1 AS z; ALTER TABLE ulq SET LOGGED;
 CREATE TABLE nullk (a int, b text, UNIQUE NULLS NOT DISTINCT (a)); INSERT INTO nullk VALUES (NULL, 'x'), (1, NULL); UPDATE nullk SET b = 'y' WHERE a IS NULL; DELETE FROM nullk WHERE b = 'y';
-CREATE TABLE hasg (a int, b int GENERATED ALWAYS AS (a + 1) STORED, PRIMARY KEY (b)); INSERT INTO hasg VALUES (1), (2); UPDATE hasg SET a = 10 WHERE b = 2; DELETE FROM hasg WHERE b = 3; ALTER TABLE hasg REPLICA IDENTITY NOTHING; 
+CREATE TABLE hasg (a int, b int GENERATED ALWAYS AS (a + 1) STORED, PRIMARY KEY (` + key + `)); INSERT INTO hasg VALUES (1), (2); UPDATE hasg SET a = 10 WHERE b = 2; DELETE FROM hasg WHERE b = 3; ALTER TABLE hasg REPLICA IDENTITY NOTHING; 
 CREATE TABLE cfg (a int PRIMARY KEY, b int) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 5); ALTER TABLE cfg RESET (fillfactor), ALTER COLUMN b SET (n_distinct = 5), REPLICA IDENTITY FULL; INSERT INTO cfg VALUES (1, 1); UPDATE cfg SET b = 2;`)
 	tr.capture()
 	tr.noGap()
