@@ -468,7 +468,7 @@ BEGIN
       OR class = 'pg_publication'::regclass AND EXISTS (SELECT FROM scribe.config WHERE value = object::text)
       OR EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = object AND objsubid = 0
         AND (deptype = 'e' OR deptype = 'a' AND what.type = 'sequence'
-          OR deptype = 'i' AND NOT EXISTS (SELECT FROM pg_type WHERE class = 'pg_type'::regclass AND oid = object AND typtype = 'm'))) THEN
+          OR deptype = 'i' AND class <> 'pg_proc'::regclass AND NOT EXISTS (SELECT FROM pg_type WHERE class = 'pg_type'::regclass AND oid = object AND typtype = 'm'))) THEN
     RETURN NULL;
   END IF;
   RETURN jsonb_build_object('class', class::int8, 'oid', object::int8, 'type', what.type, 'identity', what.identity, 'owner', pg_get_userbyid(owner));

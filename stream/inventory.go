@@ -177,21 +177,17 @@ func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore) er
 	if err != nil {
 		return err
 	}
-	return keepSamples(ctx, store, map[string]map[string]string{strings.TrimPrefix(inventoryState, "state "): names})
+	return keepInventory(ctx, store, names)
 }
 
 // check samples the inventory and emits repairs and gaps.
 func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, store stateStore) error {
-	text, known, err := store.Setting(ctx, inventoryState)
+	before, err := loadInventory(ctx, store)
 	if err != nil {
 		return err
 	}
-	if !known {
+	if before == nil {
 		return baselineInventory(ctx, conn, store)
-	}
-	var before map[string]string
-	if err := json.Unmarshal([]byte(text), &before); err != nil {
-		return err
 	}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
 	if err != nil {
@@ -243,11 +239,8 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, stor
 			before[key] = names[key] // until the stream is told that it is gone
 		}
 	}
-	keep := func() error {
-		return keepSamples(ctx, store, map[string]map[string]string{strings.TrimPrefix(inventoryState, "state "): before})
-	}
 	if len(settled)+len(invalid) > 0 {
-		if err := keep(); err != nil {
+		if err := keepInventory(ctx, store, before); err != nil {
 			return err
 		}
 	}
@@ -259,12 +252,26 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, stor
 			return err
 		} else if gone {
 			delete(before, key)
-			if err := keep(); err != nil {
+			if err := keepInventory(ctx, store, before); err != nil {
 				return err
 			}
 		}
 	}
 	return v.explained.forget(ctx, uint32(oldest), v.waiting)
+}
+
+// loadInventory returns what there was at the last sample, by key; nil before
+// the first one.
+func loadInventory(ctx context.Context, store stateStore) (before map[string]string, err error) {
+	text, known, err := store.Setting(ctx, inventoryState)
+	if err == nil && known {
+		err = json.Unmarshal([]byte(text), &before)
+	}
+	return before, err
+}
+
+func keepInventory(ctx context.Context, store stateStore, names map[string]string) error {
+	return keepSamples(ctx, store, map[string]map[string]string{strings.TrimPrefix(inventoryState, "state "): names})
 }
 
 // judge tells what of the inventory has changed, and of that what came or went

@@ -30,7 +30,7 @@ func givable(class, oid string) string {
       'pg_default_acl'::regclass, 'pg_event_trigger'::regclass, 'pg_largeobject'::regclass)
     AND NOT (CLASS = 'pg_class'::regclass AND OBJECT IN (SELECT oid FROM pg_class WHERE relkind NOT IN ('r', 'p', 'v', 'm', 'f', 'S') OR relpersistence = 't'))
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = CLASS AND d.objid = OBJECT AND d.objsubid = 0
-      AND (d.deptype = 'e' OR d.deptype = 'i' AND NOT (CLASS = 'pg_type'::regclass AND OBJECT IN (SELECT oid FROM pg_type WHERE typtype = 'm')) OR d.deptype = 'a' AND CLASS = 'pg_class'::regclass AND OBJECT IN (SELECT oid FROM pg_class WHERE relkind = 'S')))`)
+      AND (d.deptype = 'e' OR d.deptype = 'i' AND CLASS <> 'pg_proc'::regclass AND NOT (CLASS = 'pg_type'::regclass AND OBJECT IN (SELECT oid FROM pg_type WHERE typtype = 'm')) OR d.deptype = 'a' AND CLASS = 'pg_class'::regclass AND OBJECT IN (SELECT oid FROM pg_class WHERE relkind = 'S')))`)
 }
 
 // ownerStates are the owners that REASSIGN OWNED may change silently. Their

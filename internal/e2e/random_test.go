@@ -127,15 +127,16 @@ func randomWork(t *testing.T, seed uint64, steps int) {
 	tr := beginOn(t, source, target, `CREATE ROLE r1; CREATE ROLE r2 CREATEROLE; CREATE ROLE r3 SUPERUSER; CREATE SCHEMA s1; CREATE SCHEMA s2;
 GRANT ALL ON SCHEMA s1, s2, public TO r1, r2; GRANT r1 TO r2; CREATE TYPE s1.mood AS ENUM ('sad', 'ok'); CREATE DOMAIN s1.small AS int CHECK (value < 1000);
 CREATE TABLE s1.start (id int PRIMARY KEY, v text); INSERT INTO s1.start SELECT g, 'v' || g FROM generate_series(1, 30) g`)
+	g := newGenerator(t, seed, source, tr.db)
 	defer func() {
 		if t.Failed() {
+			t.Logf("the statements that succeeded:\n%s", strings.Join(g.log, "\n"))
 			file := filepath.Join(os.TempDir(), fmt.Sprintf("pg_scribe-random-%d.sql", seed))
 			if err := os.WriteFile(file, []byte(tr.text()), 0o600); err == nil {
 				t.Logf("the segments are in %s", file)
 			}
 		}
 	}()
-	g := newGenerator(t, seed, source, tr.db)
 	work := func() {
 		if seed%2 == 0 { // samples look between the commands, or all is caught up with later
 			defer tr.streamMeanwhile()()
@@ -159,7 +160,4 @@ CREATE TABLE s1.start (id int PRIMARY KEY, v text); INSERT INTO s1.start SELECT 
 	tr.noGap()
 	tr.at(end)
 	tr.at(between)
-	if t.Failed() {
-		t.Logf("the statements that succeeded:\n%s", strings.Join(g.log, "\n"))
-	}
 }

@@ -137,3 +137,9 @@ func TestOwnerThatEveryClusterHas(t *testing.T) {
 	tr.owners()
 	tr.equal()
 }
+
+// A range type's constructors belong to it, and may be given away all the same.
+func TestOwnerOfAConstructor(t *testing.T) {
+	reassigned(t, `CREATE TYPE span AS RANGE (SUBTYPE = float8)`, `ALTER FUNCTION span(float8, float8) OWNER TO THREE`, `REASSIGN OWNED BY THREE TO TWO`,
+		`DROP OWNED BY THREE`, `SET ROLE TWO; ALTER FUNCTION span(float8, float8) COST 7`)
+}
