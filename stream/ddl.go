@@ -33,6 +33,8 @@ type ddlState struct {
 	nested struct{ frames, text string }
 
 	refill *refillState
+
+	defaults bool // the transaction has changed default privileges
 }
 
 func (d *ddlState) reset() {
@@ -109,6 +111,7 @@ func (r *renderer) logical(m logicalMessage, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	c.lsn = m.LSN
 	if c.Tag == "REINDEX" && c.Event != "gap" {
 		return nil // no part of the contents, and it may end in another transaction than it began in
 	}
@@ -266,6 +269,9 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		if err := r.writeDDL(start, end, dropped, sql, textErr); err != nil {
 			return err
 		}
+	}
+	if err := r.checkDefaults(start, end); err != nil {
+		return err
 	}
 	if scriptTags[start.Tag] {
 		if start.Tag != "REFRESH MATERIALIZED VIEW" { // which makes nothing that stays

@@ -31,6 +31,8 @@ type facts struct {
 	names   map[uint32]string   // of roles in the target, by their OIDs on the source
 	named   map[string]uint32   // the other way round
 
+	defaults catalog.LSN // commit of the last transaction that changed default privileges
+
 	made      map[uint32]uint32 // tables that were there at the connection's beginning, with the transaction that made each
 	announced map[uint32]bool   // tables that a command told of since
 
@@ -227,6 +229,8 @@ func (f *facts) value(key catalog.FactKey) string {
 		if v, known = f.strings[key.OID]; key == sinceKey {
 			v, known = f.since, f.since != 0
 		}
+	case defaultsFact:
+		v, known = f.defaults, f.defaults != 0
 	case roleFact:
 		var name string
 		name, known = f.names[key.OID]
@@ -257,6 +261,9 @@ func (f *facts) all() map[catalog.FactKey]string {
 	add(looseFact, maps.Keys(f.loose))
 	add(moveFact, maps.Keys(f.moved))
 	add(stringFact, maps.Keys(f.strings))
+	if f.defaults != 0 {
+		set[defaultsKey] = f.value(defaultsKey)
+	}
 	if f.since != 0 {
 		set[sinceKey] = f.value(sinceKey)
 	}
@@ -304,6 +311,8 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		}
 		eachText(&m, narrow)
 		f.moved[key.OID] = m
+	case defaultsFact:
+		return json.Unmarshal(text, &f.defaults)
 	case roleFact:
 		var name string
 		if err := json.Unmarshal(text, &name); err != nil {

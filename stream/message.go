@@ -9,12 +9,15 @@ import (
 	"reflect"
 	"strings"
 
+	"pg_scribe/catalog"
 	"pg_scribe/repo"
 )
 
 // captureMessage is what the event triggers of capture.sql send. All its
 // strings are in the source's encoding, byte for byte.
 type captureMessage struct {
+	lsn catalog.LSN // of the message
+
 	Event   string            `json:"ev"`
 	Tag     string            `json:"tag"`
 	Role    string            `json:"role"`

@@ -255,6 +255,9 @@ func (r *renderer) commit(b []byte) error {
 		}
 	}
 	r.show()
+	if r.ddl.defaults {
+		r.facts.changeDefaults(r.tx.Commit)
+	}
 	r.ddl.reset()
 	if !r.skip && !r.alien {
 		r.facts.begin(r.tx.At)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"strings"
 	"testing"
 )
@@ -142,4 +143,36 @@ func TestOwnerThatEveryClusterHas(t *testing.T) {
 func TestOwnerOfAConstructor(t *testing.T) {
 	reassigned(t, `CREATE TYPE span AS RANGE (SUBTYPE = float8)`, `ALTER FUNCTION span(float8, float8) OWNER TO THREE`, `REASSIGN OWNED BY THREE TO TWO`,
 		`DROP OWNED BY THREE`, `SET ROLE TWO; ALTER FUNCTION span(float8, float8) COST 7`)
+}
+
+// Default privileges count when an object is made, not when that commits.
+func TestDefaultPrivilegesChangeMeanwhile(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int)`)
+	one := tr.db + "_one"
+	tr.run(`CREATE ROLE ` + one)
+	ctx := context.Background()
+	overlap := func(sql string, meanwhile func()) {
+		t.Helper()
+		tx, err := tr.source.Conn(t, tr.db).Begin(ctx)
+		must(t, err)
+		_, err = tx.Exec(ctx, sql)
+		must(t, err)
+		meanwhile()
+		must(t, tx.Commit(ctx))
+	}
+	overlap(`INSERT INTO t VALUES (1); CREATE INDEX ON t (id); CREATE TEMP TABLE x (a int)`, func() { tr.run(`ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO ` + one) })
+	tr.run(`CREATE TABLE with_grant (a int)`, `BEGIN; ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM `+one+`; CREATE TABLE without (a int); COMMIT`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+	overlap(`CREATE TABLE early (a int)`, func() {
+		tr.run(`ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO ` + one)
+		tr.capture() // what is known of it outlives the stream
+	})
+	tr.capture()
+	gaps := tr.inventory().Gaps
+	if len(gaps) != 1 || !strings.Contains(gaps[0].Reason, "table public.early was made while another transaction changed default privileges") {
+		t.Errorf("gaps: %+v", gaps)
+	}
 }
