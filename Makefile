@@ -13,7 +13,7 @@ build: ## build bin/pg_scribe, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/pg_scribe ./cmd/pg_scribe
 
 test: deps ## run all tests against throwaway PostgreSQL clusters
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout 24m ./...
 
 test-large: deps ## the tests that move values of half a gigabyte; some minutes, 4 GB of memory
 	PG_SCRIBE_TEST_LARGE=1 $(GO) test -count=1 -timeout 30m -run TooLarge ./internal/e2e
@@ -42,7 +42,7 @@ matrix: deps ## back up and restore across versions of PostgreSQL; gets the vers
 	PG_SCRIBE_TEST_MATRIX="$(MATRIX)" $(GO) test -count=1 -timeout 30m ./internal/e2e -run '^TestVersions$$'
 	@set -e; for version in $(VERSIONS); do \
 		bin=$$(.ci/postgresql $$version); echo "PG_SCRIBE_TEST_BIN=$$bin"; \
-		PG_SCRIBE_TEST_BIN=$$bin $(GO) test -count=1 -timeout 20m ./internal/e2e -skip 'UnderLoad|TestVersions|TestImportGraph'; \
+		PG_SCRIBE_TEST_BIN=$$bin $(GO) test -count=1 -timeout 24m ./internal/e2e -skip 'UnderLoad|TestVersions|TestImportGraph'; \
 	done
 
 deps: ## install what the tests need (PostgreSQL server, compressors) where it is missing
