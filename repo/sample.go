@@ -14,6 +14,7 @@ const (
 	TagDatabase    = "ALTER DATABASE"
 	TagTrigger     = "EVENT TRIGGER"
 	TagOwner       = "OWNER"
+	TagPrivileges  = "PRIVILEGES"
 	TagCluster     = "CLUSTER"
 	TagInventory   = "INVENTORY"    // makes what came about without an event
 	TagTablespace  = "TABLESPACE"   // of the cluster
@@ -48,7 +49,7 @@ func (i Item) Sampled() (position catalog.LSN, ok bool) {
 			text, _, _ = strings.Cut(text, " */")
 			position, _ = catalog.ParseLSN(text) // one that cannot be read vouches for nothing
 			return position, true
-		case i.Tag == TagSequence, i.Tag == TagDatabase, i.Tag == TagTrigger, i.Tag == TagOwner, i.Tag == TagCluster, i.Tag == TagInventory,
+		case i.Tag == TagSequence, i.Tag == TagDatabase, i.Tag == TagTrigger, i.Tag == TagOwner, i.Tag == TagPrivileges, i.Tag == TagCluster, i.Tag == TagInventory,
 			i.Tag == TagTablespace, i.Tag == TagParameter,
 			word == TagRole, strings.HasPrefix(i.Tag, TagRename+" "), strings.HasPrefix(i.Tag, TagLargeObject):
 			return 0, true

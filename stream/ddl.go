@@ -270,9 +270,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			return err
 		}
 	}
-	if err := r.checkDefaults(start, end); err != nil {
-		return err
-	}
+	r.checkDefaults(start, end)
 	if scriptTags[start.Tag] {
 		if start.Tag != "REFRESH MATERIALIZED VIEW" { // which makes nothing that stays
 			r.explain(everything)

@@ -1,16 +1,22 @@
 package stream
 
 import (
-	"strings"
+	"context"
+
+	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
 )
 
 // Default privileges count when an object is made, and the stream has
 // transactions in the order in which they committed: one that made an object
-// before another one changed the defaults may come behind that.
+// before another one changed the defaults may come behind that. The privileges
+// of such an object are sampled.
 
 const defaultsFact = "defaults"
+
+// privileges is the kind of state of which nothing is sampled but what is stale.
+const privileges = "privileges"
 
 // defaultsKey is where facts.defaults is stored.
 var defaultsKey = catalog.FactKey{Kind: defaultsFact}
@@ -23,26 +29,46 @@ var defaultTags = map[string]bool{"ALTER DEFAULT PRIVILEGES": true, "DROP OWNED"
 var defaultKinds = map[string]bool{"table": true, "view": true, "materialized view": true, "foreign table": true, "sequence": true,
 	"function": true, "procedure": true, "aggregate": true, "type": true, "domain": true, "schema": true}
 
-// checkDefaults marks objects that were made before other defaults came about
-// which a restore will have by then.
-func (r *renderer) checkDefaults(start, end captureMessage) error {
+// checkDefaults has the privileges sampled of objects that were made before
+// other defaults came about which the target has by then.
+func (r *renderer) checkDefaults(start, end captureMessage) {
 	if defaultTags[start.Tag] {
 		r.ddl.defaults = true
 	}
 	if start.lsn >= r.facts.defaults {
-		return nil
+		return
 	}
 	for _, o := range end.Objects {
-		made := strings.HasPrefix(o.Tag, "CREATE ") || o.Tag == "SELECT INTO" || o.Tag == "IMPORT FOREIGN SCHEMA"
-		if made && defaultKinds[o.Type] && !o.temporary() {
-			return r.gap(o.Type + " " + o.Identity + " was made while another transaction changed default privileges (pg_scribe full-backup heals it)")
+		if o.Class != 0 && defaultKinds[o.Type] && !o.temporary() {
+			r.stale.add(privileges, objectKey(o.Class, o.OID))
 		}
 	}
-	return nil
 }
 
 // changeDefaults notes at its end that a transaction changed default privileges.
 func (f *facts) changeDefaults(commit catalog.LSN) {
 	f.defaults = commit
 	f.dirty[defaultsKey] = true
+}
+
+// privilegeCommands give objects the privileges that they have now.
+func privilegeCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
+	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('DECLARE g record; BEGIN %s`+orGone+` END',
+	      scribe.acl_sql(x.word || ' ' || i.identity, coalesce(x.acl, acldefault(x.kind::"char", x.owner)), x.owner,
+	        format('(SELECT coalesce(%1$sacl, acldefault(%2$L, %1$sowner)) FROM %3$s WHERE oid = to_reg%4$s(%5$L))', x.prefix, x.kind, x.class, x.lookup, i.identity))))
+	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,
+	    LATERAL (SELECT 'pg_class'::regclass AS class, CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS word, CASE relkind WHEN 'S' THEN 's' ELSE 'r' END AS kind, relacl AS acl, relowner AS owner, 'rel' AS prefix, 'class' AS lookup
+	        FROM pg_class c WHERE c.oid = o.oid AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+	      UNION ALL SELECT 'pg_proc'::regclass, 'ROUTINE', 'f', proacl, proowner, 'pro', 'procedure' FROM pg_proc p WHERE p.oid = o.oid
+	      UNION ALL SELECT 'pg_type'::regclass, 'TYPE', 'T', typacl, typowner, 'typ', 'type' FROM pg_type t WHERE t.oid = o.oid
+	      UNION ALL SELECT 'pg_namespace'::regclass, 'SCHEMA', 'n', nspacl, nspowner, 'nsp', 'namespace' FROM pg_namespace n WHERE n.oid = o.oid) x,
+	    LATERAL pg_identify_object(o.class, o.oid, 0) i
+	  WHERE x.class = o.class AND i.identity IS NOT NULL`, keys)
+	if err != nil {
+		return nil, err
+	}
+	commands := map[string]string{}
+	var key, sql string
+	_, err = pgx.ForEachRow(rows, []any{&key, &sql}, func() error { commands[key] = sql; return nil })
+	return commands, err
 }

@@ -92,6 +92,7 @@ var stateKinds = []stateKind{
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + quoteName(key) }},
 	{name: "owner", tag: constant(repo.TagOwner), query: same(ownerStates), sql: ownerCommands},
+	{name: privileges, tag: constant(repo.TagPrivileges), query: same("SELECT '', NULL WHERE false"), sql: privilegeCommands},
 	{name: "cluster", tag: constant(repo.TagCluster), query: same(`
 	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
 	    (SELECT format('DO %L', format('BEGIN ALTER TABLE %I.%I CLUSTER ON %I;` + orGone + ` END', n.nspname, c.relname, x.relname))

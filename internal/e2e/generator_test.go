@@ -217,12 +217,6 @@ func (g *generator) rest() {
 	}
 }
 
-// alone tells whether no transaction is open: what is made while another one
-// changes default privileges is marked.
-func (g *generator) alone() bool {
-	return g.conns[0].TxStatus() == 'I' && g.conns[1].TxStatus() == 'I'
-}
-
 func (g *generator) dml() {
 	t := g.relation("rp")
 	switch g.r.IntN(8) {
@@ -490,11 +484,9 @@ func (g *generator) roleWork() {
 		g.run("RESET ROLE")
 		g.run("REASSIGN OWNED BY " + role + " TO " + g.role())
 	case 9:
-		if g.alone() {
-			g.run("RESET ROLE")
-			g.run("DROP OWNED BY " + role)
-			g.run("DROP ROLE " + role)
-		}
+		g.run("RESET ROLE")
+		g.run("DROP OWNED BY " + role)
+		g.run("DROP ROLE " + role)
 	case 10:
 		g.run("SET search_path = " + g.pick("s1, public", "public", "s2, s1", "''", `"$user", public`))
 	case 11:
@@ -523,9 +515,6 @@ func (g *generator) grant() {
 	case 3:
 		g.run(fmt.Sprintf(verb, "EXECUTE", "FUNCTION "+g.function(), role))
 	case 4:
-		if !g.alone() {
-			return
-		}
 		g.run("ALTER DEFAULT PRIVILEGES IN SCHEMA " + g.schema() + " GRANT SELECT ON TABLES TO " + role)
 	case 5:
 		t := g.relation("r")
