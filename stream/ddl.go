@@ -404,7 +404,25 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 		r.out = repo.AppendDDL(r.out, start.Tag, sql)
 	})
 	r.writeFacts(start, end)
+	if setUnlogged.MatchString(sql) {
+		r.emptyUnlogged(end.Objects)
+	}
 	return nil
+}
+
+// setUnlogged finds commands that may have made a table unlogged.
+var setUnlogged = regexp.MustCompile(`(?i)\bset\s+unlogged\b`)
+
+// emptyUnlogged empties tables that became unlogged: nothing tells of their rows
+// from then on, and those from before could stand in the way of a later command.
+func (r *renderer) emptyUnlogged(objects []captureObject) {
+	for _, o := range objects {
+		if o.Class == pgClassOID && o.Type == "table" && !o.temporary() {
+			r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DO "+repo.Literal(fmt.Sprintf(
+				"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s) AND relkind = 'r' AND relpersistence = 'u') THEN TRUNCATE ONLY %s CASCADE; END IF; END",
+				repo.Literal(o.Identity), o.Identity)))
+		}
+	}
 }
 
 // write writes commands under the settings of one.
