@@ -1,12 +1,7 @@
 package stream
 
 import (
-	"bufio"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,8 +17,7 @@ type ddlState struct {
 	depth   int
 	start   captureMessage
 	dropped []captureObject
-	held    *os.File // messages, each behind its length
-	heldBuf *bufio.Writer
+	held    heldMessages
 
 	// Texts that commands of this transaction refer to.
 	texts map[string]string
@@ -38,64 +32,8 @@ type ddlState struct {
 }
 
 func (d *ddlState) reset() {
-	if d.held != nil {
-		d.held.Close()
-	}
+	d.held.drop()
 	*d = ddlState{}
-}
-
-// hold keeps a message until the command's end.
-func (d *ddlState) hold(b []byte) error {
-	if d.held == nil {
-		f, err := newSpill()
-		if err != nil {
-			return err
-		}
-		d.held, d.heldBuf = f, bufio.NewWriterSize(f, 256<<10)
-	}
-	var size [4]byte
-	binary.BigEndian.PutUint32(size[:], uint32(len(b)))
-	d.heldBuf.Write(size[:])
-	_, err := d.heldBuf.Write(b)
-	return err
-}
-
-// release hands the held messages to apply, in order.
-func (d *ddlState) release(apply func([]byte) error) error {
-	if d.held == nil {
-		return nil
-	}
-	f := d.held
-	d.held = nil
-	defer f.Close()
-	if err := d.heldBuf.Flush(); err != nil {
-		return err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	src := bufio.NewReaderSize(f, 256<<10)
-	var size [4]byte
-	var buf []byte
-	for {
-		if _, err := io.ReadFull(src, size[:]); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-		n := int(binary.BigEndian.Uint32(size[:]))
-		if cap(buf) < n {
-			buf = make([]byte, n)
-		}
-		buf = buf[:n]
-		if _, err := io.ReadFull(src, buf); err != nil {
-			return err
-		}
-		if err := apply(buf); err != nil {
-			return err
-		}
-	}
 }
 
 // logical takes a logical decoding message; raw is the whole of it.
@@ -178,7 +116,7 @@ func (r *renderer) withinDDL(c captureMessage, raw []byte) error {
 	case c.Event == "gap":
 		return r.gap(c.Reason)
 	}
-	return d.hold(raw)
+	return d.held.hold(raw)
 }
 
 // writeStates writes what a sample of this slot found.
@@ -218,7 +156,7 @@ func (r *renderer) abandonDDL() error {
 	if err := r.gap(tag + " began and its end was not captured"); err != nil {
 		return err
 	}
-	return r.ddl.release(r.message)
+	return r.ddl.held.release(r.message)
 }
 
 // scriptTags are commands whose replay does again what they did inside, so
@@ -275,14 +213,11 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		if start.Tag != "REFRESH MATERIALIZED VIEW" { // which makes nothing that stays
 			r.explain(everything)
 		}
-		if r.ddl.held != nil {
-			r.ddl.held.Close()
-			r.ddl.held = nil
-		}
+		r.ddl.held.drop()
 		r.forget(dropped)
 		return nil
 	}
-	if err := r.ddl.release(r.message); err != nil {
+	if err := r.ddl.held.release(r.message); err != nil {
 		return err
 	}
 	r.forget(dropped) // rows of them may have been held

@@ -53,7 +53,7 @@ func (f *facts) changeDefaults(commit catalog.LSN) {
 
 // privilegeCommands give objects the privileges that they have now.
 func privilegeCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
-	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('DECLARE g record; BEGIN %s`+orGone+` END',
+	return readTexts(ctx, tx, `SELECT k, format('DO %L', format('DECLARE g record; BEGIN %s`+orGone+` END',
 	      scribe.acl_sql(x.word || ' ' || i.identity, coalesce(x.acl, acldefault(x.kind::"char", x.owner)), x.owner,
 	        format('(SELECT coalesce(%1$sacl, acldefault(%2$L, %1$sowner)) FROM %3$s WHERE oid = to_reg%4$s(%5$L))', x.prefix, x.kind, x.class, x.lookup, i.identity))))
 	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,
@@ -64,11 +64,4 @@ func privilegeCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[strin
 	      UNION ALL SELECT 'pg_namespace'::regclass, 'SCHEMA', 'n', nspacl, nspowner, 'nsp', 'namespace' FROM pg_namespace n WHERE n.oid = o.oid) x,
 	    LATERAL pg_identify_object(o.class, o.oid, 0) i
 	  WHERE x.class = o.class AND i.identity IS NOT NULL`, keys)
-	if err != nil {
-		return nil, err
-	}
-	commands := map[string]string{}
-	var key, sql string
-	_, err = pgx.ForEachRow(rows, []any{&key, &sql}, func() error { commands[key] = sql; return nil })
-	return commands, err
 }

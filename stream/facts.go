@@ -396,10 +396,7 @@ func readFacts(ctx context.Context, conn *pgx.Conn, slot string) (*facts, error)
 }
 
 // readLive reads facts in the snapshot of a transaction that has begun.
-func readLive(ctx context.Context, tx interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}) (*liveFacts, error) {
+func readLive(ctx context.Context, tx querier) (*liveFacts, error) {
 	l := &liveFacts{tables: map[uint32]knownTable{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{}, xip: map[uint32]bool{}}
 	var oid uint32
 	var name string

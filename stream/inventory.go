@@ -22,8 +22,8 @@ import (
 // repaired, if that can be done exactly, else marked as a gap.
 
 const (
-	inventoryState = "state inventory"
-	explainedState = "state explained"
+	inventorySample = "inventory"
+	explainedState  = "state explained"
 )
 
 // objectKey names an object.
@@ -144,21 +144,14 @@ func readKeys(ctx context.Context, tx pgx.Tx, query string) (map[string]bool, er
 // identify names objects that are there. A relation that another transaction
 // has dropped since is one of the snapshot still.
 func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
-	names := map[string]string{}
 	if len(keys) == 0 {
-		return names, nil
+		return nil, nil
 	}
-	rows, err := tx.Query(ctx, `SELECT k, name FROM (SELECT k, coalesce(
+	return readTexts(ctx, tx, `SELECT k, name FROM (SELECT k, coalesce(
 	    (SELECT i.type || ' ' || i.identity FROM pg_identify_object(split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid, 0) i),
 	    (SELECT CASE relkind WHEN 'i' THEN 'index ' ELSE 'relation ' END || relname FROM pg_class
 	      WHERE split_part(k, ' ', 1)::oid = 'pg_class'::regclass AND oid = split_part(k, ' ', 2)::oid)) AS name
 	  FROM unnest($1::text[]) k) x WHERE name IS NOT NULL`, keys)
-	if err != nil {
-		return nil, err
-	}
-	var key, name string
-	_, err = pgx.ForEachRow(rows, []any{&key, &name}, func() error { names[key] = name; return nil })
-	return names, err
 }
 
 // baselineInventory keeps what there is, without judging it. A slot has to be
@@ -182,7 +175,7 @@ func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore) er
 
 // check samples the inventory and emits repairs and gaps.
 func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, store stateStore) error {
-	before, err := loadInventory(ctx, store)
+	before, err := keptSample(ctx, store, inventorySample)
 	if err != nil {
 		return err
 	}
@@ -260,18 +253,8 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, stor
 	return v.explained.forget(ctx, uint32(oldest), v.waiting)
 }
 
-// loadInventory returns what there was at the last sample, by key; nil before
-// the first one.
-func loadInventory(ctx context.Context, store stateStore) (before map[string]string, err error) {
-	text, known, err := store.Setting(ctx, inventoryState)
-	if err == nil && known {
-		err = json.Unmarshal([]byte(text), &before)
-	}
-	return before, err
-}
-
 func keepInventory(ctx context.Context, store stateStore, names map[string]string) error {
-	return keepSamples(ctx, store, map[string]map[string]string{strings.TrimPrefix(inventoryState, "state "): names})
+	return keepSamples(ctx, store, map[string]map[string]string{inventorySample: names})
 }
 
 // judge tells what of the inventory has changed, and of that what came or went

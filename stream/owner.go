@@ -45,7 +45,7 @@ const wrapperOwner = `IF NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_data_wrap
 // ownerCommands give objects to the owners that they have now. One that is no
 // longer in pg_shdepend is gone, or belongs to a role that is always there.
 func ownerCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
-	rows, err := tx.Query(ctx, `SELECT k, format('DO %L', format('BEGIN '
+	return readTexts(ctx, tx, `SELECT k, format('DO %L', format('BEGIN '
 	      || CASE class WHEN 'pg_foreign_data_wrapper'::regclass THEN '`+strings.ReplaceAll(wrapperOwner, "ALTER", "ALTER %1$s OWNER TO %2$I;")+`' ELSE 'ALTER %1$s OWNER TO %2$I;' END || '`+orGone+` END', what,
 	      r.rolname, identity))
 	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,
@@ -53,13 +53,6 @@ func ownerCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]st
 	  WHERE r.oid = scribe.owner_of(o.class, o.oid) AND schema IS DISTINCT FROM 'scribe' AND identity <> 'scribe'
 	    AND NOT EXISTS (SELECT FROM scribe.config WHERE o.class = 'pg_publication'::regclass AND key = 'publication ' || (SELECT pubname FROM pg_publication p WHERE p.oid = o.oid))
 	    AND `+givable("o.class", "o.oid"), keys)
-	if err != nil {
-		return nil, err
-	}
-	commands := map[string]string{}
-	var key, sql string
-	_, err = pgx.ForEachRow(rows, []any{&key, &sql}, func() error { commands[key] = sql; return nil })
-	return commands, err
 }
 
 // alterable is a subquery that names an object, if it is there, as ALTER … OWNER wants

@@ -128,6 +128,9 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	if err != nil {
 		return 0, err
 	}
+	if before == nil {
+		before = map[string]string{}
+	}
 	if kind.name == roleNames {
 		r.renames = findRenames(before, now, r.taken[kind.name])
 	}
@@ -228,9 +231,8 @@ func (r *reconciliation) finish(ctx context.Context, conn *pgx.Conn) (err error)
 	return errors.Join(r.errs...)
 }
 
-// keptSample is the last sample of a kind; empty if there is none.
-func keptSample(ctx context.Context, store stateStore, name string) (map[string]string, error) {
-	sample := map[string]string{}
+// keptSample is the last sample of a kind; nil if there is none.
+func keptSample(ctx context.Context, store stateStore, name string) (sample map[string]string, err error) {
 	text, known, err := store.Setting(ctx, "state "+name)
 	if err == nil && known {
 		err = json.Unmarshal([]byte(text), &sample)

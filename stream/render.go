@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"pg_scribe/catalog"
@@ -134,7 +133,7 @@ func (r *renderer) message(b []byte) error {
 		if r.skip {
 			return nil
 		}
-		return r.ddl.hold(b)
+		return r.ddl.held.hold(b)
 	}
 	return r.apply(b)
 }
@@ -499,12 +498,3 @@ func (r *renderer) lose(t *table) error {
 
 // close releases what a broken-off transaction held.
 func (r *renderer) close() { r.ddl.reset() }
-
-// newSpill makes a file for rows that a DDL command holds back, without a name.
-func newSpill() (*os.File, error) {
-	f, err := os.CreateTemp("", "pg_scribe-*")
-	if err != nil {
-		return nil, err
-	}
-	return f, os.Remove(f.Name())
-}

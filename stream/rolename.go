@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"pg_scribe/repo"
 )
 
@@ -209,17 +207,8 @@ func (r renames) follow(kind stateKind, before map[string]string) {
 }
 
 // sampleNames reads the names of the roles in a transaction's snapshot.
-func sampleNames(ctx context.Context, tx interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}) (map[string]string, error) {
-	rows, err := tx.Query(ctx, roleNamesQuery)
-	if err != nil {
-		return nil, err
-	}
-	names := map[string]string{}
-	var oid, name string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &name}, func() error { names[oid] = name; return nil })
-	return names, err
+func sampleNames(ctx context.Context, q querier) (map[string]string, error) {
+	return readTexts(ctx, q, roleNamesQuery)
 }
 
 // checkNames makes sure that a dump can be relied on for the names of roles,

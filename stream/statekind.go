@@ -227,18 +227,29 @@ func databaseStates(server) string {
 func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src server) (map[string]string, error) {
-	rows, err := tx.Query(ctx, k.query(src))
+	return readTexts(ctx, tx, k.query(src))
+}
+
+// querier is a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// readTexts reads rows of a key and a text. Those without a text are left out.
+func readTexts(ctx context.Context, q querier, query string, args ...any) (map[string]string, error) {
+	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	now := map[string]string{}
+	texts := map[string]string{}
 	var key string
-	var sql *string
-	_, err = pgx.ForEachRow(rows, []any{&key, &sql}, func() error {
-		if sql != nil {
-			now[key] = *sql
+	var text *string
+	_, err = pgx.ForEachRow(rows, []any{&key, &text}, func() error {
+		if text != nil {
+			texts[key] = *text
 		}
 		return nil
 	})
-	return now, err
+	return texts, err
 }

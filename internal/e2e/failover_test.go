@@ -100,6 +100,15 @@ func (tr *trip) inventory() catalog.Inventory {
 	return inv
 }
 
+// oneChain makes sure that the stream goes on without a hole on a timeline.
+func (tr *trip) oneChain(timeline uint32) {
+	tr.t.Helper()
+	inv := tr.inventory()
+	if holes := catalog.Holes(inv.Artifacts, inv.Switches...); len(holes) > 0 || len(catalog.Windows(inv)) != 1 || inv.Repository.Timeline != timeline {
+		tr.t.Errorf("holes %v, windows %v, timeline %d", holes, catalog.Windows(inv), inv.Repository.Timeline)
+	}
+}
+
 // The slot is there on the promoted standby, and nothing that was stored is
 // lost: the stream goes on in the same chain.
 func TestFailoverKeepsTheChain(t *testing.T) {
@@ -119,10 +128,7 @@ func TestFailoverKeepsTheChain(t *testing.T) {
 	tr.run("INSERT INTO t VALUES (4, 'after')") // the first checkpoint is yet to come
 	tr.capture()
 	tr.noGap()
-	inv := tr.inventory()
-	if holes := catalog.Holes(inv.Artifacts, inv.Switches...); len(holes) > 0 || len(catalog.Windows(inv)) != 1 || inv.Repository.Timeline != 2 {
-		t.Errorf("holes %v, windows %v, timeline %d", holes, catalog.Windows(inv), inv.Repository.Timeline)
-	}
+	tr.oneChain(2)
 	tr.back()
 	tr.equal()
 	if got, err := tr.rows(catalog.Request{Target: catalog.Target{Kind: catalog.ByLSN, LSN: before}}); err != nil || got != "one stored" {
@@ -279,10 +285,7 @@ func followsFailoverSlot(t *testing.T, version string) {
 	tr.run("INSERT INTO t VALUES (4, 'after')")
 	tr.capture()
 	tr.noGap()
-	inv := tr.inventory()
-	if holes := catalog.Holes(inv.Artifacts, inv.Switches...); len(holes) > 0 || len(catalog.Windows(inv)) != 1 || inv.Repository.Timeline != 2 {
-		t.Errorf("holes %v, windows %v, timeline %d", holes, catalog.Windows(inv), inv.Repository.Timeline)
-	}
+	tr.oneChain(2)
 	tr.back()
 	tr.equal()
 	if got, err := tr.rows(catalog.Request{Target: catalog.Target{Kind: catalog.ByLSN, LSN: before}}); err != nil || got != "one" {

@@ -177,7 +177,13 @@ func (tr *trip) inBackground(r *repo.Repository, opts stream.RunOptions) (done f
 	opts.StatusInterval, opts.FsyncInterval = 50*time.Millisecond, 50*time.Millisecond
 	opts.Notice = func(s string) { tr.t.Log(s) }
 	ended := make(chan error, 1)
-	go func() { ended <- stream.Run(ctx, r, opts) }()
+	go func() {
+		err := stream.Run(ctx, r, opts)
+		if err != nil {
+			tr.t.Log(err) // whoever waits for the stream would not come to see it
+		}
+		ended <- err
+	}()
 	tr.awaitWalsender("1")
 	return func() error {
 		tr.caughtUp()

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -101,23 +100,16 @@ func (tr *trip) at(m moment) {
 	}
 }
 
-// streamMeanwhile streams, and samples all the time, until the returned
+// sampleMeanwhile streams, and samples all the time, until the returned
 // function ends it.
-func (tr *trip) streamMeanwhile() (end func()) {
+func (tr *trip) sampleMeanwhile() (end func()) {
 	r, err := repo.Open(tr.t.Context(), tr.dir, time.Now)
 	must(tr.t, err)
 	must(tr.t, r.Recover(tr.t.Context()))
-	ctx, stop := context.WithCancel(tr.t.Context())
-	done := make(chan error, 1)
-	go func() {
-		done <- stream.Run(ctx, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
-			StatusInterval: 100 * time.Millisecond, FsyncInterval: 100 * time.Millisecond, StateInterval: 50 * time.Millisecond, Notice: func(s string) { tr.t.Log(s) }})
-	}()
+	done := tr.inBackground(r, stream.RunOptions{NoLoop: true, StateInterval: 50 * time.Millisecond})
 	return func() {
-		stop()
-		err := <-done
-		r.Close()
-		must(tr.t, err)
+		defer r.Close()
+		must(tr.t, done())
 	}
 }
 
@@ -139,7 +131,7 @@ CREATE TABLE s1.start (id int PRIMARY KEY, v text); INSERT INTO s1.start SELECT 
 	}()
 	work := func() {
 		if seed%2 == 0 { // samples look between the commands, or all is caught up with later
-			defer tr.streamMeanwhile()()
+			defer tr.sampleMeanwhile()()
 		}
 		for range steps / 2 {
 			g.step()
