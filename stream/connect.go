@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,8 @@ func (e *ConnectError) Error() string {
 	} else if inner := errors.Unwrap(e.Err); inner != nil {
 		reason = inner.Error()
 	}
-	reason = strings.ReplaceAll(reason, "\n", " ")
+	lines := slices.Compact(strings.Split(reason, "\n")) // one each with and without TLS, mostly the same
+	reason = strings.Join(lines, " ")
 	return fmt.Sprintf("cannot connect to database %q on %s port %d as %q: %s", e.Database, e.Host, e.Port, e.User, reason)
 }
 

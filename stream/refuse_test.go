@@ -302,3 +302,15 @@ func TestRetriable(t *testing.T) {
 		}
 	}
 }
+
+// The client tries a server with TLS and without, and tells of both.
+func TestConnectErrorSaysItOnce(t *testing.T) {
+	_, err := Connect(t.Context(), "host=127.0.0.1 port=1 user=nobody dbname=none")
+	var e *ConnectError
+	if !errors.As(err, &e) || e.Fault != FaultServer {
+		t.Fatalf("%v", err)
+	}
+	if strings.Count(err.Error(), "connection refused") != 1 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("%q", err)
+	}
+}
