@@ -285,6 +285,9 @@ func summarize(inv catalog.Inventory) *repositoryJSON {
 
 func (g *groupJSON) add(a catalog.Artifact) {
 	at := a.ReachedAt
+	if a.LastCommitAt.After(at) { // the server has told of no moment since
+		at = a.LastCommitAt
+	}
 	if at.IsZero() {
 		at = a.FinishedAt
 	}
