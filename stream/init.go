@@ -146,7 +146,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 			return base, err
 		}
 	}
-	if err := baselineInventory(ctx, conn, r.Catalog()); err != nil {
+	if err := baselineInventory(ctx, conn, r.Catalog(), slot.snapshot); err != nil {
 		return base, err
 	}
 	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version, begins: true},
@@ -291,7 +291,7 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 	if err != nil {
 		return base, withBlockers(ctx, err, opts.ConnString)
 	}
-	if err := baselineInventory(ctx, conn, r.Catalog()); err != nil {
+	if err := baselineInventory(ctx, conn, r.Catalog(), created.snapshot); err != nil {
 		return base, err
 	}
 	// From here on the stream begins at the new slot. If the base fails, what is

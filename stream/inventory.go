@@ -120,6 +120,17 @@ type inventory struct {
 	waiting   map[string]catalog.LSN // not explained, by the position at which it was noticed
 }
 
+// brought tells whether an object was there where the stream began, or an earlier
+// part of the stream has told of it.
+func (v *inventory) brought(ctx context.Context, store stateStore, key string) (bool, error) {
+	if known, _ := v.explained.explain(key); known { // a sample forgets it only once it has kept the object
+		return true, nil
+	}
+	sample, err := keptSample(ctx, store, inventorySample)
+	_, there := sample[key]
+	return there || sample == nil, err
+}
+
 // readInventory returns the keys of what there is.
 func readInventory(ctx context.Context, tx pgx.Tx) (map[string]bool, error) {
 	return readKeys(ctx, tx, "SELECT class || ' ' || oid FROM scribe.inventory")
@@ -145,7 +156,7 @@ func readKeys(ctx context.Context, tx pgx.Tx, query string) (map[string]bool, er
 // has dropped since is one of the snapshot still.
 func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
 	if len(keys) == 0 {
-		return nil, nil
+		return map[string]string{}, nil
 	}
 	return readTexts(ctx, tx, `SELECT k, name FROM (SELECT k, coalesce(
 	    (SELECT i.type || ' ' || i.identity FROM pg_identify_object(split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid, 0) i),
@@ -154,14 +165,20 @@ func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string,
 	  FROM unnest($1::text[]) k) x WHERE name IS NOT NULL`, keys)
 }
 
-// baselineInventory keeps what there is, without judging it. A slot has to be
-// there already, so that what comes later is in the stream.
-func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore) error {
+// baselineInventory keeps what there is, without judging it: where a slot begins,
+// by its snapshot. Without one, a slot has to be there already, so that what comes
+// later is in the stream.
+func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore, snapshot string) error {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
+	if snapshot != "" {
+		if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(snapshot)); err != nil {
+			return err
+		}
+	}
 	now, err := readInventory(ctx, tx)
 	if err != nil {
 		return err
@@ -180,7 +197,7 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, stor
 		return err
 	}
 	if before == nil {
-		return baselineInventory(ctx, conn, store)
+		return baselineInventory(ctx, conn, store, "")
 	}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
 	if err != nil {

@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,5 +36,40 @@ func TestIdentifyWhatIsDroppedSince(t *testing.T) {
 	}
 	if len(names) != 3 || !strings.HasPrefix(names[keys[0]], "index ") || names[keys[1]] == "" || names[keys[2]] != "table public.stays" {
 		t.Errorf("%q", names)
+	}
+}
+
+// The stream of a new slot tells of what went since, so that the samples have
+// to begin with what was there.
+func TestInventoryBeginsWithTheSlot(t *testing.T) {
+	s := newSource(t, "CREATE TABLE early (id int)")
+	ctx := t.Context()
+	key := s.cluster.Query(t, s.db, "SELECT 'pg_class'::regclass::oid || ' ' || 'early'::regclass::oid")
+	conn, err := Connect(ctx, s.conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	src, err := inspect(ctx, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slotConn, err := connectReplication(ctx, s.conn(), src.Encoding, slotLockTimeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slotConn.Close(ctx)
+	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: s.slot + "_new", temporary: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.exec("DROP TABLE early; CREATE TABLE later (id int)")
+	r := s.open()
+	if err := baselineInventory(ctx, conn, r.Catalog(), slot.snapshot); err != nil {
+		t.Fatal(err)
+	}
+	sample, err := keptSample(ctx, r.Catalog(), inventorySample)
+	if err != nil || sample[key] == "" || strings.Contains(strings.Join(slices.Collect(maps.Values(sample)), "\n"), "later") {
+		t.Errorf("%v, %v", sample, err)
 	}
 }

@@ -47,7 +47,8 @@ type renderer struct {
 	tables map[uint32]*table // as this connection described them
 	facts  *facts
 
-	describe describer // nil: every table is taken for known
+	describe describer                      // nil: every table is taken for known
+	brought  func(key string) (bool, error) // whether the stream has told of an object before this connection
 
 	out     []byte
 	whole   int        // out[:whole] ends between two transactions

@@ -124,6 +124,16 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 	}
 	r = newRenderer(from, secret, known)
 	r.stale, r.slot, r.describe = s.stale, s.opts.Slot, describeOn(ctx, s.opts.ConnString)
+	r.brought = func(key string) (bool, error) {
+		if s.repo == nil {
+			return true, nil
+		}
+		known, err := s.inventory.brought(ctx, s.repo.Catalog(), key)
+		if err != nil {
+			err = &storeError{err}
+		}
+		return known, err
+	}
 	return r, mode, nil
 }
 

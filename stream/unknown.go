@@ -27,10 +27,11 @@ type tableDescription struct {
 // AS does. A table is known if a command in the stream told of it, or if it
 // was there when this connection began, unless this very transaction made it.
 //
-// Two cases are left open: a table that is gone by now may have been there all
-// the time, and a later transaction ID may be that of a subtransaction, or of
-// another transaction that committed before. There the table is made only if
-// the target lacks it, and not marked.
+// Two cases need the samples of what there is: a table that is gone by now may
+// have been there all the time, and a later transaction ID may be that of a
+// subtransaction, or of another transaction that committed before. Without a
+// repository there are none, and it is taken for known. The table is made only
+// if the target lacks it.
 func (r *renderer) unknown(rel *relation) error {
 	if r.describe == nil || r.skip || rel.Schema == captureSchema || r.tables[rel.OID] != nil || r.facts.announced[rel.OID] || r.facts.tables[rel.OID].Unsaved {
 		return nil
@@ -43,8 +44,14 @@ func (r *renderer) unknown(rel *relation) error {
 	if err != nil {
 		return fmt.Errorf("table %s: %w", rel.Name, err)
 	}
+	known := false
+	if d.owner == "" || there && made != r.tx.XID {
+		if known, err = r.brought(objectKey(pgClassOID, rel.OID)); err != nil {
+			return err
+		}
+	}
 	t := newTable(rel, r.facts)
-	if d.owner != "" && (!there || made == r.tx.XID) {
+	if !known {
 		if err := r.gap("table " + t.name + " came about without an event: it was made from the description of its rows"); err != nil {
 			return err
 		}
