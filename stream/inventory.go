@@ -98,15 +98,13 @@ func (e *explanations) explain(key string) (bool, catalog.LSN) {
 
 // forget drops what a sample has seen the outcome of: the transactions below
 // the oldest one that was running. Positions would not do, because a commit is
-// in the WAL before others see it.
-// What explains a change that the sample itself could not explain yet is kept
-// for the next one.
-func (e *explanations) forget(ctx context.Context, oldest uint32, waiting map[string]catalog.LSN) error {
+// in the WAL before others see it. What is needed still is kept for the next one.
+func (e *explanations) forget(ctx context.Context, oldest uint32, needed func(key string, passed catalog.LSN) bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := len(e.known)
 	maps.DeleteFunc(e.known, func(key string, xid uint32) bool {
-		return int32(xid-oldest) < 0 && waiting[key] == 0 && (key != everything || len(waiting) == 0)
+		return int32(xid-oldest) < 0 && !needed(key, e.passed)
 	})
 	if len(e.known) == n {
 		return nil
@@ -118,17 +116,31 @@ func (e *explanations) forget(ctx context.Context, oldest uint32, waiting map[st
 type inventory struct {
 	explained *explanations
 	waiting   map[string]catalog.LSN // not explained, by the position at which it was noticed
+	gone      map[string]catalog.LSN // explained and not there, by the position at which it was noticed
 }
 
-// brought tells whether an object was there where the stream began, or an earlier
-// part of the stream has told of it.
-func (v *inventory) brought(ctx context.Context, store stateStore, key string) (bool, error) {
-	if known, _ := v.explained.explain(key); known { // a sample forgets it only once it has kept the object
-		return true, nil
-	}
+// tables are those that were there where the stream began, or that the stream
+// has told of so far; nil: nobody knows, as when the catalog was made again.
+func (v *inventory) tables(ctx context.Context, store stateStore) (map[uint32]bool, error) {
 	sample, err := keptSample(ctx, store, inventorySample)
-	_, there := sample[key]
-	return there || sample == nil, err
+	if err != nil || sample == nil {
+		return nil, err
+	}
+	tables := map[uint32]bool{}
+	add := func(key string) {
+		if class, oid, ok := strings.Cut(key, " "); ok && class == fmt.Sprint(pgClassOID) {
+			tables[parseOID(oid)] = true
+		}
+	}
+	for key := range sample {
+		add(key)
+	}
+	v.explained.mu.Lock()
+	defer v.explained.mu.Unlock()
+	for key := range v.explained.known {
+		add(key)
+	}
+	return tables, nil
 }
 
 // readInventory returns the keys of what there is.
@@ -267,7 +279,28 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, stor
 			}
 		}
 	}
-	return v.explained.forget(ctx, uint32(oldest), v.waiting)
+	return v.explained.forget(ctx, uint32(oldest), func(key string, passed catalog.LSN) bool { return v.needs(key, now, behind, passed) })
+}
+
+// needs tells whether the next sample needs an explanation still: of a change
+// that this one could not explain yet, and of what is gone while the stream may be
+// yet to come to its rows.
+func (v *inventory) needs(key string, now map[string]bool, behind, passed catalog.LSN) bool {
+	switch {
+	case key == everything:
+		return len(v.waiting) > 0
+	case v.waiting[key] != 0:
+		return true
+	case now[key]:
+		return false
+	case v.gone[key] == 0:
+		v.gone[key] = behind
+	}
+	if passed < v.gone[key] {
+		return true
+	}
+	delete(v.gone, key)
+	return false
 }
 
 func keepInventory(ctx context.Context, store stateStore, names map[string]string) error {

@@ -47,8 +47,8 @@ type renderer struct {
 	tables map[uint32]*table // as this connection described them
 	facts  *facts
 
-	describe describer                      // nil: every table is taken for known
-	brought  func(key string) (bool, error) // whether the stream has told of an object before this connection
+	describe describer       // nil: every table is taken for known
+	brought  map[uint32]bool // tables that the stream told of before this connection; nil: nobody knows
 
 	out     []byte
 	whole   int        // out[:whole] ends between two transactions

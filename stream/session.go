@@ -104,7 +104,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 		if err != nil {
 			return nil, "", &storeError{err}
 		}
-		s.inventory = &inventory{explained: explained, waiting: map[string]catalog.LSN{}}
+		s.inventory = &inventory{explained: explained, waiting: map[string]catalog.LSN{}, gone: map[string]catalog.LSN{}}
 	}
 	if s.sink == nil {
 		if err := s.openSink(ctx, src, from); err != nil {
@@ -113,8 +113,12 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 	}
 	at, stored, err := s.storedFacts(ctx)
 	var names map[string]string
+	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
 		names, err = keptSample(ctx, s.repo.Catalog(), roleNames)
+		if err == nil {
+			brought, err = s.inventory.tables(ctx, s.repo.Catalog())
+		}
 	}
 	if err == nil {
 		err = known.follow(at, stored, from, names)
@@ -123,17 +127,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 		return nil, "", &storeError{err}
 	}
 	r = newRenderer(from, secret, known)
-	r.stale, r.slot, r.describe = s.stale, s.opts.Slot, describeOn(ctx, s.opts.ConnString)
-	r.brought = func(key string) (bool, error) {
-		if s.repo == nil {
-			return true, nil
-		}
-		known, err := s.inventory.brought(ctx, s.repo.Catalog(), key)
-		if err != nil {
-			err = &storeError{err}
-		}
-		return known, err
-	}
+	r.stale, r.slot, r.describe, r.brought = s.stale, s.opts.Slot, describeOn(ctx, s.opts.ConnString), brought
 	return r, mode, nil
 }
 

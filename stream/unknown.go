@@ -29,9 +29,8 @@ type tableDescription struct {
 //
 // Two cases need the samples of what there is: a table that is gone by now may
 // have been there all the time, and a later transaction ID may be that of a
-// subtransaction, or of another transaction that committed before. Without a
-// repository there are none, and it is taken for known. The table is made only
-// if the target lacks it.
+// subtransaction, or of another transaction that committed before. Without them
+// it is taken for known. The table is made only if the target lacks it.
 func (r *renderer) unknown(rel *relation) error {
 	if r.describe == nil || r.skip || rel.Schema == captureSchema || r.tables[rel.OID] != nil || r.facts.announced[rel.OID] || r.facts.tables[rel.OID].Unsaved {
 		return nil
@@ -46,9 +45,7 @@ func (r *renderer) unknown(rel *relation) error {
 	}
 	known := false
 	if d.owner == "" || there && made != r.tx.XID {
-		if known, err = r.brought(objectKey(pgClassOID, rel.OID)); err != nil {
-			return err
-		}
+		known = r.brought == nil || r.brought[rel.OID]
 	}
 	t := newTable(rel, r.facts)
 	if !known {
