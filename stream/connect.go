@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 )
 
 // ConnectFault says why a connection could not be made.
@@ -282,4 +283,17 @@ func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
 		s.Locale = *icuLocale
 	}
 	return s, nil
+}
+
+// beginAt begins a transaction that sees what an exported snapshot shows; without
+// one, what there is now.
+func beginAt(ctx context.Context, conn *pgx.Conn, snapshot string, mode pgx.TxAccessMode) (pgx.Tx, error) {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: mode})
+	if err != nil || snapshot == "" {
+		return tx, err
+	}
+	if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(snapshot)); err != nil {
+		return nil, errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
+	}
+	return tx, nil
 }

@@ -147,10 +147,7 @@ func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, a
 			keeper.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	if _, err = keeper.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
-		return nil, "", at, err
-	}
-	if _, err = keeper.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(d.created.snapshot)); err != nil {
+	if _, err = beginAt(ctx, keeper, d.created.snapshot, pgx.ReadOnly); err != nil {
 		return nil, "", at, err
 	}
 	var xmax string

@@ -29,6 +29,11 @@ const (
 // objectKey names an object.
 func objectKey(class, oid uint32) string { return fmt.Sprintf("%d %d", class, oid) }
 
+// relationOID is the OID in the key of a relation; false: it is another object's.
+func relationOID(key string) (oid string, ok bool) {
+	return strings.CutPrefix(key, fmt.Sprintf("%d ", pgClassOID))
+}
+
 // everything explains whatever came or went: a command whose objects are not
 // told one by one, or one that is marked as a gap already.
 const everything = "*"
@@ -128,7 +133,7 @@ func (v *inventory) tables(ctx context.Context, store stateStore) (map[uint32]bo
 	}
 	tables := map[uint32]bool{}
 	add := func(key string) {
-		if class, oid, ok := strings.Cut(key, " "); ok && class == fmt.Sprint(pgClassOID) {
+		if oid, ok := relationOID(key); ok {
 			tables[parseOID(oid)] = true
 		}
 	}
@@ -181,16 +186,11 @@ func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string,
 // by its snapshot. Without one, a slot has to be there already, so that what comes
 // later is in the stream.
 func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore, snapshot string) error {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	tx, err := beginAt(ctx, conn, snapshot, pgx.ReadOnly)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	if snapshot != "" {
-		if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(snapshot)); err != nil {
-			return err
-		}
-	}
 	now, err := readInventory(ctx, tx)
 	if err != nil {
 		return err
@@ -293,7 +293,8 @@ func (v *inventory) needs(key string, now map[string]bool, behind, passed catalo
 		return true
 	case now[key]:
 		return false
-	case v.gone[key] == 0:
+	}
+	if v.gone[key] == 0 {
 		v.gone[key] = behind
 	}
 	if passed < v.gone[key] {
@@ -400,7 +401,7 @@ func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []strin
 	var gaps []string
 	for _, key := range came {
 		var repair *string
-		if class, oid, _ := strings.Cut(key, " "); class == fmt.Sprint(pgClassOID) {
+		if oid, ok := relationOID(key); ok {
 			if err := tx.QueryRow(ctx, "SELECT coalesce(scribe.repair_index($1::text::oid), scribe.repair_sql($1::text::oid))", oid).Scan(&repair); err != nil {
 				return err
 			}

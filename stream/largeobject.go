@@ -104,14 +104,11 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	emit := func(send func(pgx.Tx) error) error {
-		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
+		tx, err := beginAt(ctx, conn, snapshot, pgx.ReadWrite)
 		if err != nil {
 			return err
 		}
 		defer tx.Rollback(context.WithoutCancel(ctx))
-		if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(snapshot)); err != nil {
-			return err
-		}
 		if err := send(tx); err != nil {
 			return err
 		}

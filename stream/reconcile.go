@@ -99,11 +99,9 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 }
 
 // inserted is the end of the source's WAL, whether written out or not.
-func inserted(ctx context.Context, conn interface {
-	QueryRow(context.Context, string, ...any) pgx.Row
-}) (catalog.LSN, error) {
+func inserted(ctx context.Context, q querier) (catalog.LSN, error) {
 	var text string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
+	if err := q.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
 		return 0, err
 	}
 	return catalog.ParseLSN(text)
@@ -138,17 +136,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	for key := range r.taken[kind.name] {
 		before[key] = ""
 	}
-	var differ, gone []string
-	for _, key := range slices.Sorted(maps.Keys(now)) {
-		if before[key] != now[key] {
-			differ = append(differ, key)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(before)) {
-		if _, there := now[key]; !there {
-			gone = append(gone, key)
-		}
-	}
+	differ, gone := compare(before, now)
 	if len(differ)+len(gone) == 0 {
 		return 0, nil
 	}
@@ -229,6 +217,21 @@ func (r *reconciliation) finish(ctx context.Context, conn *pgx.Conn) (err error)
 		}
 	}
 	return errors.Join(r.errs...)
+}
+
+// compare lists the keys of what is new or other now, and of what is gone, in order.
+func compare(before, now map[string]string) (differ, gone []string) {
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		if before[key] != now[key] {
+			differ = append(differ, key)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(before)) {
+		if _, there := now[key]; !there {
+			gone = append(gone, key)
+		}
+	}
+	return differ, gone
 }
 
 // keptSample is the last sample of a kind; nil if there is none.

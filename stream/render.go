@@ -461,14 +461,6 @@ func (r *renderer) truncate(b []byte) error {
 	return nil
 }
 
-func (r *renderer) touch(t touch) {
-	if r.fence {
-		r.touched = append(r.touched, t)
-		return
-	}
-	r.explain(objectKey(t.class, t.oid))
-}
-
 // explain notes that this transaction tells of an object, or of everything.
 func (r *renderer) explain(key string) {
 	if r.explained == nil {
