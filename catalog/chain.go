@@ -46,7 +46,7 @@ func Holes(segments []Artifact, known ...Switch) []Hole {
 		}
 		if i > 0 && len(last.segments) > 0 {
 			prev, next := last.furthest(), l.segments[0]
-			holes = append(holes, Hole{HoleTimeline, prev.End, next.Start, knownAt(prev), began(next)})
+			holes = append(holes, Hole{HoleTimeline, prev.End, next.Start, prev.KnownAt(), began(next)})
 		}
 		holes = append(holes, l.holes()...)
 		last = l
@@ -210,7 +210,7 @@ func (l line) chain(base Artifact) chain {
 			break
 		}
 		if seg.End == base.Start {
-			c.reachedAt = later(c.reachedAt, knownAt(seg)) // an idle stream that stands at the point
+			c.reachedAt = later(c.reachedAt, seg.KnownAt()) // an idle stream that stands at the point
 		}
 	}
 	for l.extend(&c) {
@@ -224,7 +224,7 @@ func (l line) extend(c *chain) bool {
 	next := -1
 	for ; i < len(l.segments) && l.segments[i].Start == c.end; i++ {
 		if l.segments[i].End == c.end {
-			c.reachedAt = later(c.reachedAt, knownAt(l.segments[i]))
+			c.reachedAt = later(c.reachedAt, l.segments[i].KnownAt())
 		} else {
 			next = i // sorted by end: the longest wins
 		}
@@ -239,7 +239,7 @@ func (l line) extend(c *chain) bool {
 func (c *chain) add(seg Artifact) {
 	c.segments = append(c.segments, seg)
 	c.end = seg.End
-	c.reachedAt = later(c.reachedAt, knownAt(seg))
+	c.reachedAt = later(c.reachedAt, seg.KnownAt())
 }
 
 // cut returns the chain with its first n segments only.
@@ -281,11 +281,11 @@ func (l line) holes() []Hole {
 	for _, next := range l.segments[1:] {
 		switch {
 		case next.Start > prev.End:
-			holes = append(holes, Hole{HoleGap, prev.End, next.Start, knownAt(prev), began(next)})
+			holes = append(holes, Hole{HoleGap, prev.End, next.Start, prev.KnownAt(), began(next)})
 		case next.Start < prev.End && next.End > next.Start:
-			holes = append(holes, Hole{HoleOverlap, next.Start, min(prev.End, next.End), knownAt(prev), began(next)})
+			holes = append(holes, Hole{HoleOverlap, next.Start, min(prev.End, next.End), prev.KnownAt(), began(next)})
 		}
-		if next.End > prev.End || next.End == prev.End && knownAt(next).After(knownAt(prev)) {
+		if next.End > prev.End || next.End == prev.End && next.KnownAt().After(prev.KnownAt()) {
 			prev = next
 		}
 	}
@@ -306,15 +306,13 @@ func (l line) first() Artifact {
 
 // basedAt is the moment of a base's consistent point. Its dump ended later, so that time is a safe second best.
 func basedAt(base Artifact) time.Time {
-	if base.ReachedAt.IsZero() {
-		return base.FinishedAt
-	}
-	return base.ReachedAt
+	return cmp.Or(base.ReachedAt, base.FinishedAt)
 }
 
-// knownAt is the latest moment that a segment tells of.
-func knownAt(seg Artifact) time.Time {
-	return later(seg.ReachedAt, seg.LastCommitAt)
+// KnownAt is the latest moment of the source that an artifact tells of; zero if
+// it tells of none.
+func (a Artifact) KnownAt() time.Time {
+	return later(a.ReachedAt, a.LastCommitAt)
 }
 
 // began is the first moment that an artifact tells of.

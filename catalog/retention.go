@@ -331,7 +331,7 @@ func (r *retainer) result() Retention {
 
 // lastAt is the latest moment that a segment may be needed for.
 func lastAt(seg Artifact) time.Time {
-	return cmp.Or(knownAt(seg), seg.FinishedAt, seg.CreatedAt)
+	return cmp.Or(seg.KnownAt(), seg.FinishedAt, seg.CreatedAt)
 }
 
 type bucket struct {

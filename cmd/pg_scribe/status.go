@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -272,10 +273,8 @@ func summarize(inv catalog.Inventory) *repositoryJSON {
 				last = art.LastCommitAt
 			}
 		}
-		for _, at := range []time.Time{art.ReachedAt, art.LastCommitAt} {
-			if at.After(reached) {
-				reached = at
-			}
+		if at := art.KnownAt(); at.After(reached) {
+			reached = at
 		}
 	}
 	doc.ReachedAt, doc.LastTransactionAt = moment(reached), moment(last)
@@ -284,13 +283,7 @@ func summarize(inv catalog.Inventory) *repositoryJSON {
 }
 
 func (g *groupJSON) add(a catalog.Artifact) {
-	at := a.ReachedAt
-	if a.LastCommitAt.After(at) { // the server has told of no moment since
-		at = a.LastCommitAt
-	}
-	if at.IsZero() {
-		at = a.FinishedAt
-	}
+	at := cmp.Or(a.KnownAt(), a.FinishedAt)
 	if g.Count == 0 {
 		g.First, g.FirstAt = a.Name, moment(at)
 	}
