@@ -63,23 +63,18 @@ func TestUnknownTableIsMarked(t *testing.T) {
 // A table that was there before is not marked, though it is gone before the
 // stream comes to its rows, and its transaction is the later one.
 func TestKnownTableIsNotMarked(t *testing.T) {
+	const early, late = `CREATE TABLE early AS SELECT 1 AS x`, `CREATE TABLE late (x int)`
 	for name, c := range map[string]struct {
-		before  string
-		between func(tr *trip)
+		base, before string
+		between      func(tr *trip)
 	}{
-		"in the base": {``, func(*trip) {}},
-		"sampled":     {`CREATE TABLE early AS SELECT 1 AS x; CREATE TABLE late (x int)`, func(tr *trip) { tr.capture() }},
-		"streamed":    {`CREATE TABLE early AS SELECT 1 AS x; CREATE TABLE late (x int)`, func(tr *trip) { tr.captureUntil(false) }},
-		"meanwhile":   {`CREATE TABLE early AS SELECT 1 AS x; CREATE TABLE late (x int)`, func(*trip) {}},
+		"in the base": {early, late, func(*trip) {}},
+		"sampled":     {``, early + ";" + late, func(tr *trip) { tr.capture() }},
+		"streamed":    {``, early + ";" + late, func(tr *trip) { tr.captureUntil(false) }},
+		"meanwhile":   {``, early + ";" + late, func(*trip) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var tr *trip
-			if c.before == "" {
-				tr = begin(t, `CREATE TABLE early AS SELECT 1 AS x`)
-				c.before = `CREATE TABLE late (x int)`
-			} else {
-				tr = begin(t)
-			}
+			tr := begin(t, c.base)
 			conn := tr.source.Conn(t, tr.db)
 			tx, err := conn.Begin(t.Context())
 			must(t, err)

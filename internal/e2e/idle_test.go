@@ -11,24 +11,17 @@ import (
 	"pg_scribe/stream"
 )
 
-// streaming runs a streamer until stop is called.
-func (tr *trip) streaming() (r *repo.Repository, stop func()) {
+// streaming streams, with a sample each interval, until stop is called.
+func (tr *trip) streaming(interval time.Duration) (r *repo.Repository, stop func()) {
 	tr.t.Helper()
 	r, err := repo.Open(context.Background(), tr.dir, time.Now)
 	must(tr.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() {
-		done <- stream.Run(ctx, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
-			StatusInterval: 100 * time.Millisecond, FsyncInterval: 200 * time.Millisecond, StateInterval: time.Minute})
-	}()
+	must(tr.t, r.Recover(context.Background()))
+	done := tr.inBackground(r, stream.RunOptions{NoLoop: true, StateInterval: interval})
 	return r, func() {
 		tr.t.Helper()
-		cancel()
-		if err := <-done; err != nil {
-			tr.t.Error(err)
-		}
-		r.Close()
+		defer r.Close()
+		must(tr.t, done())
 	}
 }
 
@@ -48,8 +41,8 @@ func TestIdleDatabaseBesideABusyOne(t *testing.T) {
 	source := pgtest.New(t)
 	busy := beginOn(t, source, target, "CREATE TABLE t (id int PRIMARY KEY, v text)")
 	idle := beginOn(t, source, target, "CREATE TABLE t (id int PRIMARY KEY, v text)")
-	_, stopBusy := busy.streaming()
-	repository, stopIdle := idle.streaming()
+	_, stopBusy := busy.streaming(time.Minute)
+	repository, stopIdle := idle.streaming(time.Minute)
 	idle.run("INSERT INTO t VALUES (1, 'idle')")
 	busy.run("INSERT INTO t VALUES (1, 'busy')")
 	before := idle.lsn()
@@ -86,7 +79,7 @@ func TestIdleDatabaseBesideABusyOne(t *testing.T) {
 func TestNothingHappens(t *testing.T) {
 	_, target := clusters(t)
 	tr := beginOn(t, pgtest.New(t), target, "CREATE TABLE t (id int PRIMARY KEY)")
-	r, stop := tr.streaming()
+	r, stop := tr.streaming(time.Minute)
 	reached := func() (at time.Time) {
 		segments, err := r.Catalog().Artifacts(context.Background(), catalog.KindSegment)
 		must(t, err)

@@ -13,7 +13,6 @@ import (
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
-	"pg_scribe/stream"
 )
 
 var (
@@ -100,19 +99,6 @@ func (tr *trip) at(m moment) {
 	}
 }
 
-// sampleMeanwhile streams, and samples all the time, until the returned
-// function ends it.
-func (tr *trip) sampleMeanwhile() (end func()) {
-	r, err := repo.Open(tr.t.Context(), tr.dir, time.Now)
-	must(tr.t, err)
-	must(tr.t, r.Recover(tr.t.Context()))
-	done := tr.inBackground(r, stream.RunOptions{NoLoop: true, StateInterval: 50 * time.Millisecond})
-	return func() {
-		defer r.Close()
-		must(tr.t, done())
-	}
-}
-
 // randomWork is one round. Roles belong to a cluster, so each has its own pair.
 func randomWork(t *testing.T, seed uint64, steps int) {
 	source, target := pgtest.New(t, pgtest.Options{Template: false}), pgtest.New(t)
@@ -131,7 +117,8 @@ CREATE TABLE s1.start (id int PRIMARY KEY, v text); INSERT INTO s1.start SELECT 
 	}()
 	work := func() {
 		if seed%2 == 0 { // samples look between the commands, or all is caught up with later
-			defer tr.sampleMeanwhile()()
+			_, stop := tr.streaming(50 * time.Millisecond)
+			defer stop()
 		}
 		for range steps / 2 {
 			g.step()
