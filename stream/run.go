@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -84,7 +83,7 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 		if progressed {
 			delay = time.Second
 		}
-		s.opts.Notice(fmt.Sprintf("%v; trying again in %s", err, delay))
+		s.trouble(context.WithoutCancel(ctx), err, delay)
 		select {
 		case <-ctx.Done():
 			return s.finish()
@@ -153,6 +152,7 @@ type streamer struct {
 	sampler      *sampler     // of this connection; nil: none
 	inventory    *inventory   // nil without a repository
 	told         bool         // of what is not backed up
+	down         bool         // the last session ended with an error
 
 	facts *catalog.FactChanges // those at the sink's end; nil with a repository, which keeps them
 }

@@ -34,6 +34,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	defer rec.close()
+	s.recovered(ctx)
 	patience, err := serverPatience(ctx, side)
 	if err != nil {
 		return false, err

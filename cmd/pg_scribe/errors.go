@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/restore"
 )
@@ -118,13 +121,27 @@ func problemOf(err error, interrupted bool) string {
 	}
 	var parts []string
 	for i, cause := range causes(err) {
-		if text := cause.Error(); i == 0 && interrupted {
-			parts = append(parts, "interrupted")
-		} else {
+		text := plainText(cause)
+		if i == 0 && interrupted {
+			text = "interrupted"
+		}
+		if !slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(p, text) }) {
 			parts = append(parts, text)
 		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// plainText is an error's text without the severity that a server's message
+// begins with, and with each part of it once.
+func plainText(err error) string {
+	text := err.Error()
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		text = strings.ReplaceAll(text, pg.Severity+": "+pg.Message, pg.Message)
+	}
+	parts := strings.Split(text, ": ")
+	return strings.Join(slices.Compact(parts), ": ")
 }
 
 func interruptedHint(f facts) string {

@@ -26,6 +26,8 @@ type expireCmd struct {
 	Confirm         bool   `help:"Remove. Without it nothing is removed, only shown."`
 }
 
+func (c *expireCmd) shows() bool { return !c.Confirm || c.json() }
+
 // policy is what the flags say. Without any rule for bases the default ones
 // hold: 30 days, and then one a month for a year.
 func (c *expireCmd) policy() (catalog.Policy, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"reflect"
@@ -15,6 +16,7 @@ type cli struct {
 	Help    bool   `short:"?" help:"Show help and exit."`
 	Version bool   `short:"V" help:"Show the version and exit."`
 	Verbose bool   `short:"v" help:"Print steps and the external commands that are run."`
+	Quiet   bool   `short:"q" help:"For cron: print nothing when all is well."`
 	Config  string `placeholder:"FILE" help:"Read flags from this file instead of ~/.pg_scribe.conf and /etc/pg_scribe.conf."`
 
 	Init       initCmd       `cmd:"" help:"Begin a backup: checks, capture set-up, replication slot, first base."`
@@ -51,6 +53,11 @@ type outputFlag struct {
 }
 
 func (o outputFlag) json() bool { return o.Output == "json" }
+
+// shows says whether a command prints what was asked for, whatever --quiet
+// says. One without this method reports what it did or found: with --quiet
+// only when it fails or warns.
+func (o outputFlag) shows() bool { return o.json() }
 
 // actions are the flags that mean the same as the word.
 var actions = []string{"init", "start", "full-backup", "restore", "status"}
@@ -112,27 +119,41 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 		return nil
 	case a.facts.command == "":
 		return noCommand(a, parser.Model, args)
+	case !slices.Contains(commandNames(parser.Model), a.facts.command):
+		return unknownCommand(parser.Model, a.facts.command)
 	}
 	if err := settings.load(configFlag(before), parser.Model); err != nil {
 		return err
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return &usageError{err.Error(), "see: " + commandLine(helpOn(parser.Model, a.facts.command)...)}
+		return &usageError{parseError(err), "see: " + commandLine("pg_scribe", "help", a.facts.command)}
 	}
-	a.verbose = c.Verbose
+	a.verbose, a.words.quiet = c.Verbose, c.Quiet && !c.Verbose
 	if c.Help {
 		return a.help(parser.Model, a.facts.command)
 	}
-	return parsed.Run(a, parser.Model)
+	shows, ok := parsed.Selected().Target.Addr().Interface().(interface{ shows() bool })
+	if !a.words.quiet || ok && shows.shows() {
+		return parsed.Run(a, parser.Model)
+	}
+	report, stdout := &bytes.Buffer{}, a.stdout
+	a.stdout = report
+	if err = parsed.Run(a, parser.Model); err != nil {
+		stdout.Write(report.Bytes())
+	}
+	return err
 }
 
 // noCommand says what a command line lacks.
 func noCommand(a *app, model *kong.Application, args []string) error {
 	for _, arg := range args {
 		if slices.Contains(commandNames(model), arg) {
-			return &usageError{"the command comes first", "pg_scribe " + arg + " …"}
+			return &usageError{"the command comes first", "write it in front: pg_scribe " + arg + " [flags]"}
 		}
+	}
+	if name := unknownFlag(model, args); name != "" {
+		return &usageError{"unknown flag " + name, "see: pg_scribe help"}
 	}
 	a.shortUsage(model)
 	return &exitError{exitUsage}
@@ -144,13 +165,6 @@ func commandNames(model *kong.Application) []string {
 		names = append(names, child.Name)
 	}
 	return names
-}
-
-func helpOn(model *kong.Application, command string) []string {
-	if slices.Contains(commandNames(model), command) {
-		return []string{"pg_scribe", "help", command}
-	}
-	return []string{"pg_scribe", "help"}
 }
 
 // configFlag finds --config, which has to be known before the other flags are

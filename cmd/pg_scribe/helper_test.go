@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -86,11 +87,15 @@ func (b *bench) must(args ...string) outcome {
 	return o
 }
 
+// logStamp is what start puts in front of each line.
+var logStamp = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+ `)
+
 // refused checks how a run failed: the exit code, one line of error and one
 // of hint, and the words in them.
 func (o outcome) refused(t *testing.T, code int, problem, hint string) {
 	t.Helper()
 	var errorLines, hintLines []string
+	o.errors = logStamp.ReplaceAllString(o.errors, "")
 	for _, line := range strings.Split(strings.TrimRight(o.errors, "\n"), "\n") {
 		switch {
 		case strings.HasPrefix(line, "pg_scribe: error: "):

@@ -15,6 +15,8 @@ type listCmd struct {
 	What string `arg:"" optional:"" enum:"bases,segments,points,all" default:"all" help:"bases, segments, points or all (default)."`
 }
 
+func (*listCmd) shows() bool { return true }
+
 // Run lists what the repository holds.
 func (c *listCmd) Run(ctx context.Context, a *app) error {
 	a.facts.dir = c.File

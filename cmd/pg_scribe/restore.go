@@ -35,6 +35,8 @@ type restoreCmd struct {
 	Jobs            int      `short:"j" default:"2" placeholder:"NUMBER" help:"Sessions that build indexes (default: ${default})."`
 }
 
+func (c *restoreCmd) shows() bool { return c.DryRun || c.json() }
+
 // errTargetNeeded: there is no database to restore into.
 var errTargetNeeded = errors.New("restore needs a target database")
 

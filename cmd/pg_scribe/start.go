@@ -34,6 +34,8 @@ type startCmd struct {
 	NoLoop         bool        `help:"Stop when the connection breaks, instead of connecting again."`
 }
 
+func (*startCmd) shows() bool { return true }
+
 // Run streams until it is stopped.
 func (c *startCmd) Run(ctx context.Context, a *app) error {
 	if c.File == "-" {
@@ -68,7 +70,8 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer release()
-	return a.operation(ctx, r, "start", func() error {
+	a.words.log(a.now)
+	err = a.operation(ctx, r, "start", func() error {
 		if err := r.Recover(ctx); err != nil {
 			return err
 		}
@@ -85,6 +88,12 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	})
+	if err != nil && ctx.Err() == nil {
+		if kept := stream.KeepLastError(context.WithoutCancel(ctx), r, problemOf(err, false)); kept != nil {
+			a.words.warn("the error is not in the catalog: %v", kept)
+		}
+	}
+	return err
 }
 
 // stream streams, and sends what is sealed to the targets meanwhile.
@@ -163,6 +172,7 @@ func (c *startCmd) toStdout(ctx context.Context, a *app) error {
 		return err
 	}
 	opts.Text = a.stdout
+	a.words.log(a.now)
 	return stream.Run(ctx, nil, opts)
 }
 

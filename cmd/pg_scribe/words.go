@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -25,6 +26,8 @@ type words struct {
 	mu     sync.Mutex
 	w      io.Writer
 	colors map[string]string // by word; empty: no colour
+	quiet  bool              // leave out what only says what happens
+	clock  func() time.Time  // set: each line begins with the time, for a program that runs for long
 }
 
 func newWords(w io.Writer, lookup func(string) (string, bool)) *words {
@@ -63,12 +66,28 @@ func (w *words) label(word string) string {
 func (w *words) line(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.clock != nil {
+		text = w.clock().Format(logTime) + " " + text
+	}
 	fmt.Fprintln(w.w, text)
 }
 
-// say tells what happens.
+// log puts the time in front of each line from here on, as a program that runs
+// for long is read later.
+func (w *words) log(clock func() time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = clock
+}
+
+// logTime is how PostgreSQL's own log writes moments.
+const logTime = "2006-01-02 15:04:05.000 MST"
+
+// say reports what happens.
 func (w *words) say(format string, args ...any) {
-	w.line("pg_scribe: " + oneLine(fmt.Sprintf(format, args...)))
+	if !w.quiet {
+		w.line("pg_scribe: " + oneLine(fmt.Sprintf(format, args...)))
+	}
 }
 
 func (w *words) warn(format string, args ...any) {
