@@ -146,7 +146,6 @@ func TestQuiet(t *testing.T) {
 		{"full-backup", "-q", "-d", conn, "-f", s.dir},
 		{"verify", "--quiet", "-f", s.dir},
 		{"mark", "-q", "-d", conn, "here"},
-		{"copy", "-q", "-f", s.dir},
 	} {
 		if o := s.must(args...); o.out+o.errors != "" {
 			t.Errorf("%q prints\n%s%s", args, o.out, o.errors)
