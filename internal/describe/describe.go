@@ -1,0 +1,227 @@
+// Package describe writes the query that describes the objects of a database
+// in a form that compares between databases: what defines each of them, with
+// names in place of OIDs and attribute numbers, expressions as the server
+// prints them, privileges and options in order, and nothing that only counts,
+// caches or numbers.
+//
+// The query is made from what the server says of its own catalogs: their
+// columns, and pg_get_catalog_foreign_keys() (PostgreSQL 14 and later,
+// documentation "System Information Functions"). A column that a new version
+// brings is described without a change here. A catalog that it brings is named
+// by Metadata.Unknown, so that nothing is left out without a word.
+//
+// The package knows no connection: callers run ColumnsSQL and ReferencesSQL,
+// fill Metadata from their rows, and run what Query returns.
+package describe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ColumnsSQL lists the columns of all system catalogs: catalog, column, type.
+const ColumnsSQL = `SELECT c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, NULL)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY 1, a.attnum`
+
+// ReferencesSQL lists which columns of a catalog refer to which other catalog:
+// catalog, columns, referenced catalog, whether the last column is an array.
+const ReferencesSQL = `SELECT fktable::text, fkcols, pktable::text, is_array FROM pg_catalog.pg_get_catalog_foreign_keys()`
+
+// SettingsSQL is what a session needs before it runs Query: the settings that
+// the text of values depends on.
+const SettingsSQL = `SET search_path = ''; SET datestyle = 'ISO, MDY'; SET intervalstyle = postgres; SET timezone = 'UTC';
+SET extra_float_digits = 3; SET bytea_output = hex; SET quote_all_identifiers = off; SET lc_monetary = 'C'; SET xmlbinary = base64`
+
+// A Column is a row of ColumnsSQL.
+type Column struct{ Catalog, Name, Type string }
+
+// A Reference is a row of ReferencesSQL.
+type Reference struct {
+	Catalog string
+	Columns []string
+	Target  string
+	Array   bool
+}
+
+// Metadata is what a server says of its catalogs.
+type Metadata struct {
+	Columns    []Column
+	References []Reference
+}
+
+// Common is the metadata of what two servers, maybe of different versions,
+// both have, so that the same query describes objects of each.
+func Common(a, b Metadata) Metadata {
+	return Metadata{
+		Columns: slices.DeleteFunc(slices.Clone(a.Columns), func(c Column) bool { return !slices.Contains(b.Columns, c) }),
+		References: slices.DeleteFunc(slices.Clone(a.References), func(r Reference) bool {
+			return !slices.ContainsFunc(b.References, func(o Reference) bool {
+				return r.Catalog == o.Catalog && r.Target == o.Target && r.Array == o.Array && slices.Equal(r.Columns, o.Columns)
+			})
+		}),
+	}
+}
+
+// Unknown lists the catalogs that are neither described nor known to need no
+// description.
+func (m Metadata) Unknown() []string {
+	var list []string
+	for _, c := range m.Columns {
+		_, described := rules[c.Catalog]
+		_, passed := passedOver[c.Catalog]
+		if !described && !passed && !slices.Contains(list, c.Catalog) {
+			list = append(list, c.Catalog)
+		}
+	}
+	return list
+}
+
+// Query returns the SQL that describes objects, one row for each catalog row
+// that defines something: catalog text, class oid and object oid of the object
+// that the row belongs to (a column, constraint, index or trigger belongs to
+// its table), identity text, definition jsonb. The rows of one object sort
+// alike in every database: ORDER BY catalog, identity COLLATE "C".
+//
+// objects is an SQL expression of type oid[], such as a parameter or variable:
+// only what belongs to these objects is described; empty: everything is.
+// Objects of pg_scribe's capture, temporary objects and those that every new
+// database has as it is are left out.
+func (m Metadata) Query(objects string) string {
+	var parts []string
+	for _, name := range catalogNames() {
+		if part := m.part(name, objects); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	for _, g := range grantable {
+		parts = append(parts, builtIn(g[0], g[1], g[2], objects))
+	}
+	return strings.Join(parts, "\nUNION ALL\n")
+}
+
+// builtIn is the query of the privileges of a catalog's built-in objects that
+// are others than at first.
+func builtIn(catalog, acl, owner, objects string) string {
+	class := "'pg_catalog." + catalog + "'::pg_catalog.regclass"
+	query := fmt.Sprintf("SELECT '%[1]s'::text, %[2]s::oid, x.oid, (pg_catalog.pg_identify_object(%[2]s, x.oid, 0)).identity,\n"+
+		" pg_catalog.jsonb_build_object('%[3]s', %[5]s, '%[4]s', pg_catalog.pg_get_userbyid(x.%[4]s))\nFROM pg_catalog.%[1]s x\n"+
+		"LEFT JOIN pg_catalog.pg_init_privs i ON i.classoid = %[2]s AND i.objoid = x.oid AND i.objsubid = 0\n"+
+		"WHERE x.oid < 16384 AND x.%[3]s IS DISTINCT FROM i.initprivs", catalog, class, acl, owner, sortedArray("x."+acl))
+	switch catalog {
+	case "pg_namespace":
+		query += " AND x.nspname <> 'public'" // which has a description of its own
+	case "pg_class": // initdb notes no privileges of the information schema
+		query += " AND (i.initprivs IS NOT NULL OR ARRAY['0 SELECT'] IS DISTINCT FROM (SELECT pg_catalog.array_agg(a.grantee || ' ' || a.privilege_type)" +
+			" FROM pg_catalog.aclexplode(x.relacl) a WHERE a.grantee <> x.relowner))"
+	}
+	if objects != "" {
+		query += " AND x.oid = ANY (" + objects + ")"
+	}
+	return query
+}
+
+// part is the query of one catalog; empty: this server does not have it.
+func (m Metadata) part(catalog, objects string) string {
+	r := rules[catalog]
+	var pairs []string
+	there := false
+	for _, c := range m.Columns {
+		if c.Catalog != catalog {
+			continue
+		}
+		there = true
+		if slices.Contains(r.skip, c.Name) || c.Name == "oid" || len(r.only) > 0 && !slices.Contains(r.only, c.Name) {
+			continue
+		}
+		pairs = append(pairs, fmt.Sprintf("'%s', %s", c.Name, m.expression(r, c)))
+	}
+	if !there {
+		return ""
+	}
+	for _, e := range r.extra {
+		pairs = append(pairs, fmt.Sprintf("'%s', %s", e[0], e[1]))
+	}
+	class, object := r.class, r.object
+	if class == "" {
+		class, object = "'pg_catalog."+catalog+"'::pg_catalog.regclass", "x.oid"
+	}
+	where := "(" + r.where + ")"
+	if r.space != "" {
+		where += " AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.oid = " + r.space +
+			" AND n.nspname ~ '^(pg_toast|pg_temp_|scribe$|information_schema$)')"
+	}
+	query := fmt.Sprintf("SELECT '%s'::text AS catalog, (%s)::oid AS class, (%s)::oid AS object, (%s)::text AS identity,\n"+
+		" pg_catalog.jsonb_strip_nulls(%s) AS definition\nFROM pg_catalog.%s x WHERE %s", catalog, class, object, r.identityOf(catalog), buildObject(pairs), catalog, where)
+	if objects != "" {
+		query += fmt.Sprintf(" AND (%s)::oid = ANY (%s)", object, objects)
+	}
+	return query
+}
+
+// buildObject is a call of jsonb_build_object, or several: a function takes at
+// most a hundred arguments.
+func buildObject(pairs []string) string {
+	var calls []string
+	for part := range slices.Chunk(pairs, 48) {
+		calls = append(calls, "pg_catalog.jsonb_build_object("+strings.Join(part, ", ")+")")
+	}
+	return strings.Join(calls, " || ")
+}
+
+// expression is how one column is described.
+func (m Metadata) expression(r rule, c Column) string {
+	if e := r.special[c.Name]; e != "" {
+		return e
+	}
+	column := "x." + c.Name
+	if c.Type == "pg_node_tree" {
+		return fmt.Sprintf("pg_catalog.pg_get_expr(%s, %s)", column, r.relation)
+	}
+	for _, ref := range m.References {
+		if ref.Catalog == c.Catalog && ref.Columns[len(ref.Columns)-1] == c.Name {
+			return reference(ref)
+		}
+	}
+	switch {
+	case c.Type == "aclitem[]":
+		return sortedArray(column)
+	case strings.HasSuffix(c.Name, "options") && c.Type == "text[]", strings.HasSuffix(c.Name, "config") && c.Type == "text[]":
+		return "(SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE \"C\") FROM pg_catalog.unnest(" + column + ") o WHERE o !~ '^pg_attver=')"
+	}
+	return column + "::text"
+}
+
+func sortedArray(column string) string {
+	return "(SELECT pg_catalog.string_agg(i::text, ', ' ORDER BY i::text COLLATE \"C\") FROM pg_catalog.unnest(" + column + ") i)"
+}
+
+// reference names what a column refers to.
+func reference(ref Reference) string {
+	column := "x." + ref.Columns[len(ref.Columns)-1]
+	switch {
+	case ref.Target == "pg_attribute" && len(ref.Columns) == 2:
+		attribute := "(SELECT a.attname FROM pg_catalog.pg_attribute a WHERE a.attrelid = x." + ref.Columns[0] + " AND a.attnum = %s)"
+		if !ref.Array {
+			return fmt.Sprintf(attribute, column)
+		}
+		return "(SELECT pg_catalog.string_agg(coalesce(" + fmt.Sprintf(attribute, "u.n") +
+			", '(expression)'), ', ' ORDER BY u.o) FROM pg_catalog.unnest(" + column + "::pg_catalog.int2[]) WITH ORDINALITY u (n, o))"
+	case ref.Array && ref.Target == "pg_authid": // roles, whose order means nothing
+		return "(SELECT pg_catalog.string_agg(r, ', ' ORDER BY r COLLATE \"C\") FROM pg_catalog.unnest(" + column +
+			"::oid[]) u (n), LATERAL (SELECT CASE WHEN u.n = 0 THEN '-' ELSE pg_catalog.pg_get_userbyid(u.n)::text END) v (r))"
+	case ref.Array:
+		return "(SELECT pg_catalog.string_agg(" + identify(ref.Target, "u.n") + ", ', ' ORDER BY u.o) FROM pg_catalog.unnest(" + column +
+			"::oid[]) WITH ORDINALITY u (n, o))"
+	case ref.Target == "pg_authid":
+		return "CASE WHEN " + column + " = 0 THEN '-' ELSE pg_catalog.pg_get_userbyid(" + column + ") END"
+	}
+	return identify(ref.Target, column+"::oid")
+}
+
+// identify names the object of a catalog, which may be none (0).
+func identify(catalog, oid string) string {
+	return fmt.Sprintf("CASE WHEN %[2]s = 0 THEN '-' ELSE (pg_catalog.pg_identify_object('pg_catalog.%[1]s'::pg_catalog.regclass, %[2]s, 0)).identity END", catalog, oid)
+}
