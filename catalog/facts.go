@@ -203,6 +203,14 @@ func (c *Catalog) SetChain(ctx context.Context, short, key, value string) error 
 	return nil
 }
 
+// SetDatabase records what the repository's database is called now, and its OID.
+func (c *Catalog) SetDatabase(ctx context.Context, name string, oid uint32) error {
+	if err := c.updateOne(ctx, "UPDATE repository SET database = ?, database_oid = ?", name, oid); err != nil {
+		return fmt.Errorf("record database %q: %w", name, err)
+	}
+	return nil
+}
+
 // Setting reads a value; the second result says whether it was ever set.
 func (c *Catalog) Setting(ctx context.Context, key string) (string, bool, error) {
 	var value string

@@ -76,11 +76,14 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	if err != nil {
 		return Base{}, err
 	}
-	info, err := r.Catalog().Repository(ctx)
+	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
 		return Base{}, err
 	}
-	if err := sameSource(info, src); err != nil {
+	info := inv.Repository
+	end, _ := inv.End()
+	proven, err := sameSource(ctx, conn, info, src.identity(), end)
+	if err != nil {
 		return Base{}, err
 	}
 	version, err := checkTools(ctx, opts.Command, src)
@@ -89,6 +92,16 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	}
 	if src.InRecovery {
 		return Base{}, &StandbyError{}
+	}
+	// Without its slot a base is one all the same. With a slot of another
+	// database of that name, none would ever follow it.
+	if slot, err := readSlot(ctx, conn, info.Slot); err == nil {
+		if err := slot.belongs(src); err != nil {
+			return Base{}, err
+		}
+	}
+	if err := adopt(ctx, r, info, src.identity(), proven, opts.Notice); err != nil {
+		return Base{}, err
 	}
 	if opts.NewSlot {
 		return beginAgain(ctx, r, conn, info, src, version, opts)

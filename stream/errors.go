@@ -13,6 +13,8 @@ type SlotError struct {
 	Problem SlotProblem
 	Detail  string
 	PID     int32
+
+	Database string // that a SlotForeign is of; empty: it is foreign for what Detail says
 }
 
 // SlotProblem is why.
@@ -41,6 +43,9 @@ func (e *SlotError) Error() string {
 		return fmt.Sprintf("replication slot %q has all that the repository needs: a new one would break the stream", e.Slot)
 	case SlotBusy:
 		return fmt.Sprintf("replication slot %q is in use by process %d", e.Slot, e.PID)
+	}
+	if e.Database != "" {
+		return fmt.Sprintf("replication slot %q: it is of database %q", e.Slot, e.Database)
 	}
 	return fmt.Sprintf("replication slot %q: %s", e.Slot, e.Detail)
 }
@@ -75,7 +80,8 @@ func (e *FailoverError) Error() string {
 	return fmt.Sprintf("the server is PostgreSQL %s: failover slots need version 17", e.Version)
 }
 
-// MismatchError says that the source is not the one the repository is of.
+// MismatchError says that slot, timeline or history are not those that the
+// repository is of.
 type MismatchError struct{ What, Repository, Source string }
 
 func (e *MismatchError) Error() string {

@@ -51,8 +51,9 @@ func TestRunRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	// Another database of the same cluster.
 	other := *s
 	other.db = s.cluster.CreateDB(t, "other")
-	if err := other.runOnce(s.slot); err == nil {
-		t.Error("another database was accepted")
+	var identity *IdentityError
+	if err := other.runOnce(s.slot); !errors.As(err, &identity) || identity.Now != s.db || identity.Source.Database != other.db {
+		t.Errorf("another database: %v", err)
 	}
 
 	// The slot was confirmed past the repository's end: history is lost.
@@ -291,6 +292,7 @@ func TestRetriable(t *testing.T) {
 		{&SlotError{Problem: SlotBusy}, true},
 		{&SlotError{Problem: SlotLost}, false},
 		{&MismatchError{}, false},
+		{&IdentityError{}, false},
 		{&storeError{io.ErrShortWrite}, false},
 		{&renderError{errShort}, false},
 		{&TimelineError{}, false},

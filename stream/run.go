@@ -99,6 +99,7 @@ func retriable(err error) bool {
 	var connect *ConnectError
 	var slot *SlotError
 	var mismatch *MismatchError
+	var identity *IdentityError
 	var timeline *TimelineError
 	var standby *StandbyError
 	var capture *CaptureError
@@ -108,7 +109,7 @@ func retriable(err error) bool {
 		return false
 	case errors.As(err, &slot):
 		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger
-	case errors.As(err, &mismatch), errors.As(err, &capture):
+	case errors.As(err, &mismatch), errors.As(err, &identity), errors.As(err, &capture):
 		return false
 	case errors.As(err, &pg) && len(pg.Code) == 5:
 		// Class 57: the server starts, shuts down or was told to end the

@@ -203,6 +203,13 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 	if err != nil {
 		return src, 0, err
 	}
+	var info catalog.Repository
+	var proven bool
+	if s.repo != nil { // before all else: what is wrong with another database does not matter
+		if info, proven, err = s.belongs(ctx, side, src); err != nil {
+			return src, 0, err
+		}
+	}
 	if src.InRecovery {
 		return src, 0, &StandbyError{}
 	}
@@ -217,21 +224,14 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 		}
 		return src, from, slotErr
 	}
-	info, err := s.repo.Catalog().Repository(ctx)
-	if err != nil {
-		return src, 0, err
-	}
 	if info.Slot != s.opts.Slot && slotErr == nil {
 		return src, 0, &MismatchError{"slot", info.Slot, s.opts.Slot}
 	}
-	if sameSource(info, src) == nil && src.Timeline != info.Timeline {
+	if src.Timeline != info.Timeline {
 		slotErr = s.follow(ctx, info, src)
 	}
 	if slotErr != nil {
 		return src, 0, slotErr
-	}
-	if err := sameSource(info, src); err != nil {
-		return src, 0, err
 	}
 	end, err := s.repo.End(ctx)
 	if err != nil {
@@ -246,19 +246,18 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 	if slot.WALStatus == "unreserved" {
 		s.opts.Notice("the server is about to remove WAL that slot " + slot.Name + " needs (max_slot_wal_keep_size)")
 	}
-	return src, end, nil
+	return src, end, adopt(ctx, s.repo, info, src.identity(), proven, s.opts.Notice)
 }
 
-// sameSource compares the source with what the repository was made of. The
-// timeline may change: see follow.
-func sameSource(info catalog.Repository, src server) error {
-	switch {
-	case info.SystemID != src.SystemID:
-		return &MismatchError{"system identifier", info.SystemID, src.SystemID}
-	case info.Database != src.Database:
-		return &MismatchError{"database", info.Database, src.Database}
+// belongs makes sure that the repository is of the source.
+func (s *streamer) belongs(ctx context.Context, side *pgx.Conn, src server) (info catalog.Repository, proven bool, err error) {
+	inv, err := s.repo.Catalog().Inventory(ctx)
+	if err != nil {
+		return info, false, err
 	}
-	return nil
+	end, _ := inv.End()
+	proven, err = sameSource(ctx, side, inv.Repository, src.identity(), end)
+	return inv.Repository, proven, err
 }
 
 func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) error {

@@ -95,18 +95,31 @@ func readSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	return s, nil
 }
 
-// usable tells whether streaming from the slot can go on.
-func (s Slot) usable(src server) error {
-	problem := func(p SlotProblem, format string, args ...any) error {
-		return &SlotError{Slot: s.Name, Problem: p, Detail: fmt.Sprintf(format, args...), PID: s.ActivePID}
-	}
+// problem is what is wrong with the slot.
+func (s Slot) problem(p SlotProblem, format string, args ...any) error {
+	return &SlotError{Slot: s.Name, Problem: p, Detail: fmt.Sprintf(format, args...), PID: s.ActivePID}
+}
+
+// belongs tells whether the slot is one of ours for the source's database.
+func (s Slot) belongs(src server) error {
 	switch {
 	case s.Plugin == "":
-		return problem(SlotForeign, "it is a physical slot")
+		return s.problem(SlotForeign, "it is a physical slot")
 	case s.Plugin != "pgoutput":
-		return problem(SlotForeign, "its output plugin is %q, not pgoutput", s.Plugin)
+		return s.problem(SlotForeign, "its output plugin is %q, not pgoutput", s.Plugin)
 	case s.Database != src.Database:
-		return problem(SlotForeign, "it is of database %q", s.Database)
+		return &SlotError{Slot: s.Name, Problem: SlotForeign, Database: s.Database}
+	}
+	return nil
+}
+
+// usable tells whether streaming from the slot can go on.
+func (s Slot) usable(src server) error {
+	problem := s.problem
+	if err := s.belongs(src); err != nil {
+		return err
+	}
+	switch {
 	case s.Active:
 		return problem(SlotBusy, "")
 	case s.Invalidation != "":

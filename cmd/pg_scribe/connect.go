@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/term"
 
+	"pg_scribe/repo"
 	"pg_scribe/stream"
 )
 
@@ -125,6 +126,16 @@ func (a *app) probe(ctx context.Context, s, database string) error {
 		return err
 	}
 	return conn.Close(ctx)
+}
+
+// checkSource makes sure that a connection leads to the database that a
+// repository is of, before anything is done with either.
+func checkSource(ctx context.Context, conn string, r *repo.Repository) (stream.Identity, error) {
+	inv, err := r.Catalog().Inventory(ctx)
+	if err != nil {
+		return stream.Identity{}, err
+	}
+	return stream.CheckSource(ctx, conn, inv)
 }
 
 // mayAsk tells whether a password would help and somebody is there to give

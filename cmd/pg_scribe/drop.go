@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/term"
 
+	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
 )
@@ -27,12 +28,18 @@ type dropCmd struct {
 
 // Run removes what init made on the server.
 func (c *dropCmd) Run(ctx context.Context, a *app) error {
-	if err := c.names(ctx, a); err != nil {
+	inv, err := c.names(ctx, a)
+	if err != nil {
 		return err
 	}
 	conn, err := a.connect(ctx, c.connFlags)
 	if err != nil {
 		return err
+	}
+	if inv != nil {
+		if _, err := stream.CheckSource(ctx, conn, *inv); err != nil {
+			return err
+		}
 	}
 	found, err := c.look(ctx, conn)
 	if err != nil {
@@ -64,21 +71,21 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-// names takes what is not said from the repository.
-func (c *dropCmd) names(ctx context.Context, a *app) error {
+// names takes what is not said from the repository. inv is nil without one.
+func (c *dropCmd) names(ctx context.Context, a *app) (inv *catalog.Inventory, err error) {
 	slot, publication := stream.DefaultSlot, stream.DefaultPublication
 	if c.File != "" {
 		a.facts.dir = c.File
 		r, err := repo.OpenReadOnly(ctx, c.File)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer r.Close()
-		info, err := r.Catalog().Repository(ctx)
+		all, err := r.Catalog().Inventory(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		slot, publication = info.Slot, info.Publication
+		inv, slot, publication = &all, all.Repository.Slot, all.Repository.Publication
 	}
 	if c.Slot == "" {
 		c.Slot = slot
@@ -87,7 +94,7 @@ func (c *dropCmd) names(ctx context.Context, a *app) error {
 		c.Publication = publication
 	}
 	a.facts.slot = c.Slot
-	return checkNames(c.Slot, c.Publication, stream.ModeGuarded)
+	return inv, checkNames(c.Slot, c.Publication, stream.ModeGuarded)
 }
 
 // installed is what there is to be removed.
@@ -100,9 +107,23 @@ type installed struct {
 
 // look finds it, and refuses a slot that is in use before anything is gone.
 func (c *dropCmd) look(ctx context.Context, connString string) (found installed, err error) {
+	conn, err := stream.Connect(ctx, connString)
+	if err != nil {
+		return found, err
+	}
+	defer conn.Close(ctx)
+	var capture bool
+	err = conn.QueryRow(ctx, "SELECT current_database(), to_regclass('scribe.config') IS NOT NULL").Scan(&found.database, &capture)
+	if err != nil {
+		return found, err
+	}
 	slot, err := stream.ReadSlot(ctx, connString, c.Slot)
 	var missing *stream.SlotError
 	switch {
+	case err == nil && slot.Plugin == "":
+		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign, Detail: "it is a physical slot"}
+	case err == nil && slot.Database != found.database: // in use or not; with --keep-capture too
+		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign, Database: slot.Database}
 	case err == nil && slot.Active:
 		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotBusy, PID: slot.ActivePID}
 	case err == nil:
@@ -111,19 +132,8 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	case !errors.As(err, &missing) || missing.Problem != stream.SlotMissing:
 		return found, err
 	}
-	conn, err := stream.Connect(ctx, connString)
-	if err != nil {
-		return found, err
-	}
-	defer conn.Close(ctx)
-	var capture bool
-	err = conn.QueryRow(ctx, "SELECT current_database(), to_regclass('scribe.config') IS NOT NULL").Scan(&found.database, &capture)
-	if err != nil || c.KeepCapture {
-		return found, err
-	}
-	if found.slot && slot.Database != found.database {
-		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign,
-			Detail: fmt.Sprintf("it is of database %q", slot.Database)}
+	if c.KeepCapture {
+		return found, nil
 	}
 	publications, err := stream.InstalledPublications(ctx, conn, c.Publication)
 	if err != nil {

@@ -42,6 +42,10 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	source, err := checkSource(ctx, conn, r)
+	if err != nil {
+		return err
+	}
 	if c.Jobs < 1 {
 		return &usageError{"--jobs must be at least 1", "--jobs 1 writes one file of SQL, --jobs 4 an archive by four sessions"}
 	}
@@ -66,7 +70,7 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	a.words.say("taking a base of database %q", info.Database)
+	a.words.say("taking a base of database %q", source.Database)
 	var base stream.Base
 	err = a.operation(ctx, r, "full-backup", func() (err error) {
 		base, err = stream.FullBackup(ctx, r, opts)
@@ -79,7 +83,7 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.json() {
-		report := baseJSON{Directory: c.File, Database: info.Database, Slot: info.Slot}
+		report := baseJSON{Directory: c.File, Database: source.Database, Slot: info.Slot}
 		report.fill(base)
 		return writeJSON(a.stdout, report)
 	}

@@ -65,6 +65,10 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	source, err := checkSource(ctx, opts.ConnString, r)
+	if err != nil {
+		return err
+	}
 	release, err := r.LockStreamer()
 	if err != nil {
 		return err
@@ -79,7 +83,7 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		a.words.say("streaming database %q through slot %s into %s from %s", info.Database, slot, r.Dir(), end)
+		a.words.say("streaming database %q through slot %s into %s from %s", source.Database, slot, r.Dir(), end)
 		if err := c.stream(ctx, a, r, opts); err != nil {
 			return err
 		}

@@ -54,6 +54,9 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if c.Dbname != "" {
 		slotErr = s.slot(ctx, c.connFlags)
 	}
+	if errors.As(slotErr, new(*stream.IdentityError)) {
+		return slotErr // a verdict would be on two things that have nothing to do with each other
+	}
 	s.verdict(slotErr)
 	if c.json() {
 		if err := writeJSON(a.stdout, s.doc); err != nil {
@@ -76,6 +79,8 @@ type statusReport struct {
 	app  *app
 	Slot string
 	doc  statusJSON
+
+	inventory *catalog.Inventory // of the repository, if one is named
 }
 
 func (s *statusReport) warn(message, hint string)     { s.reason("warning", message, hint) }
@@ -111,9 +116,17 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	if err != nil {
 		return err
 	}
+	if s.inventory != nil {
+		if _, err := stream.CheckSource(ctx, conn, *s.inventory); err != nil {
+			return err
+		}
+	}
 	slot, err := stream.ReadSlot(ctx, conn, s.Slot)
 	if err != nil {
 		return err
+	}
+	if slot.Database != "" && slot.Database != a.facts.base {
+		return &stream.SlotError{Slot: s.Slot, Problem: stream.SlotForeign, Database: slot.Database}
 	}
 	s.doc.Slot = toSlot(slot)
 	if r := s.doc.Repository; r != nil && r.FreshnessSeconds != nil {
@@ -197,6 +210,7 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 	if err != nil {
 		return err
 	}
+	s.inventory = &inv
 	if s.Slot == "" {
 		s.Slot = inv.Repository.Slot
 	}
