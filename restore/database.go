@@ -25,6 +25,7 @@ const (
 	stateUndefinedTable    = "42P01"
 	stateInvalidSchema     = "3F000"
 	stateDeadlock          = "40P01"
+	stateInUse             = "55006"
 )
 
 // state is the SQLSTATE of an error from the server, or empty.
@@ -40,6 +41,20 @@ func state(err error) string {
 func databaseExists(ctx context.Context, conn *pgconn.PgConn, name string) (bool, error) {
 	rows, err := query(ctx, conn, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = "+quoteLiteral(name))
 	return len(rows) > 0, err
+}
+
+// header is that of the base, as far as a new database needs it.
+func (p *Prepared) header() (repo.Header, error) {
+	if p.Plan.Base.Format == directoryFormat {
+		r := p.Repository
+		return repo.Header{Encoding: r.Encoding, Collate: r.Collate, CType: r.CType,
+			LocaleProvider: r.LocaleProvider, Locale: r.Locale}, nil
+	}
+	reader, err := p.repo.OpenDump(p.Plan.Base)
+	if err != nil {
+		return repo.Header{}, err
+	}
+	return reader.Header, reader.Close()
 }
 
 // createDatabase makes the target as the source was, as far as that is decided

@@ -24,6 +24,14 @@ func (e *SourceTargetError) Error() string {
 	return fmt.Sprintf("database %q is the source of this backup", e.Database)
 }
 
+// NotSourceError: the database whose place is to be taken is not the one that
+// the backup was made of, or is not there.
+type NotSourceError struct{ Database string }
+
+func (e *NotSourceError) Error() string {
+	return fmt.Sprintf("database %q is not the source of this backup", e.Database)
+}
+
 // ExistsError: the database to be created exists.
 type ExistsError struct{ Database string }
 
@@ -37,11 +45,7 @@ type NotEmptyError struct {
 }
 
 func (e *NotEmptyError) Error() string {
-	more := ""
-	if n := e.Total - int64(len(e.Objects)); n > 0 {
-		more = fmt.Sprintf(" and %d more", n)
-	}
-	return fmt.Sprintf("database %q is not empty: it holds %s%s", e.Database, strings.Join(e.Objects, ", "), more)
+	return fmt.Sprintf("database %q is not empty: it holds %s%s", e.Database, strings.Join(e.Objects, ", "), more(int(e.Total)-len(e.Objects)))
 }
 
 // LocaleError: the target server cannot make a database of the source's
@@ -156,6 +160,7 @@ type IncompleteError struct {
 	Created   bool        // this run created the database, and left it
 	Resumable bool        // the base is complete: Options.Resume goes on behind Applied
 	Applied   catalog.LSN // everything below is in the target, when Resumable
+	Swap      *Swap       // the database was to take the source's place; nil: it was not
 	Err       error       // why it ended
 }
 

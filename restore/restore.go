@@ -42,7 +42,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 )
 
 // Options says where and how Execute writes.
@@ -51,7 +50,7 @@ type Options struct {
 	MaintenanceConn string // … of a database of the same server to make it and the globals from
 	CreateDatabase  bool   // make the target, which must not exist
 	Force           bool   // take a target that is not empty, or of an older server
-	AllowSource     bool   // take the very database that the backup was made of
+	Swap            *Swap  // make Swap.Restored, which TargetConn names, and let it take the source's place
 	Globals         string // GlobalsNew (the default), GlobalsAll or GlobalsNone
 	// SearchPath lists schemas in which functions may look names up that are
 	// called while rows are restored. Empty, the default, is safe against
@@ -81,6 +80,7 @@ const (
 	PhaseReplay    = "replay"
 	PhaseSequences = "sequences"
 	PhaseAnalyze   = "analyze"
+	PhaseSwap      = "swap" // with Options.Swap
 )
 
 // Progress is where a restore stands.
@@ -100,7 +100,8 @@ type Phase struct {
 // when it fails.
 type Report struct {
 	Database     string
-	Created      bool // this run made the database
+	Created      bool   // this run made the database
+	Kept         string // what the source is called since the database took its place; empty: it did not
 	Resumed      bool
 	Phases       []Phase
 	Transactions int64 // source transactions replayed by this run
@@ -148,6 +149,7 @@ func (p *Prepared) Execute(ctx context.Context, o Options) (Report, error) {
 	if o.Command == nil {
 		o.Command = exec.CommandContext
 	}
+	o.CreateDatabase = o.CreateDatabase || o.Swap != nil
 	if o.MaintenanceConn == "" && !o.CreateDatabase {
 		o.MaintenanceConn = o.TargetConn
 	}
@@ -166,19 +168,22 @@ func (p *Prepared) Execute(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return x.report, x.failed(ctx, err)
 	}
+	if o.Swap != nil {
+		err = x.phase(PhaseSwap, func() error { return x.swap(ctx) })
+	}
 	x.report.Last = p.Last
 	for _, c := range p.Tables {
 		addCount(x.counts, c)
 	}
 	x.report.Tables = sortedCounts(x.counts)
-	return x.report, nil
+	return x.report, err
 }
 
 // failed undoes what can be undone, and says what is left.
 func (x *execution) failed(ctx context.Context, err error) error {
 	if x.baseDone {
 		return &IncompleteError{Database: x.database, Created: x.report.Created, Resumable: true,
-			Applied: catalog.LSN(x.applied.Load()), Err: err}
+			Applied: catalog.LSN(x.applied.Load()), Swap: x.o.Swap, Err: err}
 	}
 	if x.report.Created {
 		undoErr := dropDatabase(ctx, x.o.MaintenanceConn, x.database)
@@ -189,7 +194,7 @@ func (x *execution) failed(ctx context.Context, err error) error {
 		err = errors.Join(err, fmt.Errorf("drop database %q again: %w", x.database, undoErr))
 	}
 	if x.touched {
-		return &IncompleteError{Database: x.database, Created: x.report.Created, Err: err}
+		return &IncompleteError{Database: x.database, Created: x.report.Created, Swap: x.o.Swap, Err: err}
 	}
 	return err
 }
@@ -324,6 +329,11 @@ func (x *execution) create(ctx context.Context) error {
 	if err := x.checkVersion(); err != nil {
 		return err
 	}
+	if x.o.Swap != nil {
+		if err := x.checkSwap(ctx, conn); err != nil {
+			return err
+		}
+	}
 	exists, err := databaseExists(ctx, conn, x.database)
 	switch {
 	case err != nil:
@@ -342,20 +352,6 @@ func (x *execution) create(ctx context.Context) error {
 	}
 	x.report.Created = true
 	return nil
-}
-
-// header is that of the base, as far as a new database needs it.
-func (p *Prepared) header() (repo.Header, error) {
-	if p.Plan.Base.Format == directoryFormat {
-		r := p.Repository
-		return repo.Header{Encoding: r.Encoding, Collate: r.Collate, CType: r.CType,
-			LocaleProvider: r.LocaleProvider, Locale: r.Locale}, nil
-	}
-	reader, err := p.repo.OpenDump(p.Plan.Base)
-	if err != nil {
-		return repo.Header{}, err
-	}
-	return reader.Header, reader.Close()
 }
 
 func (x *execution) checkVersion() error {
@@ -379,8 +375,11 @@ func (x *execution) inspect(ctx context.Context, conn *pgconn.PgConn) (err error
 	if err := x.checkVersion(); err != nil {
 		return err
 	}
-	base := x.p.Plan.Base
-	if !x.report.Created && !x.o.AllowSource && x.server.system == base.SystemID && x.database == base.Database {
+	rows, err := query(ctx, conn, "SELECT oid, datname FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()")
+	if err != nil {
+		return err
+	}
+	if !x.report.Created && x.p.isSource(x.server.system, rows[0][0], rows[0][1]) {
 		return &SourceTargetError{x.database}
 	}
 	if _, err := query(ctx, conn, x.server.settings()); err != nil {

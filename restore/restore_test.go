@@ -267,7 +267,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestSourceIsNoTarget: neither is an older server.
+// TestSourceIsNoTarget, whatever it is called now; neither is an older server.
 func TestSourceIsNoTarget(t *testing.T) {
 	b := build(t)
 	c, o := target(t, testDatabase)
@@ -280,7 +280,15 @@ func TestSourceIsNoTarget(t *testing.T) {
 	if _, err := p.Execute(context.Background(), o); !errors.As(err, &source) || source.Database != testDatabase {
 		t.Errorf("source: %v", err)
 	}
-	o.AllowSource = true
+	// Where the OID is known, the name is a label.
+	p.Repository.DatabaseOID = oidOf(t, c, testDatabase)
+	c.Exec(t, "postgres", "ALTER DATABASE "+testDatabase+" RENAME TO renamed")
+	c.Exec(t, "postgres", "CREATE DATABASE "+testDatabase+" TEMPLATE template0")
+	_, renamed := target(t, "renamed")
+	renamed.CreateDatabase, renamed.Force = false, true
+	if _, err := p.Execute(context.Background(), renamed); !errors.As(err, &source) || source.Database != "renamed" {
+		t.Errorf("renamed source: %v", err)
+	}
 	execute(t, p, o)
 
 	b = build(t)

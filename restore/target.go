@@ -33,9 +33,25 @@ var unheard = map[string]string{"event_triggers": "off"}
 // connectUnheard connects to a database that may have login triggers, on a
 // server that may not know how to silence them.
 func connectUnheard(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
-	conn, err := connectWith(ctx, conninfo, unheard)
+	return connectDatabase(ctx, conninfo, "")
+}
+
+// connectDatabase is the same for another database than the conninfo names;
+// empty: for that.
+func connectDatabase(ctx context.Context, conninfo, name string) (*pgconn.PgConn, error) {
+	open := func(settings map[string]string) (*pgconn.PgConn, error) {
+		config, err := pgconn.ParseConfig(conninfo)
+		if err != nil {
+			return nil, err
+		}
+		if name != "" {
+			config.Database = name
+		}
+		return connectConfig(ctx, config, settings)
+	}
+	conn, err := open(unheard)
 	if code := state(err); code == stateUndefinedObject || code == stateNoPrivilege {
-		return connect(ctx, conninfo)
+		return open(nil)
 	}
 	return conn, err
 }
@@ -45,6 +61,10 @@ func connectWith(ctx context.Context, conninfo string, settings map[string]strin
 	if err != nil {
 		return nil, err
 	}
+	return connectConfig(ctx, config, settings)
+}
+
+func connectConfig(ctx context.Context, config *pgconn.Config, settings map[string]string) (*pgconn.PgConn, error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pg_scribe restore"
 	}

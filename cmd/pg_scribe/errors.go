@@ -78,7 +78,7 @@ func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 	}
 	if interrupted {
 		code = exitGeneral
-		if !errors.As(err, new(*restore.IncompleteError)) {
+		if !errors.As(err, new(*restore.IncompleteError)) && !errors.As(err, new(*restore.SwapError)) {
 			hint = interruptedHint(f)
 		}
 	}

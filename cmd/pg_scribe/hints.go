@@ -21,6 +21,9 @@ func incompleteHint(e *restore.IncompleteError, f facts) string {
 	removed := ""
 	if fileGone(e.Err) && target.IsSpec(f.dir) {
 		removed = "it was removed while the restore read it, as expire does; "
+	} else if e.Resumable && e.Swap != nil {
+		return fmt.Sprintf("the source is as it was, %q is whole up to %s; mend the cause, then go on to the same target: %s; then swap the names: %s",
+			e.Database, e.Applied, f.onDatabase(e.Database).scribe("restore", "-f", f.dir)+" --resume", f.swap(*e.Swap))
 	} else if e.Resumable {
 		return fmt.Sprintf("the target is whole up to %s; mend the cause, then give the same command with --resume", e.Applied)
 	}
@@ -31,7 +34,29 @@ func incompleteHint(e *restore.IncompleteError, f facts) string {
 	if e.Resumable {
 		what = "the target is whole up to " + e.Applied.String()
 	}
-	return removed + what + "; remove it and begin again: " + f.server("dropdb", e.Database)
+	if !e.Created { // it may hold what nobody else has
+		return removed + what + "; begin again in a new database: " + f.restoreAnew()
+	}
+	return removed + what + "; remove what this run made, and begin again: " + f.server("dropdb", e.Database)
+}
+
+// restoreAnew is the command that restores into a database that there is not yet.
+func (f facts) restoreAnew() string {
+	return f.onDatabase("NEW_DATABASE").scribe("restore", "-f", f.dir) + " -C"
+}
+
+// swap is the command that gives a restored database the source's name, and the
+// source another, or does nothing.
+func (f facts) swap(s restore.Swap) string {
+	maintenance := "postgres"
+	if s.Source == maintenance {
+		maintenance = "template1"
+	}
+	args := []string{"-1", "-v", "ON_ERROR_STOP=1"}
+	for _, sql := range s.Statements() {
+		args = append(args, "-c", sql)
+	}
+	return f.onDatabase(maintenance).tool("psql", args...)
 }
 
 // fileGone tells whether a file of the repository is not where the catalog says.
@@ -117,6 +142,15 @@ func slotHint(e *stream.SlotError, f facts) string {
 		}
 		return "the changes in between are gone; begin anew: " + drop + " && " + f.scribe("init", "-S", e.Slot, "-f", "NEW_DIRECTORY")
 	case stream.SlotForeign:
+		switch {
+		case f.command == "full-backup":
+			return "the slot of this repository is gone, and another one has its name; begin a new repository with another slot: " +
+				f.scribe("init", "-S", "NEW_SLOT", "-f", "NEW_DIRECTORY")
+		case e.Database != "" && f.command == "status":
+			return "name its database with -d, or another slot with -S: " + f.onDatabase(e.Database).scribe("status", "-S", e.Slot)
+		case f.command == "drop": // never one that removes what was not meant
+			return "name one of this database with -S: " + f.tool("psql", "-c", "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()")
+		}
 		return "choose the slot that init made with -S, and its database with -d"
 	case stream.SlotBlocked:
 		return "end the transactions that it waits for, or try again later"
@@ -136,6 +170,35 @@ func mismatch(err error, f facts) (remedy, bool) {
 	}
 	return remedy{exitUsage, "connect to the server and database that the repository is of, or begin a new one: " +
 		f.scribe("init", "-f", "NEW_DIRECTORY")}, true
+}
+
+// identityHint is for a repository and a database that are not of each other.
+func identityHint(e *stream.IdentityError, f facts) string {
+	switch {
+	case f.command == "drop" && e.Now != "": // never a command that removes what was not meant
+		return "leave out -f to remove what is in this database; to see what is meant: " + f.onDatabase(e.Now).scribe("status", "-f", f.dir)
+	case f.command == "drop":
+		return "leave out -f to remove what is in this database: " + f.scribe("drop", "-S", f.slot)
+	case e.Now != "":
+		return "name its database with -d: " + f.onDatabase(e.Now).scribe(f.command, "-f", f.dir)
+	case e.Repository.SystemID == e.Source.SystemID:
+		return "that database is gone; what is stored of it stays restorable; for this one begin a new repository: " +
+			f.scribe("init", "-f", "NEW_DIRECTORY")
+	}
+	return "choose its server with -h and -p; after pg_upgrade, or a dump and restore, it is another system: begin a new repository: " +
+		f.scribe("init", "-f", "NEW_DIRECTORY")
+}
+
+// onDatabase is for another database of the same server.
+func (f facts) onDatabase(name string) facts {
+	conn := []string{"-d", name}
+	for i := 0; i+1 < len(f.conn); i += 2 {
+		if f.conn[i] != "-d" {
+			conn = append(conn, f.conn[i], f.conn[i+1])
+		}
+	}
+	f.conn = conn
+	return f
 }
 
 // damagedCatalog is said by every command alike.
@@ -203,11 +266,5 @@ func (f facts) tool(name string, args ...string) string {
 
 // server is the same without a database, for programs that name theirs.
 func (f facts) server(name string, args ...string) string {
-	words := []string{name}
-	for i := 0; i+1 < len(f.conn); i += 2 {
-		if f.conn[i] != "-d" {
-			words = append(words, f.conn[i], f.conn[i+1])
-		}
-	}
-	return commandLine(append(words, args...)...)
+	return commandLine(append(append([]string{name}, f.onDatabase("").conn[2:]...), args...)...)
 }

@@ -149,6 +149,7 @@ type restoreJSON struct {
 	Database     string      `json:"database"`
 	Created      bool        `json:"created"`
 	Resumed      bool        `json:"resumed"`
+	Kept         string      `json:"kept_database"` // what the source is called now; empty: as before
 	Phases       []phaseJSON `json:"phases"`
 	Transactions int64       `json:"transactions"`
 	Statements   int64       `json:"statements"`

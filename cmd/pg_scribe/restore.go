@@ -27,7 +27,7 @@ type restoreCmd struct {
 	NoSyncSequences bool     `help:"Leave sequences where base and stream left them."`
 	DryRun          bool     `help:"Show the plan and stop."`
 	Force           bool     `help:"Restore into a database that is not empty, or a server of an older version."`
-	AllowSource     bool     `help:"Restore over the very database that was backed up."`
+	AllowSource     bool     `help:"Put what is restored in the place of the database that was backed up: into a new one, then swap their names; the old one is kept."`
 	AcceptGaps      bool     `help:"Restore across schema changes that could not be captured."`
 	Globals         string   `enum:"new,all,none" default:"new" placeholder:"WHICH" help:"Roles and tablespaces: new creates missing ones, all brings existing ones to their old state too, none (default: ${default})."`
 	SearchPath      []string `placeholder:"SCHEMA,…" help:"Schemas where functions called by constraints, indexes and generated columns find names (default: none)."`
@@ -85,15 +85,18 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	}
 	began := a.now()
 	report, err := prepared.Execute(ctx, opts)
-	if err != nil {
+	if err != nil && !errors.As(err, new(*restore.SwapError)) { // after that too it is restored, and both are there
 		return err
 	}
 	doc.fill(report, a.now().Sub(began))
 	if c.json() {
-		return writeJSON(a.stdout, doc)
+		return errors.Join(err, writeJSON(a.stdout, doc))
 	}
 	a.printReport(report, a.now().Sub(began))
-	return nil
+	if report.Kept != "" {
+		a.printSwap(opts.Swap, prepared.Repository.Slot)
+	}
+	return err
 }
 
 // warnUnlisted tells of segments that an older catalog does not know: without
@@ -146,6 +149,9 @@ func (c *restoreCmd) request() (catalog.Request, *time.Location, error) {
 	case c.TargetExclusive:
 		return catalog.Request{}, nil, &usageError{"--target-exclusive without a target", "give one of --target-lsn, --target-time, --target-xid and --target-name"}
 	}
+	if c.AllowSource && (c.Create || c.Resume) {
+		return catalog.Request{}, nil, &usageError{"--allow-source always makes a new database, which then gets the name of -d", "leave out -C and --resume"}
+	}
 	if c.Jobs < 1 {
 		return catalog.Request{}, nil, &usageError{"--jobs must be at least 1", "write it as -j 4"}
 	}
@@ -158,22 +164,27 @@ func badLSN(text string) error {
 
 // options connects to the target's server and says how to write there.
 func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, error) {
-	opts := restore.Options{CreateDatabase: c.Create, Force: c.Force, AllowSource: c.AllowSource, Globals: c.Globals,
+	opts := restore.Options{CreateDatabase: c.Create, Force: c.Force, Globals: c.Globals,
 		SyncSequences: !c.NoSyncSequences, Resume: c.Resume, SearchPath: c.SearchPath, Jobs: c.Jobs, Command: a.command, Progress: a.restoreProgress(), Now: a.now}
-	if !c.Create {
+	if !c.Create && !c.AllowSource {
 		conn, err := a.connect(ctx, c.connFlags)
 		opts.TargetConn = conn
 		return opts, err
 	}
 	// The target does not exist yet: another database of the server is used
-	// to create it.
+	// to create it. One to which somebody is connected cannot be renamed.
 	maintenance := "postgres"
 	conn, err := a.connectTo(ctx, c.connFlags, maintenance)
-	if refused := (*stream.ConnectError)(nil); errors.As(err, &refused) && refused.Fault == stream.FaultDatabase {
+	refused := (*stream.ConnectError)(nil)
+	if errors.As(err, &refused) && refused.Fault == stream.FaultDatabase || err == nil && c.AllowSource && a.facts.base == maintenance {
 		maintenance = "template1"
 		conn, err = a.connectTo(ctx, c.connFlags, maintenance)
 	}
 	opts.TargetConn, opts.MaintenanceConn = conn, withSetting(conn, "dbname", maintenance)
+	if c.AllowSource {
+		opts.Swap = restore.NewSwap(a.facts.base, a.now())
+		opts.TargetConn = withSetting(conn, "dbname", opts.Swap.Restored)
+	}
 	return opts, err
 }
 
@@ -206,4 +217,5 @@ var phaseWords = map[string]string{
 	restore.PhaseReplay:    "replaying the segments",
 	restore.PhaseSequences: "moving sequences on where they may lie behind",
 	restore.PhaseAnalyze:   "collecting statistics for the planner",
+	restore.PhaseSwap:      "putting it in the source's place",
 }

@@ -45,8 +45,11 @@ func TestRestoreRefuses(t *testing.T) {
 	refuse("--target-name|it's gone", exitUsage, "it's gone", `--target-name 'it'\''s here'`)
 	refuse("--base-backup|base-x;\n.sql", exitUsage, "base-x;", "--base-backup "+doc.Bases[0].Name)
 	s.run("restore", "-f", s.dir, "-d", conn).refused(t, exitConnection, target, "-C")
-	s.run("restore", "-f", s.dir, "-C", "-d", s.conn).refused(t, exitBackup, "already exists", "dropdb")
-	s.run("restore", "-f", s.dir, "-d", s.conn).refused(t, exitBackup, "is the source", "--allow-source")
+	s.run("restore", "-f", s.dir, "-C", "-d", s.conn).refused(t, exitBackup, "already exists", "-d NEW_DATABASE")
+	s.run("restore", "-f", s.dir, "-d", s.conn).refused(t, exitBackup, "is the source", "-d NEW_DATABASE")
+	s.run("restore", "-f", s.dir, "-d", s.conn, "--force").refused(t, exitBackup, "is the source", "--allow-source")
+	refuse("--allow-source", exitUsage, "always makes a new database", "leave out -C")
+	s.run("restore", "-f", s.dir, "-d", conn, "--allow-source").refused(t, exitUsage, "is not the source", "-d NEW_DATABASE")
 	if after := s.state(s.db, s.dir); after != before {
 		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
 	}
@@ -135,7 +138,7 @@ func TestResume(t *testing.T) {
 	errs := &tripwire{text: "replaying the segments", trip: func() { time.AfterFunc(30*time.Millisecond, cancel) }}
 	code := run(ctx, args, s.env, strings.NewReader(""), &out, errs)
 	outcome{args, code, out.String(), errs.String()}.refused(t, exitGeneral, "interrupted", "--resume")
-	s.run(args...).refused(t, exitBackup, "already exists", "dropdb")
+	s.run(args...).refused(t, exitBackup, "already exists", "add --resume")
 	o := s.must(append(args, "--resume")...)
 	if got := c.Query(t, target, "SELECT count(*), sum(i) FROM t"); got != "60000|1800030000" {
 		t.Errorf("after the resume: %s\n%s", got, o.out)
@@ -210,6 +213,6 @@ func TestOddNames(t *testing.T) {
 	if got := c.Query(t, target, `SELECT string_agg(i::text, ',') FROM "a;b ""c"" 'd' e"`); got != "1" {
 		t.Errorf("restored %q", got)
 	}
-	b.run(on("restore", "-f", dir, "-C", "-d", target)...).refused(t, exitBackup, "already exists", "dropdb")
+	b.run(on("restore", "-f", dir, "-C", "-d", target)...).refused(t, exitBackup, "already exists", "-d NEW_DATABASE")
 	b.must(on("drop", "-d", odd, "-f", dir, "--yes")...)
 }

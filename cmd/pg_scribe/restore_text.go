@@ -94,6 +94,18 @@ func (a *app) printReport(r restore.Report, took time.Duration) {
 	}
 }
 
+// printSwap says what became of the source, and what that means for its backup.
+func (a *app) printSwap(s *restore.Swap, slot string) {
+	f, kept := a.facts.onDatabase(s.Source), a.facts.onDatabase(s.Kept)
+	stamp := s.Kept[len(s.Kept)-len("20060102_150405"):]
+	a.print("\nThe source is kept as database %q, as it was.", s.Kept)
+	a.print("Slot %s and the repository belong to the kept database: start -d %s is refused from now on, and the slot keeps WAL until one of these is done.",
+		slot, shellQuote(s.Source))
+	a.print("Back up the restored one in a new repository:\n  %s", f.scribe("init", "-S", "pg_scribe_"+stamp, "-f", "NEW_DIRECTORY"))
+	a.print("Go on with the backup of the kept one:\n  %s", kept.scribe("start", "-f", f.dir))
+	a.print("Or end it; what is stored stays restorable:\n  %s", kept.scribe("drop", "-f", f.dir))
+}
+
 func listed(names []string) string {
 	if len(names) == 0 {
 		return "none"
@@ -134,7 +146,7 @@ func toPlan(p *restore.Prepared) planJSON {
 
 // fill takes the report into the document.
 func (d *restoreJSON) fill(r restore.Report, took time.Duration) {
-	d.Database, d.Created, d.Resumed = r.Database, r.Created, r.Resumed
+	d.Database, d.Created, d.Resumed, d.Kept = r.Database, r.Created, r.Resumed, r.Kept
 	d.Transactions, d.Statements, d.Sequences, d.Seconds = r.Transactions, r.Statements, r.Sequences, took.Seconds()
 	d.Tables, d.Phases = toTables(r.Tables), []phaseJSON{}
 	for _, p := range r.Phases {

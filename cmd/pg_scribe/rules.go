@@ -56,6 +56,7 @@ var rules = []rule{
 	}),
 	on(exitUsage, func(*stream.StandbyError, facts) string { return "connect to the primary with -h" }),
 	on(exitSlot, slotHint),
+	on(exitUsage, identityHint),
 	mismatch,
 	on(exitBackup, func(_ *stream.FenceError, f facts) string {
 		return "take it again when the schema is at rest: " + f.scribe("full-backup", "-f", f.dir)
@@ -282,13 +283,19 @@ var targetRules = []rule{
 // restoreRules know what a target server says.
 var restoreRules = []rule{
 	on(exitBackup, func(e *restore.ExistsError, f facts) string {
-		return "leave out -C if it is empty, choose another name, or remove it: " + f.server("dropdb", e.Database)
+		return "choose another name: " + f.restoreAnew() + "; leave out -C if it is empty, and add --resume if it is of an interrupted restore"
 	}),
 	on(exitBackup, func(e *restore.NotEmptyError, f facts) string {
-		return "restore into a new database with -C and another name, or go on with --force"
+		return "restore into a new database: " + f.restoreAnew() + "; --force restores into what is there, as far as no names collide"
 	}),
-	on(exitBackup, func(*restore.SourceTargetError, facts) string {
-		return "restore into another database with -C, or, to overwrite the source, say --allow-source"
+	on(exitBackup, func(_ *restore.SourceTargetError, f facts) string {
+		return "restore into another database: " + f.restoreAnew() + "; --allow-source does so too, then swaps the names and keeps the source under another"
+	}),
+	on(exitUsage, func(_ *restore.NotSourceError, f facts) string {
+		return "leave out --allow-source, and make a new database: " + f.restoreAnew()
+	}),
+	on(exitBackup, func(e *restore.SwapError, f facts) string {
+		return "both are there, nothing is lost; when nobody is connected, swap their names: " + f.swap(e.Swap)
 	}),
 	on(exitBackup, func(*restore.OlderTargetError, facts) string {
 		return "restore into a server of the same or a newer version, or try with --force"
