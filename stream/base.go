@@ -95,10 +95,14 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	}
 	// Without its slot a base is one all the same. With a slot of another
 	// database of that name, none would ever follow it.
-	if slot, err := readSlot(ctx, conn, info.Slot); err == nil {
-		if err := slot.belongs(src); err != nil {
-			return Base{}, err
-		}
+	slot, err := readSlot(ctx, conn, info.Slot)
+	if err == nil {
+		err = slot.belongs(src)
+	} else if none := (*SlotError)(nil); errors.As(err, &none) && none.Problem == SlotMissing {
+		err = nil
+	}
+	if err != nil {
+		return Base{}, err
 	}
 	if err := adopt(ctx, r, info, src.identity(), proven, opts.Notice); err != nil {
 		return Base{}, err
