@@ -166,9 +166,9 @@ func TestSlots(t *testing.T) {
 	s.run("start", "-d", c.ConnString(other), "-f", "-", "-S", "cli_other").
 		refused(t, exitSlot, "test_decoding", "-S")
 	s.run("start", "-d", c.ConnString(other), "-f", s.dir).
-		refused(t, exitSlot, "it is of database", "-d")
+		refused(t, exitUsage, "the repository is of database", "pg_scribe start -d "+s.db)
 	s.run("full-backup", "-d", c.ConnString(other), "-f", s.dir).
-		refused(t, exitUsage, "the repository is of database", "pg_scribe init")
+		refused(t, exitUsage, "the repository is of database", "pg_scribe full-backup -d "+s.db)
 	s.run("status", "-d", s.conn, "-S", "cli_missing").
 		refused(t, exitSlot, "does not exist", "pg_scribe init")
 	s.run("drop", "-d", c.ConnString(other), "-S", "cli_missing", "--yes").
