@@ -87,7 +87,7 @@ var (
 	// servers before version 17 do not know.
 	noise = regexp.MustCompile(`^(-- Dumped (from database|by pg_dump) version |\\(un)?restrict |SET transaction_timeout )`)
 	// serverOptions are what the newest minor versions keep among the options of a column; their pg_dump hides it.
-	serverOptions = regexp.MustCompile(`(?m)\n^ALTER (?:FOREIGN )?TABLE ONLY .* ALTER COLUMN .* SET \(pg_attver=\d+\);\n|\bpg_attver=\d+, `)
+	serverOptions = regexp.MustCompile(`(?m)^ALTER (?:FOREIGN )?TABLE ONLY .* ALTER COLUMN .* SET \(pg_attver=\d+\);\n|\bpg_attver=\d+, `)
 	// A name in it may hold line ends.
 	replicaIdentity = regexp.MustCompile(`(?m)\n^ALTER TABLE ONLY ("(?:[^"]|"")*"|[^\s".]+)\.("(?:[^"]|"")*"|[^\s".]+) REPLICA IDENTITY (FULL|NOTHING|USING INDEX ("(?:[^"]|"")*"|[^\s".;]+));\n`)
 )
