@@ -4,16 +4,21 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 MATRIX ?= 14:14 14:15 14:18 15:15 15:17 15:18 16:16 16:17 17:17 17:18 18:18
 VERSIONS ?= 14 16 17 18
 FUZZ_TIME ?= 30m
+# How long the tests of one package may take: more on a machine that is busy.
+TEST_TIMEOUT ?= 24m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build
-.PHONY: build test test-large check bench demo regress fuzz matrix deps clean help
+.PHONY: build test test-bare test-large check bench demo regress fuzz matrix deps clean help
 
 build: ## build bin/pg_scribe, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/pg_scribe ./cmd/pg_scribe
 
 test: deps ## run all tests against throwaway PostgreSQL clusters
-	$(GO) test -timeout 24m ./...
+	$(GO) test -timeout $(TEST_TIMEOUT) ./...
+
+test-bare: ## make demo and make test in a fresh, minimal Debian; root only, some 3 GB
+	@.ci/bare
 
 test-large: deps ## the tests that move values of half a gigabyte; some minutes, 4 GB of memory
 	PG_SCRIBE_TEST_LARGE=1 $(GO) test -count=1 -timeout 30m -run TooLarge ./internal/e2e
@@ -42,7 +47,7 @@ matrix: deps ## back up and restore across versions of PostgreSQL; gets the vers
 	PG_SCRIBE_TEST_MATRIX="$(MATRIX)" $(GO) test -count=1 -timeout 30m ./internal/e2e -run '^TestVersions$$'
 	@set -e; for version in $(VERSIONS); do \
 		bin=$$(.ci/postgresql $$version); echo "PG_SCRIBE_TEST_BIN=$$bin"; \
-		PG_SCRIBE_TEST_BIN=$$bin $(GO) test -count=1 -timeout 24m ./internal/e2e -skip 'UnderLoad|TestVersions|TestImportGraph'; \
+		PG_SCRIBE_TEST_BIN=$$bin $(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./internal/e2e -skip 'UnderLoad|TestVersions|TestImportGraph'; \
 	done
 
 deps: ## install what the tests need (PostgreSQL server, compressors) where it is missing

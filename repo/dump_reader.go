@@ -105,10 +105,10 @@ func (s *script) next(r *lineReader) (Item, piece, error) {
 	return item, pieceStatement, nil
 }
 
-// FilterDump copies the output of pg_dump or pg_dumpall from src to dst,
-// without the statements that drop chooses, and counts the rows of its COPY
-// blocks by table as it goes.
-func FilterDump(dst io.Writer, src io.Reader, drop func(statement []byte) bool) ([]catalog.TableCount, error) {
+// FilterDump copies the output of pg_dump or pg_dumpall from src to dst, each
+// statement as edit returns it, which is nil for one that is left out, and
+// counts the rows of its COPY blocks by table as it goes.
+func FilterDump(dst io.Writer, src io.Reader, edit func(statement []byte) []byte) ([]catalog.TableCount, error) {
 	r := newLineReader("pg_dump", src)
 	r.sum = nil
 	var s script
@@ -121,10 +121,16 @@ func FilterDump(dst io.Writer, src io.Reader, drop func(statement []byte) bool) 
 		if err != nil {
 			return counts, r.fault(err)
 		}
-		if kind == pieceStatement && drop(item.SQL) {
-			continue
+		text := s.text
+		if kind == pieceStatement {
+			switch edited := edit(item.SQL); {
+			case edited == nil:
+				continue
+			case !bytes.Equal(edited, item.SQL):
+				text = append(edited, '\n')
+			}
 		}
-		if _, err := dst.Write(s.text); err != nil {
+		if _, err := dst.Write(text); err != nil {
 			return counts, err
 		}
 		if item.Kind != ItemCopy {

@@ -83,12 +83,20 @@ var textOIDs = map[uint32]bool{19: true, 25: true, 114: true, 1042: true, 1043: 
 // limit of 1 GB, and each is held in memory more than once.
 const pieceBytes = 32 << 20
 
-// resolve turns values in binary form into text. A large bytea is written in
-// pieces before the row, which then puts them together.
+// resolve makes text of a row's values, in the database's encoding.
 func (r *renderer) resolve(t *table, row []value) error {
-	if r.texts == nil {
-		return nil
+	if r.texts != nil {
+		if err := r.convert(t, row); err != nil {
+			return err
+		}
 	}
+	r.mendText(t, row)
+	return nil
+}
+
+// convert turns values in binary form into text. A large bytea is written in
+// pieces before the row, which then puts them together.
+func (r *renderer) convert(t *table, row []value) error {
 	for i := range row {
 		v := &row[i]
 		if v.Kind != valueBinary {

@@ -26,7 +26,7 @@ func TestBinaryFormIsWrittenAlike(t *testing.T) {
 	end := s.lsn()
 	write := func(slot string, binaryUntil catalog.LSN) string {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		var out strings.Builder
 		st := &streamer{binaryUntil: binaryUntil, opts: RunOptions{ConnString: s.conn(), Slot: slot, Publication: DefaultPublication,

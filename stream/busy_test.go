@@ -24,13 +24,13 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 // While later stages wait for a disk and no more is read, the server still
 // hears that this side lives.
 func TestServerHearsOfABusyStreamer(t *testing.T) {
-	cluster := pgtest.New(t, pgtest.Options{Settings: map[string]string{"wal_sender_timeout": "1500ms"}})
+	cluster := pgtest.New(t, pgtest.Options{Settings: map[string]string{"wal_sender_timeout": "4s"}})
 	s := newSourceOn(t, cluster, "CREATE TABLE t (id int PRIMARY KEY, v text)")
 	s.exec("INSERT INTO t SELECT g, repeat('x', 200) FROM generate_series(1, 200000) g")
 	s.exec("INSERT INTO t VALUES (0, 'last')")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	out := &slowWriter{pause: 6 * time.Second}
+	out := &slowWriter{pause: 12 * time.Second}
 	err := Run(ctx, nil, RunOptions{ConnString: s.conn(), Slot: s.slot, Publication: DefaultPublication, NoLoop: true,
 		StatusInterval: 10 * time.Second, Endpos: s.lsn(), Text: out})
 	if err != nil || ctx.Err() != nil || !strings.Contains(out.String(), "'last'") {

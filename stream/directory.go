@@ -50,6 +50,9 @@ func (d *dumper) directory(ctx context.Context, h repo.Header, stamp, snapshot s
 	if err != nil {
 		return made, err
 	}
+	if err = d.checkOptions(ctx, dir.Path()); err != nil {
+		return made, err
+	}
 	counts, err := d.describeArchive(ctx, dir.Path())
 	if err != nil {
 		return made, err
@@ -94,6 +97,28 @@ func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, 
 		return fmt.Sprint(c.Level), c, nil
 	}
 	return "6", filter.Codec{Name: "gzip"}, nil
+}
+
+// checkOptions refuses an archive that could not be restored: unlike the text
+// of a dump it cannot be edited.
+func (d *dumper) checkOptions(ctx context.Context, dir string) error {
+	cmd := d.opts.Command(ctx, "pg_restore", "--schema-only", "--file=-", dir)
+	var words tail
+	cmd.Stderr = &words
+	schema, err := cmd.Output()
+	if err != nil {
+		return &DumpError{"pg_restore", words.String(), err}
+	}
+	found := false
+	_, err = repo.FilterDump(io.Discard, bytes.NewReader(schema), func(statement []byte) []byte {
+		found = found || !bytes.Equal(withoutServerOption(statement), statement)
+		return statement
+	})
+	if err == nil && found {
+		err = &DumpError{"pg_dump", "it is of an older minor version than the server, and takes options that the server keeps" +
+			" for itself (pg_attver) for the application's: update it, or do without --jobs", nil}
+	}
+	return err
 }
 
 // describeArchive writes beside the archive what pg_restore is to leave out,

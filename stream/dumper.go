@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type dumper struct {
 	chain   filter.Chain
 	total   int               // tables to dump
 	names   map[string]string // of roles, as the stream up to the point has brought them
+	mended  mendedRows
 }
 
 // take dumps, proves by the stream that the dump is whole, and enters it in
@@ -98,6 +100,9 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 		return base, globalsErr
 	}
 	if err = d.checkNames(ctx, names); err != nil {
+		return base, err
+	}
+	if err = d.markMended(ctx); err != nil {
 		return base, err
 	}
 	if err = d.repo.AddBase(ctx, artifact, globals); err != nil {
@@ -244,7 +249,7 @@ func (r *firstRead) Read(p []byte) (int, error) {
 
 // dump runs pg_dump at the snapshot; begun is called when its output begins.
 func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot string, begun func()) ([]catalog.TableCount, error) {
-	drop, err := d.dropper(ctx)
+	edit, err := d.editor(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -256,9 +261,10 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 		return nil, err
 	}
 	progress := &dumpProgress{d: d, file: file, last: time.Now()}
+	d.mended = mendedRows{Writer: progress, encoding: newTextEncoding(d.src.Encoding), table: &progress.now.Table}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
-		counts, err = repo.FilterDump(progress, &firstRead{Reader: out, tell: begun}, drop)
+		counts, err = repo.FilterDump(&d.mended, &firstRead{Reader: out, tell: begun}, edit)
 		return err
 	})
 	return counts, err
@@ -302,9 +308,27 @@ func (d *dumper) writeSettings(ctx context.Context, file io.Writer) error {
 	return nil
 }
 
-// dropper chooses the statements of a dump that are pg_scribe's own doing on
+// serverOption is what the newest minor versions keep among a column's options
+// for themselves. An older pg_dump takes it for one of the application's.
+var serverOption = regexp.MustCompile(`\bpg_attver=\d+(, )?`)
+
+// withoutServerOption is a statement without such options, or nil if it does
+// nothing but set one.
+func withoutServerOption(statement []byte) []byte {
+	at := bytes.LastIndex(statement, []byte(" SET ("))
+	if at < 0 || !bytes.HasPrefix(statement, []byte("ALTER ")) || !bytes.Contains(statement[at:], []byte("pg_attver=")) {
+		return statement
+	}
+	options := bytes.Replace(serverOption.ReplaceAll(statement[at:], nil), []byte(", )"), []byte(")"), 1)
+	if bytes.HasPrefix(options, []byte(" SET ()")) {
+		return nil
+	}
+	return slices.Concat(statement[:at], options)
+}
+
+// editor leaves out the statements of a dump that are pg_scribe's own doing on
 // the source, and so not the application's.
-func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
+func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 	rows, err := d.conn.Query(ctx, `SELECT format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY %s;', n.nspname, c.relname,
 	    coalesce('USING INDEX ' || (SELECT quote_ident(x.relname) FROM pg_index r JOIN pg_class x ON x.oid = r.indexrelid
 	      WHERE r.indrelid = c.oid AND r.indisreplident AND c.relreplident = 'i'), 'FULL'))
@@ -340,13 +364,16 @@ func (d *dumper) dropper(ctx context.Context) (func([]byte) bool, error) {
 			own = append(own, []byte(prefix+pgIdent(p.name)+" "))
 		}
 	}
-	return func(statement []byte) bool {
+	return func(statement []byte) []byte {
 		for _, prefix := range own {
 			if bytes.HasPrefix(statement, prefix) {
-				return true
+				return nil
 			}
 		}
-		return guarded[string(statement)]
+		if guarded[string(statement)] {
+			return nil
+		}
+		return withoutServerOption(statement)
 	}, nil
 }
 

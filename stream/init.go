@@ -198,7 +198,12 @@ func markOlder(ctx context.Context, conn *pgx.Conn, open []string, opts InitOpti
 	if opts.Notice != nil {
 		opts.Notice(reason + "; take another base when they have ended")
 	}
-	_, err := conn.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", reason+" (pg_scribe full-backup heals it)")
+	return emitGap(ctx, conn, reason+" (pg_scribe full-backup heals it)")
+}
+
+// emitGap says in the stream, at its present end, what it lacks.
+func emitGap(ctx context.Context, conn *pgx.Conn, reason string) error {
+	_, err := conn.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", reason)
 	return err
 }
 

@@ -20,7 +20,7 @@ import (
 // runOnce streams to now over one connection and returns the error.
 func (s *source) runOnce(slot string) error {
 	s.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r := s.open()
 	defer r.Close()
@@ -94,7 +94,7 @@ func TestBrokenConnectionWithinTransaction(t *testing.T) {
 	s.exec("INSERT INTO t VALUES (-1, 'after')")
 	end := s.lsn()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r := s.open()
 	defer r.Close()

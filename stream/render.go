@@ -66,6 +66,9 @@ type renderer struct {
 	texts  *textConverter // of values that come in binary; nil: none do
 	pieces int            // large values of this row that were written in pieces
 
+	encoding *textEncoding   // nil: any bytes are text
+	mended   map[string]bool // columns of this transaction with bytes that are none
+
 	// A fence wants to know what commands changed.
 	fence   bool
 	touched []touch
@@ -254,6 +257,9 @@ func (r *renderer) commit(b []byte) error {
 			return err
 		}
 	}
+	if err := r.markMended(); err != nil {
+		return err
+	}
 	r.show()
 	if r.ddl.defaults {
 		r.facts.changeDefaults(r.tx.Commit)
@@ -331,6 +337,7 @@ func (r *renderer) insert(b []byte) error {
 		if err != nil {
 			return err
 		}
+		r.mendText(r.run, c.New)
 		r.out = appendCopyRow(r.out, c.New)
 		return nil
 	}

@@ -66,7 +66,7 @@ func (s *source) open() *repo.Repository {
 // stream runs until everything up to now is stored.
 func (s *source) stream() {
 	s.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r := s.open()
 	defer r.Close()

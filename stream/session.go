@@ -128,6 +128,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 		return nil, "", &storeError{err}
 	}
 	r = newRenderer(from, secret, known)
+	r.encoding = newTextEncoding(src.Encoding)
 	r.stale, r.slot, r.describe, r.brought = s.stale, s.opts.Slot, describeOn(ctx, s.opts.ConnString), brought
 	return r, mode, nil
 }

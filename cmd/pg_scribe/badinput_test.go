@@ -325,7 +325,7 @@ func TestInterrupted(t *testing.T) {
 		select {
 		case o := <-done:
 			o.refused(t, exitGeneral, "interrupted", "")
-		case <-time.After(20 * time.Second):
+		case <-time.After(5 * time.Minute):
 			t.Fatal(name + " does not stop")
 		}
 		if s.state(db, dir) != beforeNew || s.state(s.db, s.dir) != beforeOld {

@@ -45,7 +45,7 @@ func TestServerCrashesWhileStreaming(t *testing.T) {
 	}
 	tr.run("INSERT INTO t VALUES (-1, 'last')")
 	end := tr.lsn()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if at, err := r.End(ctx); err != nil || at >= end {
 			break
 		}

@@ -206,7 +206,7 @@ func (w *world) observe(name string) truth {
 	w.t.Helper()
 	w.quiet.Lock()
 	defer w.quiet.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	conn, err := pgconn.Connect(ctx, w.conn()+" replication=database")
 	if err != nil {
@@ -338,7 +338,7 @@ func lineDiff(want, got string) string {
 // caughtUp waits until the repository reaches a position.
 func (w *world) caughtUp(lsn catalog.LSN) {
 	w.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); ; {
+	for deadline := time.Now().Add(5 * time.Minute); ; {
 		c, err := catalog.OpenReadOnly(filepath.Join(w.repo, "catalog.db"))
 		if err != nil {
 			w.t.Fatal(err)

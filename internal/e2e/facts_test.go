@@ -113,7 +113,7 @@ func TestFactsComeAgain(t *testing.T) {
 	}()
 	await := func(end catalog.LSN) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); position.Load() < uint64(end); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Minute); position.Load() < uint64(end); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("the stream does not come to the end")
 			}

@@ -74,7 +74,7 @@ func (tr *trip) base(newSlot bool, force ...bool) (stream.Base, error) {
 // rows restores to a target and returns column v of table t.
 func (tr *trip) rows(req catalog.Request) (string, error) {
 	tr.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r, err := repo.OpenReadOnly(ctx, tr.dir)
 	must(tr.t, err)

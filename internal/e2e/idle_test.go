@@ -49,7 +49,7 @@ func TestIdleDatabaseBesideABusyOne(t *testing.T) {
 	busy.run("INSERT INTO t SELECT g, repeat('x', 500) FROM generate_series(2, 40000) g", "UPDATE t SET v = v || 'y' WHERE id % 3 = 0", "CHECKPOINT")
 	at, err := catalog.ParseLSN(source.Query(t, "postgres", "SELECT pg_current_wal_flush_lsn()"))
 	must(t, err)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		confirmed, restart := idle.slotState()
 		end, err := repository.End(context.Background())
 		must(t, err)
@@ -91,7 +91,7 @@ func TestNothingHappens(t *testing.T) {
 		return at
 	}
 	began := time.Now()
-	for deadline := time.Now().Add(time.Minute); !reached().After(began.Add(time.Second)); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !reached().After(began.Add(time.Second)); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("begun at %s, the repository is complete for %s", began, reached())
 		}

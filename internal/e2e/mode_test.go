@@ -53,7 +53,7 @@ func (tr *trip) rowGaps() string {
 // settle waits for the statistics of sessions that have ended.
 func (tr *trip) settle(table, changes string) {
 	tr.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if tr.source.Query(tr.t, tr.db, "SELECT scribe.changes('"+table+"'::regclass)") == changes {
 			return
 		}

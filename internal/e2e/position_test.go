@@ -53,7 +53,7 @@ func (tr *trip) pause(sql string, meanwhile func()) {
 
 func (tr *trip) await(query, want string) {
 	tr.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); tr.source.Query(tr.t, tr.db, query) != want; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); tr.source.Query(tr.t, tr.db, query) != want; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			tr.t.Fatalf("%s: never %s", query, want)
 		}

@@ -164,7 +164,7 @@ func TestExpireBesideStart(t *testing.T) {
 		tr.scribe(0, "verify")
 	}
 	end := tr.lsn()
-	for deadline := time.Now().Add(30 * time.Second); lastEnd(tr.artifacts()) < end; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); lastEnd(tr.artifacts()) < end; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the stream does not reach %s\n%s", end, &log)
 		}

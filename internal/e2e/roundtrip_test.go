@@ -140,7 +140,7 @@ func (tr *trip) capture() {
 
 func (tr *trip) captureUntil(sample bool) {
 	tr.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	end := tr.lsn()
 	r, err := repo.Open(ctx, tr.dir, time.Now)
@@ -153,14 +153,7 @@ func (tr *trip) captureUntil(sample bool) {
 	}
 	if sample {
 		stop, halt := context.WithCancel(ctx) // a stop is behind a last sample
-		go func() {
-			defer halt()
-			for began := false; !began && stop.Err() == nil; time.Sleep(20 * time.Millisecond) {
-				slot, err := stream.ReadSlot(stop, tr.conn(), tr.slot)
-				began = err != nil || slot.Active
-			}
-			time.Sleep(400 * time.Millisecond)
-		}()
+		go tr.stopAfter(stop, halt, 400*time.Millisecond)
 		defer halt()
 		if err := stream.Run(stop, r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
 			StatusInterval: 100 * time.Millisecond, FsyncInterval: time.Second, StateInterval: time.Minute, Notice: func(s string) { tr.t.Log(s) }}); err != nil {
@@ -177,6 +170,16 @@ func (tr *trip) captureUntil(sample bool) {
 	}
 }
 
+// stopAfter ends a stream some time after it has begun.
+func (tr *trip) stopAfter(ctx context.Context, halt func(), length time.Duration) {
+	defer halt()
+	for began := false; !began && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		slot, err := stream.ReadSlot(ctx, tr.conn(), tr.slot)
+		began = err != nil || slot.Active
+	}
+	time.Sleep(length)
+}
+
 // back restores to the latest moment.
 func (tr *trip) back() {
 	tr.t.Helper()
@@ -186,7 +189,7 @@ func (tr *trip) back() {
 // backFrom restores to the latest moment from a base, or the newest.
 func (tr *trip) backFrom(base string) {
 	tr.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r, err := repo.OpenReadOnly(ctx, tr.dir)
 	if err != nil {

@@ -68,8 +68,9 @@ func (tr *trip) stream(change func(*stream.RunOptions), length time.Duration) {
 	if err := r.Recover(context.Background()); err != nil {
 		tr.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), length)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	go tr.stopAfter(ctx, cancel, length)
 	opts := stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication, NoLoop: true,
 		StatusInterval: 100 * time.Millisecond, FsyncInterval: 100 * time.Millisecond, StateInterval: time.Minute, Notice: func(s string) { tr.t.Log(s) }}
 	if change != nil {

@@ -139,7 +139,7 @@ func TestPreparedTransactionBlocksTheSlot(t *testing.T) {
 	must(t, err)
 	defer r.Close()
 	options := stream.BaseOptions{ConnString: tr.conn(), Publication: stream.DefaultPublication, Command: tr.command}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	began := time.Now()
 	var blocked *stream.SlotError
@@ -147,7 +147,7 @@ func TestPreparedTransactionBlocksTheSlot(t *testing.T) {
 		!strings.Contains(blocked.Detail, "prepared transaction '"+tr.db+" it''s'") {
 		t.Errorf("a base beside a prepared transaction: %v", err)
 	}
-	if d := time.Since(began); d > 20*time.Second {
+	if d := time.Since(began); d > time.Minute {
 		t.Errorf("to give up took %v", d)
 	}
 	if got := tr.source.Query(t, tr.db, "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'pg_scribe_base%' AND database = current_database()"); got != "0" {

@@ -49,15 +49,18 @@ func findBinDir(version string) (string, error) {
 }
 
 // fetchedDir is where .ci/postgresql puts the versions that are not installed.
-func fetchedDir() string {
-	dir := os.Getenv("PG_SCRIBE_TEST_CACHE")
-	if dir == "" && os.Geteuid() == 0 {
-		dir = "/var/cache/pg_scribe" // the server runs as another user, who cannot look into root's cache
-	} else if dir == "" {
-		cache, _ := os.UserCacheDir() // without a home there is nothing in it either
-		dir = filepath.Join(cache, "pg_scribe")
+func fetchedDir() string { return filepath.Join(CacheDir(), "postgresql") }
+
+// CacheDir is where what was fetched for tests is kept, such that the server can read it.
+func CacheDir() string {
+	if dir := os.Getenv("PG_SCRIBE_TEST_CACHE"); dir != "" {
+		return dir
 	}
-	return filepath.Join(dir, "postgresql")
+	if os.Geteuid() == 0 {
+		return "/var/cache/pg_scribe" // the server runs as another user, who cannot look into root's cache
+	}
+	cache, _ := os.UserCacheDir() // without a home there is nothing in it either
+	return filepath.Join(cache, "pg_scribe")
 }
 
 func newestBinDir() string {

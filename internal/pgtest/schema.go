@@ -86,13 +86,16 @@ var (
 	// noise is what differs from run to run: versions, the random key of the latest minor releases, and a setting that
 	// servers before version 17 do not know.
 	noise = regexp.MustCompile(`^(-- Dumped (from database|by pg_dump) version |\\(un)?restrict |SET transaction_timeout )`)
+	// serverOptions are what the newest minor versions keep among the options of a column; their pg_dump hides it.
+	serverOptions = regexp.MustCompile(`(?m)^ALTER (?:FOREIGN )?TABLE ONLY .* ALTER COLUMN .* SET \(pg_attver=\d+\);\n|\bpg_attver=\d+, `)
 	// A name in it may hold line ends.
 	replicaIdentity = regexp.MustCompile(`(?m)\n^ALTER TABLE ONLY ("(?:[^"]|"")*"|[^\s".]+)\.("(?:[^"]|"")*"|[^\s".]+) REPLICA IDENTITY (FULL|NOTHING|USING INDEX ("(?:[^"]|"")*"|[^\s".;]+));\n`)
 )
 
 func normalizeDump(dump string) string {
 	const end = "-- PostgreSQL database dump complete"
-	lines := strings.Split(replicaIdentity.ReplaceAllString(dump, ""), "\n")
+	dump = serverOptions.ReplaceAllString(replicaIdentity.ReplaceAllString(dump, ""), "")
+	lines := strings.Split(dump, "\n")
 	kept := make([]string, 0, len(lines))
 	skip := false
 	for i, line := range lines {

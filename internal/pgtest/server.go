@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds every wait for a server. Recovery after a crash is part of a start.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // server is one run of the postgres program.
 type server struct {

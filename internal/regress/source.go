@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"pg_scribe/internal/pgtest"
 )
 
 // suite is PostgreSQL's own regression suite, made ready to run against packaged servers.
@@ -22,11 +24,7 @@ type suite struct {
 // server and compiles the suite's C functions against the headers of the server's development package. Nothing is
 // installed but a compiler where there is none.
 func fetchSuite(ctx context.Context, major int, binDir string, say func(format string, args ...any)) (*suite, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = filepath.Join(os.TempDir(), "cache")
-	}
-	root := filepath.Join(cache, "pg_scribe", "regress", fmt.Sprint(major))
+	root := filepath.Join(pgtest.CacheDir(), "regress", fmt.Sprint(major))
 	s := &suite{dir: filepath.Join(root, "source/src/test/regress"), contrib: filepath.Join(root, "source/contrib"),
 		dlpath: filepath.Join(root, "lib"), runner: filepath.Join(binDir, "../lib/pgxs/src/test/regress/pg_regress")}
 	if _, err := os.Stat(s.runner); err != nil {

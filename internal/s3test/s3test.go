@@ -118,7 +118,7 @@ func (s *Server) StartAgain(more ...string) {
 		s.t.Fatal(err)
 	}
 	s.cmd = cmd
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", s.Port))
 		if err == nil {
 			conn.Close()
