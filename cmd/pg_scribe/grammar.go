@@ -15,6 +15,7 @@ type cli struct {
 	Help    bool   `short:"?" help:"Show help and exit."`
 	Version bool   `short:"V" help:"Show the version and exit."`
 	Verbose bool   `short:"v" help:"Print steps and the external commands that are run."`
+	UTC     bool   `name:"utc" help:"Show moments in UTC only, without local time (TZ) beside it."`
 	Config  string `placeholder:"FILE" help:"Read flags from this file instead of ~/.pg_scribe.conf and /etc/pg_scribe.conf."`
 
 	Init       initCmd       `cmd:"" help:"Begin a backup: checks, capture set-up, replication slot, first base."`
@@ -120,7 +121,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	if err != nil {
 		return &usageError{err.Error(), "see: " + commandLine(helpOn(parser.Model, a.facts.command)...)}
 	}
-	a.verbose = c.Verbose
+	a.verbose, a.utc = c.Verbose, c.UTC
 	if c.Help {
 		return a.help(parser.Model, a.facts.command)
 	}

@@ -86,7 +86,7 @@ func TestBrokenChain(t *testing.T) {
 		}
 	}
 	os.Remove(file)
-	broken(name+" is missing", "pg_scribe status -f", "CRITICAL: missing: "+name)
+	broken(name+" is missing", "pg_scribe status -f", "ERROR: missing: "+name)
 	damaged := append([]byte{}, content...)
 	damaged[len(damaged)/2] ^= 1
 	write(damaged)

@@ -70,13 +70,65 @@ func showBytes(n int64) string {
 	return fmt.Sprintf("%.0f %s", f, units[0])
 }
 
-// showTime prints a moment of the source: always in UTC, so that no one has
-// to guess.
+// showTime prints a moment in UTC, for messages.
 func showTime(t time.Time) string {
 	if t.IsZero() {
 		return "unknown"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05.999999Z")
+}
+
+// showTime prints a moment of a report in UTC, and beside it in local time
+// where that is another one.
+func (a *app) showTime(t time.Time) string {
+	text := showTime(t)
+	local, differs := a.local(t)
+	switch {
+	case !differs:
+		return text
+	case local.Format(time.DateOnly) == t.UTC().Format(time.DateOnly):
+		return text + local.Format(" (15:04:05-07)")
+	}
+	return text + local.Format(" (2006-01-02 15:04:05-07)")
+}
+
+// cellTime is showTime for a column of a table: to the second, with the hour
+// and minute of local time.
+func (a *app) cellTime(t time.Time) string {
+	if t.IsZero() {
+		return "unknown"
+	}
+	text := t.UTC().Format("2006-01-02 15:04:05Z")
+	local, differs := a.local(t)
+	if !differs {
+		return text
+	}
+	text += local.Format(" 15:04-07")
+	switch strings.Compare(local.Format(time.DateOnly), t.UTC().Format(time.DateOnly)) {
+	case 1:
+		text += " (next day)"
+	case -1:
+		text += " (day before)"
+	}
+	return text
+}
+
+// local is a moment in the zone of TZ, or of the machine; differs is false
+// where that shows nothing new, or with --utc.
+func (a *app) local(t time.Time) (local time.Time, differs bool) {
+	if t.IsZero() || a.utc {
+		return t, false
+	}
+	zone := time.Local
+	if name, set := a.lookup("TZ"); set {
+		var err error
+		if zone, err = time.LoadLocation(strings.TrimPrefix(name, ":")); err != nil {
+			zone = time.UTC
+		}
+	}
+	local = t.In(zone)
+	_, offset := local.Zone()
+	return local, offset != 0
 }
 
 // showSpan prints a duration with no more digits than matter.
