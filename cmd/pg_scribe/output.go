@@ -72,11 +72,13 @@ type baseJSON struct {
 	Tables    int              `json:"tables"`
 	Rows      int64            `json:"rows"`
 	Seconds   float64          `json:"seconds"`
+	Fault     string           `json:"fault"` // what keeps the stream behind the base from being complete; empty: nothing
 }
 
 func (b *baseJSON) fill(base stream.Base) {
 	ours, globals := toArtifact(base.Base), toArtifact(base.Globals)
 	b.Base, b.Globals, b.Tables, b.Rows, b.Seconds = &ours, &globals, base.Tables, base.Rows, base.Duration.Seconds()
+	b.Fault = base.Fault
 }
 
 // listJSON has the lists that were asked for.

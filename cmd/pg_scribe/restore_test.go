@@ -159,7 +159,7 @@ func (w *tripwire) Write(p []byte) (int, error) {
 
 // listJSONRead reads what listJSON writes.
 type listJSONRead struct {
-	Bases, Segments []struct {
+	Bases, Globals, Segments []struct {
 		Name     string `json:"name"`
 		StartLSN string `json:"start_lsn"`
 		EndLSN   string `json:"end_lsn"`

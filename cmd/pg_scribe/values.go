@@ -82,42 +82,42 @@ func showTime(t time.Time) string {
 // where that is another one.
 func (a *app) showTime(t time.Time) string {
 	text := showTime(t)
-	local, differs := a.local(t)
-	switch {
-	case !differs:
-		return text
-	case local.Format(time.DateOnly) == t.UTC().Format(time.DateOnly):
-		return text + local.Format(" (15:04:05-07)")
+	if local, offset := a.local(t); offset != "" {
+		layout := " = 15:04:05"
+		if local.Format(time.DateOnly) != t.UTC().Format(time.DateOnly) {
+			layout = " = 2006-01-02 15:04:05"
+		}
+		text += local.Format(layout + offset)
 	}
-	return text + local.Format(" (2006-01-02 15:04:05-07)")
+	return text
 }
 
 // cellTime is showTime for a column of a table: to the second, with the hour
-// and minute of local time.
+// and minute of local time, and whether that is of the next day or the one before.
 func (a *app) cellTime(t time.Time) string {
 	if t.IsZero() {
 		return "unknown"
 	}
 	text := t.UTC().Format("2006-01-02 15:04:05Z")
-	local, differs := a.local(t)
-	if !differs {
+	local, offset := a.local(t)
+	if offset == "" {
 		return text
 	}
-	text += local.Format(" 15:04-07")
+	text += local.Format(" 15:04" + offset)
 	switch strings.Compare(local.Format(time.DateOnly), t.UTC().Format(time.DateOnly)) {
 	case 1:
-		text += " (next day)"
+		text += " +1d"
 	case -1:
-		text += " (day before)"
+		text += " -1d"
 	}
 	return text
 }
 
-// local is a moment in the zone of TZ, or of the machine; differs is false
-// where that shows nothing new, or with --utc.
-func (a *app) local(t time.Time) (local time.Time, differs bool) {
+// local is a moment in the zone of TZ, or of the machine, with the layout of its
+// offset; empty where local time shows nothing new, or with --utc.
+func (a *app) local(t time.Time) (local time.Time, offset string) {
 	if t.IsZero() || a.utc {
-		return t, false
+		return t, ""
 	}
 	zone := time.Local
 	if name, set := a.lookup("TZ"); set {
@@ -127,8 +127,13 @@ func (a *app) local(t time.Time) (local time.Time, differs bool) {
 		}
 	}
 	local = t.In(zone)
-	_, offset := local.Zone()
-	return local, offset != 0
+	switch _, seconds := local.Zone(); {
+	case seconds == 0:
+		return local, ""
+	case seconds%3600 == 0:
+		return local, "-07"
+	}
+	return local, "-0700"
 }
 
 // showSpan prints a duration with no more digits than matter.
