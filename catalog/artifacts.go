@@ -339,6 +339,16 @@ func artifacts(ctx context.Context, q querier, kinds []Kind) ([]Artifact, error)
 	return list(ctx, q, scanArtifact, query+" ORDER BY start_lsn, id", args...)
 }
 
+// NewestBase returns the point of the newest base on the repository's present timeline; 0 when there is none.
+func (c *Catalog) NewestBase(ctx context.Context) (point LSN, err error) {
+	err = c.db.QueryRowContext(ctx, `SELECT coalesce(max(start_lsn), 0) FROM artifact JOIN repository r USING (system_id, timeline)
+		WHERE kind = 'base'`).Scan(&point)
+	if err != nil {
+		return 0, fmt.Errorf("read catalog: %w", err)
+	}
+	return point, nil
+}
+
 // Artifact reads one. It fails with ErrNotFound.
 func (c *Catalog) Artifact(ctx context.Context, id int64) (Artifact, error) {
 	found, err := list(ctx, c.db, scanArtifact, "SELECT id, "+artifactColumns+" FROM artifact WHERE id = ?", id)

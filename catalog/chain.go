@@ -25,16 +25,6 @@ type Hole struct {
 	Since, Until time.Time
 }
 
-// Window is a stretch of the repository in which every position can be restored, on one timeline or on several that
-// follow each other without a break.
-type Window struct {
-	From, To     LSN
-	FromAt, ToAt time.Time
-	Bases        int
-	// Where the source left this branch: what lies at or behind it, the source has lost. 0: nothing of it is lost.
-	Left LSN
-}
-
 // Holes lists the breaks between consecutive segments, in order. Artifacts of other kinds are passed over, as are
 // switches to a timeline that begins where the stream of the one before still was on common ground.
 func Holes(segments []Artifact, known ...Switch) []Hole {
@@ -52,28 +42,6 @@ func Holes(segments []Artifact, known ...Switch) []Hole {
 		last = l
 	}
 	return holes
-}
-
-// Windows lists what can be restored: each unbroken run of segments from its oldest base on. A base that lies in no
-// run is a window of a single point.
-func Windows(inv Inventory) []Window {
-	var windows []Window
-	for _, l := range linesOf(inv) {
-		var current *Window
-		for _, b := range l.bases {
-			c := l.chain(b)
-			if current == nil || b.Start > current.To {
-				windows = append(windows, Window{From: b.Start, To: c.end, FromAt: basedAt(b), ToAt: c.reachedAt, Left: l.left})
-				current = &windows[len(windows)-1]
-			}
-			// Where segments overlap, a later base may lead further than the chain of the oldest one.
-			if c.end > current.To {
-				current.To, current.ToAt = c.end, c.reachedAt
-			}
-			current.Bases++
-		}
-	}
-	return windows
 }
 
 // reach is the furthest position of any line to which a base and unbroken segments lead; 0 without a base.
@@ -98,6 +66,7 @@ type line struct {
 	segments  []Artifact // by start, end, ID
 	bases     []Artifact // by point, ID
 	left      LSN        // where the repository's present timeline left this one; 0: it did not
+	streamed  LSN        // of the repository's present timeline: where the stream goes on; else 0
 }
 
 // chain is a base with the segments that join on from it.
@@ -180,6 +149,9 @@ func linesOf(inv Inventory) []line {
 		slices.SortFunc(l.segments, byPosition)
 		if l.system == present.SystemID && present.Timeline != 0 {
 			l.left, _ = Leaves(inv.Switches, l.system, l.timelines[len(l.timelines)-1], present.Timeline)
+			if slices.Contains(l.timelines, present.Timeline) {
+				l.streamed = l.streamedTo(present.StreamStart)
+			}
 		}
 		list = append(list, *l)
 	}

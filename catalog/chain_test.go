@@ -40,37 +40,6 @@ func TestHoles(t *testing.T) {
 	}
 }
 
-func TestWindows(t *testing.T) {
-	window := func(from, to, bases int) Window { return Window{LSN(from), LSN(to), at(from), at(to), bases, 0} }
-	cases := []struct {
-		name string
-		inv  Inventory
-		want []Window
-	}{
-		{"nothing", Inventory{}, nil},
-		{"no base", inv(segs(seg(100, 200))), nil},
-		{"base alone", inv(base(100)), []Window{window(100, 100, 1)}},
-		{"whole", whole(), []Window{window(100, 400, 2)}},
-		{"segments before the oldest base", inv(segs(seg(100, 200), seg(200, 300)), base(250)), []Window{window(250, 300, 1)}},
-		{"base at the end", inv(base(100), segs(seg(100, 200)), base(200)), []Window{window(100, 200, 2)}},
-		{"hole", holed(), []Window{window(100, 200, 1), window(350, 500, 1)}},
-		{"run without a base", inv(base(100), segs(seg(100, 200), seg(300, 400))), []Window{window(100, 200, 1)}},
-		{"base in a hole", inv(base(100), segs(seg(100, 200), seg(300, 400)), base(250)), []Window{window(100, 200, 1), window(250, 250, 1)}},
-		{"two bases out of reach", inv(base(100), base(250)), []Window{window(100, 100, 1), window(250, 250, 1)}},
-		{"idle time counts", inv(base(100), segs(seg(100, 200), idle(200, 200, 0, 900))), []Window{{100, 200, at(100), at(900), 1, 0}}},
-		{"overlap that leads further", inv(base(100), segs(seg(100, 200), seg(150, 300)), base(160)), []Window{window(100, 300, 2)}},
-		{"timelines", inv(base(100), segs(seg(100, 200)), on(2, base(180)...), on(2, seg(180, 300))),
-			[]Window{window(100, 200, 1), window(180, 300, 1)}},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			if got := Windows(c.inv); !reflect.DeepEqual(got, c.want) {
-				t.Errorf("got  %v\nwant %v", got, c.want)
-			}
-		})
-	}
-}
-
 func TestErrorWords(t *testing.T) {
 	hole := HoleError{Kind: HoleGap, From: 0x200, To: 0x300, Since: at(0), Reachable: 0x200, ReachableAt: at(0)}
 	overlap := HoleError{Kind: HoleOverlap, From: 0x100, To: 0x200, Reachable: 0x200}

@@ -15,7 +15,7 @@ type Inventory struct {
 	Points     []RestorePoint
 	Gaps       []Gap
 	Switches   []Switch
-	// Artifacts, by ID, whose files are known to be missing or damaged. Retention does not rely on them; plans find out.
+	// Artifacts, by ID, whose files are known to be missing or damaged. Windows end there and retention does not rely on them; plans find out.
 	Damaged map[int64]bool
 }
 
@@ -367,8 +367,12 @@ func (s *selection) outOfReach(b placed, c chain) error {
 	return TargetAfterEndError{Target: s.target, End: c.end, ReachedAt: c.reachedAt}
 }
 
-// beyond finds what stands between the end of a chain and the next thing that the repository holds.
+// beyond finds what stands between the end of a chain and the next thing that the repository holds. What the stream has
+// not reached yet is no hole.
 func (s *selection) beyond(b placed, c chain) (Hole, bool) {
+	if s.lines[b.line].complete(c) {
+		return Hole{}, false
+	}
 	if h, found := s.lines[b.line].beyond(c); found {
 		return h, true
 	}

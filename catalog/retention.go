@@ -116,7 +116,7 @@ func (r *retainer) keepBases() {
 		if r.sound == nil && r.isSound(p) {
 			r.sound = &r.bases[i]
 		}
-		if left := r.lines[p.line].left; r.intact == nil && !r.isDamaged(p.base) && (left == 0 || p.base.Start <= left) {
+		if left := r.lines[p.line].left; r.intact == nil && !r.inv.isDamaged(p.base) && (left == 0 || p.base.Start <= left) {
 			r.intact = &r.bases[i]
 		}
 	}
@@ -182,7 +182,7 @@ func (r *retainer) isSound(p placed) bool {
 		return false
 	}
 	c := l.chain(p.base)
-	if _, broken := l.beyond(c); broken || r.isDamaged(p.base) || slices.ContainsFunc(c.segments, r.isDamaged) {
+	if _, broken := l.beyond(c); broken || r.inv.isDamaged(p.base) || slices.ContainsFunc(c.segments, r.inv.isDamaged) {
 		return false
 	}
 	return !slices.ContainsFunc(r.inv.Gaps, func(g Gap) bool {
@@ -192,13 +192,6 @@ func (r *retainer) isSound(p placed) bool {
 		return g.Kind == GapSchema && g.From >= p.base.Start && g.From < c.end ||
 			g.Kind == GapMissing && g.From < c.end && g.To > p.base.Start && g.From < g.To
 	})
-}
-
-// isDamaged tells of an artifact, with a base's globals.
-func (r *retainer) isDamaged(a Artifact) bool {
-	return len(r.inv.Damaged) > 0 && (r.inv.Damaged[a.ID] || a.Kind == KindBase && slices.ContainsFunc(r.inv.Artifacts, func(g Artifact) bool {
-		return g.Kind == KindGlobals && g.Pair == a.ID && r.inv.Damaged[g.ID]
-	}))
 }
 
 // keepSegments decides where the run of segments that stays begins.

@@ -110,16 +110,8 @@ func parentOf(list []Switch, system string, timeline uint32) (Switch, bool) {
 func (inv Inventory) End() (end LSN, ok bool) {
 	info := inv.Repository
 	for _, l := range linesOf(inv) {
-		if l.system != info.SystemID || !slices.Contains(l.timelines, info.Timeline) {
-			continue
-		}
-		switch {
-		case len(l.segments) > 0:
-			return max(l.furthest().End, info.StreamStart), true
-		case info.StreamStart > 0:
-			return info.StreamStart, true
-		case len(l.bases) > 0:
-			return l.bases[0].Start, true
+		if l.system == info.SystemID && l.streamed > 0 {
+			return l.streamed, true
 		}
 	}
 	return 0, false

@@ -17,6 +17,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 )
 
 // Names within a base that is a directory. The rest of it is pg_dump's, as
@@ -67,7 +68,7 @@ func (r *Repository) CreateDumpDir(h Header, stamp string, chain filter.Chain) (
 
 // mkdir makes a directory and takes its lock.
 func (w *DirWriter) mkdir(path string) error {
-	if err := os.Mkdir(path, 0o700); err != nil {
+	if err := owner.Mkdir(path); err != nil {
 		return err
 	}
 	lock, err := os.Open(path)
@@ -101,7 +102,7 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 	total := int64(0)
 	for _, name := range names {
 		path := filepath.Join(w.work, name)
-		if err := os.Chmod(path, 0o600); err != nil { // pg_dump lets others read
+		if err := errors.Join(os.Chmod(path, 0o600), owner.Take(path)); err != nil { // pg_dump lets others read
 			return catalog.Artifact{}, err
 		}
 		size, sum, err := fileSum(path)
@@ -201,7 +202,7 @@ func (w *DirWriter) seal(name string, want sums) (int64, error) {
 
 // sealMember writes one file of a directory that is not published yet.
 func (r *Repository) sealMember(shown, path string, chain filter.Chain, text io.Reader, want sums) (sums, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	file, err := owner.Create(path, os.O_RDWR)
 	if err != nil {
 		return sums{}, err
 	}
@@ -445,7 +446,7 @@ func fileSum(path string) (int64, string, error) {
 }
 
 func writeSynced(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := owner.Create(path, os.O_WRONLY)
 	if err != nil {
 		return err
 	}

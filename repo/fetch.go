@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/owner"
 	"pg_scribe/repo/target"
 )
 
@@ -80,7 +81,7 @@ func (r *Repository) fetchOne(m *remote, top string, names []string) error {
 		}
 		return r.publish(top+partialSuffix, top)
 	}
-	if err := os.Mkdir(partial, 0o700); err != nil {
+	if err := owner.Mkdir(partial); err != nil {
 		return err
 	}
 	for _, name := range names {

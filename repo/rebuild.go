@@ -16,6 +16,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 	"pg_scribe/repo/target"
 )
 
@@ -208,6 +209,9 @@ func (b *rebuilder) begin(ctx context.Context) error {
 	}
 	var err error
 	if r.cat, err = catalog.Create(path); err != nil {
+		return err
+	}
+	if err := owner.Take(path); err != nil {
 		return err
 	}
 	known := map[string]string{}

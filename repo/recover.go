@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 )
 
 // Recover ends the segments that a streamer left open when it died: each is
@@ -212,7 +213,7 @@ func (r *Repository) removeDead(name string) error {
 // shows sweep that its writer lives.
 func createLocked(path string) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		f, err := owner.Create(path, os.O_RDWR)
 		if err != nil {
 			return nil, err
 		}

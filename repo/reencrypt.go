@@ -16,6 +16,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 )
 
 const rewriteLockName = "pg_scribe.reencrypt.lock"
@@ -244,7 +245,7 @@ func (r *Repository) rewriteDir(w rewrite, name string) (s sums, err error) {
 	if err := r.removeDead(name + partialSuffix); err != nil {
 		return s, err
 	}
-	if err := os.Mkdir(partial, 0o700); err != nil {
+	if err := owner.Mkdir(partial); err != nil {
 		return s, err
 	}
 	lock, err := os.Open(partial)

@@ -15,6 +15,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 	"pg_scribe/repo/target"
 )
 
@@ -198,7 +199,7 @@ func (m *remote) fetchCatalog(name, path string) error {
 		return filterFault(name, err)
 	}
 	defer text.Close()
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	f, err := owner.Open(path, os.O_WRONLY|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
@@ -334,7 +335,7 @@ func (m *remote) fetch(name, path string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	out, err := owner.Open(path, os.O_WRONLY|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
@@ -346,8 +347,9 @@ func (m *remote) fetch(name, path string) error {
 func (r *Repository) Remote() bool { return r.remote != nil }
 
 // StoredSize is the size of an artifact's file as the file system or the
-// target tells it, without reading it. For a local directory, and where a target
-// does not tell, it is that of the catalog. It fails with MissingFileError.
+// target tells it, without reading it; of a directory that of its files but the
+// one that describes them. Where a target does not tell, it is that of the
+// catalog. It fails with MissingFileError.
 func (r *Repository) StoredSize(a catalog.Artifact) (int64, error) {
 	if r.remote != nil {
 		sizes, err := r.remote.list()
@@ -382,7 +384,32 @@ func (r *Repository) StoredSize(a catalog.Artifact) (int64, error) {
 		return 0, err
 	}
 	if info.IsDir() {
-		return a.Bytes, nil
+		return r.dirSize(a.Name)
 	}
 	return info.Size(), nil
+}
+
+// dirSize adds up the files of a directory but the one that describes them,
+// which has to be there.
+func (r *Repository) dirSize(name string) (size int64, err error) {
+	entries, err := os.ReadDir(r.Path(name))
+	if err != nil {
+		return 0, err
+	}
+	described := false
+	for _, e := range entries {
+		if e.Name() == describedBy(name) {
+			described = true
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return 0, err
+		}
+		size += info.Size()
+	}
+	if !described {
+		return 0, &MissingFileError{name + "/" + describedBy(name)}
+	}
+	return size, nil
 }

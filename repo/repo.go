@@ -31,6 +31,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 )
 
 // Names of the files that every repository has.
@@ -135,7 +136,9 @@ func CreateWithSpool(ctx context.Context, dir, spool string, info catalog.Reposi
 	if info.CreatedAt.IsZero() {
 		info.CreatedAt = r.moment()
 	}
-	err = r.cat.SetRepository(ctx, info)
+	if err = owner.Take(r.Path(CatalogName)); err == nil {
+		err = r.cat.SetRepository(ctx, info)
+	}
 	if err = errors.Join(err, syncDir(r.workDir()), syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
 		undo()
 		return nil, err
@@ -258,8 +261,12 @@ func (r *Repository) LockStreamer() (release func(), err error) {
 // referred to: the lock holds until release is called or the process ends.
 func (r *Repository) lock(name string) (release func(), err error) {
 	path := r.Path(name)
-	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	made, err := owner.Open(path, os.O_RDWR)
 	if err != nil {
+		return nil, err
+	}
+	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	if err = errors.Join(err, made.Close()); err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	for try := 0; ; try++ {

@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 )
 
 // openSuffix marks the segment that is being written.
@@ -91,7 +92,7 @@ func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWrite
 		return nil, err
 	}
 	w := &SegmentWriter{repo: r, header: h, codec: codec, name: stem + ".sql" + codec.Extension() + openSuffix}
-	file, err := os.OpenFile(r.Path(w.name), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	file, err := owner.Create(r.Path(w.name), os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 	"pg_scribe/repo/target"
 )
 
@@ -176,7 +177,7 @@ func sameContent(ctx context.Context, s target.Session, name string, size int64,
 
 // sendSnapshot stores a catalog of what a target holds there.
 func (r *Repository) sendSnapshot(ctx context.Context, s target.Session, t target.Target, id int64, chain filter.Chain, name string) error {
-	dir, err := os.MkdirTemp(r.workDir(), snapshotScratch)
+	dir, err := owner.MkdirTemp(r.workDir(), snapshotScratch)
 	if err != nil {
 		return err
 	}
@@ -191,7 +192,7 @@ func (r *Repository) sendSnapshot(ctx context.Context, s target.Session, t targe
 	}
 	defer in.Close()
 	path += chain.Extension()
-	sealed, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	sealed, err := owner.Create(path, os.O_RDWR)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"unicode"
+
+	"pg_scribe/repo/owner"
 )
 
 // A repository may have its working files, which are in clear whatever the
@@ -131,7 +133,7 @@ func (r *Repository) makeSpool(below string) error {
 		return err
 	}
 	path = filepath.Join(path, spoolPrefix+strings.ToLower(rand.Text()[:12]))
-	if err := os.Mkdir(path, 0o700); err != nil {
+	if err := owner.MkdirFor(path, r.dir); err != nil {
 		return err
 	}
 	r.spool = path

@@ -138,7 +138,7 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 	if !opts.Presence {
 		chosen = opts.Subset.choose(inv.Artifacts, reads)
 	}
-	v := verifier{r: r, report: &report, told: opts.Report, texts: map[segmentEnd][]string{}}
+	v := verifier{r: r, report: &report, told: opts.Report, texts: map[segmentEnd][]string{}, found: map[int64]FileReport{}}
 	for _, a := range inv.Artifacts {
 		if a.Kind == catalog.KindSegment && a.State == catalog.StateSealed {
 			at := segmentEnd{a.SystemID, a.End}
@@ -162,6 +162,7 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 			return report, err
 		}
 	}
+	inv.Damaged = v.damaged(reads)
 	report.Holes, report.Windows = catalog.Holes(inv.Artifacts, inv.Switches...), catalog.Windows(inv)
 	report.Gaps = behindNewestBase(inv)
 	report.FinishedAt = r.moment()
@@ -206,6 +207,19 @@ type verifier struct {
 	told   func(FileReport)
 	reads  []catalog.ReadOutcome
 	texts  map[segmentEnd][]string // text checksums of the segments that end there, of any timeline
+	found  map[int64]FileReport    // by the ID of the artifact here
+}
+
+// damaged returns the artifacts that were found damaged, or, if their contents
+// were not read this time, when they last were.
+func (v *verifier) damaged(before map[int64]catalog.ReadOutcome) map[int64]bool {
+	list := map[int64]bool{}
+	for id, f := range v.found {
+		if f.Outcome == catalog.OutcomeFailed || !f.Read && before[id].Outcome == catalog.OutcomeFailed {
+			list[id] = true
+		}
+	}
+	return list
 }
 
 func (v *verifier) add(f FileReport) {
@@ -249,6 +263,7 @@ func (v *verifier) artifact(ctx context.Context, a catalog.Artifact, whole bool)
 		f.Reason = strings.TrimPrefix(f.Reason, a.Name+": ")
 	}
 	v.add(f)
+	v.found[a.ID] = f
 	if whole {
 		v.reads = append(v.reads, catalog.ReadOutcome{Artifact: a.ID, At: v.r.moment(), Outcome: f.Outcome, Detail: f.Reason})
 	}

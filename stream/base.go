@@ -44,6 +44,7 @@ type Base struct {
 	Tables        int
 	Rows          int64
 	Duration      time.Duration
+	Fault         string // what keeps the stream behind it from being complete; empty: nothing
 }
 
 // FenceError says that a command which a dump cannot see past committed while
@@ -93,6 +94,9 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	if src.InRecovery {
 		return Base{}, &StandbyError{}
 	}
+	if opts.Notice == nil {
+		opts.Notice = func(string) {}
+	}
 	// Without its slot a base is one all the same. With a slot of another
 	// database of that name, none would ever follow it.
 	slot, err := readSlot(ctx, conn, info.Slot)
@@ -107,9 +111,49 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	if err := adopt(ctx, r, info, src.identity(), proven, opts.Notice); err != nil {
 		return Base{}, err
 	}
-	if opts.NewSlot {
-		return beginAgain(ctx, r, conn, info, src, version, opts)
+	capture, err := watchCapture(ctx, conn, opts.Publication, r, opts.Notice)
+	if err != nil {
+		return Base{}, err
 	}
+	var base Base
+	if opts.NewSlot {
+		base, err = beginAgain(ctx, r, conn, info, src, version, opts)
+	} else {
+		base, err = anotherBase(ctx, r, conn, info, src, version, opts)
+	}
+	if err != nil {
+		return base, err
+	}
+	base.Fault, err = capture.fault(ctx, base.Base)
+	return base, err
+}
+
+// streamPatience is how long a base waits for a streamer to come to it.
+const streamPatience = 10 * time.Second
+
+// AwaitStream lets a streamer that runs come to a base's point, so that the
+// repository leads there when full-backup ends. One that lags goes on alone.
+func AwaitStream(ctx context.Context, r *repo.Repository, point catalog.LSN, notice func(string)) error {
+	for deadline := time.Now().Add(streamPatience); r.StreamerRunning(); {
+		end, err := r.End(ctx)
+		if err != nil || end >= point {
+			return err
+		}
+		if time.Now().After(deadline) {
+			notice(fmt.Sprintf("the stream has come to %s; it joins the base when it is at %s", end, point))
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil // the base is complete
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// anotherBase takes a base on the stream's line.
+func anotherBase(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src server, version string, opts BaseOptions) (Base, error) {
 	if src.Timeline != info.Timeline {
 		b, err := compareTimelines(ctx, r, opts.ConnString, src)
 		if err == nil && b.err == nil {
@@ -132,9 +176,6 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 			return base, err
 		}
 		pause := time.Duration(attempt*attempt) * 200 * time.Millisecond
-		if opts.Notice == nil {
-			opts.Notice = func(string) {}
-		}
 		opts.Notice(fmt.Sprintf("%v; taking it again in %s", err, pause))
 		select {
 		case <-ctx.Done():
@@ -208,7 +249,7 @@ func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src s
 			err = errors.Join(err, sampling{opts.ConnString, info.Slot, src, r.Catalog(), &staleStates{}}.take(ctx, ctx, conn, true))
 		}
 	}
-	if err != nil && opts.Notice != nil {
+	if err != nil {
 		opts.Notice("no sample was taken before the base: " + err.Error())
 	}
 	return changes

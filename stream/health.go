@@ -18,6 +18,7 @@ import (
 type captureHealth struct {
 	Missing     bool             // schema scribe is gone
 	Triggers    []captureTrigger // event triggers that do not fire
+	States      []string         // what is wrong with each of them
 	Strangers   []string         // event triggers that call the capture's functions under another name
 	Publication string           // what is wrong with the publications; empty: nothing
 	Lost        bool             // one of them is not there
@@ -33,12 +34,20 @@ func (h captureHealth) String() string {
 	if h.Missing {
 		parts = append(parts, "schema scribe is gone")
 	}
-	if len(h.Triggers) > 0 {
-		names := make([]string, len(h.Triggers))
+	for _, state := range []string{triggerDisabled, triggerAltered, triggerGone} {
+		var names []string
 		for i, t := range h.Triggers {
-			names[i] = t.name
+			if h.States[i] == state {
+				names = append(names, t.name)
+			}
 		}
-		parts = append(parts, "event triggers did not fire: "+strings.Join(names, ", "))
+		switch len(names) {
+		case 0:
+		case 1:
+			parts = append(parts, "event trigger "+names[0]+" is "+state)
+		default:
+			parts = append(parts, "event triggers "+strings.Join(names, ", ")+" are "+state)
+		}
 	}
 	if len(h.Strangers) > 0 {
 		parts = append(parts, "event triggers were renamed to: "+strings.Join(h.Strangers, ", "))
@@ -49,6 +58,13 @@ func (h captureHealth) String() string {
 	return strings.Join(parts, "; ")
 }
 
+// The states of an event trigger that does not fire as it should.
+const (
+	triggerDisabled = "disabled"
+	triggerAltered  = "altered" // does not fire in every session, or for another event or function
+	triggerGone     = "gone"
+)
+
 // readHealth looks at what every role may see.
 func readHealth(ctx context.Context, conn *pgx.Conn, publications []publication) (h captureHealth, err error) {
 	err = conn.QueryRow(ctx, "SELECT to_regclass('scribe.config') IS NULL").Scan(&h.Missing)
@@ -58,15 +74,19 @@ func readHealth(ctx context.Context, conn *pgx.Conn, publications []publication)
 	names := make([]string, 0, len(eventTriggers))
 	for _, t := range eventTriggers {
 		names = append(names, t.name)
-		var fires bool
-		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
-		    JOIN pg_namespace n ON n.oid = p.pronamespace
-		    WHERE evtname = $1 AND evtevent = $2 AND evtenabled = 'A' AND evttags IS NULL AND nspname = 'scribe' AND proname = $3)`,
-			t.name, t.event, t.function).Scan(&fires); err != nil {
+		state := ""
+		err := conn.QueryRow(ctx, `SELECT CASE WHEN evtenabled = 'D' THEN $4 WHEN evtevent = $2 AND evtenabled = 'A' AND evttags IS NULL AND nspname = 'scribe'
+		      AND proname = $3 THEN '' ELSE $5 END
+		    FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_namespace n ON n.oid = p.pronamespace WHERE evtname = $1`,
+			t.name, t.event, t.function, triggerDisabled, triggerAltered).Scan(&state)
+		if errors.Is(err, pgx.ErrNoRows) {
+			state, err = triggerGone, nil
+		}
+		if err != nil {
 			return h, err
 		}
-		if !fires {
-			h.Triggers = append(h.Triggers, t)
+		if state != "" {
+			h.Triggers, h.States = append(h.Triggers, t), append(h.States, state)
 		}
 	}
 	rows, err := conn.Query(ctx, `SELECT evtname::text FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
@@ -177,8 +197,9 @@ func readWhole(ctx context.Context, r *repo.Repository) (w lastWhole, err error)
 
 // mendCapture puts back what somebody took from the capture, and notes in the
 // catalog, from the last moment at which it was whole, and in the stream that
-// commands or rows may be missing. What cannot be put back is a CaptureError.
-func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository) error {
+// commands or rows may be missing. It says what it found. What cannot be put
+// back is a CaptureError.
+func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository, notice func(string)) error {
 	info, err := r.Catalog().Repository(ctx)
 	if err != nil {
 		return err
@@ -215,6 +236,7 @@ func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *rep
 	if h.Missing || h.Lost {
 		return &CaptureError{Reason: h.String()}
 	}
+	found := h.String()
 	if err := h.mend(ctx, conn, publications, reason); err != nil {
 		return err
 	}
@@ -224,7 +246,81 @@ func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *rep
 	if !h.whole() {
 		return &CaptureError{Reason: h.String()}
 	}
+	if found == "" {
+		found = "event triggers of the capture were changed, and put back by somebody"
+	} else {
+		found += "; put back"
+	}
+	notice(found + ": commands and rows" + since(last.At) + " may be missing in the stream, which is marked; a new base heals it")
 	return saveWhole(ctx, r, now)
+}
+
+// since says from when on, where that is known.
+func since(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return " since " + at.UTC().Format(time.RFC3339)
+}
+
+// captureAround watches the capture while a base is taken.
+type captureAround struct {
+	conn         *pgx.Conn
+	repo         *repo.Repository
+	publications []publication
+	before       captureHealth
+	unmended     error // why it could not be put back
+}
+
+// watchCapture puts back what somebody took from the capture, so that the base
+// heals it. Where this role may not, the base is taken all the same. What no
+// base can heal is a CaptureError.
+func watchCapture(ctx context.Context, conn *pgx.Conn, publication string, r *repo.Repository, notice func(string)) (*captureAround, error) {
+	info, err := r.Catalog().Repository(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &captureAround{conn: conn, repo: r, publications: publicationsOf(publication, info.Mode)}
+	if w.before, err = readHealth(ctx, conn, w.publications); err != nil {
+		return nil, err
+	}
+	if w.before.Missing || w.before.Lost {
+		return nil, &CaptureError{Reason: w.before.String()}
+	}
+	if w.unmended = mendCapture(ctx, conn, publication, r, notice); ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	w.before, err = readHealth(ctx, conn, w.publications)
+	return w, err
+}
+
+// fault says what keeps the stream behind a base from being complete, and
+// records it as a gap at the base's point; empty: nothing.
+func (w *captureAround) fault(ctx context.Context, base catalog.Artifact) (string, error) {
+	after, err := readHealth(ctx, w.conn, w.publications)
+	if err != nil {
+		return "", err
+	}
+	faulty := after
+	if after.whole() {
+		faulty = w.before
+	}
+	reason := "the capture was not complete: " + faulty.String()
+	switch {
+	case !faulty.whole():
+	case after.Print != w.before.Print:
+		reason = "the capture may have been incomplete: its event triggers were changed and put back"
+	default:
+		return "", nil
+	}
+	gap := catalog.Gap{Kind: catalog.GapSchema, From: base.Start, To: base.Start, DetectedAt: base.ReachedAt, Reason: reason}
+	if _, err := w.repo.Catalog().AddGap(ctx, gap); err != nil {
+		return "", err
+	}
+	if w.unmended != nil && !after.whole() {
+		reason += "; it could not be put back: " + w.unmended.Error()
+	}
+	return reason, nil
 }
 
 // addGaps records that the capture may have been incomplete since it was last

@@ -247,9 +247,6 @@ func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgc
 // The stream begins again there: after a failover, or when the slot was lost.
 // The caller holds the streamer's lock.
 func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src server, version string, opts BaseOptions) (base Base, err error) {
-	if opts.Notice == nil {
-		opts.Notice = func(string) {}
-	}
 	var b branch
 	if src.Timeline != info.Timeline {
 		if b, err = compareTimelines(ctx, r, opts.ConnString, src); err != nil {

@@ -21,6 +21,7 @@ type pipeline struct {
 	patience time.Duration   // how long the server waits for a sign of life
 	endpos   catalog.LSN     // 0: none
 	proof    catalog.LSN     // the server's WAL read up to here is the end reached
+	joined   catalog.LSN     // the newest base's point that a checkpoint has passed
 	batches  chan batch
 	free     chan []byte
 	err      error // of the rendering; read after batches is closed
@@ -121,6 +122,8 @@ func (p *pipeline) store(ctx context.Context) error {
 	}
 	asked := time.NewTicker(200 * time.Millisecond)
 	defer asked.Stop()
+	bases := time.NewTicker(time.Second)
+	defer bases.Stop()
 	last := time.Now()
 	done := ctx.Done()
 	final := make(chan catalog.LSN, 1)
@@ -151,6 +154,8 @@ func (p *pipeline) store(ctx context.Context) error {
 			if p.endpos != 0 && len(p.batches) == 0 {
 				err = errors.Join(err, p.rec.status(true)) // it may be passed already
 			}
+		case <-bases.C:
+			err = p.joinBase(ctx)
 		case <-status:
 			p.clock.ask(p.clockCtx)
 			p.report(&last)
@@ -257,6 +262,26 @@ func (s *streamer) watchClock(stats repo.Stats) {
 	if stats.LastCommit.After(s.latest) {
 		s.latest = stats.LastCommit
 	}
+}
+
+// joinBase makes a checkpoint as soon as the stream has passed the point of a
+// base that was taken beside it: until then what is stored does not lead to it.
+func (p *pipeline) joinBase(ctx context.Context) error {
+	if p.repo == nil {
+		return nil
+	}
+	point, err := p.repo.Catalog().NewestBase(ctx)
+	if err != nil {
+		return &storeError{err}
+	}
+	switch {
+	case point <= p.joined:
+		return nil
+	case p.sink.end() < point:
+		return p.rec.status(true) // an idle server says how far it is only when it is asked
+	}
+	p.joined = point
+	return p.checkpoint(ctx)
 }
 
 // checkpoint stores what is complete, then tells the server.

@@ -135,7 +135,7 @@ func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) err
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo); err != nil {
+	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo, s.opts.Notice); err != nil {
 		return err
 	}
 	mode, err := captureMode(ctx, conn)

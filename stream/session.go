@@ -39,7 +39,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p := &pipeline{streamer: s, rec: rec, patience: patience, renderer: renderer, batches: make(chan batch, 8), free: make(chan []byte, 12)}
+	p := &pipeline{streamer: s, rec: rec, patience: patience, renderer: renderer, joined: from, batches: make(chan batch, 8), free: make(chan []byte, 12)}
 	if p.endpos = s.opts.Endpos; s.binaryUntil != 0 {
 		if p.endpos == 0 || s.binaryUntil < p.endpos {
 			p.endpos = s.binaryUntil
@@ -79,7 +79,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 // prepare makes ready what takes the stream, and what turns it into text.
 func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from catalog.LSN) (r *renderer, mode string, err error) {
 	if s.repo != nil {
-		if err := mendCapture(ctx, side, s.opts.Publication, s.repo); err != nil {
+		if err := mendCapture(ctx, side, s.opts.Publication, s.repo, s.opts.Notice); err != nil {
 			return nil, "", err
 		}
 	}

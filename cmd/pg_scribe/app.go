@@ -25,6 +25,7 @@ type app struct {
 	stdout, stderr io.Writer
 	words          *words
 	verbose        bool
+	utc            bool // no local time beside UTC
 	now            func() time.Time
 	askPassword    func(prompt string) (string, error)
 

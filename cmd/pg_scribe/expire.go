@@ -65,23 +65,12 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	missing, damaged := statFiles(ctx, r, inv)
-	reads, err := r.Catalog().LastReads(ctx)
+	damage, err := r.FindDamage(ctx, inv)
 	if err != nil {
 		return err
 	}
-	inv.Damaged = map[int64]bool{}
-	var bad []string
-	for _, art := range inv.Artifacts {
-		if art.State == catalog.StateOpen {
-			continue // retention leaves it alone anyway
-		}
-		if reads[art.ID].Outcome == catalog.OutcomeFailed || slices.Contains(missing, art.Name) || slices.Contains(damaged, art.Name) {
-			inv.Damaged[art.ID] = true
-			bad = append(bad, art.Name)
-		}
-	}
-	if len(bad) > 0 {
+	damage.Mark(&inv)
+	if bad := slices.Concat(damage.Missing, damage.Resized, damage.Failed); len(bad) > 0 {
 		a.words.finding("warning", "missing or damaged, and not relied on: "+named(bad), "see what it is: "+commandLine("pg_scribe", "verify", "-f", c.File))
 	}
 	plan := catalog.Retain(inv, policy, a.now())
@@ -101,7 +90,7 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 	}
 	doc.InUse = []string{}
 	if c.Confirm {
-		if err := c.remove(ctx, a, r, goes, &doc); err != nil {
+		if err := c.remove(ctx, a, r, goes, damage, &doc); err != nil {
 			return err
 		}
 		await, err := r.Catalog().RemovalsAwait(ctx)
@@ -135,7 +124,7 @@ func (c *expireCmd) open(ctx context.Context, a *app) (*repo.Repository, error) 
 	return repo.OpenReadOnly(ctx, c.File)
 }
 
-func (c *expireCmd) remove(ctx context.Context, a *app, r *repo.Repository, goes []catalog.Artifact, doc *expireJSON) error {
+func (c *expireCmd) remove(ctx context.Context, a *app, r *repo.Repository, goes []catalog.Artifact, damage repo.Damage, doc *expireJSON) error {
 	if len(goes) == 0 { // an earlier one may have been interrupted
 		_, err := r.Remove(ctx, nil)
 		return err
@@ -152,6 +141,7 @@ func (c *expireCmd) remove(ctx context.Context, a *app, r *repo.Repository, goes
 		if err == nil && len(done.InUse) > 0 { // it is not what was planned
 			inv, ierr := r.Catalog().Inventory(ctx)
 			err = ierr
+			damage.Mark(&inv)
 			doc.WindowsAfter = toWindows(catalog.Windows(inv))
 		}
 		return err
@@ -185,7 +175,7 @@ func (a *app) printRetention(policy catalog.Policy, plan catalog.Retention) {
 	windows := func(title string, list []catalog.Window) {
 		var rows [][]any
 		for _, w := range list {
-			rows = append(rows, []any{w.From, showTime(w.FromAt), w.To, showTime(w.ToAt), w.Bases})
+			rows = append(rows, []any{w.From, a.cellTime(w.FromAt), w.To, a.cellTime(w.ToAt), w.Bases})
 		}
 		a.print("")
 		a.table(title, "FROM\tTIME\tTO\tTIME\tBASES", rows)

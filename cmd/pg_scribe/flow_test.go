@@ -116,7 +116,7 @@ func TestStart(t *testing.T) {
 	s.run("drop", "-d", s.conn, "-S", s.slot, "--yes").refused(t, exitSlot, "is in use by process", "pg_terminate_backend")
 	waitFor(t, "a verdict", func() bool { return s.run("status", "-d", s.conn, "-f", s.dir).code == exitOK })
 	o := s.must("status", "-d", s.conn, "-f", s.dir)
-	for _, want := range []string{"active         yes, process", "streamer       running", "restorable     from", "\nOK\n"} {
+	for _, want := range []string{"active         yes, process", "streamer       running", "restorable     from", "OK\n\nSlot "} {
 		if !strings.Contains(o.out, want) {
 			t.Errorf("status does not say %q:\n%s%s", want, o.out, o.errors)
 		}
@@ -130,7 +130,7 @@ func TestStart(t *testing.T) {
 		t.Errorf("exit code %d, said %s%s", code, out.String(), errs.String())
 	}
 	o = s.run("status", "-d", s.conn, "-f", s.dir)
-	if o.code != exitWarnings || !strings.Contains(o.out, "CRITICAL: nothing streams from the slot") || !strings.Contains(o.errors, "fix: pg_scribe start") {
+	if o.code != exitWarnings || !strings.Contains(o.out, "ERROR: nothing streams from the slot") || !strings.Contains(o.errors, "fix: pg_scribe start") {
 		t.Errorf("status after the end: %d\n%s%s", o.code, o.out, o.errors)
 	}
 	d := decode[map[string]any](t, s.run("status", "-d", s.conn, "-f", s.dir, "--output", "json"))

@@ -73,8 +73,10 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	a.words.say("taking a base of database %q", source.Database)
 	var base stream.Base
 	err = a.operation(ctx, r, "full-backup", func() (err error) {
-		base, err = stream.FullBackup(ctx, r, opts)
-		return err
+		if base, err = stream.FullBackup(ctx, r, opts); err != nil || c.NewSlot { // then no streamer runs
+			return err
+		}
+		return stream.AwaitStream(ctx, r, base.Base.Start, opts.Notice)
 	})
 	if err != nil {
 		return err
@@ -85,9 +87,24 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	if c.json() {
 		report := baseJSON{Directory: c.File, Database: source.Database, Slot: info.Slot}
 		report.fill(base)
-		return writeJSON(a.stdout, report)
+		err = writeJSON(a.stdout, report)
+	} else {
+		a.print("Base complete.")
+		a.printBase(base)
 	}
-	a.print("Base complete.")
-	a.printBase(base)
-	return nil
+	if err == nil {
+		err = a.warnFault(base, c.File)
+	}
+	return err
+}
+
+// warnFault says that the stream behind a base is not complete, though the
+// base is.
+func (a *app) warnFault(base stream.Base, dir string) error {
+	if base.Fault == "" {
+		return nil
+	}
+	a.words.finding("warning", base.Fault+"; a restore to behind the point of this base, "+base.Base.Start.String()+", needs --accept-gaps",
+		"take another base, as the role that ran init or a superuser: "+a.facts.scribe("full-backup", "-f", dir))
+	return &exitError{exitWarnings}
 }

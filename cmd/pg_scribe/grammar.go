@@ -17,6 +17,7 @@ type cli struct {
 	Version bool   `short:"V" help:"Show the version and exit."`
 	Verbose bool   `short:"v" help:"Print steps and the external commands that are run."`
 	Quiet   bool   `short:"q" help:"For cron: print nothing when all is well."`
+	UTC     bool   `name:"utc" help:"Show moments in UTC only, without local time (TZ) beside it."`
 	Config  string `placeholder:"FILE" help:"Read flags from this file instead of ~/.pg_scribe.conf and /etc/pg_scribe.conf."`
 
 	Init       initCmd       `cmd:"" help:"Begin a backup: checks, capture set-up, replication slot, first base."`
@@ -129,7 +130,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	if err != nil {
 		return &usageError{parseError(err), "see: " + commandLine("pg_scribe", "help", a.facts.command)}
 	}
-	a.verbose, a.words.quiet = c.Verbose, c.Quiet && !c.Verbose
+	a.verbose, a.utc, a.words.quiet = c.Verbose, c.UTC, c.Quiet && !c.Verbose
 	if c.Help {
 		return a.help(parser.Model, a.facts.command)
 	}

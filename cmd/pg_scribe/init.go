@@ -105,7 +105,10 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	}
 	report.fill(base)
 	if c.json() {
-		return writeJSON(a.stdout, report)
+		if err := writeJSON(a.stdout, report); err != nil {
+			return err
+		}
+		return a.warnFault(base, c.File)
 	}
 	a.print("Repository %s is ready.", oneLine(c.File))
 	a.printBase(base)
@@ -115,7 +118,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	a.print("\nKeep the stream running, under a supervisor or in another terminal:\n  %s\nLook at it:\n  %s\nRestore:\n  %s",
 		a.facts.scribe("start", "-f", c.File), a.facts.scribe("status", "-f", c.File),
 		commandLine("pg_scribe", "restore", "-f", c.File, "-C", "-d", "NEW_DATABASE"))
-	return nil
+	return a.warnFault(base, c.File)
 }
 
 // preflight prints all findings at once and decides whether init may go on.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"text/tabwriter"
@@ -99,32 +100,48 @@ func (a *app) table(title string, header string, rows [][]any) {
 
 func (a *app) listBases(inv catalog.Inventory) {
 	var rows [][]any
+	header := "NAME\tPOINT\tTIME\tSTORED\tSQL\tFILTERS\tSERVER"
+	pinned := false
+	for _, art := range inv.Artifacts {
+		pinned = pinned || art.PinnedReason != ""
+	}
+	if pinned {
+		header += "\tKEPT"
+	}
 	for _, art := range inv.Artifacts {
 		if art.Kind != catalog.KindBase {
 			continue
 		}
-		rows = append(rows, []any{art.Name, art.Start, showTime(art.ReachedAt), showBytes(art.Bytes), showBytes(art.TextBytes),
-			art.Filters, art.ServerVersion})
+		row := []any{art.Name, art.Start, a.cellTime(cmp.Or(art.ReachedAt, art.FinishedAt)), showBytes(art.Bytes), showBytes(art.TextBytes), art.Filters, art.ServerVersion}
+		if pinned {
+			row = append(row, art.PinnedReason)
+		}
+		rows = append(rows, row)
 	}
-	a.table("Bases", "NAME\tPOINT\tTIME\tSTORED\tSQL\tFILTERS\tSERVER", rows)
+	a.table("Bases", header, rows)
 }
 
+// listSegments leaves out the start, which is in the name, and the end, which
+// is the next one's start, so that a row fits.
 func (a *app) listSegments(inv catalog.Inventory) {
 	var rows [][]any
 	for _, art := range inv.Artifacts {
 		if art.Kind != catalog.KindSegment {
 			continue
 		}
-		rows = append(rows, []any{art.Name, art.Start, art.End, showTime(art.ReachedAt), art.Transactions,
-			showBytes(art.Bytes), showBytes(art.TextBytes), art.State})
+		first, last := a.cellTime(art.FirstCommitAt), a.cellTime(art.LastCommitAt)
+		if art.Transactions == 0 {
+			first, last = "none", "none"
+		}
+		rows = append(rows, []any{art.Name, first, last, art.Transactions, showBytes(art.Bytes)})
 	}
-	a.table("Segments", "NAME\tFROM\tTO\tREACHED\tTRANSACTIONS\tSTORED\tSQL\tSTATE", rows)
+	a.table("Segments", "NAME\tFIRST COMMIT\tLAST COMMIT\tCOMMITS\tSTORED", rows)
 }
 
 func (a *app) listPoints(inv catalog.Inventory) {
 	var rows [][]any
 	for _, p := range inv.Points {
-		rows = append(rows, []any{fmt.Sprintf("%q", p.Name), p.LSN, showTime(p.At), p.XID})
+		rows = append(rows, []any{fmt.Sprintf("%q", p.Name), p.LSN, a.cellTime(p.At), p.XID})
 	}
 	a.table("Restore points", "NAME\tLSN\tTIME\tXID", rows)
 }

@@ -72,11 +72,13 @@ type baseJSON struct {
 	Tables    int              `json:"tables"`
 	Rows      int64            `json:"rows"`
 	Seconds   float64          `json:"seconds"`
+	Fault     string           `json:"fault"` // what keeps the stream behind the base from being complete; empty: nothing
 }
 
 func (b *baseJSON) fill(base stream.Base) {
 	ours, globals := toArtifact(base.Base), toArtifact(base.Globals)
 	b.Base, b.Globals, b.Tables, b.Rows, b.Seconds = &ours, &globals, base.Tables, base.Rows, base.Duration.Seconds()
+	b.Fault = base.Fault
 }
 
 // listJSON has the lists that were asked for.
@@ -166,6 +168,8 @@ type statusJSON struct {
 	Reasons    []reasonJSON    `json:"reasons"`
 	Slot       *slotJSON       `json:"slot"`       // null without -d, or when it could not be read
 	Repository *repositoryJSON `json:"repository"` // null without -f
+
+	NotLookedAt []string `json:"not_looked_at"` // what the verdict does not rest on, in words
 }
 
 type reasonJSON struct {
@@ -226,11 +230,15 @@ type repositoryJSON struct {
 	StreamerRunning   bool          `json:"streamer_running"`
 	Missing           []string      `json:"missing_files"`
 	Damaged           []string      `json:"damaged_files"` // of another size than recorded
+	Failed            []string      `json:"failed_files"`  // that verify found damaged when it last read them
+	Unseen            []string      `json:"unseen_files"`  // that could not be looked at
 	Disk              *diskJSON     `json:"disk"`
 	Spool             string        `json:"spool_directory"` // empty: the directory itself
 	SpoolDisk         *diskJSON     `json:"spool_disk"`
 	Verification      *verifiedJSON `json:"verification"` // the last run of verify; null: there was none
 	Targets           []targetJSON  `json:"targets"`      // empty when they are read themselves
+
+	unread int // files that verify has not read
 }
 
 // verifiedJSON is how a run of verify ended.
@@ -309,6 +317,7 @@ type windowJSON struct {
 	ToAt    moment      `json:"to_at"`
 	Bases   int         `json:"bases"`
 	LeftLSN catalog.LSN `json:"left_lsn"` // what is at or behind it, the source has lost; 0/0: nothing is lost
+	Ahead   bool        `json:"ahead"`    // a base that the stream has not reached yet
 }
 
 type diskJSON struct {
@@ -320,7 +329,7 @@ type diskJSON struct {
 func toWindows(list []catalog.Window) []windowJSON {
 	windows := []windowJSON{}
 	for _, w := range list {
-		windows = append(windows, windowJSON{w.From, w.To, moment(w.FromAt), moment(w.ToAt), w.Bases, w.Left})
+		windows = append(windows, windowJSON{w.From, w.To, moment(w.FromAt), moment(w.ToAt), w.Bases, w.Left, w.Ahead})
 	}
 	return windows
 }

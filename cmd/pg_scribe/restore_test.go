@@ -89,7 +89,7 @@ func TestBrokenChain(t *testing.T) {
 		}
 	}
 	os.Remove(file)
-	broken(name+" is missing", "pg_scribe status -f", "CRITICAL: missing: "+name)
+	broken(name+" is missing", "pg_scribe status -f", "ERROR: missing: "+name)
 	damaged := append([]byte{}, content...)
 	damaged[len(damaged)/2] ^= 1
 	write(damaged)
@@ -162,7 +162,7 @@ func (w *tripwire) Write(p []byte) (int, error) {
 
 // listJSONRead reads what listJSON writes.
 type listJSONRead struct {
-	Bases, Segments []struct {
+	Bases, Globals, Segments []struct {
 		Name     string `json:"name"`
 		StartLSN string `json:"start_lsn"`
 		EndLSN   string `json:"end_lsn"`

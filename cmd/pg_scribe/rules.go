@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/owner"
 	"pg_scribe/repo/target"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
@@ -326,6 +327,9 @@ var systemRules = []rule{
 	is(syscall.EDQUOT, exitBackup, func(f facts) string { return "make room or raise the quota: " + f.disks() }),
 	is(syscall.EROFS, exitBackup, func(f facts) string { return "give a directory on a file system that can be written, with -f" }),
 	is(syscall.ENOTDIR, exitUsage, func(f facts) string { return "part of the path is a file; give a directory with -f" }),
+	on(exitBackup, func(e *owner.Error, f facts) string {
+		return fmt.Sprintf("run it as the owner of the repository: sudo -u '#%d' pg_scribe %s …", e.UID, f.command)
+	}),
 	is(fs.ErrPermission, exitBackup, func(f facts) string {
 		return "let this user write there: " + commandLine("ls", "-ld", f.dir)
 	}),

@@ -58,6 +58,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 		return slotErr // a verdict would be on two things that have nothing to do with each other
 	}
 	s.verdict(slotErr)
+	s.notLookedAt()
 	if c.json() {
 		if err := writeJSON(a.stdout, s.doc); err != nil {
 			return err
@@ -76,9 +77,10 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 
 // statusReport gathers what is seen, and what is wrong with it.
 type statusReport struct {
-	app  *app
-	Slot string
-	doc  statusJSON
+	app    *app
+	Slot   string
+	remote bool // the repository is read from a target
+	doc    statusJSON
 
 	inventory *catalog.Inventory // of the repository, if one is named
 }
@@ -214,8 +216,15 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 	if s.Slot == "" {
 		s.Slot = inv.Repository.Slot
 	}
+	damage, err := r.FindDamage(ctx, inv)
+	if err != nil {
+		return err
+	}
+	damage.Mark(&inv)
 	doc := summarize(inv)
-	doc.Directory = dir
+	doc.Directory, s.remote = dir, r.Remote()
+	doc.Missing, doc.Damaged, doc.Failed = orEmpty(damage.Missing), orEmpty(damage.Resized), orEmpty(damage.Failed)
+	doc.Unseen, doc.unread = orEmpty(damage.Unseen), damage.NotRead
 	doc.EndLSN, err = r.End(ctx)
 	if none := (*repo.NotRepositoryError)(nil); errors.As(err, &none) {
 		err = nil // it holds no base; that is said below
@@ -237,7 +246,6 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 			return err
 		}
 	}
-	doc.Missing, doc.Damaged = statFiles(ctx, r, inv)
 	if !r.Remote() { // to a target segments may be on their way, before their catalog
 		problem, fix, err := unlisted(ctx, r, dir)
 		if err != nil {
@@ -320,6 +328,13 @@ func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
 	if len(doc.Damaged) > 0 {
 		s.critical(fmt.Sprintf("not of the recorded size: %s", named(doc.Damaged)), "bring the files back from a copy of the repository")
 	}
+	if len(doc.Failed) > 0 && (doc.Verification == nil || doc.Verification.Outcome != catalog.OutcomeFailed || len(doc.Failed) > 1) {
+		s.critical(fmt.Sprintf("verify found damaged: %s", named(doc.Failed)),
+			"bring the files back from a copy of the repository, or take a base, and then: "+commandLine("pg_scribe", "verify", "-f", doc.Directory))
+	}
+	if len(doc.Unseen) > 0 {
+		s.warn(fmt.Sprintf("cannot be looked at: %s", named(doc.Unseen)), "let this user read them: "+commandLine("ls", "-l", doc.Directory))
+	}
 	if n := len(doc.Holes); n > 0 {
 		h := doc.Holes[n-1]
 		s.warn(fmt.Sprintf("the chain of segments has %s, the last between %s and %s", plural(int64(n), "break"), h.FromLSN, h.ToLSN),
@@ -381,4 +396,11 @@ func named(list []string) string {
 		return strings.Join(list[:5], ", ") + fmt.Sprintf(" and %d more", len(list)-5)
 	}
 	return strings.Join(list, ", ")
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
 }

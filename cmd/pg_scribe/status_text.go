@@ -1,37 +1,82 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"syscall"
 	"time"
-
-	"pg_scribe/catalog"
-	"pg_scribe/repo"
 )
 
-// print writes the report for a person.
+// print writes the report for a person: the verdict, what is wrong, and
+// behind it the details.
 func (s *statusReport) print(slotErr error) {
+	s.app.print("%s", s.headline())
+	for _, r := range s.doc.Reasons {
+		if slotErr == nil || r.Message != slotErr.Error() { // that one is the program's error
+			s.app.words.finding(levelWord(r.Level), r.Message, r.Hint)
+		}
+	}
+	s.app.print("")
 	if s.doc.Slot != nil {
 		s.printSlot(*s.doc.Slot)
 	}
 	if s.doc.Repository != nil {
 		s.printRepository(*s.doc.Repository)
 	}
-	line := strings.ToUpper(s.doc.Verdict)
-	var reasons []string
-	for _, r := range s.doc.Reasons {
-		reasons = append(reasons, r.Message)
-		if slotErr == nil || r.Message != slotErr.Error() { // that one is the program's error
-			s.app.words.finding(r.Level, r.Message, r.Hint)
+	if len(s.doc.NotLookedAt) > 0 {
+		s.app.print("Not looked at: %s", oneLine(strings.Join(s.doc.NotLookedAt, "; ")))
+	}
+}
+
+// headline is the verdict with its reasons, or with what it does not cover.
+func (s *statusReport) headline() string {
+	if s.doc.Verdict != "ok" {
+		var reasons []string
+		for _, r := range s.doc.Reasons {
+			reasons = append(reasons, r.Message)
 		}
+		return strings.ToUpper(levelWord(s.doc.Verdict)) + ": " + oneLine(strings.Join(reasons, "; "))
 	}
-	if len(reasons) > 0 {
-		line += ": " + oneLine(strings.Join(reasons, "; "))
+	r := s.doc.Repository
+	switch {
+	case r == nil:
+		return "OK, as far as the slot; the files were not looked at: add -f DIRECTORY"
+	case s.doc.Slot != nil:
+		return "OK"
+	case r.StreamerRunning || s.remote:
+		return "OK, as far as the files; the slot was not looked at: add " + commandLine("-d", r.Database)
 	}
-	s.app.print("%s", line)
+	return "OK, as far as the files; no streamer is running, and the slot was not looked at: add " + commandLine("-d", r.Database)
+}
+
+// levelWord is the word for a level of the JSON document.
+func levelWord(level string) string {
+	if level == "critical" {
+		return "error"
+	}
+	return level
+}
+
+// notLookedAt names what the verdict does not rest on.
+func (s *statusReport) notLookedAt() {
+	s.doc.NotLookedAt = []string{}
+	add := func(format string, args ...any) {
+		s.doc.NotLookedAt = append(s.doc.NotLookedAt, fmt.Sprintf(format, args...))
+	}
+	r := s.doc.Repository
+	if r == nil {
+		add("the files (add -f DIRECTORY)")
+		return
+	}
+	if s.doc.Slot == nil {
+		add("the slot (add %s)", commandLine("-d", r.Database))
+	}
+	if r.unread > 0 {
+		add("the contents of %s, which verify has not read (%s)", plural(int64(r.unread), "file"), commandLine("pg_scribe", "verify", "-f", r.Directory))
+	}
+	if len(r.Targets) > 0 {
+		add("the files on the %s (verify reads them)", plural(int64(len(r.Targets)), "target"))
+	}
 }
 
 func (s *statusReport) row(name, format string, args ...any) {
@@ -66,32 +111,36 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	s.app.print("Repository %s of database %q", oneLine(d.Directory), d.Database)
 	s.row("source", "PostgreSQL %s, system %s, timeline %d", d.ServerVersion, d.SystemID, d.Timeline)
 	s.row("slot", "%s, publication %q, %s mode", d.Slot, d.Publication, d.Mode)
-	s.row("bases", "%s", d.Bases)
-	s.row("globals", "%s", d.Globals)
-	s.row("segments", "%s, %s", d.Segments, plural(d.Transactions, "transaction"))
+	s.row("bases", "%s", s.group(d.Bases))
+	s.row("globals", "%s", s.group(d.Globals))
+	s.row("segments", "%s, %s", s.group(d.Segments), plural(d.Transactions, "transaction"))
 	s.row("marks", "%d", d.Points)
 	for _, w := range d.Windows {
+		if w.Ahead {
+			s.row("restorable", "at %s (%s): a base that the stream has not reached yet", w.FromLSN, s.app.showTime(time.Time(w.FromAt)))
+			continue
+		}
 		lost := ""
 		if w.LeftLSN != 0 {
 			lost = fmt.Sprintf("; the source has lost what is at or behind %s", w.LeftLSN)
 		}
-		s.row("restorable", "from %s (%s) to %s (%s)%s", w.FromLSN, showTime(time.Time(w.FromAt)), w.ToLSN, showTime(time.Time(w.ToAt)), lost)
+		s.row("restorable", "from %s (%s) to %s (%s)%s", w.FromLSN, s.app.showTime(time.Time(w.FromAt)), w.ToLSN, s.app.showTime(time.Time(w.ToAt)), lost)
 	}
 	if len(d.Windows) == 0 {
 		s.row("restorable", "nothing")
 	}
 	for _, h := range d.Holes {
-		s.row("break", "%s between %s and %s, since %s", h.Kind, h.FromLSN, h.ToLSN, showTime(time.Time(h.Since)))
+		s.row("break", "%s between %s and %s, since %s", h.Kind, h.FromLSN, h.ToLSN, s.app.showTime(time.Time(h.Since)))
 	}
 	for _, g := range d.Gaps {
-		s.row("gap", "%s at %s (%s): %s", g.Kind, g.FromLSN, showTime(time.Time(g.DetectedAt)), g.Reason)
+		s.row("gap", "%s at %s (%s): %s", g.Kind, g.FromLSN, s.app.showTime(time.Time(g.DetectedAt)), g.Reason)
 	}
-	s.row("last commit", "%s", showTime(time.Time(d.LastTransactionAt)))
+	s.row("last commit", "%s", s.app.showTime(time.Time(d.LastTransactionAt)))
 	fresh := "unknown"
 	if d.FreshnessSeconds != nil {
 		fresh = showSpan(time.Duration(*d.FreshnessSeconds*float64(time.Second))) + " ago"
 	}
-	s.row("reached", "%s at %s, %s", d.EndLSN, showTime(time.Time(d.ReachedAt)), fresh)
+	s.row("reached", "%s at %s, %s", d.EndLSN, s.app.showTime(time.Time(d.ReachedAt)), fresh)
 	running := "not running"
 	if d.StreamerRunning {
 		running = "running"
@@ -99,7 +148,7 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	s.row("streamer", "%s", running)
 	verified := "never"
 	if v := d.Verification; v != nil {
-		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, showTime(time.Time(v.FinishedAt)), v.FilesRead, plural(int64(v.Files), "file"))
+		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, s.app.showTime(time.Time(v.FinishedAt)), v.FilesRead, plural(int64(v.Files), "file"))
 	}
 	s.row("verified", "%s", verified)
 	for i, t := range d.Targets {
@@ -126,40 +175,15 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	s.app.print("")
 }
 
-// String sums a group up in words.
-func (g groupJSON) String() string {
+// group sums a group up in words.
+func (s *statusReport) group(g groupJSON) string {
 	switch g.Count {
 	case 0:
 		return "none"
 	case 1:
-		return fmt.Sprintf("1, %s, %s", showBytes(g.Bytes), showTime(time.Time(g.LastAt)))
+		return fmt.Sprintf("1, %s, %s", showBytes(g.Bytes), s.app.showTime(time.Time(g.LastAt)))
 	}
-	return fmt.Sprintf("%d, %s, from %s to %s", g.Count, showBytes(g.Bytes), showTime(time.Time(g.FirstAt)), showTime(time.Time(g.LastAt)))
-}
-
-// statFiles looks for files that are not there, or not as long as recorded,
-// without reading them.
-func statFiles(ctx context.Context, r *repo.Repository, inv catalog.Inventory) (missing, damaged []string) {
-	missing, damaged = []string{}, []string{}
-	for _, a := range inv.Artifacts {
-		size, err := r.StoredSize(a)
-		var none *repo.MissingFileError
-		switch {
-		case errors.As(err, &none) && a.State == catalog.StateOpen:
-			// Sealed a moment ago, unless it is not found under its new name either.
-			if release, err := r.Hold(a); err == nil {
-				release()
-			} else if now, kerr := r.Catalog().Artifact(ctx, a.ID); errors.As(err, &none) && kerr == nil && now.State == catalog.StateOpen {
-				missing = append(missing, a.Name)
-			}
-		case errors.As(err, &none):
-			missing = append(missing, a.Name)
-		case err != nil:
-		case a.State == catalog.StateOpen && size < a.Bytes, a.State != catalog.StateOpen && size != a.Bytes:
-			damaged = append(damaged, a.Name)
-		}
-	}
-	return missing, damaged
+	return fmt.Sprintf("%d, %s, from %s to %s", g.Count, showBytes(g.Bytes), s.app.showTime(time.Time(g.FirstAt)), s.app.showTime(time.Time(g.LastAt)))
 }
 
 // diskUse asks the file system; nil when it does not say.

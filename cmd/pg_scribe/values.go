@@ -70,13 +70,70 @@ func showBytes(n int64) string {
 	return fmt.Sprintf("%.0f %s", f, units[0])
 }
 
-// showTime prints a moment of the source: always in UTC, so that no one has
-// to guess.
+// showTime prints a moment in UTC, for messages.
 func showTime(t time.Time) string {
 	if t.IsZero() {
 		return "unknown"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05.999999Z")
+}
+
+// showTime prints a moment of a report in UTC, and beside it in local time
+// where that is another one.
+func (a *app) showTime(t time.Time) string {
+	text := showTime(t)
+	if local, offset := a.local(t); offset != "" {
+		layout := " = 15:04:05"
+		if local.Format(time.DateOnly) != t.UTC().Format(time.DateOnly) {
+			layout = " = 2006-01-02 15:04:05"
+		}
+		text += local.Format(layout + offset)
+	}
+	return text
+}
+
+// cellTime is showTime for a column of a table: to the second, with the hour
+// and minute of local time, and whether that is of the next day or the one before.
+func (a *app) cellTime(t time.Time) string {
+	if t.IsZero() {
+		return "unknown"
+	}
+	text := t.UTC().Format("2006-01-02 15:04:05Z")
+	local, offset := a.local(t)
+	if offset == "" {
+		return text
+	}
+	text += local.Format(" 15:04" + offset)
+	switch strings.Compare(local.Format(time.DateOnly), t.UTC().Format(time.DateOnly)) {
+	case 1:
+		text += " +1d"
+	case -1:
+		text += " -1d"
+	}
+	return text
+}
+
+// local is a moment in the zone of TZ, or of the machine, with the layout of its
+// offset; empty where local time shows nothing new, or with --utc.
+func (a *app) local(t time.Time) (local time.Time, offset string) {
+	if t.IsZero() || a.utc {
+		return t, ""
+	}
+	zone := time.Local
+	if name, set := a.lookup("TZ"); set {
+		var err error
+		if zone, err = time.LoadLocation(strings.TrimPrefix(name, ":")); err != nil {
+			zone = time.UTC
+		}
+	}
+	local = t.In(zone)
+	switch _, seconds := local.Zone(); {
+	case seconds == 0:
+		return local, ""
+	case seconds%3600 == 0:
+		return local, "-07"
+	}
+	return local, "-0700"
 }
 
 // showSpan prints a duration with no more digits than matter.

@@ -67,11 +67,12 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	return verdictOf(a, doc)
 }
 
-// verdictOf is the exit code: damage before what is not certain.
-func verdictOf(a *app, doc verifyJSON) error {
-	if len(doc.Strays) > 0 {
-		a.words.finding("warning", fmt.Sprintf("the catalog does not know %s", named(doc.Strays)),
-			"take them in with: "+commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", doc.Directory)+", or move them away")
+// judge is the verdict in words and the exit code that belongs to it: damage
+// before what is not certain.
+func (doc verifyJSON) judge() (verdict string, code int) {
+	var reasons []string
+	if n := len(doc.Holes); n > 0 {
+		reasons = append(reasons, "the chain of segments has "+plural(int64(n), "break"))
 	}
 	unseen := 0
 	for _, g := range doc.Gaps {
@@ -79,11 +80,31 @@ func verdictOf(a *app, doc verifyJSON) error {
 			unseen++
 		}
 	}
-	switch {
+	if unseen > 0 {
+		reasons = append(reasons, plural(int64(unseen), "gap")+" behind the newest base")
+	}
+	if n := len(doc.Strays); n > 0 {
+		reasons = append(reasons, "the catalog does not know "+plural(int64(n), "file"))
+	}
+	switch verdict = strings.ToUpper(doc.Outcome); {
 	case doc.Outcome == catalog.OutcomeFailed:
-		return &exitError{exitBackup}
-	case doc.Outcome == catalog.OutcomeInconclusive, len(doc.Holes) > 0, unseen > 0, len(doc.Strays) > 0:
-		return &exitError{exitWarnings}
+		return verdict, exitBackup
+	case doc.Outcome == catalog.OutcomeInconclusive:
+		return verdict, exitWarnings
+	case len(reasons) > 0:
+		return "WARNING: the files are in order, but " + strings.Join(reasons, "; "), exitWarnings
+	}
+	return verdict, exitOK
+}
+
+// verdictOf ends the command as it was judged.
+func verdictOf(a *app, doc verifyJSON) error {
+	if len(doc.Strays) > 0 {
+		a.words.finding("warning", fmt.Sprintf("the catalog does not know %s", named(doc.Strays)),
+			"take them in with: "+commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", doc.Directory)+", or move them away")
+	}
+	if _, code := doc.judge(); code != exitOK {
+		return &exitError{code}
 	}
 	return nil
 }
@@ -98,18 +119,26 @@ func (a *app) printVerify(doc verifyJSON) {
 	a.print("  failed        %d", doc.Failed)
 	a.print("  inconclusive  %d", doc.Inconclusive)
 	for _, w := range doc.Windows {
-		a.print("  restorable    from %s (%s) to %s (%s)", w.FromLSN, showTime(time.Time(w.FromAt)), w.ToLSN, showTime(time.Time(w.ToAt)))
+		if w.Ahead {
+			a.print("  restorable    at %s (%s): a base that the stream has not reached yet", w.FromLSN, a.showTime(time.Time(w.FromAt)))
+			continue
+		}
+		a.print("  restorable    from %s (%s) to %s (%s)", w.FromLSN, a.showTime(time.Time(w.FromAt)), w.ToLSN, a.showTime(time.Time(w.ToAt)))
 	}
 	for _, h := range doc.Holes {
-		a.print("  break         %s between %s and %s, since %s", h.Kind, h.FromLSN, h.ToLSN, showTime(time.Time(h.Since)))
+		a.print("  break         %s between %s and %s, since %s", h.Kind, h.FromLSN, h.ToLSN, a.showTime(time.Time(h.Since)))
 	}
 	for _, g := range doc.Gaps {
-		a.print("  gap           %s at %s (%s): %s", g.Kind, g.FromLSN, showTime(time.Time(g.DetectedAt)), oneLine(g.Reason))
+		a.print("  gap           %s at %s (%s): %s", g.Kind, g.FromLSN, a.showTime(time.Time(g.DetectedAt)), oneLine(g.Reason))
 	}
 	for _, name := range doc.Others {
 		a.print("  not ours      %s", oneLine(name))
 	}
-	a.print("%s", strings.ToUpper(doc.Outcome))
+	if len(doc.Windows) == 0 {
+		a.print("  restorable    nothing")
+	}
+	verdict, _ := doc.judge()
+	a.print("%s", verdict)
 }
 
 // subset is the part of the data that verify reads.
@@ -263,7 +292,8 @@ func (c *catalogCmd) check(ctx context.Context, a *app) error {
 		err = writeJSON(a.stdout, doc)
 	} else {
 		a.print("Catalog of %s: %s, %s", oneLine(c.File), plural(int64(len(faults)), "fault"), plural(int64(doc.Files), "file"))
-		a.print("%s", strings.ToUpper(doc.Outcome))
+		verdict, _ := doc.judge()
+		a.print("%s", verdict)
 	}
 	if err != nil {
 		return err

@@ -273,7 +273,7 @@ func TestOpenSegmentLostIsTold(t *testing.T) {
 			if err != nil || len(open) != 1 || os.Remove(open[0]) != nil {
 				t.Fatalf("%q %v", open, err)
 			}
-			tr.saysAll(10, []string{"CRITICAL: missing: " + filepath.Base(open[0])}, "status", "-f", tr.dir)
+			tr.saysAll(10, []string{"ERROR: missing: " + filepath.Base(open[0])}, "status", "-f", tr.dir)
 			tr.saysAll(4, []string{"is missing", "catalog rebuild --force"}, "start", "-d", tr.conn(), "-f", tr.dir)
 			tr.mustScribe("catalog", "rebuild", "--force", "-f", tr.dir)
 			tr.saysAll(3, []string{"changes in between are lost"}, "start", "-d", tr.conn(), "-f", tr.dir)

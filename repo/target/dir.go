@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"pg_scribe/repo/owner"
 )
 
 // dirTarget is a directory of a file system that is mounted here.
@@ -85,7 +87,7 @@ func (s *dirSession) Create(_ context.Context, name string, _ int64) (File, erro
 	}
 	dir := filepath.Dir(s.path(name))
 	if dir != s.root {
-		if err := os.Mkdir(dir, 0o700); err == nil {
+		if err := owner.Mkdir(dir); err == nil {
 			err = syncDir(s.root)
 			if err != nil {
 				return nil, s.fail("create", name, fileFault(err), err)
@@ -95,7 +97,7 @@ func (s *dirSession) Create(_ context.Context, name string, _ int64) (File, erro
 		}
 	}
 	partial := s.path(name) + "-" + rand.Text() + partialMark
-	f, err := os.OpenFile(partial, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := owner.Create(partial, os.O_WRONLY)
 	if err != nil {
 		return nil, s.writeFault("create", name, err)
 	}
