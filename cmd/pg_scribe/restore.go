@@ -171,7 +171,11 @@ func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, erro
 		maintenance = "template1"
 		conn, err = a.connectTo(ctx, c.connFlags, maintenance)
 	}
-	opts.TargetConn, opts.MaintenanceConn = conn, withSetting(conn, "dbname", maintenance)
+	if err != nil {
+		return opts, err
+	}
+	opts.TargetConn = conn
+	opts.MaintenanceConn, err = withDatabase(conn, maintenance)
 	return opts, err
 }
 
