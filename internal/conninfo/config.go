@@ -100,6 +100,11 @@ func (r resolved) check() error {
 			return err
 		}
 	}
+	for _, name := range []string{"dbname", "host"} {
+		if err := misplaced(name, r.get(name)); err != nil {
+			return err
+		}
+	}
 	switch {
 	case r.get("gssencmode") == "require":
 		return bad("gssencmode", "encryption by GSSAPI is not supported: use sslmode instead")

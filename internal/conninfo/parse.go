@@ -77,8 +77,21 @@ func (p *parser) store(name, value string, at int) error {
 		}
 		return bad("", "%s", text)
 	}
+	if err := misplaced(name, value); err != nil {
+		return err
+	}
 	p.guarded = p.guarded || isSecret(name)
 	p.info = p.info.With(name, value)
+	return nil
+}
+
+var inner = regexp.MustCompile(`://|(?i)passw.*=`)
+
+// misplaced refuses a connection string in the place of a name, which would be shown with the password in it.
+func misplaced(name, value string) error {
+	if (name == "dbname" || name == "host") && inner.MatchString(value) {
+		return bad(name, "it holds a connection string")
+	}
 	return nil
 }
 
@@ -218,6 +231,9 @@ func (p *parser) hosts(s string, at int) (end int, err error) {
 	}
 	if err := p.part("host", hosts.String(), begin); err != nil {
 		return 0, err
+	}
+	if strings.Trim(ports.String(), "0123456789,%") != "" { // or the password of a URI without its host
+		return 0, bad("port", "it must be a number")
 	}
 	return at, p.part("port", ports.String(), begin)
 }
