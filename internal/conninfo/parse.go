@@ -21,6 +21,8 @@ func uriPrefix(s string) string {
 // IsString says whether libpq takes a name of a database for a connection string.
 func IsString(dbname string) bool { return uriPrefix(dbname) != "" || strings.Contains(dbname, "=") }
 
+var likeURI = regexp.MustCompile(`(?s):.*@`)
+
 // ParseName reads what stands for the name of a database, as psql's -d does: a name, or a connection string.
 func ParseName(dbname string) (Info, error) {
 	switch {
@@ -30,7 +32,7 @@ func ParseName(dbname string) (Info, error) {
 		return Info{}, nil
 	case strings.Contains(dbname, "://"):
 		return Info{}, bad("", "it has another scheme than postgresql://")
-	case regexp.MustCompile(`:.*@`).MatchString(dbname):
+	case likeURI.MatchString(dbname):
 		return Info{}, bad("", "it looks like a URI without its postgresql://")
 	}
 	return Info{}.With("dbname", dbname), nil
@@ -85,7 +87,7 @@ func (p *parser) store(name, value string, at int) error {
 	return nil
 }
 
-var inner = regexp.MustCompile(`://|(?i)passw.*=`)
+var inner = regexp.MustCompile(`(?is)://|passw.*=`)
 
 // misplaced refuses a connection string in the place of a name, which would be shown with the password in it.
 func misplaced(name, value string) error {

@@ -83,7 +83,7 @@ func noEnvironment(t testing.TB) {
 	t.Setenv("PGSYSCONFDIR", t.TempDir())
 }
 
-const oddCharacters = "^|{}#?[]@:/%&=+ '\"\\,;<>!$*()~`\tä%4"
+const oddCharacters = "^|{}#?[]@:/%&=+ '\"\\,;<>!$*()~`\t\nä%4"
 
 // TestNoPasswordIsShown is a bounded run of the fuzz below.
 func TestNoPasswordIsShown(t *testing.T) {
