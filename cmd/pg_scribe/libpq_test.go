@@ -86,7 +86,8 @@ func TestConnectionStringsAsPsql(t *testing.T) {
 		return file
 	}
 	pgpass := "127.0.0.1:*:*:postgres:" + strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(password) + "\n"
-	service := write("services", fmt.Sprintf("# mine\n[other]\nhost=nowhere.invalid\n[mine]\nhost=127.0.0.1\nport=%d\nuser=postgres\ndbname=%s\npassword=%s\nkeepalives_idle=60\n",
+	service := write("services", fmt.Sprintf("# mine\n[other]\nhost=nowhere.invalid\n"+
+		"[mine]\nhost=127.0.0.1\nport=%d\nuser=postgres\ndbname=%s\npassword=%s\nkeepalives_idle=60\n",
 		c.Port, db, password), 0o600)
 	broken := write("services", "[mine]\nhost = 127.0.0.1\npassword=Zebra\n", 0o600)
 	noPassword := strings.Replace(tcp, "password="+quoted, "", 1)
@@ -104,15 +105,18 @@ func TestConnectionStringsAsPsql(t *testing.T) {
 		{conn: strings.Replace(tcp, "host=127.0.0.1", "host=a.invalid,b.invalid", 1) + "hostaddr=127.0.0.2,127.0.0.1 sslmode=disable"},
 		{conn: tcp + "keepalives=0"}, {conn: tcp + "keepalives=1 keepalives_idle=30 keepalives_interval=10 keepalives_count=3"},
 		{conn: tcp + "tcp_user_timeout=10000"}, {conn: tcp + "gssencmode=disable"}, {conn: tcp + "gssencmode=prefer krbsrvname=x"},
-		{conn: tcp + "fallback_application_name=job"}, {conn: local + "requirepeer=" + owner.Username}, {conn: tcp + "requirepeer=nobody"},
+		{conn: tcp + "fallback_application_name=job"}, {conn: local + "requirepeer=" + owner.Username},
+		{conn: tcp + "requirepeer=nobody"},
 		{conn: tcp + "sslcrl=/dev/null sslcompression=0 sslsni=0"}, {conn: tcp + "ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=tlsv1.3"},
 		{conn: tcp + "load_balance_hosts=random", since: 16}, {conn: tcp + "require_auth=scram-sha-256", since: 16}, {conn: tcp + "channel_binding=prefer"},
-		{conn: tcp + "connect_timeout=' 5 '"}, {conn: tcp + "connect_timeout=-1"}, {conn: tcp + "client_encoding=auto"}, {conn: tcp + "target_session_attrs=read-write"},
+		{conn: tcp + "connect_timeout=' 5 '"}, {conn: tcp + "connect_timeout=-1"}, {conn: tcp + "client_encoding=auto"},
+		{conn: tcp + "target_session_attrs=read-write"},
 		{conn: tcp + "sslpassword=Zebra"}, {conn: tcp + "sslmode=prefer sslrootcert=/nonexistent sslcert=/nonexistent"}, {conn: local + "sslmode=verify-full"},
 		{conn: "service=mine", env: []string{"PGSERVICEFILE=" + service}}, {conn: "postgresql://?service=mine", env: []string{"PGSERVICEFILE=" + service}},
 		{conn: db, env: []string{"PGSERVICEFILE=" + service, "PGSERVICE=mine"}},
 		{conn: db, env: []string{"PGHOST=nowhere.invalid", "PGHOSTADDR=127.0.0.1", fmt.Sprint("PGPORT=", c.Port), "PGUSER=postgres", "PGPASSWORD=" + password}},
-		{conn: noPassword, env: []string{"PGPASSFILE=" + write("pass", pgpass, 0o600)}}, {conn: noPassword + "passfile=" + write("pass", "# x\nx:*:*:*:no\n"+pgpass, 0o600)},
+		{conn: noPassword, env: []string{"PGPASSFILE=" + write("pass", pgpass, 0o600)}},
+		{conn: noPassword + "passfile=" + write("pass", "# x\nx:*:*:*:no\n"+pgpass, 0o600)},
 	}
 	bad := []asPsql{
 		{conn: tcp + "keepalive=1"}, {conn: tcp + "port=0"}, {conn: tcp + "port=x"}, {conn: tcp + "sslmode=maybe"}, {conn: tcp + "sslmode=require"},

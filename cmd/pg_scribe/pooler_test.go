@@ -25,7 +25,8 @@ func startPooler(t *testing.T, c *pgtest.Cluster, db, extra string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	config := fmt.Sprintf("[databases]\n%s = host=%s port=%d\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port=%s\nunix_socket_dir=\nauth_type=trust\nauth_file=%s\npool_mode=transaction\n%s\n",
+	config := fmt.Sprintf("[databases]\n%s = host=%s port=%d\n"+
+		"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port=%s\nunix_socket_dir=\nauth_type=trust\nauth_file=%s\npool_mode=transaction\n%s\n",
 		db, c.SocketDir, c.Port, port, filepath.Join(dir, "users"), extra)
 	for name, text := range map[string]string{"ini": config, "users": `"postgres" ""` + "\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {

@@ -64,7 +64,8 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%q: %v %v, want %s", in, got, err, want)
 		}
 	}
-	for in, want := range map[string]string{"postgre://u:p@h/d": "it has another scheme than postgresql://", "u:p@h/d": "it looks like a URI without its postgresql://"} {
+	for in, want := range map[string]string{"postgre://u:p@h/d": "it has another scheme than postgresql://",
+		"u:p@h/d": "it looks like a URI without its postgresql://"} {
 		if _, err := ParseName(in); err == nil || err.Error() != want {
 			t.Errorf("%q: %v", in, err)
 		}
