@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
 )
@@ -39,14 +37,15 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	if !x.spaces.own {
 		args = append(args, "--no-tablespaces") // whichever there were, they are missing here
 	}
-	target, err := conninfo.WithoutPassword(x.o.TargetConn)
+	way, err := conninfo.ForTool(x.o.TargetConn, "-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0")
 	if err != nil {
 		return err
 	}
+	defer way.Close()
 	if list := filepath.Join(dir, repo.DirListName); present(list) {
 		args = append(args, "--use-list="+list)
 	}
-	args = append(args, "--dbname="+target, dir)
+	args = append(args, "--dbname="+way.Dbname, dir)
 	cmd := x.o.Command(ctx, name, args...)
 	// Its workers are processes of their own, which it ends when it is asked to
 	// stop, and leaves alone when it is killed.
@@ -55,17 +54,7 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
-	config, err := pgconn.ParseConfig(x.o.TargetConn)
-	if err != nil {
-		return err
-	}
-	if config.Password != "" {
-		cmd.Env = append(cmd.Env, "PGPASSWORD="+config.Password)
-	}
-	if os.Getenv("PGOPTIONS") == "" {
-		cmd.Env = append(cmd.Env, "PGOPTIONS=-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0")
-	}
-	cmd.Env = append(cmd.Env, "LC_ALL=C")
+	cmd.Env = append(way.Environ(cmd.Env), "LC_ALL=C")
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	x.progress(PhaseBase, &name, 0, x.p.Plan.Base.Bytes)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+
+	"pg_scribe/internal/conninfo"
 )
 
 // server is what is known of the target server.
@@ -22,8 +24,8 @@ type server struct {
 
 // connect opens a connection on which cancelling a context stops what the
 // server does, and not only the waiting for it.
-func connect(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
-	return connectWith(ctx, conninfo, nil)
+func connect(ctx context.Context, connString string) (*pgconn.PgConn, error) {
+	return connectWith(ctx, connString, nil)
 }
 
 // unheard keeps a login trigger of the restored database, which there are from
@@ -32,39 +34,29 @@ var unheard = map[string]string{"event_triggers": "off"}
 
 // connectUnheard connects to a database that may have login triggers, on a
 // server that may not know how to silence them.
-func connectUnheard(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
-	return connectDatabase(ctx, conninfo, "")
-}
-
-// connectDatabase is the same for another database than the conninfo names;
-// empty: for that.
-func connectDatabase(ctx context.Context, conninfo, name string) (*pgconn.PgConn, error) {
-	open := func(settings map[string]string) (*pgconn.PgConn, error) {
-		config, err := pgconn.ParseConfig(conninfo)
-		if err != nil {
-			return nil, err
-		}
-		if name != "" {
-			config.Database = name
-		}
-		return connectConfig(ctx, config, settings)
-	}
-	conn, err := open(unheard)
+func connectUnheard(ctx context.Context, connString string) (*pgconn.PgConn, error) {
+	conn, err := connectWith(ctx, connString, unheard)
 	if code := state(err); code == stateUndefinedObject || code == stateNoPrivilege {
-		return open(nil)
+		return connect(ctx, connString)
 	}
 	return conn, err
 }
 
-func connectWith(ctx context.Context, conninfo string, settings map[string]string) (*pgconn.PgConn, error) {
-	config, err := pgconn.ParseConfig(conninfo)
+// connectDatabase is the same for another database than the string names.
+func connectDatabase(ctx context.Context, connString, name string) (*pgconn.PgConn, error) {
+	info, err := conninfo.Parse(connString)
 	if err != nil {
 		return nil, err
 	}
-	return connectConfig(ctx, config, settings)
+	return connectUnheard(ctx, info.With("dbname", name).Keywords())
 }
 
-func connectConfig(ctx context.Context, config *pgconn.Config, settings map[string]string) (*pgconn.PgConn, error) {
+func connectWith(ctx context.Context, connString string, settings map[string]string) (*pgconn.PgConn, error) {
+	parsed, err := conninfo.Config(connString)
+	if err != nil {
+		return nil, err
+	}
+	config := &parsed.Config
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pg_scribe restore"
 	}
@@ -75,14 +67,11 @@ func connectConfig(ctx context.Context, config *pgconn.Config, settings map[stri
 	return pgconn.ConnectConfig(ctx, config)
 }
 
-// databaseOf is the database that a conninfo names.
-func databaseOf(conninfo string) (string, error) {
-	config, err := pgconn.ParseConfig(conninfo)
+// databaseOf is the database that a connection string names.
+func databaseOf(connString string) (string, error) {
+	config, err := conninfo.Config(connString)
 	if err != nil {
 		return "", err
-	}
-	if config.Database == "" {
-		return config.User, nil // as the server reads it
 	}
 	return config.Database, nil
 }
@@ -187,12 +176,12 @@ func analyze(ctx context.Context, conn *pgconn.PgConn) (notices []string, err er
 }
 
 // open connects to the target database with the settings of a writing session.
-func (s server) open(ctx context.Context, conninfo string) (*pgconn.PgConn, error) {
+func (s server) open(ctx context.Context, connString string) (*pgconn.PgConn, error) {
 	var settings map[string]string
 	if s.major >= 17 && s.superuser {
 		settings = unheard
 	}
-	conn, err := connectWith(ctx, conninfo, settings)
+	conn, err := connectWith(ctx, connString, settings)
 	if err != nil {
 		return nil, err
 	}

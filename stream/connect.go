@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
 )
 
@@ -28,6 +29,7 @@ const (
 	FaultServer   ConnectFault = "server"   // nothing answers there
 	FaultPassword ConnectFault = "password" // missing, wrong, or refused by pg_hba.conf
 	FaultDatabase ConnectFault = "database" // no such database
+	FaultPooler   ConnectFault = "pooler"   // a connection pooler answers in the server's place
 	FaultOther    ConnectFault = "other"
 )
 
@@ -41,6 +43,9 @@ type ConnectError struct {
 }
 
 func (e *ConnectError) Error() string {
+	if e.Fault == FaultPooler {
+		return fmt.Sprintf("a connection pooler answers on %s port %d in place of the server, and does not keep the settings of a session", e.Host, e.Port)
+	}
 	reason := e.Err.Error()
 	var pg *pgconn.PgError
 	if errors.As(e.Err, &pg) {
@@ -61,6 +66,8 @@ func connectError(cfg *pgconn.Config, err error) error {
 	var pg *pgconn.PgError
 	var dial *pgconn.ConnectError
 	switch {
+	case refusedByPooler(err):
+		e.Fault = FaultPooler
 	case errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000"):
 		e.Fault = FaultPassword
 	case errors.As(err, &pg) && pg.Code == "3D000":
@@ -91,9 +98,9 @@ var waits = map[string]string{
 // Connect opens an ordinary connection to the source. connString is a keyword
 // string or URI; what it lacks comes from libpq's environment and files.
 func Connect(ctx context.Context, connString string) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(connString)
+	cfg, err := conninfo.Config(connString)
 	if err != nil {
-		return nil, &ConnectError{Fault: FaultOther, Err: err}
+		return nil, err
 	}
 	cfg.RuntimeParams["application_name"] = "pg_scribe"
 	for _, set := range []map[string]string{pins, waits} {
@@ -108,7 +115,11 @@ func Connect(ctx context.Context, connString string) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, connectError(&cfg.Config, err)
 	}
-	if err := unhurried(ctx, conn.PgConn()); err != nil {
+	err = foundPooler(ctx, cfg, conn.PgConn())
+	if err == nil {
+		err = unhurried(ctx, conn.PgConn())
+	}
+	if err != nil {
 		conn.Close(ctx)
 		return nil, err
 	}
@@ -129,10 +140,11 @@ func unhurried(ctx context.Context, conn *pgconn.PgConn) error {
 // pins verified and text in the server's own encoding: conversion could fail,
 // and logical messages are not converted anyway.
 func connectReplication(ctx context.Context, connString, encoding string, lockTimeout time.Duration) (*pgconn.PgConn, error) {
-	cfg, err := pgconn.ParseConfig(connString)
+	parsed, err := conninfo.Config(connString)
 	if err != nil {
-		return nil, &ConnectError{Fault: FaultOther, Err: err}
+		return nil, err
 	}
+	cfg := &parsed.Config
 	cfg.RuntimeParams["replication"] = "database"
 	cfg.RuntimeParams["application_name"] = "pg_scribe"
 	cfg.RuntimeParams["client_encoding"] = encoding

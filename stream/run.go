@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
 )
 
@@ -106,6 +107,8 @@ func retriable(err error) bool {
 	var large *LargeValueError
 	switch {
 	case errors.As(err, &timeline), errors.As(err, &standby), errors.As(err, &large):
+		return false
+	case errors.As(err, &connect) && connect.Fault == FaultPooler, errors.As(err, new(*conninfo.Error)):
 		return false
 	case errors.As(err, &slot):
 		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger

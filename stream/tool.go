@@ -6,10 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
-	"slices"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
@@ -24,16 +21,16 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	target, env, err := toolConnection(d.opts.ConnString)
+	way, err := conninfo.ForTool(d.opts.ConnString, pgOptions)
 	if err != nil {
 		return err
 	}
-	cmd := d.opts.Command(ctx, name, append([]string{"--dbname=" + target, "--no-password"}, args...)...)
+	defer way.Close()
+	cmd := d.opts.Command(ctx, name, append([]string{"--dbname=" + way.Dbname, "--no-password"}, args...)...)
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
-	// Several tools may be begun at once from one environment.
-	cmd.Env = slices.Concat(cmd.Env, env, []string{"PGOPTIONS=" + pgOptions, "LC_MESSAGES=C"})
+	cmd.Env = append(way.Environ(cmd.Env), "LC_MESSAGES=C") // a copy: several tools may be begun at once from one environment
 	var words tail
 	cmd.Stderr = &words
 	out, err := cmd.StdoutPipe()
@@ -65,20 +62,6 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 		return &DumpError{name, reason, err}
 	}
 	return readErr
-}
-
-// toolConnection splits a connection string into one that may be seen in a
-// list of processes, and the environment that carries the password.
-func toolConnection(connString string) (text string, env []string, err error) {
-	cfg, err := pgx.ParseConfig(connString)
-	if err != nil {
-		return "", nil, &ConnectError{Fault: FaultOther, Err: err}
-	}
-	if cfg.Password != "" {
-		env = append(env, "PGPASSWORD="+cfg.Password)
-	}
-	text, err = conninfo.WithoutPassword(connString)
-	return text, env, err
 }
 
 // tail keeps the last line that a tool wrote, which is the error.

@@ -5,80 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/term"
 
+	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
 )
 
-// connString makes one connection string of the flags. What stands in -d as a
-// keyword string or URI goes before -h, -p and -U, as in libpq; what nothing
-// says comes from libpq's environment and files when it is parsed.
-func (f connFlags) connString() string {
-	given := [][2]string{{"host", f.Host}, {"port", f.Port}, {"user", f.Username}}
-	switch {
-	case isURI(f.Dbname):
-		return completeURI(f.Dbname, given)
-	case strings.Contains(f.Dbname, "="):
-		return keywords(given) + f.Dbname
-	}
-	return keywords(append(given, [2]string{"dbname", f.Dbname}))
-}
-
-func isURI(s string) bool {
-	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
-}
-
-// keywords writes settings so that their values read back as they are.
-func keywords(list [][2]string) string {
-	var b strings.Builder
-	for _, kv := range list {
-		if kv[1] != "" {
-			fmt.Fprintf(&b, "%s='%s' ", kv[0], strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(kv[1]))
-		}
-	}
-	return b.String()
-}
-
-// completeURI adds what a URI lacks as parameters.
-func completeURI(uri string, given [][2]string) string {
-	_, rest, _ := strings.Cut(uri, "://")
-	rest, query, _ := strings.Cut(rest, "?")
-	authority, _, _ := strings.Cut(rest, "/")
-	at := strings.LastIndex(authority, "@")
-	hosts := authority[at+1:]
-	user, _, _ := strings.Cut(authority[:max(at, 0)], ":")
-	has := map[string]bool{"user": user != "", "host": hosts != "" && hosts[0] != ':',
-		"port": strings.Contains(hosts[strings.LastIndex(hosts, "]")+1:], ":")}
-	for _, parameter := range strings.Split(query, "&") {
-		name, _, _ := strings.Cut(parameter, "=")
-		has[name] = true
-	}
-	for _, kv := range given {
-		if kv[1] != "" && !has[kv[0]] {
-			uri = withSetting(uri, kv[0], kv[1])
-		}
-	}
-	return uri
-}
-
-// withSetting returns the connection string with one setting replaced: of
-// several the last counts, and a URI's parameters go before its parts.
-func withSetting(connString, name, value string) string {
-	if !isURI(connString) {
-		return strings.TrimRight(connString, " ") + " " + strings.TrimRight(keywords([][2]string{{name, value}}), " ")
-	}
-	separator := "?"
-	if strings.Contains(connString, "?") {
-		separator = "&"
-	}
-	return connString + separator + name + "=" + strings.ReplaceAll(url.QueryEscape(value), "+", "%20")
+// info reads what the flags say. What stands in -d as a keyword string or URI goes before -h, -p and -U, as in libpq;
+// what nothing says comes from libpq's environment and files.
+func (f connFlags) info() (conninfo.Info, error) {
+	i, err := conninfo.ParseName(f.Dbname)
+	return i.Default("host", f.Host).Default("port", f.Port).Default("user", f.Username), err
 }
 
 // connect finds out how to reach the database, asks for a password if that is
@@ -91,37 +33,46 @@ func (a *app) connect(ctx context.Context, f connFlags) (string, error) {
 // connectTo proves the connection with another database of the same server,
 // if one is named; the string returned is still that of the flags.
 func (a *app) connectTo(ctx context.Context, f connFlags, probe string) (string, error) {
-	s := f.connString()
-	cfg, err := pgx.ParseConfig(s)
+	i, err := f.info()
 	if err != nil {
-		return "", &usageError{"the connection settings cannot be used: " + parseFault(err), "-d takes a name, 'key=value …' or postgresql://user@host:port/database"}
+		return "", badSettings(err)
 	}
-	a.facts.setConn(f, &cfg.Config)
+	cfg, err := i.Config()
+	if err != nil {
+		return "", badSettings(err)
+	}
+	a.facts.setConn(f, i, &cfg.Config)
 	if f.Password {
 		password, err := a.askPassword("Password: ")
 		if err != nil {
 			return "", err
 		}
-		s = withSetting(s, "password", password)
+		i = i.With("password", password)
 	}
-	err = a.probe(ctx, s, probe)
+	err = a.probe(ctx, i, probe)
 	var refused *stream.ConnectError
 	if !errors.As(err, &refused) || refused.Fault != stream.FaultPassword || !a.mayAsk(f, cfg.Password, refused.Err) {
-		return s, err
+		return i.Keywords(), err
 	}
 	password, err := a.askPassword(fmt.Sprintf("Password for user %s: ", oneLine(cfg.User)))
 	if err != nil {
 		return "", err
 	}
-	s = withSetting(s, "password", password)
-	return s, a.probe(ctx, s, probe)
+	i = i.With("password", password)
+	return i.Keywords(), a.probe(ctx, i, probe)
 }
 
-func (a *app) probe(ctx context.Context, s, database string) error {
+// badSettings is for what no server was asked about yet.
+func badSettings(err error) error {
+	return &usageError{"the connection settings cannot be used: " + oneLine(err.Error()),
+		"-d takes a name, 'key=value …' or postgresql://user@host:port/database"}
+}
+
+func (a *app) probe(ctx context.Context, i conninfo.Info, database string) error {
 	if database != "" {
-		s = withSetting(s, "dbname", database)
+		i = i.With("dbname", database)
 	}
-	conn, err := stream.Connect(ctx, s)
+	conn, err := stream.Connect(ctx, i.Keywords())
 	if err != nil {
 		return err
 	}
@@ -175,24 +126,22 @@ func askTerminal(prompt string) (string, error) {
 	return password, err
 }
 
-// parseFault is what is wrong with a connection string, without the string:
-// it may hold a password.
-func parseFault(err error) string {
-	text := err.Error()
-	if i := strings.LastIndex(text, "`: "); i >= 0 {
-		return text[i+3:]
-	}
-	return text
+// withDatabase returns a connection string that leads to another database of the same server.
+func withDatabase(connString, database string) (string, error) {
+	i, err := conninfo.Parse(connString)
+	return i.With("dbname", database).Keywords(), err
 }
 
-// setConn keeps the flags that lead to the same database, for hints.
-func (f *facts) setConn(flags connFlags, cfg *pgconn.Config) {
+// setConn keeps the flags that lead to the same database, for hints. No
+// password is among them.
+func (f *facts) setConn(flags connFlags, i conninfo.Info, cfg *pgconn.Config) {
 	f.base, f.conn = cfg.Database, nil
-	if f.base == "" {
-		f.base = cfg.User // as the server reads it
-	}
-	if isURI(flags.Dbname) || strings.Contains(flags.Dbname, "=") {
+	switch hosts, _ := i.Get("host"); {
+	case !conninfo.IsString(flags.Dbname):
+	case i.Only("host", "port", "user", "dbname", "password") && !strings.Contains(hosts, ","):
 		flags = connFlags{Dbname: cfg.Database, Host: cfg.Host, Port: fmt.Sprint(cfg.Port), Username: cfg.User}
+	default: // flags could not say it all
+		flags = connFlags{Dbname: i.String()}
 	}
 	for _, kv := range [][2]string{{"-d", flags.Dbname}, {"-h", flags.Host}, {"-p", flags.Port}, {"-U", flags.Username}} {
 		if kv[1] != "" {

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/target"
@@ -69,6 +70,9 @@ const rereadHint = "it may have been removed since the catalog was read, as expi
 
 func connectHint(e *stream.ConnectError, f facts) string {
 	switch e.Fault {
+	case stream.FaultPooler:
+		return "connect to the server itself, by an address that is not the pooler's: " +
+			commandLine("pg_scribe", f.command, "-h", "SERVER", "-p", "5432", "-U", e.User, "-d", e.Database)
 	case stream.FaultServer:
 		return fmt.Sprintf("is PostgreSQL running there? Ask: %s; choose another server with -h and -p",
 			commandLine("pg_isready", "-h", e.Host, "-p", fmt.Sprint(e.Port)))
@@ -195,6 +199,10 @@ func (f facts) onDatabase(name string) facts {
 	for i := 0; i+1 < len(f.conn); i += 2 {
 		if f.conn[i] != "-d" {
 			conn = append(conn, f.conn[i], f.conn[i+1])
+		} else if conninfo.IsString(f.conn[i+1]) { // the server stands in it
+			if elsewhere, err := withDatabase(f.conn[i+1], name); err == nil {
+				conn[1] = elsewhere
+			}
 		}
 	}
 	f.conn = conn
@@ -266,5 +274,16 @@ func (f facts) tool(name string, args ...string) string {
 
 // server is the same without a database, for programs that name theirs.
 func (f facts) server(name string, args ...string) string {
-	return commandLine(append(append([]string{name}, f.onDatabase("").conn[2:]...), args...)...)
+	words := []string{name}
+	for i := 0; i+1 < len(f.conn); i += 2 {
+		switch {
+		case f.conn[i] != "-d":
+			words = append(words, f.conn[i], f.conn[i+1])
+		case conninfo.IsString(f.conn[i+1]): // the server stands in it
+			if elsewhere, err := withDatabase(f.conn[i+1], "postgres"); err == nil {
+				words = append(words, "--maintenance-db", elsewhere)
+			}
+		}
+	}
+	return commandLine(append(words, args...)...)
 }

@@ -180,10 +180,14 @@ func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, erro
 		maintenance = "template1"
 		conn, err = a.connectTo(ctx, c.connFlags, maintenance)
 	}
-	opts.TargetConn, opts.MaintenanceConn = conn, withSetting(conn, "dbname", maintenance)
-	if c.AllowSource {
+	if err != nil {
+		return opts, err
+	}
+	opts.TargetConn = conn
+	opts.MaintenanceConn, err = withDatabase(conn, maintenance)
+	if err == nil && c.AllowSource {
 		opts.Swap = restore.NewSwap(a.facts.base, a.now())
-		opts.TargetConn = withSetting(conn, "dbname", opts.Swap.Restored)
+		opts.TargetConn, err = withDatabase(conn, opts.Swap.Restored)
 	}
 	return opts, err
 }

@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"pg_scribe/catalog"
+	"pg_scribe/internal/conninfo"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
@@ -130,30 +129,42 @@ func TestConnString(t *testing.T) {
 		{with("postgres://[::1]/shop"), "::1 99 who shop "},
 		{connFlags{Host: odd, Dbname: "d", Username: odd}, odd + " 5432 " + odd + " d "},
 	} {
-		s := tc.f.connString()
-		cfg, err := pgx.ParseConfig(s)
+		i, err := tc.f.info()
 		if err != nil {
-			t.Errorf("%q: %v", s, err)
+			t.Errorf("%+v: %v", tc.f, err)
+			continue
+		}
+		cfg, err := i.Config()
+		if err != nil {
+			t.Errorf("%q: %v", i, err)
 			continue
 		}
 		if got := fmt.Sprintf("%s %d %s %s %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, cfg.Password); got != tc.want {
-			t.Errorf("%+v became %q, read as %q, want %q", tc.f, s, got, tc.want)
+			t.Errorf("%+v became %q, read as %q, want %q", tc.f, i, got, tc.want)
 		}
-		moved, err := pgx.ParseConfig(withSetting(withSetting(s, "dbname", odd), "password", odd))
+		elsewhere, err := withDatabase(i.With("password", odd).Keywords(), odd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved, err := conninfo.Config(elsewhere)
 		if err != nil || moved.Database != odd || moved.Password != odd || moved.Host != cfg.Host || moved.User != cfg.User {
-			t.Errorf("%q with another database: %v %+v", s, err, moved)
+			t.Errorf("%q with another database: %v %+v", i, err, moved)
 		}
 	}
 }
 
 func TestFactsHideThePassword(t *testing.T) {
 	f := connFlags{Dbname: "postgresql://me:s3cret@there/shop"}
-	cfg, err := pgx.ParseConfig(f.connString())
+	i, err := f.info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := i.Config()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var facts facts
-	facts.setConn(f, &cfg.Config)
+	facts.setConn(f, i, &cfg.Config)
 	if got := facts.scribe("start", "-f", "/a b", "-S", ""); got != "pg_scribe start -d shop -h there -p 5432 -U me -f '/a b'" {
 		t.Error(got)
 	}

@@ -19,7 +19,7 @@ var allowed = map[string][]string{
 	"pg_scribe/repo":              {"pg_scribe/catalog", "pg_scribe/repo/filter", "pg_scribe/repo/owner", "pg_scribe/repo/target"},
 	"pg_scribe/stream":            {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/repo", "pg_scribe/repo/filter"},
 	"pg_scribe/restore":           {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/repo"},
-	"pg_scribe/cmd/pg_scribe": {"pg_scribe/catalog", "pg_scribe/repo", "pg_scribe/repo/filter", "pg_scribe/repo/owner", "pg_scribe/repo/target",
+	"pg_scribe/cmd/pg_scribe": {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/repo", "pg_scribe/repo/filter", "pg_scribe/repo/owner", "pg_scribe/repo/target",
 		"pg_scribe/stream", "pg_scribe/restore"},
 }
 

@@ -79,7 +79,7 @@ func parseS3(spec string, env Env) (Target, error) {
 		return nil, bad("%v", err)
 	}
 	for name := range values {
-		return nil, bad("%q is none of endpoint, region, path-style, profile, sse, sse-kms-key, storage-class, part-size", name)
+		return nil, bad("%s", unknownOption(name, u.RawQuery, "endpoint, region, path-style, profile, sse, sse-kms-key, storage-class, part-size"))
 	}
 	if t.transport, err = s3Transport(env.get("AWS_CA_BUNDLE")); err != nil {
 		return nil, bad("AWS_CA_BUNDLE: %v", err)
@@ -148,6 +148,13 @@ func s3Transport(bundle string) (http.RoundTripper, error) {
 		return nil, err
 	}
 	tr.ResponseHeaderTimeout = 2 * time.Minute
+	tr.Proxy = func(r *http.Request) (*url.URL, error) {
+		proxy, err := http.ProxyFromEnvironment(r)
+		if err != nil { // it repeats the URL, which may hold a password
+			return nil, errors.New("the URL of the proxy in HTTPS_PROXY or HTTP_PROXY is malformed")
+		}
+		return proxy, nil
+	}
 	if bundle != "" {
 		pem, err := os.ReadFile(bundle)
 		if err != nil {

@@ -77,7 +77,7 @@ func parseSFTP(spec string, env Env) (Target, error) {
 	}
 	for name := range values {
 		if name != "identity" && name != "known-hosts" {
-			return nil, bad("%q is none of identity, known-hosts", name)
+			return nil, bad("%s", unknownOption(name, u.RawQuery, "identity, known-hosts"))
 		}
 	}
 	return t, nil

@@ -16,7 +16,7 @@ func parseShell(spec string) (Target, error) {
 	for rest := strings.TrimSpace(strings.TrimPrefix(spec, "shell")); rest != ""; rest = strings.TrimSpace(rest) {
 		key, after, ok := strings.Cut(rest, "=")
 		if !ok {
-			return nil, bad("%q is not of the form name='command'", rest)
+			return nil, bad("what it ends with is not of the form name='command'")
 		}
 		value, left, err := shellValue(after)
 		if err != nil {

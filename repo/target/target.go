@@ -131,7 +131,34 @@ func Temporary(err error) bool {
 // SpecError says that a text names no target.
 type SpecError struct{ Spec, Reason string }
 
-func (e *SpecError) Error() string { return fmt.Sprintf("target %q: %s", e.Spec, e.Reason) }
+func (e *SpecError) Error() string { return fmt.Sprintf("target %q: %s", shown(e.Spec), e.Reason) }
+
+// shown is a text that names no target without what may be a secret in it: commands, what comes before an @ wherever that
+// stands, and parameters.
+func shown(spec string) string {
+	if strings.HasPrefix(spec, "shell ") {
+		return "shell …"
+	}
+	scheme, rest, isURL := strings.Cut(spec, "://")
+	if !isURL {
+		return spec
+	}
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		rest = "…" + rest[at:]
+	}
+	if place, _, has := strings.Cut(rest, "?"); has {
+		rest = place + "?…"
+	}
+	return scheme + "://" + rest
+}
+
+// unknownOption is the error for a parameter of a URL. Its name may be the end of a password with a ? in it.
+func unknownOption(name, query, known string) string {
+	if strings.Contains(query, "@") {
+		return "a parameter is none of " + known
+	}
+	return fmt.Sprintf("%q is none of %s", name, known)
+}
 
 // NameError says that a file cannot bear a name.
 type NameError struct{ Name string }

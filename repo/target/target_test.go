@@ -2,6 +2,7 @@ package target
 
 import (
 	"errors"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -108,5 +109,30 @@ func TestErrorEndsWithoutPeriod(t *testing.T) {
 	err := &Error{Target: "s3://b/p", Op: "list", Fault: Denied, Err: errors.New("Access Denied.\n")}
 	if got, want := err.Error(), "target s3://b/p: access is denied: Access Denied"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestSpecErrorHidesSecrets: however a URL is broken, what could be a secret in it is not repeated.
+func TestSpecErrorHidesSecrets(t *testing.T) {
+	env := Env{Home: "/nonexistent", Lookup: func(string) (string, bool) { return "", false }}
+	for _, spec := range []string{
+		"s3://key:Zebra@b/p", "s3://key:Zebra/Quokka@b/p", "s3://key:Zebra%zz@b/p", "s3://key:Zebra#Quokka@b/p", "s3://key:1/p?Quokka=Zebra@b/p",
+		"s3://key:a@b/Zebra@c", "s3://b/p?endpoint=https://key:Zebra@h", "s3://b/p?secret=Zebra", "s3://b/p?endpoint=%zzZebra", "gs://key:Zebra@b/p",
+		"sftp://me:Zebra@h/p", "sftp://me:Zebra/Quokka@h/p", "sftp://me:Zebra^|{}@h/p", "sftp://me:1/p?Zebra=Quokka@h/p", "sftp://me:Zebra@[h/p",
+		"https://me:Zebra@h/p", "shell write='curl -u me:Zebra %f' x", "shell write=\"curl -u me:Zebra",
+	} {
+		_, err := Parse(spec, env)
+		if e, ok := err.(*SpecError); !ok || strings.Contains(e.Error(), "Zebra") || strings.Contains(e.Error(), "Quokka") {
+			t.Errorf("%q: %v", spec, err)
+		}
+	}
+	t.Setenv("HTTPS_PROXY", "http://me:Zebra%zz@proxy:1")
+	transport, err := s3Transport("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = transport.RoundTrip(httptest.NewRequest("GET", "https://bucket.invalid/", nil))
+	if err == nil || strings.Contains(err.Error(), "Zebra") {
+		t.Errorf("through a malformed proxy: %v", err)
 	}
 }
