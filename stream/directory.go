@@ -81,7 +81,7 @@ func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, 
 	c := d.chain.Compression()
 	_, major, err := toolVersion(ctx, d.opts.Command, "pg_dump")
 	if err != nil {
-		return "", c, &DumpError{"pg_dump", err.Error(), err}
+		return "", c, &DumpError{Tool: "pg_dump", Reason: err.Error(), Err: err}
 	}
 	switch {
 	case c.Name == "none":
@@ -105,7 +105,7 @@ func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 	var words tail
 	cmd.Stderr = &words
 	if err := cmd.Run(); err != nil {
-		return nil, &DumpError{"pg_restore", words.String(), err}
+		return nil, &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
 	}
 	var list strings.Builder
 	var counts []catalog.TableCount

@@ -176,7 +176,7 @@ func parseFault(err error) string {
 
 // setConn keeps the flags that lead to the same database, for hints.
 func (f *facts) setConn(flags connFlags, cfg *pgconn.Config) {
-	f.base, f.conn = cfg.Database, nil
+	f.base, f.role, f.conn = cfg.Database, cfg.User, nil
 	if f.base == "" {
 		f.base = cfg.User // as the server reads it
 	}

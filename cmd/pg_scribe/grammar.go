@@ -120,6 +120,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	if err != nil {
 		return &usageError{err.Error(), "see: " + commandLine(helpOn(parser.Model, a.facts.command)...)}
 	}
+	a.facts.note(parsed, args)
 	a.verbose = c.Verbose
 	if c.Help {
 		return a.help(parser.Model, a.facts.command)

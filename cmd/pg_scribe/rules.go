@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -24,15 +25,15 @@ var rules = []rule{
 	on(exitUsage, func(e *usageError, _ facts) string { return e.hint }),
 	on(exitUsage, func(e *zoneError, _ facts) string { return e.readings(time.Local) }),
 	on(exitUsage, func(e *stream.RoleError, f facts) string {
-		return "create it first: " + commandLine("createuser", e.Role)
+		return "create it first: " + f.server("createuser", e.Role)
 	}),
 	on(exitUsage, func(_ *validationError, f facts) string {
-		return "mend them with the commands above and run init again; --force goes on in spite of them"
+		return "run the commands of the lines \"fix:\" above, then again: " + f.again() + "; --force goes on in spite of them"
 	}),
 	on(exitBackup, incompleteHint),
 	is(errNoPassword, exitConnection, func(facts) string { return "run it again, or give the password in PGPASSWORD or ~/.pgpass" }),
 	is(errTargetNeeded, exitUsage, func(f facts) string {
-		return "name a new database: " + commandLine("pg_scribe", "restore", "-f", f.dir, "-C", "-d", "NEW_DATABASE")
+		return "name a new database: " + f.again("-C", "-d", "NEW_DATABASE")
 	}),
 	is(errNoTerminal, exitConnection, func(facts) string {
 		return "give the password in PGPASSWORD or ~/.pgpass, and leave out -W"
@@ -41,40 +42,24 @@ var rules = []rule{
 	on(exitConnection, func(_ *pgconn.ConnectError, f facts) string {
 		return "try the same connection with: " + f.tool("psql")
 	}),
-	on(exitSlot, func(e *stream.TimelineError, f facts) string {
-		return "if this server is the source from now on, begin there with a new slot and base: " + f.newSlot()
+	on(exitSlot, timelineHint),
+	on(exitBackup, largeValueHint),
+	on(exitUsage, func(_ *stream.FailoverError, f facts) string {
+		return "leave out --failover; after a failover, full-backup --new-slot begins again: " + f.run(dropFlags(f.line, f.flags, "failover"))
 	}),
-	on(exitBackup, func(e *stream.LargeValueError, f facts) string {
-		if e.Table != "" {
-			return "make values of 500 MB and more smaller, or take them out of the table: SELECT … WHERE octet_length(…) > 500000000"
-		}
-		return "make the value smaller, or take it out of its table (octet_length tells which), then begin again with a new slot and base: " +
-			f.newSlot() + " --force"
+	on(exitUsage, func(_ *stream.StandbyError, f facts) string {
+		return "connect to the primary with -h; if this server is to take its place, promote it: " + f.tool("psql", "-c", "SELECT pg_promote()")
 	}),
-	on(exitUsage, func(*stream.FailoverError, facts) string {
-		return "leave out --failover; after a failover, full-backup --new-slot begins again"
-	}),
-	on(exitUsage, func(*stream.StandbyError, facts) string { return "connect to the primary with -h" }),
 	on(exitSlot, slotHint),
-	mismatch,
+	{"*stream.MismatchError", mismatch},
 	on(exitBackup, func(_ *stream.FenceError, f facts) string {
 		return "take it again when the schema is at rest: " + f.scribe("full-backup", "-f", f.dir)
 	}),
-	on(exitBackup, func(e *stream.DumpError, f facts) string {
-		return fmt.Sprintf("check %s --version and that it can read the database: %s", e.Tool, f.tool(e.Tool))
-	}),
-	on(exitBackup, func(e *stream.CaptureError, f facts) string {
-		if e.Denied {
-			return "connect with -U as the role that ran init, or as a superuser"
-		}
-		if e.Locked {
-			return "run it again when those transactions have ended"
-		}
-		return "to set the capture up anew: " + f.scribe("drop", "-S", f.slot) + ", then " + f.scribe("init", "-S", f.slot, "-f", "NEW_DIRECTORY")
-	}),
+	on(exitBackup, dumpHint),
+	on(exitBackup, captureHint),
 	on(exitUsage, func(e *repo.NotEmptyError, f facts) string {
 		if e.Initialised {
-			return "to go on with it: " + f.scribe("start", "-f", e.Dir) + "; or give init another directory with -f"
+			return "to go on with it: " + f.onSource("start", "-f", e.Dir) + "; or give init another directory with -f"
 		}
 		return "give an empty directory, or one that does not exist, with -f"
 	}),
@@ -85,29 +70,26 @@ var rules = []rule{
 	}),
 	on(exitUsage, func(e *repo.SpoolTakenError, f facts) string {
 		return "name " + shellQuote(e.Owner) + " with -f; to give the copy a catalog of its own: " +
-			commandLine("rm", filepath.Join(e.Dir, repo.SpoolName)) + " && " + commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir)
+			commandLine("mv", filepath.Join(e.Dir, repo.SpoolName), filepath.Join(e.Dir, "old_"+repo.SpoolName)) + " && " + commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir)
 	}),
 	on(exitUsage, func(e *repo.SpoolUnfitError, f facts) string {
 		return "give --spool-dir an existing directory outside of the repository, which this user can write"
 	}),
-	damagedCatalog,
+	{"*repo.DamagedCatalogError", damagedCatalog},
 	on(exitUsage, func(e *repo.HealthyCatalogError, f facts) string {
 		return "nothing needs to be done; to rebuild it all the same: " + commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", e.Dir)
 	}),
 	on(exitUsage, func(e *repo.FiltersUnknownError, f facts) string {
 		return "say what new files are to go through, as init was told: " +
-			commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir) + " -Z zstd --filter 'age recipient=age1…'"
+			commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir) + " -Z zstd --filter 'age recipient=RECIPIENT'"
 	}),
-	on(exitBackup, func(e *repo.BeingWrittenError, f facts) string { return "wait until it is done, and run this again" }),
-	on(exitUsage, func(e *repo.NotRepositoryError, f facts) string {
-		if e.Cause != nil {
-			return "look at it with: " + commandLine("ls", "-l", e.Dir)
-		}
-		return "name the repository with -f, or begin one: " + f.scribe("init", "-f", e.Dir)
+	on(exitBackup, func(e *repo.BeingWrittenError, f facts) string {
+		return "wait until it is done, and run this again: " + f.again()
 	}),
+	on(exitUsage, notRepositoryHint),
 	on(exitBackup, func(e *repo.BusyError, f facts) string {
 		if e.Rewriting {
-			return "wait for it: two would stand in each other's way"
+			return "wait for it, then run this again: " + f.again()
 		}
 		return "one streamer is enough; see what it does: " + commandLine("pg_scribe", "status", "-f", e.Dir)
 	}),
@@ -154,7 +136,7 @@ var rules = []rule{
 // planRules know what the catalog says of a target.
 var planRules = []rule{
 	on(exitBackup, func(_ catalog.NoBaseError, f facts) string {
-		return "take one: " + f.scribe("full-backup", "-f", f.dir)
+		return "take one: " + f.onSource("full-backup", "-f", f.dir)
 	}),
 	on(exitUsage, func(e catalog.UnknownBaseError, f facts) string {
 		if f.command == "keep" || f.command == "unkeep" {
@@ -167,7 +149,7 @@ var planRules = []rule{
 		return "see what can be restored: " + commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
 	on(exitBackup, func(e catalog.BaseAfterTargetError, f facts) string {
-		return "leave out --base-backup, and an older base is chosen"
+		return "leave out --base-backup, and an older base is chosen: " + f.run(dropFlags(f.line, f.flags, "base-backup"))
 	}),
 	on(exitBackup, func(e catalog.TargetBeforeFirstBaseError, f facts) string {
 		return fmt.Sprintf("the earliest that can be restored is --target-lsn %s", e.First.Start)
@@ -201,7 +183,7 @@ var planRules = []rule{
 // targetRules know where files go beside the repository's directory.
 var targetRules = []rule{
 	on(exitUsage, func(*target.SpecError, facts) string {
-		return "write it as /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or \"shell write='…' read='…' list='…' remove='…'\""
+		return "write it as /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or \"shell write='COMMAND' read='COMMAND' list='COMMAND' remove='COMMAND'\""
 	}),
 	on(exitUsage, func(*repo.TargetTakenError, facts) string {
 		return "give each repository a directory or prefix of its own"
@@ -242,13 +224,16 @@ var targetRules = []rule{
 	is(target.NoPlace, exitBackup, func(facts) string {
 		return "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
 	}),
-	func(err error, _ facts) (remedy, bool) {
+	{"*target.Error of a directory", func(err error, f facts) (remedy, bool) {
 		e, ok := errors.AsType[*target.Error](err)
 		if !ok || !strings.HasPrefix(e.Target, "/") || e.Fault != target.Denied && e.Fault != target.ReadOnly {
 			return remedy{}, false
 		}
-		return remedy{exitBackup, "let this user read and write there: " + commandLine("ls", "-ld", e.Target)}, true
-	},
+		if e.Fault == target.ReadOnly && errors.Is(err, syscall.EROFS) {
+			return remedy{exitBackup, readOnlyHint(&fs.PathError{Path: e.Target}, f)}, true
+		}
+		return remedy{exitBackup, deniedHint(e.Target, f)}, true
+	}},
 	is(target.Denied, exitBackup, func(facts) string {
 		return "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws for S3; keys, agent and known_hosts of ssh for sftp"
 	}),
@@ -296,9 +281,11 @@ var restoreRules = []rule{
 	on(exitBackup, func(*restore.LocaleError, facts) string {
 		return "install the locale on the target server, or create the database yourself and leave out -C"
 	}),
-	on(exitBackup, func(*restore.BusyError, facts) string { return "wait for it, or choose another database" }),
-	on(exitBackup, func(*restore.ResumeError, facts) string {
-		return "leave out --resume, and begin with an empty database"
+	on(exitBackup, func(_ *restore.BusyError, f facts) string {
+		return "choose another database with -d; or wait for it, then: " + f.again()
+	}),
+	on(exitBackup, func(_ *restore.ResumeError, f facts) string {
+		return "leave out --resume, and begin with an empty database: " + f.run(dropFlags(f.line, f.flags, "resume", "create"))
 	}),
 	on(exitBackup, func(_ *restore.UnreachableError, f facts) string {
 		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
@@ -309,7 +296,12 @@ var restoreRules = []rule{
 	on(exitBackup, func(*restore.RowCountError, facts) string {
 		return "the target was changed from elsewhere, or the backup is damaged; restore into a new database with -C"
 	}),
-	on(exitBackup, func(e *restore.ToolError, f facts) string { return "check " + e.Name + " --version" }),
+	on(exitBackup, func(e *restore.ToolError, f facts) string {
+		if errors.Is(e.Err, exec.ErrNotFound) {
+			return inPath(e.Name, 0, f)
+		}
+		return "fix what it says, then begin again with an empty database; it is this one: " + commandLine("which", "-a", e.Name)
+	}),
 }
 
 // systemRules know what the operating system and the server say of anything.
@@ -317,16 +309,16 @@ var systemRules = []rule{
 	is(syscall.ENOSPC, exitBackup, func(f facts) string { return "make room: " + f.disks() }),
 	is(syscall.EFBIG, exitBackup, func(f facts) string { return "raise the limit on the size of files: ulimit -f unlimited" }),
 	is(syscall.EDQUOT, exitBackup, func(f facts) string { return "make room or raise the quota: " + f.disks() }),
-	is(syscall.EROFS, exitBackup, func(f facts) string { return "give a directory on a file system that can be written, with -f" }),
+	isAny(syscall.EROFS, exitBackup, readOnlyHint),
 	is(syscall.ENOTDIR, exitUsage, func(f facts) string { return "part of the path is a file; give a directory with -f" }),
-	is(fs.ErrPermission, exitBackup, func(f facts) string {
-		return "let this user write there: " + commandLine("ls", "-ld", f.dir)
-	}),
-	is(fs.ErrNotExist, exitGeneral, func(f facts) string { return "check the path: " + commandLine("ls", "-ld", f.dir) }),
+	isAny(fs.ErrPermission, exitBackup, func(err error, f facts) string { return deniedHint(faultyPath(err, f), f) }),
+	isAny(fs.ErrNotExist, exitGeneral, absentHint),
 	on(exitBackup, func(e *pgconn.PgError, f facts) string {
 		switch {
 		case e.Hint != "":
 			return e.Hint
+		case e.Code == "42501" && f.command != "restore" && f.command != "init" && f.command != "drop":
+			return "connect with -U as the role that ran init; or " + f.rights(f.role)
 		case e.Code == "42501":
 			return "connect with -U as a role that may do this, such as a superuser"
 		}

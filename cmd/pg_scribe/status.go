@@ -133,6 +133,10 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 		return err
 	}
 	for _, f := range findings {
+		if len(f.Command) > 0 {
+			f.Fix += ": " + a.facts.scribe(f.Command[0], "-f", cmp.Or(a.facts.dir, "REPOSITORY"))
+			f.Fix = strings.Join(append([]string{f.Fix}, f.Command[1:]...), " ")
+		}
 		s.critical(f.Problem, f.Fix)
 	}
 	return nil

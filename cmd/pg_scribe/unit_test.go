@@ -185,7 +185,7 @@ func TestRules(t *testing.T) {
 		&repo.SpoolMissingError{}, &repo.SpoolTakenError{}, &repo.SpoolUnfitError{}, &repo.MissingFileError{Name: "incremental-1.sql.zst.open"}, &repo.FormatError{File: "incremental-1.sql.open"},
 	}
 	for _, err := range known {
-		r, ok := firstRule(fmt.Errorf("wrapped: %w", err), facts{})
+		r, _, ok := firstRule(fmt.Errorf("wrapped: %w", err), facts{})
 		if !ok || r.hint == "" || r.code < exitGeneral || r.code > exitUsage {
 			t.Errorf("%T: %+v, %v", err, r, ok)
 		}

@@ -1,0 +1,6 @@
+package main
+
+var repositoryHints = []hintCase{}
+var targetHints = []hintCase{}
+var restoreHints = []hintCase{}
+var unprovoked = map[string]string{}
