@@ -45,7 +45,7 @@ func TestDirectories(t *testing.T) {
 		on := func(dir string) outcome { return s.run(append(command[:len(command):len(command)], "-f", dir)...) }
 		on(full).refused(t, exitUsage, "is not a repository", "pg_scribe init")
 		on(filepath.Join(full, "absent")).refused(t, exitUsage, "is not a repository", "pg_scribe init")
-		on(broken).refused(t, exitUsage, "cannot be read", "ls -l "+broken)
+		on(broken).refused(t, exitUsage, "cannot be read", "ls -la "+broken)
 	}
 	if after := s.state(db, filepath.Dir(full)); after != before {
 		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)

@@ -44,7 +44,9 @@ func fileGone(err error) bool {
 }
 
 // rereadHint is for whoever reads from a target, where nothing keeps expire away.
-const rereadHint = "it may have been removed since the catalog was read, as expire does: run it again, which begins with the newest catalog there"
+func rereadHint(f facts) string {
+	return "it may have been removed since the catalog was read, as expire does; begin again with the newest catalog there: " + f.again()
+}
 
 func connectHint(e *stream.ConnectError, f facts) string {
 	switch e.Fault {
@@ -311,9 +313,9 @@ func (f facts) sentLater() string {
 // disks is a command that shows how full the repository's file systems are.
 func (f facts) disks() string {
 	if f.spool != "" {
-		return commandLine("df", "-h", f.dir, f.spool)
+		return commandLine("df", "-h", existing(f.dir), existing(f.spool))
 	}
-	return commandLine("df", "-h", f.dir)
+	return commandLine("df", "-h", existing(f.dir)) // init has removed what it made
 }
 
 // newSlot is the command that begins the stream of a repository again.
@@ -322,6 +324,15 @@ func (f facts) newSlot() string { return f.onSource("full-backup", "-f", f.dir) 
 // tool is a command line of a PostgreSQL program with the same connection.
 func (f facts) tool(name string, args ...string) string {
 	return commandLine(append(append([]string{name}, f.conn...), args...)...)
+}
+
+// into is this run's own command line for a database that does not exist yet.
+func (f facts) into(database string) string {
+	f.conn = slices.Clone(f.conn)
+	if i := slices.Index(f.conn, "-d"); i >= 0 {
+		f.conn[i+1] = database
+	}
+	return f.run(dropFlags(f.line, f.flags, "create"), "-C")
 }
 
 // server is the same without a database, for programs that name theirs.

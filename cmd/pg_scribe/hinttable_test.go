@@ -35,7 +35,6 @@ type hinter struct {
 	*bench
 	src  *source // with two bases, a segment and a mark; nobody changes it
 	rows []hintRow
-	odd  *pgtest.Cluster // with few slots and little WAL; started when it is needed
 }
 
 // failure is a run that ended with a hint.
@@ -74,7 +73,7 @@ func (h *hinter) failed(rule, name string, o outcome) *failure {
 	if want, _, _ := strings.Cut(rule, " / "); name != want || hint == "" || o.code == exitOK {
 		h.t.Fatalf("pg_scribe %q: rule %q, want %q; exit code %d\n%s%s", o.args, name, want, o.code, o.out, o.errors)
 	}
-	if strings.Contains(hint, "…") || strings.Contains(hint, "...") {
+	if dots.MatchString(hint) {
 		h.t.Errorf("the hint has dots: %s", hint)
 	}
 	h.rows = append(h.rows, hintRow{rule: rule, problem: problem, hint: hint})
@@ -173,6 +172,7 @@ func (f *failure) came(format string, args ...any) {
 
 var (
 	placeholder  = regexp.MustCompile(`\b(NEW_DIRECTORY|NEW_DATABASE|REPOSITORY|DATABASE|SUPERUSER|RECIPIENT|COLUMN|FILE)\b`)
+	dots         = regexp.MustCompile(`…\D|…$|\.\.\.`) // not 1…22
 	sqlStart     = regexp.MustCompile(`^(ALTER|CREATE|GRANT) `)
 	commandStart = regexp.MustCompile(`^((PATH=\S+ )?pg_scribe|psql|createuser|pg_isready|dropdb|ls|df|mv|cp|mount|sudo|which|file|sh|pg_dump|pg_dumpall|ulimit|ALTER|CREATE|GRANT) `)
 )
@@ -214,6 +214,16 @@ func cutUnquoted(text, separator string) (parts []string) {
 		}
 	}
 	return append(parts, text[from:])
+}
+
+// reach lets connections in this process lead to the bench's cluster, as its
+// environment does for others.
+func (h *hinter) reach(t *testing.T) {
+	for _, e := range h.c.Env() {
+		if name, value, _ := strings.Cut(e, "="); name == "PGHOST" || name == "PGPORT" || name == "PGUSER" {
+			t.Setenv(name, value)
+		}
+	}
 }
 
 // fresh is a source of its own.
@@ -264,6 +274,7 @@ func (h *hinter) oneFile(dir, pattern string) string {
 // TestHints: every rule has a row, or a reason why it has none here.
 func TestHints(t *testing.T) {
 	h := &hinter{bench: newBench(t, pgtest.Shared(t))}
+	h.reach(t)
 	withS3(h.bench)
 	h.src = h.fresh()
 	h.src.must("mark", "-d", h.src.conn, "here")

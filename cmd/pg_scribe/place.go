@@ -108,7 +108,8 @@ func mountOf(path string) string {
 // notRepositoryHint looks for the repository that was meant.
 func notRepositoryHint(e *repo.NotRepositoryError, f facts) string {
 	if e.Cause != nil {
-		return "if its files are still there, make the catalog again from them: " + commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", e.Dir)
+		return "there are no files of a repository beside it, or a newer version wrote it; is it the right directory? " +
+			"See what is there: " + commandLine("ls", "-la", e.Dir)
 	}
 	isRepository := func(dir string) bool {
 		_, err := os.Stat(filepath.Join(dir, repo.CatalogName))

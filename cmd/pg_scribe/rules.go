@@ -31,7 +31,9 @@ var rules = []rule{
 		return "run the commands of the lines \"fix:\" above, then again: " + f.again() + "; --force goes on in spite of them"
 	}),
 	on(exitBackup, incompleteHint),
-	is(errNoPassword, exitConnection, func(facts) string { return "run it again, or give the password in PGPASSWORD or ~/.pgpass" }),
+	is(errNoPassword, exitConnection, func(f facts) string {
+		return "give the password in PGPASSWORD or ~/.pgpass; or run it again: " + f.again()
+	}),
 	is(errTargetNeeded, exitUsage, func(f facts) string {
 		return "name a new database: " + f.again("-C", "-d", "NEW_DATABASE")
 	}),
@@ -80,8 +82,7 @@ var rules = []rule{
 		return "nothing needs to be done; to rebuild it all the same: " + commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", e.Dir)
 	}),
 	on(exitUsage, func(e *repo.FiltersUnknownError, f facts) string {
-		return "say what new files are to go through, as init was told: " +
-			commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir) + " -Z zstd --filter 'age recipient=RECIPIENT'"
+		return "say what new files are to go through, as init was told: " + f.again("-Z", "zstd", "--filter", "age recipient=RECIPIENT")
 	}),
 	on(exitBackup, func(e *repo.BeingWrittenError, f facts) string {
 		return "wait until it is done, and run this again: " + f.again()
@@ -99,7 +100,7 @@ var rules = []rule{
 				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
 		}
 		if target.IsSpec(f.dir) {
-			return rereadHint
+			return rereadHint(f)
 		}
 		return "bring it back from a copy of the repository, or see what can be restored without it: " +
 			commandLine("pg_scribe", "status", "-f", f.dir)
@@ -120,8 +121,8 @@ var rules = []rule{
 	on(exitBackup, func(e *filter.ShellError, _ facts) string {
 		return "run the command by hand: " + commandLine("sh", "-c", e.Command)
 	}),
-	on(exitBackup, func(*repo.UnfaithfulError, facts) string {
-		return "nothing was lost: the text is kept until its file is right; mend the command of the filter, then run this again"
+	on(exitBackup, func(_ *repo.UnfaithfulError, f facts) string {
+		return "nothing was lost, as the text is kept until its file is right; fix the command of the filter, then run this again: " + f.again()
 	}),
 	on(exitUsage, func(e *stream.ArchiveCodecError, _ facts) string {
 		words := []string{"-Z", "gzip"} // with the other filters: without them a base of an encrypted repository would lie there in clear
@@ -191,8 +192,12 @@ var targetRules = []rule{
 	on(exitBackup, func(e *repo.TargetLostError, f facts) string {
 		return "is the right disk mounted, the right prefix named? To begin anew there: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Target)
 	}),
-	on(exitBackup, func(*repo.CollisionError, facts) string {
-		return "look at that file; it is not what this repository has stored, and nothing is overwritten"
+	on(exitBackup, func(e *repo.CollisionError, f facts) string {
+		hint := "that file is not what this repository has stored, and nothing is overwritten"
+		if dir := strings.TrimPrefix(e.Target, "file:"); strings.HasPrefix(dir, "/") {
+			return hint + "; if nobody needs it, move it aside: " + commandLine("mv", filepath.Join(dir, e.Name), filepath.Join(dir, "old-"+e.Name))
+		}
+		return hint + "; look at it there, and give this repository a prefix of its own or move the file aside"
 	}),
 	on(exitBackup, func(e *repo.SpoolFullError, f facts) string {
 		return "mend the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for good: " +
@@ -213,7 +218,7 @@ var targetRules = []rule{
 		if e.Heir == "" {
 			first = "add the one that takes its place: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target") + " WHERE"
 		}
-		return first + ", or run start without --durability target from now on; then forget this one"
+		return first + "; or run start without --durability target from now on; then forget this one: " + f.again()
 	}),
 	on(exitBackup, func(e *repo.ShipBusyError, f facts) string {
 		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)
@@ -221,9 +226,14 @@ var targetRules = []rule{
 	is(target.Unreachable, exitConnection, func(f facts) string {
 		return "see that its server runs and that this machine reaches it" + f.sentLater()
 	}),
-	is(target.NoPlace, exitBackup, func(facts) string {
-		return "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
-	}),
+	{target.NoPlace.Error(), func(err error, _ facts) (remedy, bool) {
+		hint := "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
+		if e, ok := errors.AsType[*target.Error](err); ok && strings.HasPrefix(e.Target, "/") {
+			above := existing(e.Target)
+			hint += "; of its path there is only " + above + ": " + commandLine("ls", "-la", above)
+		}
+		return remedy{exitBackup, hint}, errors.Is(err, target.NoPlace)
+	}},
 	{"*target.Error of a directory", func(err error, f facts) (remedy, bool) {
 		e, ok := errors.AsType[*target.Error](err)
 		if !ok || !strings.HasPrefix(e.Target, "/") || e.Fault != target.Denied && e.Fault != target.ReadOnly {
@@ -247,7 +257,7 @@ var targetRules = []rule{
 	}),
 	is(target.NotFound, exitBackup, func(f facts) string {
 		if f.command == "restore" {
-			return rereadHint
+			return rereadHint(f)
 		}
 		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
@@ -270,7 +280,7 @@ var restoreRules = []rule{
 		return "leave out -C if it is empty, choose another name, or remove it: " + f.server("dropdb", e.Database)
 	}),
 	on(exitBackup, func(e *restore.NotEmptyError, f facts) string {
-		return "restore into a new database with -C and another name, or go on with --force"
+		return "restore into a new database: " + f.into("NEW_DATABASE") + "; or go on beside what is there with --force"
 	}),
 	on(exitBackup, func(*restore.SourceTargetError, facts) string {
 		return "restore into another database with -C, or, to overwrite the source, say --allow-source"
@@ -307,7 +317,7 @@ var restoreRules = []rule{
 // systemRules know what the operating system and the server say of anything.
 var systemRules = []rule{
 	is(syscall.ENOSPC, exitBackup, func(f facts) string { return "make room: " + f.disks() }),
-	is(syscall.EFBIG, exitBackup, func(f facts) string { return "raise the limit on the size of files: ulimit -f unlimited" }),
+	is(syscall.EFBIG, exitBackup, func(f facts) string { return "raise the limit on the size of files, then run it again: ulimit -f unlimited && " + f.again() }),
 	is(syscall.EDQUOT, exitBackup, func(f facts) string { return "make room or raise the quota: " + f.disks() }),
 	isAny(syscall.EROFS, exitBackup, readOnlyHint),
 	is(syscall.ENOTDIR, exitUsage, func(f facts) string { return "part of the path is a file; give a directory with -f" }),
