@@ -290,9 +290,9 @@ func whyReadOnly(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err == nil {
 		f.Close()
-		err = fs.ErrPermission
+		return fs.ErrPermission
 	}
-	return err
+	return errors.Unwrap(err) // callers name the file
 }
 
 // fileURI escapes every byte that could mean something in a URI. The path is made absolute, so that it starts with one

@@ -78,7 +78,7 @@ func (f facts) rights(role string) string {
 			owner.conn[i+1] = "SUPERUSER"
 		}
 	}
-	return "give it all that it needs, as a SUPERUSER: " + owner.tool("psql", "-c", "SELECT scribe.grant_to("+quoteSQL(role)+")")
+	return "as a SUPERUSER, give it all that it needs: " + owner.tool("psql", "-c", "SELECT scribe.grant_to("+quoteSQL(role)+")")
 }
 
 func quoteSQL(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
@@ -87,7 +87,7 @@ func quoteSQL(text string) string { return "'" + strings.ReplaceAll(text, "'", "
 func captureHint(e *stream.CaptureError, f facts) string {
 	switch {
 	case e.Denied:
-		return "connect with -U as the role that ran init; or let this one read it: " + f.rights(f.role)
+		return "connect with -U as the role that ran init; or, " + f.rights(f.role)
 	case e.Locked:
 		return "run it again when those transactions have ended: " + f.again()
 	case e.Gone && f.dir != "" && f.command != "init":
@@ -238,7 +238,7 @@ func mismatch(err error, f facts) (remedy, bool) {
 	case !errors.As(err, &e):
 		return remedy{}, false
 	case e.What == "slot":
-		return remedy{exitSlot, "leave out -S, or say -S " + shellQuote(e.Repository)}, true
+		return remedy{exitSlot, "leave out -S: " + f.run(dropFlags(f.line, f.flags, "slot"))}, true
 	}
 	return remedy{exitUsage, "connect to the server and database that the repository is of; or begin a new one: " +
 		f.init(f.slotName(), "NEW_DIRECTORY")}, true
@@ -298,6 +298,11 @@ func (f facts) onSource(command string, args ...string) string {
 	case !named:
 		f.conn = append([]string{"-d", cmp.Or(database, "DATABASE")}, f.conn...)
 	}
+	for i := 1; i < len(args); i += 2 {
+		if args[i-1] == "-f" && isTarget(args[i]) { // files are sent there, and not written
+			args[i] = "REPOSITORY"
+		}
+	}
 	return f.scribe(command, args...)
 }
 
@@ -324,6 +329,11 @@ func (f facts) newSlot() string { return f.onSource("full-backup", "-f", f.dir) 
 // tool is a command line of a PostgreSQL program with the same connection.
 func (f facts) tool(name string, args ...string) string {
 	return commandLine(append(append([]string{name}, f.conn...), args...)...)
+}
+
+// toTarget is this run's own command line for another moment.
+func (f facts) toTarget(flags ...string) string {
+	return f.run(dropFlags(f.line, f.flags, "target-lsn", "target-time", "target-xid", "target-name", "target-exclusive"), flags...)
 }
 
 // into is this run's own command line for a database that does not exist yet.

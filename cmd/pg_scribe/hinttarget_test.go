@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,12 +131,12 @@ var targetHints = []hintCase{
 		h.env = env
 		h.must("copy", "-f", s.dir, "--target", spec)
 		f.came("with the right AWS_SECRET_ACCESS_KEY it is sent")
-		for _, file := range []string{"base-*", "globals-*"} {
-			h.ok(os.RemoveAll(h.oneFile(filepath.Join(server.Root, "backups", "p"), file)))
-		}
-		f = h.fails("there is no such file", "restore", "-f", spec, "-C", "-d", h.newDB())
-		h.must("restore", "-f", s.dir, "-C", "-d", h.newDB())
-		f.came("from the repository itself it is restored")
+		base := h.oneFile(filepath.Join(server.Root, "backups", "p"), "base-*")
+		h.ok(os.Rename(base, filepath.Join(h.c.Dir, "away")))
+		f = h.fails("*repo.MissingFileError / target", "restore", "-f", spec, "-C", "-d", h.newDB())
+		h.ok(os.Rename(filepath.Join(h.c.Dir, "away"), base))
+		f.follow(0)
+		f.came("begun again, with the file there, it is restored")
 	}},
 	{"a target with other files", func(h *hinter) {
 		place := h.t.TempDir()
@@ -175,9 +177,13 @@ var targetHints = []hintCase{
 	}},
 	{"commands that do not list", func(h *hinter) {
 		s := h.fresh()
-		f := h.fails("*target.Error", "copy", "-f", s.dir, "--target", "shell write='cat > /dev/null' read='cat /dev/null' list='echo nonsense' remove=true")
+		list := regexp.MustCompile(`list="[^"]*"`)
+		f := h.fails("*target.Error", "copy", "-f", s.dir, "--target", list.ReplaceAllString(shellTarget(h.t.TempDir()), `list="echo no key >&2; exit 3"`))
+		if o := h.shell("echo no key >&2; exit 3"); o.code != 3 || !strings.Contains(o.errors, "no key") {
+			h.t.Error(o.errors)
+		}
 		h.must("copy", "-f", s.dir, "--target", shellTarget(h.t.TempDir()))
-		f.came("with a list of SIZE NAME it is sent")
+		f.came("the command says by itself what it lacks; with one that prints SIZE NAME it is sent")
 	}},
 }
 
@@ -198,6 +204,8 @@ var unprovoked = map[string]string{
 	"*restore.OlderTargetError":                               "takes a second, older server",
 	"*restore.LocaleError":                                    "takes a locale that the target's machine lacks",
 	"*restore.UnreachableError":                               "a catalog that disagrees with its segments",
+	"there is no such file":                                   "package repo makes it a MissingFileError, whose row for S3 is above",
+	fs.ErrNotExist.Error():                                    "what may be missing has an error of its own, in the rows above",
 	"*restore.BusyError":                                      "two restores at one moment; the tests of package restore make it",
 	"*restore.StatementError":                                 "comes inside of IncompleteError, whose row is above, once the target was touched",
 	"*restore.RowCountError":                                  "the same",

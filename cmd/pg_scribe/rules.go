@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os/exec"
 	"path/filepath"
@@ -153,28 +152,28 @@ var planRules = []rule{
 		return "leave out --base-backup, and an older base is chosen: " + f.run(dropFlags(f.line, f.flags, "base-backup"))
 	}),
 	on(exitBackup, func(e catalog.TargetBeforeFirstBaseError, f facts) string {
-		return fmt.Sprintf("the earliest that can be restored is --target-lsn %s", e.First.Start)
+		return "restore the earliest that can be: " + f.toTarget("--target-lsn", e.First.Start.String())
 	}),
 	on(exitBackup, func(e catalog.TargetAfterEndError, f facts) string {
 		hint := "leave the target out for the end of the repository"
 		if !e.ReachedAt.IsZero() {
-			hint += ", which is at --target-time " + shellQuote(flagTime(e.ReachedAt))
+			hint += ", which is at " + flagTime(e.ReachedAt)
 		}
-		return hint + ", or let pg_scribe start catch up first"
+		return hint + ": " + f.toTarget() + "; or let start catch up first: " + f.onSource("start", "-f", f.dir)
 	}),
 	on(exitBackup, func(e catalog.HoleError, f facts) string {
-		hint := fmt.Sprintf("the end of what is whole is --target-lsn %s", e.Reachable)
+		hint := "bring the missing segment back; or restore to where it is missing"
 		if !e.ReachableAt.IsZero() {
-			hint += ", at " + showTime(e.ReachableAt)
+			hint += ", " + showTime(e.ReachableAt)
 		}
-		return hint + "; bring the missing segment back to go further"
+		return hint + ": " + f.toTarget("--target-lsn", e.Reachable.String())
 	}),
 	on(exitBackup, func(e catalog.DivergedError, f facts) string {
-		return fmt.Sprintf("the end of what the source has kept of it is --target-lsn %s --target-exclusive; what it has lost comes back only with --base-backup %s",
-			e.At, shellQuote(e.Base.Name))
+		return "restore to the end of what the source has kept of it: " + f.toTarget("--target-lsn", e.At.String(), "--target-exclusive") +
+			"; what it has lost comes back only with its base: " + f.again("--base-backup", e.Base.Name)
 	}),
 	on(exitBackup, func(e catalog.SchemaGapError, f facts) string {
-		return fmt.Sprintf("restore to before it with --target-lsn %s --target-exclusive, or across it with --accept-gaps", e.Gap.From)
+		return "restore to before it: " + f.toTarget("--target-lsn", e.Gap.From.String(), "--target-exclusive") + "; or across it: " + f.again("--accept-gaps")
 	}),
 	on(exitGeneral, func(catalog.SchemaVersionError, facts) string {
 		return "use the newer version of pg_scribe that wrote it"
@@ -317,7 +316,9 @@ var restoreRules = []rule{
 // systemRules know what the operating system and the server say of anything.
 var systemRules = []rule{
 	is(syscall.ENOSPC, exitBackup, func(f facts) string { return "make room: " + f.disks() }),
-	is(syscall.EFBIG, exitBackup, func(f facts) string { return "raise the limit on the size of files, then run it again: ulimit -f unlimited && " + f.again() }),
+	is(syscall.EFBIG, exitBackup, func(f facts) string {
+		return "raise the limit on the size of files, then run it again: ulimit -f unlimited && " + f.again()
+	}),
 	is(syscall.EDQUOT, exitBackup, func(f facts) string { return "make room or raise the quota: " + f.disks() }),
 	isAny(syscall.EROFS, exitBackup, readOnlyHint),
 	is(syscall.ENOTDIR, exitUsage, func(f facts) string { return "part of the path is a file; give a directory with -f" }),
@@ -328,7 +329,7 @@ var systemRules = []rule{
 		case e.Hint != "":
 			return e.Hint
 		case e.Code == "42501" && f.command != "restore" && f.command != "init" && f.command != "drop":
-			return "connect with -U as the role that ran init; or " + f.rights(f.role)
+			return "connect with -U as the role that ran init; or, " + f.rights(f.role)
 		case e.Code == "42501":
 			return "connect with -U as a role that may do this, such as a superuser"
 		}

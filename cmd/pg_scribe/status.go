@@ -145,7 +145,7 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 // judgeSlot finds what is wrong with a slot.
 func (s *statusReport) judgeSlot(slot stream.Slot) {
 	facts := s.app.facts
-	start := facts.scribe("start", "-f", facts.dir)
+	start := facts.scribe("start", "-f", cmp.Or(facts.dir, "REPOSITORY"))
 	anew := "begin a new repository: " + facts.scribe("init", "-f", "NEW_DIRECTORY")
 	if facts.dir != "" {
 		anew = "begin again with a new slot and base: " + facts.newSlot()
