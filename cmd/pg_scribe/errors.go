@@ -90,7 +90,7 @@ func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 		}
 	}
 	if len(causes(err)) > 1 && f.command == "init" {
-		hint = "not all that this run made could be removed again: " + f.scribe("drop", "-S", f.slot) + "; " + commandLine("ls", "-la", existing(f.dir))
+		hint = "not all that this run made could be removed again: " + f.scribe("drop", "-S", f.slot) + "; and on disk: " + commandLine("ls", "-la", existing(f.dir))
 	}
 	return code, hint
 }

@@ -226,7 +226,7 @@ func dumpHint(e *stream.DumpError, f facts) string {
 	if e.Major != 0 { // it is not there, or too old
 		return inPath(e.Tool, e.Major, f)
 	}
-	if pg := "permission denied"; strings.Contains(e.Reason, pg) {
+	if strings.Contains(e.Reason, "permission denied") { // in these words: the tool runs with LC_MESSAGES=C
 		return "the role may not read everything; " + f.rights(f.role)
 	}
 	return "see what it says by itself, and fix that: " + f.tool(e.Tool) + " > /dev/null"

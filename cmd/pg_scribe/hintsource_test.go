@@ -253,18 +253,27 @@ var sourceHints = []hintCase{
 		f.came("pg_dump says by itself what is wrong")
 	}},
 	{"schema scribe is gone", func(h *hinter) {
-		s := h.fresh()
-		h.c.Exec(h.t, s.db, "DROP SCHEMA scribe CASCADE")
-		f := h.fails("*stream.CaptureError / gone", "start", "-d", s.db, "-f", s.dir)
-		f.follow(0)
-		h.c.Exec(h.t, s.db, "CREATE TABLE later (i int PRIMARY KEY); INSERT INTO later VALUES (7)")
-		s.catchUp()
-		db := h.newDB()
-		h.must("restore", "-f", s.dir, "-C", "-d", db)
-		if got := h.c.Query(h.t, db, "SELECT i FROM later"); got != "7" {
-			h.t.Errorf("later holds %s", got)
+		for _, mode := range []string{"guarded", "no-harm"} {
+			s := h.fresh("--mode", mode)
+			h.c.Exec(h.t, s.db, "DROP SCHEMA scribe CASCADE; CREATE ROLE hint_small LOGIN REPLICATION")
+			if o := h.run("full-backup", "-d", s.db, "-U", "hint_small", "-f", s.dir, "--new-slot"); o.code == exitOK {
+				h.t.Error("a role without rights installs the capture")
+			}
+			h.forget(s.db, "hint_small")
+			if h.c.Query(h.t, "postgres", "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '"+s.slot+"'") != "1" {
+				h.t.Error("the slot is gone, though the capture could not be installed")
+			}
+			f := h.fails("*stream.CaptureError / gone", "start", "-d", s.db, "-f", s.dir)
+			f.follow(0)
+			h.c.Exec(h.t, s.db, "CREATE TABLE later (i int PRIMARY KEY); INSERT INTO later VALUES (7)")
+			s.catchUp()
+			db := h.newDB()
+			h.must("restore", "-f", s.dir, "-C", "-d", db)
+			if got := h.c.Query(h.t, db, "SELECT i FROM later"); got != "7" {
+				h.t.Errorf("later holds %s", got)
+			}
+			f.came("the capture is there again in %s mode, DDL behind it is captured, and all is restored", mode)
 		}
-		f.came("the capture is there again, DDL behind it is captured, and all is restored")
 	}},
 	{"the publication is gone", func(h *hinter) {
 		s := h.fresh()
