@@ -160,7 +160,7 @@ func TestSlots(t *testing.T) {
 			refused(t, exitUsage, "failover slots need version 17", "leave out --failover")
 	}
 	s.run("start", "-d", s.conn, "-f", s.dir, "-S", "cli_missing").
-		refused(t, exitSlot, "of slot "+s.slot, "-S "+s.slot)
+		refused(t, exitSlot, "of slot "+s.slot, "leave out -S: pg_scribe start")
 	s.run("start", "-d", s.conn, "-f", "-", "-S", "cli_missing").
 		refused(t, exitSlot, `"cli_missing" does not exist`, "pg_scribe init")
 	s.run("start", "-d", c.ConnString(other), "-f", "-", "-S", "cli_other").
