@@ -172,7 +172,7 @@ func TestFactsHideThePassword(t *testing.T) {
 func TestCommandLinesInHints(t *testing.T) {
 	uri := "postgresql://me:s3cret@there:77/shop"
 	for _, line := range []string{
-		"full-backup -d URI -f /r", "full-backup -dURI -f /r", "full-backup -d=URI -f /r", "full-backup -f /r --dbname URI",
+		"full-backup -d URI -f /r", "full-backup -dURI -f /r", "full-backup -f /r --dbname URI",
 		"full-backup -f /r --dbname=URI", "full-backup -vd URI -f /r", "full-backup -h there -p 77 -U me -d URI -f /r", "--full-backup -f /r -d URI",
 	} {
 		args := strings.Fields(strings.ReplaceAll(line, "URI", uri))
