@@ -45,7 +45,8 @@ func replaceable(ctx context.Context, conn *pgx.Conn, info catalog.Repository, s
 // reinstallCapture installs the capture again for a repository that begins again
 // behind it, and notes in the catalog that commands may be missing since it was
 // last whole. older are the transactions that may escape it (awaitOlder).
-func reinstallCapture(ctx context.Context, conn *pgx.Conn, r *repo.Repository, info catalog.Repository, opts BaseOptions, lost *CaptureError) (older []string, err error) {
+func reinstallCapture(ctx context.Context, conn *pgx.Conn, r *repo.Repository, info catalog.Repository, opts BaseOptions,
+	lost *CaptureError) (older []string, err error) {
 	last, err := readWhole(ctx, r)
 	if err == nil {
 		err = addGaps(ctx, r, last, "the capture was not complete: "+lost.Reason)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// must1 is for steps that prepare a row.
+// ok is for steps that prepare a row.
 func (h *hinter) ok(errs ...error) {
 	h.t.Helper()
 	for _, err := range errs {

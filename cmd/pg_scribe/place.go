@@ -138,7 +138,8 @@ func notRepositoryHint(e *repo.NotRepositoryError, f facts) string {
 
 // clientFolders are where installations put PostgreSQL's client programs without
 // adding the folder to everybody's PATH, and not to that of cron at all.
-var clientFolders = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql*/bin", "/usr/local/opt/postgresql@*/bin", "/opt/homebrew/opt/postgresql@*/bin"}
+var clientFolders = []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql*/bin",
+	"/usr/local/opt/postgresql@*/bin", "/opt/homebrew/opt/postgresql@*/bin"}
 
 var folderVersion = regexp.MustCompile(`[-/@](\d+)/bin$`)
 
