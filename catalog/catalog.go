@@ -261,7 +261,7 @@ func connect(path, mode string) (*Catalog, error) {
 	}
 	// Goroutines that share a handle queue here, which is fair, instead of in SQLite's polling for the file lock.
 	db.SetMaxOpenConns(1)
-	if err := ready(db, mode); err != nil {
+	if err := ready(db, path, mode); err != nil {
 		db.Close()
 		return nil, err
 	}
@@ -270,7 +270,7 @@ func connect(path, mode string) (*Catalog, error) {
 
 // ready makes the connection. SQLite falls back to reading when it may not write the file, which a writer must learn
 // now and not at its first checkpoint.
-func ready(db *sql.DB, mode string) error {
+func ready(db *sql.DB, path, mode string) error {
 	conn, err := db.Conn(context.Background())
 	if err != nil {
 		return err
@@ -279,10 +279,20 @@ func ready(db *sql.DB, mode string) error {
 	return conn.Raw(func(driver any) error {
 		readOnly, err := driver.(interface{ IsReadOnly(string) (bool, error) }).IsReadOnly("main")
 		if err == nil && readOnly && mode == "rw" {
-			err = fs.ErrPermission
+			err = whyReadOnly(path)
 		}
 		return err
 	})
+}
+
+// whyReadOnly is what the system says when the file is opened for writing, such as that the file system is read-only.
+func whyReadOnly(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err == nil {
+		f.Close()
+		return fs.ErrPermission
+	}
+	return errors.Unwrap(err) // callers name the file
 }
 
 // fileURI escapes every byte that could mean something in a URI. The path is made absolute, so that it starts with one

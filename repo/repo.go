@@ -170,6 +170,9 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 		return nil, err
 	}
 	cat, err := openCatalog(path)
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return nil, err // nothing is wrong with the catalog
+	}
 	if err != nil {
 		return nil, withoutCatalog(dir, err)
 	}

@@ -60,6 +60,7 @@ type DumpError struct {
 	Tool   string
 	Reason string
 	Err    error
+	Major  int // version of the server, for which the tool is missing or too old; 0: it failed
 }
 
 func (e *DumpError) Error() string { return fmt.Sprintf("%s failed: %s", e.Tool, e.Reason) }
@@ -158,7 +159,7 @@ func anotherBase(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info c
 		b, err := compareTimelines(ctx, r, opts.ConnString, src)
 		if err == nil && b.err == nil {
 			b.err = &TimelineError{Repository: info.Timeline, Source: src.Timeline, At: switchPoint(b.known, info.Timeline), End: b.end,
-				Slot: errors.New("start has not gone over to it yet")}
+				Behind: true, Slot: errors.New("start has not gone over to it yet")}
 		}
 		if err == nil {
 			err = b.err
@@ -196,9 +197,9 @@ func checkTools(ctx context.Context, command Commander, src server) (version str
 			var major int
 			versions[i], major, faults[i] = toolVersion(ctx, command, tool)
 			if faults[i] != nil {
-				faults[i] = &DumpError{tool, "it cannot be run: " + faults[i].Error(), faults[i]}
+				faults[i] = &DumpError{tool, "it cannot be run: " + faults[i].Error(), faults[i], src.major()}
 			} else if major < src.major() {
-				faults[i] = &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.major()), nil}
+				faults[i] = &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.major()), nil, src.major()}
 			}
 		})
 	}

@@ -24,8 +24,10 @@ const captureVersion = "5"
 // CaptureError says that the capture on the source cannot be used.
 type CaptureError struct {
 	Reason string
-	Denied bool // this role lacks the right to it
-	Locked bool // somebody held a lock for too long
+	Denied bool   // this role lacks the right to it
+	Locked bool   // somebody held a lock for too long
+	Gone   bool   // schema scribe or a publication of it is not there
+	Mode   string // it is installed in this mode, another than the repository's
 }
 
 func (e *CaptureError) Error() string { return "DDL capture: " + e.Reason }
@@ -49,7 +51,7 @@ func installCapture(ctx context.Context, conn *pgx.Conn, publication, mode strin
 		if is, err := captureMode(ctx, conn); err != nil {
 			return made, err
 		} else if is != mode {
-			return made, &CaptureError{Reason: fmt.Sprintf("it is installed in %s mode, for another repository", is)}
+			return made, &CaptureError{Reason: fmt.Sprintf("it is installed in %s mode, for another repository", is), Mode: is}
 		}
 	} else {
 		if err := createCapture(ctx, conn, mode); err != nil {
@@ -152,7 +154,7 @@ func checkCapture(ctx context.Context, conn *pgx.Conn) error {
 	case errors.As(err, &pg) && pg.Code == "42501":
 		return &CaptureError{Reason: "this role may not read scribe.config; connect as the role that ran init", Denied: true}
 	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000"):
-		return &CaptureError{Reason: "it is not installed, or schema scribe is not pg_scribe's"}
+		return &CaptureError{Reason: "it is not installed, or schema scribe is not pg_scribe's", Gone: true}
 	case err != nil:
 		return err
 	case version != captureVersion:

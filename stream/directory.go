@@ -84,7 +84,7 @@ func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, 
 	c := d.chain.Compression()
 	_, major, err := toolVersion(ctx, d.opts.Command, "pg_dump")
 	if err != nil {
-		return "", c, &DumpError{"pg_dump", err.Error(), err}
+		return "", c, &DumpError{Tool: "pg_dump", Reason: err.Error(), Err: err}
 	}
 	switch {
 	case c.Name == "none":
@@ -107,7 +107,7 @@ func (d *dumper) checkOptions(ctx context.Context, dir string) error {
 	cmd.Stderr = &words
 	schema, err := cmd.Output()
 	if err != nil {
-		return &DumpError{"pg_restore", words.String(), err}
+		return &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
 	}
 	found := false
 	_, err = repo.FilterDump(io.Discard, bytes.NewReader(schema), func(statement []byte) []byte {
@@ -115,8 +115,8 @@ func (d *dumper) checkOptions(ctx context.Context, dir string) error {
 		return statement
 	})
 	if err == nil && found {
-		err = &DumpError{"pg_dump", "it is of an older minor version than the server, and takes options that the server keeps" +
-			" for itself (pg_attver) for the application's: update it, or do without --jobs", nil}
+		err = &DumpError{Tool: "pg_dump", Reason: "it is of an older minor version than the server, and takes options that the server keeps" +
+			" for itself (pg_attver) for the application's: update it, or do without --jobs"}
 	}
 	return err
 }
@@ -130,7 +130,7 @@ func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 	var words tail
 	cmd.Stderr = &words
 	if err := cmd.Run(); err != nil {
-		return nil, &DumpError{"pg_restore", words.String(), err}
+		return nil, &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
 	}
 	var list strings.Builder
 	var counts []catalog.TableCount

@@ -9,12 +9,11 @@ import (
 
 // SlotError says that a replication slot cannot be used.
 type SlotError struct {
-	Slot    string
-	Problem SlotProblem
-	Detail  string
-	PID     int32
-
-	Database string // that a SlotForeign is of; empty: it is foreign for what Detail says
+	Slot     string
+	Problem  SlotProblem
+	Detail   string
+	PID      int32
+	Database string // that an existing slot is of; empty: not known, or the slot is foreign for what Detail says
 }
 
 // SlotProblem is why.
@@ -38,6 +37,9 @@ func (e *SlotError) Error() string {
 	case SlotMissing:
 		return fmt.Sprintf("replication slot %q does not exist", e.Slot)
 	case SlotExists:
+		if e.Database != "" {
+			return fmt.Sprintf("replication slot %q exists already, and is of database %q", e.Slot, e.Database)
+		}
 		return fmt.Sprintf("replication slot %q exists already", e.Slot)
 	case SlotWhole:
 		return fmt.Sprintf("replication slot %q has all that the repository needs: a new one would break the stream", e.Slot)

@@ -141,31 +141,32 @@ func CheckCapture(ctx context.Context, connString, publication, mode string) ([]
 	if err != nil {
 		return nil, err
 	}
-	const again = "the backup cannot go on: pg_scribe drop, then pg_scribe init into a new directory"
 	var list []Finding
 	switch {
 	case h.Missing || h.Lost:
-		return []Finding{{true, "the capture on the source is not complete: " + h.String(), again}}, nil
+		return []Finding{{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
+			Fix: "the stream cannot go on; begin again with a new slot and base", Command: []string{"full-backup", "--new-slot"}}}, nil
 	case !h.whole():
-		list = append(list, Finding{true, "the capture on the source is not complete: " + h.String(),
-			"pg_scribe start puts it back and marks the stream; then take a new base: pg_scribe full-backup"})
+		list = append(list, Finding{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
+			Fix: "start puts it back and marks the stream; a base behind that makes later moments restorable", Command: []string{"start"}})
 	}
 	c := &checker{ctx: ctx, conn: conn}
 	if mode == ModeNoHarm {
 		for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL +
 			" AND EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = c.oid AND p.pubname = " +
 			quoteLiteral(listName(publication)) + ") ORDER BY 1") {
-			list = append(list, Finding{true, fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", name, listName(publication)),
-				"pg_scribe start takes it off the list"})
+			list = append(list, Finding{Critical: true,
+				Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", name, listName(publication)),
+				Fix:     "start takes it off the list", Command: []string{"start"}})
 		}
 		return list, c.err
 	}
 	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND NOT " + noFullSQL + " ORDER BY 1") {
-		list = append(list, Finding{true, fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", name),
-			fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL;", name)})
+		list = append(list, Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", name),
+			Fix: fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL;", name)})
 	}
 	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND " + noFullSQL + " ORDER BY 1") {
-		list = append(list, Finding{true, fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns and no usable key", name), addKey})
+		list = append(list, Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns and no usable key", name), Fix: addKey})
 	}
 	return list, c.err
 }
@@ -212,7 +213,7 @@ func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *rep
 	if !h.Missing {
 		mode, err := captureMode(ctx, conn)
 		if err == nil && mode != info.Mode {
-			err = &CaptureError{Reason: fmt.Sprintf("the source has it in %s mode, the repository in %s mode", mode, info.Mode)}
+			err = &CaptureError{Reason: fmt.Sprintf("the source has it in %s mode, the repository in %s mode", mode, info.Mode), Mode: mode}
 		}
 		if err != nil {
 			return err
@@ -234,7 +235,7 @@ func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *rep
 		return err
 	}
 	if h.Missing || h.Lost {
-		return &CaptureError{Reason: h.String()}
+		return &CaptureError{Reason: h.String(), Gone: true}
 	}
 	found := h.String()
 	if err := h.mend(ctx, conn, publications, reason); err != nil {

@@ -51,8 +51,8 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	if err := checkRole(ctx, conn, opts.GrantTo); err != nil {
 		return base, err
 	}
-	if _, err := readSlot(ctx, conn, opts.Slot); err == nil {
-		return base, &SlotError{Slot: opts.Slot, Problem: SlotExists}
+	if slot, err := readSlot(ctx, conn, opts.Slot); err == nil {
+		return base, &SlotError{Slot: opts.Slot, Problem: SlotExists, Database: slot.Database}
 	}
 	var undo []func(context.Context) error
 	defer func() {
@@ -255,20 +255,21 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 	} else if b.end, err = r.End(ctx); err != nil {
 		return base, err
 	}
-	slot, err := readSlot(ctx, conn, info.Slot)
-	var s *SlotError
-	switch {
-	case errors.As(err, &s) && s.Problem == SlotMissing:
-	case err != nil:
+	lost, err := lostCapture(ctx, conn, info)
+	if err != nil {
 		return base, err
-	default:
-		unfit := errors.Join(slot.usable(src), slot.covers(b.end))
-		if errors.As(unfit, &s) && (s.Problem == SlotForeign || s.Problem == SlotBusy) {
-			return base, s
+	}
+	there, err := replaceable(ctx, conn, info, src, b, lost, opts.Force)
+	if err != nil {
+		return base, err
+	}
+	var older []string
+	if lost != nil { // before the slot goes: a role that may not do this loses nothing
+		if older, err = reinstallCapture(ctx, conn, r, info, opts, lost); err != nil {
+			return base, err
 		}
-		if unfit == nil && b.err == nil && !opts.Force {
-			return base, &SlotError{Slot: info.Slot, Problem: SlotWhole}
-		}
+	}
+	if there {
 		if err := DropSlot(ctx, opts.ConnString, info.Slot); err != nil {
 			return base, err
 		}
@@ -292,6 +293,11 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 	created, err := createSlot(ctx, slotConn, src, slotOptions{name: info.Slot, failover: kept == "on"})
 	if err != nil {
 		return base, withBlockers(ctx, err, opts.ConnString)
+	}
+	if len(older) > 0 {
+		if err := markOlder(ctx, conn, older, InitOptions{BaseOptions: opts}); err != nil {
+			return base, err
+		}
 	}
 	if err := baselineInventory(ctx, conn, r.Catalog(), created.snapshot); err != nil {
 		return base, err

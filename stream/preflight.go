@@ -17,6 +17,10 @@ type Finding struct {
 	Critical bool   `json:"critical"`
 	Problem  string `json:"problem"`
 	Fix      string `json:"fix"` // the command or setting that mends it
+
+	Tool    string   `json:"-"` // a program that is missing or too old
+	Major   int      `json:"-"` // for it: the server's major version
+	Command []string `json:"-"` // of pg_scribe, behind Fix; without connection and repository, which the caller knows
 }
 
 // Commander makes the command of an external tool, as exec.CommandContext.
@@ -52,11 +56,11 @@ type checker struct {
 }
 
 func (c *checker) fail(problem, fix string) {
-	c.critical = append(c.critical, Finding{true, problem, fix})
+	c.critical = append(c.critical, Finding{Critical: true, Problem: problem, Fix: fix})
 }
 
 func (c *checker) warn(problem, fix string) {
-	c.warnings = append(c.warnings, Finding{false, problem, fix})
+	c.warnings = append(c.warnings, Finding{Problem: problem, Fix: fix})
 }
 
 // list runs a query that returns one text column.
@@ -179,7 +183,7 @@ func (c *checker) identities(mode string) {
 	}
 	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND NOT " + noFullSQL + " ORDER BY 1") {
 		c.fail(fmt.Sprintf("table %s has no usable replica identity: its UPDATEs and DELETEs could not be captured", name),
-			fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL; (or add a primary key; --force lets init do this for all)", name))
+			fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL; -- or add a primary key, or let init do this for all with --force", name))
 	}
 	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND " + noFullSQL + " ORDER BY 1") {
 		c.fail(fmt.Sprintf("table %s has generated columns and no usable replica identity: its UPDATEs and DELETEs would fail", name),
@@ -194,11 +198,12 @@ func (c *checker) tools(command Commander) {
 		_, major, err := toolVersion(c.ctx, command, tool)
 		switch {
 		case err != nil:
-			c.fail(fmt.Sprintf("%s cannot be run: %v", tool, err),
-				fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them in PATH", c.src.major()))
+			c.critical = append(c.critical, Finding{Critical: true, Problem: fmt.Sprintf("%s cannot be run: %v", tool, err), Tool: tool, Major: c.src.major(),
+				Fix: fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them in PATH", c.src.major())})
 		case major < c.src.major():
-			c.fail(fmt.Sprintf("%s is of version %d, older than the server's %d", tool, major, c.src.major()),
-				fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them first in PATH", c.src.major()))
+			c.critical = append(c.critical, Finding{Critical: true, Tool: tool, Major: c.src.major(),
+				Problem: fmt.Sprintf("%s is of version %d, older than the server's %d", tool, major, c.src.major()),
+				Fix:     fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them first in PATH", c.src.major())})
 		}
 	}
 }

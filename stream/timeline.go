@@ -20,6 +20,7 @@ type TimelineError struct {
 	Repository, Source uint32      // timelines
 	At                 catalog.LSN // where the source's history leaves the repository's; 0: not known
 	End                catalog.LSN // of the repository
+	Behind             bool        // start can go over to it, and has not yet
 	Slot               error       // why the slot there does not do; nil if the repository went on behind At
 }
 

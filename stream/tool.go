@@ -38,7 +38,7 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return &DumpError{name, err.Error(), err}
+		return &DumpError{Tool: name, Reason: err.Error(), Err: err}
 	}
 	widenPipe(out)
 	readErr := read(out)
@@ -59,7 +59,7 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 		if reason == "" {
 			reason = err.Error()
 		}
-		return &DumpError{name, reason, err}
+		return &DumpError{Tool: name, Reason: reason, Err: err}
 	}
 	return readErr
 }

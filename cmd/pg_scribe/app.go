@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 )
@@ -29,7 +31,8 @@ type app struct {
 	now            func() time.Time
 	askPassword    func(prompt string) (string, error)
 
-	facts facts
+	facts   facts
+	failure error // why the run ended, once it has
 }
 
 // facts are what is known of the run when an error needs a hint.
@@ -40,6 +43,12 @@ type facts struct {
 	slot    string
 	conn    []string // the connection flags, without any password
 	base    string   // the database, for sentences
+	role    string   // that connects
+	source  string   // the database that the repository is of, once it is open
+
+	flags    []*kong.Flag // of the command
+	line     []string     // the arguments behind the command, without the connection flags
+	connects bool         // it takes connection flags
 }
 
 // run is the program. It returns its exit code.
@@ -51,9 +60,19 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
+	return newApp(env, stdin, stdout, stderr).run(ctx, args)
+}
+
+func newApp(env []string, stdin io.Reader, stdout, stderr io.Writer) *app {
 	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, askPassword: askTerminal}
 	a.words = newWords(stderr, a.lookup)
+	return a
+}
+
+// run runs a command line and returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
 	err := a.dispatch(ctx, args)
+	a.failure = err
 	if err == nil {
 		return exitOK
 	}
@@ -133,9 +152,17 @@ func (a *app) openRepository(ctx context.Context, dir string) (*repo.Repository,
 	}
 	r, err := repo.Open(ctx, dir, a.now)
 	if err == nil {
-		a.facts.spool = r.SpoolDir()
+		a.facts.of(ctx, r)
 	}
 	return r, err
+}
+
+// of notes what hints need to know of a repository.
+func (f *facts) of(ctx context.Context, r *repo.Repository) {
+	f.spool = r.SpoolDir()
+	if info, err := r.Catalog().Repository(ctx); err == nil {
+		f.source = info.Database
+	}
 }
 
 // operation runs one that changes the repository and keeps a record of it

@@ -154,13 +154,13 @@ func TestSlots(t *testing.T) {
 	fresh := filepath.Join(t.TempDir(), "new")
 	before := s.state(other, s.dir)
 	s.run("init", "-d", c.ConnString(other), "-f", fresh, "-S", s.slot).
-		refused(t, exitSlot, "exists already", "pg_scribe drop")
+		refused(t, exitSlot, "exists already, and is of database", "-S pg_scribe_"+other)
 	if c.Major < 17 {
 		s.run("init", "-d", c.ConnString(other), "-f", fresh, "-S", "cli_failover", "--failover").
 			refused(t, exitUsage, "failover slots need version 17", "leave out --failover")
 	}
 	s.run("start", "-d", s.conn, "-f", s.dir, "-S", "cli_missing").
-		refused(t, exitSlot, "of slot "+s.slot, "-S "+s.slot)
+		refused(t, exitSlot, "of slot "+s.slot, "leave out -S: pg_scribe start")
 	s.run("start", "-d", s.conn, "-f", "-", "-S", "cli_missing").
 		refused(t, exitSlot, `"cli_missing" does not exist`, "pg_scribe init")
 	s.run("start", "-d", c.ConnString(other), "-f", "-", "-S", "cli_other").

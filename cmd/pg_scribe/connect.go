@@ -135,7 +135,10 @@ func withDatabase(connString, database string) (string, error) {
 // setConn keeps the flags that lead to the same database, for hints. No
 // password is among them.
 func (f *facts) setConn(flags connFlags, i conninfo.Info, cfg *pgconn.Config) {
-	f.base, f.conn = cfg.Database, nil
+	f.base, f.role, f.conn = cfg.Database, cfg.User, nil
+	if f.base == "" {
+		f.base = cfg.User // as the server reads it
+	}
 	switch hosts, _ := i.Get("host"); {
 	case !conninfo.IsString(flags.Dbname):
 	case i.Only("host", "port", "user", "dbname", "password") && !strings.Contains(hosts, ","):

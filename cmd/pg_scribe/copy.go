@@ -200,6 +200,7 @@ func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys
 	if !isTarget(file) {
 		r, err := repo.OpenReadOnly(ctx, file)
 		if err == nil {
+			a.facts.of(ctx, r)
 			r.Keys(keys)
 		}
 		return r, err
@@ -216,7 +217,11 @@ func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys
 		return nil, err
 	}
 	a.step("reading the catalog from " + t.String())
-	return repo.OpenTarget(ctx, t, keys)
+	r, err := repo.OpenTarget(ctx, t, keys)
+	if err == nil {
+		a.facts.of(ctx, r)
+	}
+	return r, err
 }
 
 // shipper makes the one for the repository's targets, or for some of them; nil

@@ -43,9 +43,13 @@ func TestDirectories(t *testing.T) {
 	init(filepath.Join(file, "below")).refused(t, exitUsage, "not a directory", "-f")
 	for _, command := range [][]string{{"start", "-d", conn}, {"full-backup", "-d", conn}, {"status"}, {"list"}, {"restore", "-d", "x"}, {"drop", "-d", conn, "--yes"}} {
 		on := func(dir string) outcome { return s.run(append(command[:len(command):len(command)], "-f", dir)...) }
-		on(full).refused(t, exitUsage, "is not a repository", "pg_scribe init")
-		on(filepath.Join(full, "absent")).refused(t, exitUsage, "is not a repository", "pg_scribe init")
-		on(broken).refused(t, exitUsage, "cannot be read", "ls -l "+broken)
+		hint := "pg_scribe init"
+		if command[0] == "restore" { // nobody who wants to restore begins a repository
+			hint = "name the repository's directory with -f: ls -la"
+		}
+		on(full).refused(t, exitUsage, "is not a repository", hint)
+		on(filepath.Join(full, "absent")).refused(t, exitUsage, "is not a repository", hint)
+		on(broken).refused(t, exitUsage, "cannot be read", "ls -la "+broken)
 	}
 	if after := s.state(db, filepath.Dir(full)); after != before {
 		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)

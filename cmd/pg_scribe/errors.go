@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -41,39 +42,47 @@ type remedy struct {
 	hint string
 }
 
-// rule knows one kind of error.
-type rule func(err error, f facts) (remedy, bool)
+// rule knows one kind of error. Its name is the error's type or text.
+type rule struct {
+	name string
+	know func(err error, f facts) (remedy, bool)
+}
 
 // on makes a rule for an error type.
 func on[E error](code int, hint func(e E, f facts) string) rule {
-	return func(err error, f facts) (remedy, bool) {
+	return rule{reflect.TypeFor[E]().String(), func(err error, f facts) (remedy, bool) {
 		var e E
 		if !errors.As(err, &e) {
 			return remedy{}, false
 		}
 		return remedy{code, hint(e, f)}, true
-	}
+	}}
 }
 
 // is makes a rule for an error value.
 func is(target error, code int, hint func(f facts) string) rule {
-	return func(err error, f facts) (remedy, bool) {
+	return isAny(target, code, func(_ error, f facts) string { return hint(f) })
+}
+
+// isAny is the same with a hint that looks at the error around the value.
+func isAny(target error, code int, hint func(err error, f facts) string) rule {
+	return rule{target.Error(), func(err error, f facts) (remedy, bool) {
 		if !errors.Is(err, target) {
 			return remedy{}, false
 		}
-		return remedy{code, hint(f)}, true
-	}
+		return remedy{code, hint(err, f)}, true
+	}}
 }
 
 // remedyFor decides how the program ends on an error. interrupted tells that
 // it was asked to stop, whatever became of it then.
 func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
-	code, hint = exitGeneral, fmt.Sprintf("run it again with -v to see its steps: pg_scribe %s -v …", f.command)
+	code, hint = exitGeneral, "run it again with -v to see its steps: "+f.again("-v")
 	switch f.command {
 	case "init", "full-backup", "restore", "start", "reencrypt":
 		code = exitBackup
 	}
-	if r, ok := firstRule(err, f); ok {
+	if r, _, ok := firstRule(err, f); ok {
 		code, hint = r.code, r.hint
 	}
 	if interrupted {
@@ -83,20 +92,25 @@ func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 		}
 	}
 	if len(causes(err)) > 1 && f.command == "init" {
-		hint = "not all that this run made could be removed again: " + f.scribe("drop", "-S", f.slot) + "; " + commandLine("ls", "-l", f.dir)
+		hint = "not all that this run made could be removed again: " + f.scribe("drop", "-S", f.slot) + "; and on disk: " + commandLine("ls", "-la", existing(f.dir))
 	}
 	return code, hint
 }
 
-func firstRule(err error, f facts) (remedy, bool) {
-	for _, list := range [][]rule{rules, targetRules, planRules, restoreRules, systemRules} {
-		for _, r := range list {
-			if found, ok := r(err, f); ok {
-				return found, true
-			}
+// allRules are the tables in the order in which they are tried.
+func allRules() []rule {
+	return slices.Concat(rules, targetRules, planRules, restoreRules, systemRules)
+}
+
+// firstRule is what the first rule that knows the error makes of it, and that
+// rule's name.
+func firstRule(err error, f facts) (found remedy, name string, ok bool) {
+	for _, r := range allRules() {
+		if found, ok = r.know(err, f); ok {
+			return found, r.name, true
 		}
 	}
-	return remedy{}, false
+	return remedy{}, "", false
 }
 
 // causes are the errors that were joined: the first is why an operation ended,
@@ -151,5 +165,5 @@ func interruptedHint(f facts) string {
 	case "full-backup":
 		return "nothing of this base was kept; run it again: " + f.scribe("full-backup", "-f", f.dir)
 	}
-	return "run it again: pg_scribe " + f.command + " …"
+	return "run it again: " + f.again()
 }

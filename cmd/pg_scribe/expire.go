@@ -121,7 +121,11 @@ func (c *expireCmd) open(ctx context.Context, a *app) (*repo.Repository, error) 
 		return a.openRepository(ctx, c.File)
 	}
 	a.facts.dir = c.File
-	return repo.OpenReadOnly(ctx, c.File)
+	r, err := repo.OpenReadOnly(ctx, c.File)
+	if err == nil {
+		a.facts.of(ctx, r)
+	}
+	return r, err
 }
 
 func (c *expireCmd) remove(ctx context.Context, a *app, r *repo.Repository, goes []catalog.Artifact, damage repo.Damage, doc *expireJSON) error {

@@ -130,6 +130,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	if err != nil {
 		return &usageError{parseError(err), "see: " + commandLine("pg_scribe", "help", a.facts.command)}
 	}
+	a.facts.note(parsed, args)
 	a.verbose, a.utc, a.words.quiet = c.Verbose, c.UTC, c.Quiet && !c.Verbose
 	if c.Help {
 		return a.help(parser.Model, a.facts.command)

@@ -129,7 +129,11 @@ func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]stream.
 		return nil, err
 	}
 	critical := 0
-	for _, f := range findings {
+	for i, f := range findings {
+		if f.Tool != "" {
+			f.Fix = inPath(f.Tool, f.Major, a.facts)
+			findings[i].Fix = f.Fix
+		}
 		level := "warning"
 		if f.Critical {
 			level = "critical"

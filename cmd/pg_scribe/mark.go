@@ -27,6 +27,6 @@ func (c *markCmd) Run(ctx context.Context, a *app) error {
 	if c.json() {
 		return writeJSON(a.stdout, markJSON{Name: c.Name, Database: a.facts.base})
 	}
-	a.print("Marked. Once start has stored it: %s", commandLine("pg_scribe", "restore", "--target-name", c.Name)+" …")
+	a.print("Marked. Once start has stored it: %s", commandLine("pg_scribe", "restore", "-f", "REPOSITORY", "-C", "-d", "NEW_DATABASE", "--target-name", c.Name))
 	return nil
 }

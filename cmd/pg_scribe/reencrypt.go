@@ -22,7 +22,7 @@ func (c *reencryptCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.NewOnly && chain == nil {
-		return &usageError{"--new-only without filters", "say which, as in --filter 'age recipient=age1…' --new-only"}
+		return &usageError{"--new-only without filters", "say which, as in --filter 'age recipient=RECIPIENT' --new-only"}
 	}
 	keys, err := c.keys()
 	if err != nil {

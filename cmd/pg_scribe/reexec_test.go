@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"os"
+	"os/signal"
 )
 
 // reexecVariable marks a run of the test binary that is to be the program
 // itself, in a process of its own.
 const reexecVariable = "CLI_TEST_BE_THE_PROGRAM"
+
+// ruleVariable names a file for the name of the rule that decided.
+const ruleVariable = "CLI_TEST_RULE_FILE"
 
 // reexecuted is the program, if this process is to be it.
 func reexecuted() bool {
@@ -15,6 +19,16 @@ func reexecuted() bool {
 		return false
 	}
 	os.Unsetenv(reexecVariable)
-	os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+	a := newApp(os.Environ(), os.Stdin, os.Stdout, os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals(os.Args[1:])...)
+	code := a.run(ctx, os.Args[1:])
+	stop()
+	if file := os.Getenv(ruleVariable); file != "" && a.failure != nil {
+		_, name, _ := firstRule(a.failure, a.facts)
+		if err := os.WriteFile(file, []byte(name), 0o644); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(code)
 	return true
 }

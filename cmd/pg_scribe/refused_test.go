@@ -32,7 +32,7 @@ func TestRefusedRoles(t *testing.T) {
 	initAs := func(role string) outcome {
 		return b.run("init", "-d", "postgres", "-h", c.Host, "-p", fmt.Sprint(c.Port), "-U", role, "-f", dir)
 	}
-	initAs("no login").refused(t, exitConnection, "is not permitted to log in", `ALTER ROLE "no login" LOGIN, or connect as another role with -U`)
+	initAs("no login").refused(t, exitConnection, "is not permitted to log in", `ALTER ROLE "no login" LOGIN; or connect as another role with -U`)
 	initAs("nobody's").refused(t, exitConnection, "does not exist", "createuser -h "+c.Host)
 	waitFor(t, "the new pg_hba.conf", func() bool { return strings.Contains(initAs("stranger").errors, "pg_hba.conf") })
 	initAs("stranger").refused(t, exitConnection, "pg_hba.conf", "add a line for it to the server's pg_hba.conf")

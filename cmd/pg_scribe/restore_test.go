@@ -40,7 +40,7 @@ func TestRestoreRefuses(t *testing.T) {
 	refuse("--target-lsn|0/1", exitBackup, "before", "--target-lsn "+first)
 	refuse("--target-lsn|FFFF/0", exitBackup, "LSN FFFF/0", "pg_scribe start")
 	refuse("--target-time|1999-12-31 23:59:59 UTC", exitBackup, "before", "--target-lsn "+first)
-	refuse("--target-time|"+beyond, exitBackup, "", "--target-time '")
+	refuse("--target-time|"+beyond, exitBackup, "", "which is at ")
 	refuse("--target-xid|4294967295", exitBackup, "4294967295", "pg_scribe list")
 	refuse("--target-name|it's gone", exitUsage, "it's gone", `--target-name 'it'\''s here'`)
 	refuse("--base-backup|base-x;\n.sql", exitUsage, "base-x;", "--base-backup "+doc.Bases[0].Name)

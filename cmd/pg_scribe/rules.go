@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -25,15 +26,17 @@ var rules = []rule{
 	on(exitUsage, func(e *usageError, _ facts) string { return e.hint }),
 	on(exitUsage, func(e *zoneError, _ facts) string { return e.readings(time.Local) }),
 	on(exitUsage, func(e *stream.RoleError, f facts) string {
-		return "create it first: " + commandLine("createuser", e.Role)
+		return "create it first: " + f.server("createuser", e.Role)
 	}),
 	on(exitUsage, func(_ *validationError, f facts) string {
-		return "mend them with the commands above and run init again; --force goes on in spite of them"
+		return "run the commands of the lines \"fix:\" above, then again: " + f.again() + "; --force goes on in spite of them"
 	}),
 	on(exitBackup, incompleteHint),
-	is(errNoPassword, exitConnection, func(facts) string { return "run it again, or give the password in PGPASSWORD or ~/.pgpass" }),
+	is(errNoPassword, exitConnection, func(f facts) string {
+		return "give the password in PGPASSWORD or ~/.pgpass; or run it again: " + f.again()
+	}),
 	is(errTargetNeeded, exitUsage, func(f facts) string {
-		return "name a new database: " + commandLine("pg_scribe", "restore", "-f", f.dir, "-C", "-d", "NEW_DATABASE")
+		return "name a new database: " + f.again("-C", "-d", "NEW_DATABASE")
 	}),
 	is(errNoTerminal, exitConnection, func(facts) string {
 		return "give the password in PGPASSWORD or ~/.pgpass, and leave out -W"
@@ -42,41 +45,25 @@ var rules = []rule{
 	on(exitConnection, func(_ *pgconn.ConnectError, f facts) string {
 		return "try the same connection with: " + f.tool("psql")
 	}),
-	on(exitSlot, func(e *stream.TimelineError, f facts) string {
-		return "if this server is the source from now on, begin there with a new slot and base: " + f.newSlot()
+	on(exitSlot, timelineHint),
+	on(exitBackup, largeValueHint),
+	on(exitUsage, func(_ *stream.FailoverError, f facts) string {
+		return "leave out --failover; after a failover, full-backup --new-slot begins again: " + f.run(dropFlags(f.line, f.flags, "failover"))
 	}),
-	on(exitBackup, func(e *stream.LargeValueError, f facts) string {
-		if e.Table != "" {
-			return "make values of 500 MB and more smaller, or take them out of the table: SELECT … WHERE octet_length(…) > 500000000"
-		}
-		return "make the value smaller, or take it out of its table (octet_length tells which), then begin again with a new slot and base: " +
-			f.newSlot() + " --force"
+	on(exitUsage, func(_ *stream.StandbyError, f facts) string {
+		return "connect to the primary with -h; if this server is to take its place, promote it: " + f.tool("psql", "-c", "SELECT pg_promote()")
 	}),
-	on(exitUsage, func(*stream.FailoverError, facts) string {
-		return "leave out --failover; after a failover, full-backup --new-slot begins again"
-	}),
-	on(exitUsage, func(*stream.StandbyError, facts) string { return "connect to the primary with -h" }),
 	on(exitSlot, slotHint),
 	on(exitUsage, identityHint),
-	mismatch,
+	{"*stream.MismatchError", mismatch},
 	on(exitBackup, func(_ *stream.FenceError, f facts) string {
 		return "take it again when the schema is at rest: " + f.scribe("full-backup", "-f", f.dir)
 	}),
-	on(exitBackup, func(e *stream.DumpError, f facts) string {
-		return fmt.Sprintf("check %s --version and that it can read the database: %s", e.Tool, f.tool(e.Tool))
-	}),
-	on(exitBackup, func(e *stream.CaptureError, f facts) string {
-		if e.Denied {
-			return "connect with -U as the role that ran init, or as a superuser"
-		}
-		if e.Locked {
-			return "run it again when those transactions have ended"
-		}
-		return "to set the capture up anew: " + f.scribe("drop", "-S", f.slot) + ", then " + f.scribe("init", "-S", f.slot, "-f", "NEW_DIRECTORY")
-	}),
+	on(exitBackup, dumpHint),
+	on(exitBackup, captureHint),
 	on(exitUsage, func(e *repo.NotEmptyError, f facts) string {
 		if e.Initialised {
-			return "to go on with it: " + f.scribe("start", "-f", e.Dir) + "; or give init another directory with -f"
+			return "to go on with it: " + f.onSource("start", "-f", e.Dir) + "; or give init another directory with -f"
 		}
 		return "give an empty directory, or one that does not exist, with -f"
 	}),
@@ -87,29 +74,25 @@ var rules = []rule{
 	}),
 	on(exitUsage, func(e *repo.SpoolTakenError, f facts) string {
 		return "name " + shellQuote(e.Owner) + " with -f; to give the copy a catalog of its own: " +
-			commandLine("rm", filepath.Join(e.Dir, repo.SpoolName)) + " && " + commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir)
+			commandLine("mv", filepath.Join(e.Dir, repo.SpoolName), filepath.Join(e.Dir, "old_"+repo.SpoolName)) + " && " + commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir)
 	}),
 	on(exitUsage, func(e *repo.SpoolUnfitError, f facts) string {
 		return "give --spool-dir an existing directory outside of the repository, which this user can write"
 	}),
-	damagedCatalog,
+	{"*repo.DamagedCatalogError", damagedCatalog},
 	on(exitUsage, func(e *repo.HealthyCatalogError, f facts) string {
 		return "nothing needs to be done; to rebuild it all the same: " + commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", e.Dir)
 	}),
 	on(exitUsage, func(e *repo.FiltersUnknownError, f facts) string {
-		return "say what new files are to go through, as init was told: " +
-			commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir) + " -Z zstd --filter 'age recipient=age1…'"
+		return "say what new files are to go through, as init was told: " + f.again("-Z", "zstd", "--filter", "age recipient=RECIPIENT")
 	}),
-	on(exitBackup, func(e *repo.BeingWrittenError, f facts) string { return "wait until it is done, and run this again" }),
-	on(exitUsage, func(e *repo.NotRepositoryError, f facts) string {
-		if e.Cause != nil {
-			return "look at it with: " + commandLine("ls", "-l", e.Dir)
-		}
-		return "name the repository with -f, or begin one: " + f.scribe("init", "-f", e.Dir)
+	on(exitBackup, func(e *repo.BeingWrittenError, f facts) string {
+		return "wait until it is done, and run this again: " + f.again()
 	}),
+	on(exitUsage, notRepositoryHint),
 	on(exitBackup, func(e *repo.BusyError, f facts) string {
 		if e.Rewriting {
-			return "wait for it: two would stand in each other's way"
+			return "wait for it, then run this again: " + f.again()
 		}
 		return "one streamer is enough; see what it does: " + commandLine("pg_scribe", "status", "-f", e.Dir)
 	}),
@@ -119,7 +102,7 @@ var rules = []rule{
 				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
 		}
 		if target.IsSpec(f.dir) {
-			return rereadHint
+			return rereadHint(f)
 		}
 		return "bring it back from a copy of the repository, or see what can be restored without it: " +
 			commandLine("pg_scribe", "status", "-f", f.dir)
@@ -140,8 +123,8 @@ var rules = []rule{
 	on(exitBackup, func(e *filter.ShellError, _ facts) string {
 		return "run the command by hand: " + commandLine("sh", "-c", e.Command)
 	}),
-	on(exitBackup, func(*repo.UnfaithfulError, facts) string {
-		return "nothing was lost: the text is kept until its file is right; mend the command of the filter, then run this again"
+	on(exitBackup, func(_ *repo.UnfaithfulError, f facts) string {
+		return "nothing was lost, as the text is kept until its file is right; fix the command of the filter, then run this again: " + f.again()
 	}),
 	on(exitUsage, func(e *stream.ArchiveCodecError, _ facts) string {
 		words := []string{"-Z", "gzip"} // with the other filters: without them a base of an encrypted repository would lie there in clear
@@ -156,7 +139,7 @@ var rules = []rule{
 // planRules know what the catalog says of a target.
 var planRules = []rule{
 	on(exitBackup, func(_ catalog.NoBaseError, f facts) string {
-		return "take one: " + f.scribe("full-backup", "-f", f.dir)
+		return "take one: " + f.onSource("full-backup", "-f", f.dir)
 	}),
 	on(exitUsage, func(e catalog.UnknownBaseError, f facts) string {
 		if f.command == "keep" || f.command == "unkeep" {
@@ -169,31 +152,31 @@ var planRules = []rule{
 		return "see what can be restored: " + commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
 	on(exitBackup, func(e catalog.BaseAfterTargetError, f facts) string {
-		return "leave out --base-backup, and an older base is chosen"
+		return "leave out --base-backup, and an older base is chosen: " + f.run(dropFlags(f.line, f.flags, "base-backup"))
 	}),
 	on(exitBackup, func(e catalog.TargetBeforeFirstBaseError, f facts) string {
-		return fmt.Sprintf("the earliest that can be restored is --target-lsn %s", e.First.Start)
+		return "restore the earliest that can be: " + f.toTarget("--target-lsn", e.First.Start.String())
 	}),
 	on(exitBackup, func(e catalog.TargetAfterEndError, f facts) string {
 		hint := "leave the target out for the end of the repository"
 		if !e.ReachedAt.IsZero() {
-			hint += ", which is at --target-time " + shellQuote(flagTime(e.ReachedAt))
+			hint += ", which is at " + flagTime(e.ReachedAt)
 		}
-		return hint + ", or let pg_scribe start catch up first"
+		return hint + ": " + f.toTarget() + "; or let start catch up first: " + f.onSource("start", "-f", f.dir)
 	}),
 	on(exitBackup, func(e catalog.HoleError, f facts) string {
-		hint := fmt.Sprintf("the end of what is whole is --target-lsn %s", e.Reachable)
+		hint := "bring the missing segment back; or restore to where it is missing"
 		if !e.ReachableAt.IsZero() {
-			hint += ", at " + showTime(e.ReachableAt)
+			hint += ", " + showTime(e.ReachableAt)
 		}
-		return hint + "; bring the missing segment back to go further"
+		return hint + ": " + f.toTarget("--target-lsn", e.Reachable.String())
 	}),
 	on(exitBackup, func(e catalog.DivergedError, f facts) string {
-		return fmt.Sprintf("the end of what the source has kept of it is --target-lsn %s --target-exclusive; what it has lost comes back only with --base-backup %s",
-			e.At, shellQuote(e.Base.Name))
+		return "restore to the end of what the source has kept of it: " + f.toTarget("--target-lsn", e.At.String(), "--target-exclusive") +
+			"; what it has lost comes back only with its base: " + f.again("--base-backup", e.Base.Name)
 	}),
 	on(exitBackup, func(e catalog.SchemaGapError, f facts) string {
-		return fmt.Sprintf("restore to before it with --target-lsn %s --target-exclusive, or across it with --accept-gaps", e.Gap.From)
+		return "restore to before it: " + f.toTarget("--target-lsn", e.Gap.From.String(), "--target-exclusive") + "; or across it: " + f.again("--accept-gaps")
 	}),
 	on(exitGeneral, func(catalog.SchemaVersionError, facts) string {
 		return "use the newer version of pg_scribe that wrote it"
@@ -203,7 +186,7 @@ var planRules = []rule{
 // targetRules know where files go beside the repository's directory.
 var targetRules = []rule{
 	on(exitUsage, func(*target.SpecError, facts) string {
-		return "write it as /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or \"shell write='…' read='…' list='…' remove='…'\""
+		return "write it as /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or \"shell write='COMMAND' read='COMMAND' list='COMMAND' remove='COMMAND'\""
 	}),
 	on(exitUsage, func(*repo.TargetTakenError, facts) string {
 		return "give each repository a directory or prefix of its own"
@@ -211,8 +194,12 @@ var targetRules = []rule{
 	on(exitBackup, func(e *repo.TargetLostError, f facts) string {
 		return "is the right disk mounted, the right prefix named? To begin anew there: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Target)
 	}),
-	on(exitBackup, func(*repo.CollisionError, facts) string {
-		return "look at that file; it is not what this repository has stored, and nothing is overwritten"
+	on(exitBackup, func(e *repo.CollisionError, f facts) string {
+		hint := "that file is not what this repository has stored, and nothing is overwritten"
+		if dir := strings.TrimPrefix(e.Target, "file:"); strings.HasPrefix(dir, "/") {
+			return hint + "; if nobody needs it, move it aside: " + commandLine("mv", filepath.Join(dir, e.Name), filepath.Join(dir, "old-"+e.Name))
+		}
+		return hint + "; look at it there, and give this repository a prefix of its own or move the file aside"
 	}),
 	on(exitBackup, func(e *repo.SpoolFullError, f facts) string {
 		return "mend the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for good: " +
@@ -233,7 +220,7 @@ var targetRules = []rule{
 		if e.Heir == "" {
 			first = "add the one that takes its place: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target") + " WHERE"
 		}
-		return first + ", or run start without --durability target from now on; then forget this one"
+		return first + "; or run start without --durability target from now on; then forget this one: " + f.again()
 	}),
 	on(exitBackup, func(e *repo.ShipBusyError, f facts) string {
 		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)
@@ -241,16 +228,24 @@ var targetRules = []rule{
 	is(target.Unreachable, exitConnection, func(f facts) string {
 		return "see that its server runs and that this machine reaches it" + f.sentLater()
 	}),
-	is(target.NoPlace, exitBackup, func(facts) string {
-		return "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
-	}),
-	func(err error, _ facts) (remedy, bool) {
+	{target.NoPlace.Error(), func(err error, _ facts) (remedy, bool) {
+		hint := "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
+		if e, ok := errors.AsType[*target.Error](err); ok && strings.HasPrefix(e.Target, "/") {
+			above := existing(e.Target)
+			hint += "; of its path there is only " + above + ": " + commandLine("ls", "-la", above)
+		}
+		return remedy{exitBackup, hint}, errors.Is(err, target.NoPlace)
+	}},
+	{"*target.Error of a directory", func(err error, f facts) (remedy, bool) {
 		e, ok := errors.AsType[*target.Error](err)
 		if !ok || !strings.HasPrefix(e.Target, "/") || e.Fault != target.Denied && e.Fault != target.ReadOnly {
 			return remedy{}, false
 		}
-		return remedy{exitBackup, "let this user read and write there: " + commandLine("ls", "-ld", e.Target)}, true
-	},
+		if e.Fault == target.ReadOnly && errors.Is(err, syscall.EROFS) {
+			return remedy{exitBackup, readOnlyHint(&fs.PathError{Path: e.Target}, f)}, true
+		}
+		return remedy{exitBackup, deniedHint(e.Target, f)}, true
+	}},
 	is(target.Denied, exitBackup, func(facts) string {
 		return "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws for S3; keys, agent and known_hosts of ssh for sftp"
 	}),
@@ -264,7 +259,7 @@ var targetRules = []rule{
 	}),
 	is(target.NotFound, exitBackup, func(f facts) string {
 		if f.command == "restore" {
-			return rereadHint
+			return rereadHint(f)
 		}
 		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
@@ -304,9 +299,11 @@ var restoreRules = []rule{
 	on(exitBackup, func(*restore.LocaleError, facts) string {
 		return "install the locale on the target server, or create the database yourself and leave out -C"
 	}),
-	on(exitBackup, func(*restore.BusyError, facts) string { return "wait for it, or choose another database" }),
-	on(exitBackup, func(*restore.ResumeError, facts) string {
-		return "leave out --resume, and begin with an empty database"
+	on(exitBackup, func(_ *restore.BusyError, f facts) string {
+		return "choose another database with -d; or wait for it, then: " + f.again()
+	}),
+	on(exitBackup, func(_ *restore.ResumeError, f facts) string {
+		return "leave out --resume, and begin with an empty database: " + f.run(dropFlags(f.line, f.flags, "resume", "create"))
 	}),
 	on(exitBackup, func(_ *restore.UnreachableError, f facts) string {
 		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
@@ -317,27 +314,34 @@ var restoreRules = []rule{
 	on(exitBackup, func(*restore.RowCountError, facts) string {
 		return "the target was changed from elsewhere, or the backup is damaged; restore into a new database with -C"
 	}),
-	on(exitBackup, func(e *restore.ToolError, f facts) string { return "check " + e.Name + " --version" }),
+	on(exitBackup, func(e *restore.ToolError, f facts) string {
+		if errors.Is(e.Err, exec.ErrNotFound) {
+			return inPath(e.Name, 0, f)
+		}
+		return "fix what it says, then begin again with an empty database; it is this one: " + commandLine("which", "-a", e.Name)
+	}),
 }
 
 // systemRules know what the operating system and the server say of anything.
 var systemRules = []rule{
 	is(syscall.ENOSPC, exitBackup, func(f facts) string { return "make room: " + f.disks() }),
-	is(syscall.EFBIG, exitBackup, func(f facts) string { return "raise the limit on the size of files: ulimit -f unlimited" }),
-	is(syscall.EDQUOT, exitBackup, func(f facts) string { return "make room or raise the quota: " + f.disks() }),
-	is(syscall.EROFS, exitBackup, func(f facts) string { return "give a directory on a file system that can be written, with -f" }),
-	is(syscall.ENOTDIR, exitUsage, func(f facts) string { return "part of the path is a file; give a directory with -f" }),
 	on(exitBackup, func(e *owner.Error, f facts) string {
-		return fmt.Sprintf("run it as the owner of the repository: sudo -u '#%d' pg_scribe %s …", e.UID, f.command)
+		return "run it as the owner of the repository: " + commandLine("sudo", "-u", fmt.Sprintf("#%d", e.UID)) + " " + f.again()
 	}),
-	is(fs.ErrPermission, exitBackup, func(f facts) string {
-		return "let this user write there: " + commandLine("ls", "-ld", f.dir)
+	is(syscall.EFBIG, exitBackup, func(f facts) string {
+		return "raise the limit on the size of files, then run it again: ulimit -f unlimited && " + f.again()
 	}),
-	is(fs.ErrNotExist, exitGeneral, func(f facts) string { return "check the path: " + commandLine("ls", "-ld", f.dir) }),
+	is(syscall.EDQUOT, exitBackup, func(f facts) string { return "make room or raise the quota: " + f.disks() }),
+	isAny(syscall.EROFS, exitBackup, readOnlyHint),
+	is(syscall.ENOTDIR, exitUsage, func(f facts) string { return "part of the path is a file; give a directory with -f" }),
+	isAny(fs.ErrPermission, exitBackup, func(err error, f facts) string { return deniedHint(faultyPath(err, f), f) }),
+	isAny(fs.ErrNotExist, exitGeneral, absentHint),
 	on(exitBackup, func(e *pgconn.PgError, f facts) string {
 		switch {
 		case e.Hint != "":
 			return e.Hint
+		case e.Code == "42501" && f.command != "restore" && f.command != "init" && f.command != "drop":
+			return "connect with -U as the role that ran init; or, " + f.rights(f.role)
 		case e.Code == "42501":
 			return "connect with -U as a role that may do this, such as a superuser"
 		}

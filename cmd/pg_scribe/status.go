@@ -148,6 +148,10 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 		return err
 	}
 	for _, f := range findings {
+		if len(f.Command) > 0 {
+			f.Fix += ": " + a.facts.scribe(f.Command[0], "-f", cmp.Or(a.facts.dir, "REPOSITORY"))
+			f.Fix = strings.Join(append([]string{f.Fix}, f.Command[1:]...), " ")
+		}
 		s.critical(f.Problem, f.Fix)
 	}
 	return nil
@@ -156,7 +160,7 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 // judgeSlot finds what is wrong with a slot.
 func (s *statusReport) judgeSlot(slot stream.Slot) {
 	facts := s.app.facts
-	start := facts.scribe("start", "-f", facts.dir)
+	start := facts.scribe("start", "-f", cmp.Or(facts.dir, "REPOSITORY"))
 	anew := "begin a new repository: " + facts.scribe("init", "-f", "NEW_DIRECTORY")
 	if facts.dir != "" {
 		anew = "begin again with a new slot and base: " + facts.newSlot()

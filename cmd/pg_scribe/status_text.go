@@ -99,7 +99,13 @@ func (s *statusReport) printSlot(d slotJSON) {
 	s.row("lag", "%s", lag)
 	s.row("WAL kept", "%s, from %s", showBytes(d.RetainedBytes), d.RestartLSN)
 	safe := "no limit (max_slot_wal_keep_size)"
-	if d.SafeBytes != nil {
+	switch {
+	case d.WALStatus == "lost" || d.Invalidation != "":
+		safe = "the server has removed WAL that it needs"
+		if d.Invalidation != "" {
+			safe = "the server has given it up: " + d.Invalidation
+		}
+	case d.SafeBytes != nil:
 		safe = showBytes(*d.SafeBytes) + " more may be written before the slot is lost"
 	}
 	s.row("WAL status", "%s, %s", d.WALStatus, safe)

@@ -178,6 +178,31 @@ func TestFactsHideThePassword(t *testing.T) {
 	}
 }
 
+// TestCommandLinesInHints: they repeat this run's own, however the connection
+// was written, and never its password.
+func TestCommandLinesInHints(t *testing.T) {
+	uri := "postgresql://me:s3cret@there:77/shop"
+	for _, line := range []string{
+		"full-backup -d URI -f /r", "full-backup -dURI -f /r", "full-backup -f /r --dbname URI",
+		"full-backup -f /r --dbname=URI", "full-backup -vd URI -f /r", "full-backup -h there -p 77 -U me -d URI -f /r", "--full-backup -f /r -d URI",
+	} {
+		args := strings.Fields(strings.ReplaceAll(line, "URI", uri))
+		var out, errs bytes.Buffer
+		a := newApp([]string{"PATH=/nonexistent"}, strings.NewReader(""), &out, &errs)
+		a.run(context.Background(), args)
+		want := "pg_scribe full-backup -d shop -h there -p 77 -U me -f /r --jobs 2"
+		got := strings.Replace(a.facts.again("--jobs", "2"), "-v ", "", 1)
+		if got != want || strings.Contains(a.facts.elsewhere("/s"), "/r") || strings.Contains(errs.String(), "s3cret") {
+			t.Errorf("%s: %s; elsewhere %s\n%s", line, got, a.facts.elsewhere("/s"), errs.String())
+		}
+	}
+	a := newApp(nil, strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{})
+	a.run(context.Background(), []string{"mark", "-d", "shop", "--", "-d"})
+	if got := a.facts.again("-v"); got != "pg_scribe mark -d shop -v -- -d" {
+		t.Error(got)
+	}
+}
+
 // TestRules: every rule of the table gives a hint, also when nothing is known
 // of the run.
 func TestRules(t *testing.T) {
@@ -196,7 +221,7 @@ func TestRules(t *testing.T) {
 		&repo.SpoolMissingError{}, &repo.SpoolTakenError{}, &repo.SpoolUnfitError{}, &repo.MissingFileError{Name: "incremental-1.sql.zst.open"}, &repo.FormatError{File: "incremental-1.sql.open"},
 	}
 	for _, err := range known {
-		r, ok := firstRule(fmt.Errorf("wrapped: %w", err), facts{})
+		r, _, ok := firstRule(fmt.Errorf("wrapped: %w", err), facts{})
 		if !ok || r.hint == "" || r.code < exitGeneral || r.code > exitUsage {
 			t.Errorf("%T: %+v, %v", err, r, ok)
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"pg_scribe/catalog"
@@ -28,7 +29,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	r, err := a.openRepository(ctx, c.File)
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		r, err = repo.OpenReadOnly(ctx, c.File)
 	}
 	if err != nil {
