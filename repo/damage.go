@@ -17,7 +17,6 @@ type Damage struct {
 	Failed   []string // there, and damaged when verify last read them
 	Unseen   []string // there, but this user cannot read them
 	NotRead  int      // never read by verify, or not judged by it
-	Files    int      // of the catalog
 	affected map[int64]bool
 }
 
@@ -32,7 +31,7 @@ func (r *Repository) FindDamage(ctx context.Context, inv catalog.Inventory) (d D
 	if err != nil {
 		return d, err
 	}
-	d.Files, d.affected = len(inv.Artifacts), map[int64]bool{}
+	d.affected = map[int64]bool{}
 	for _, a := range inv.Artifacts {
 		switch outcome := r.outcomeOfStat(ctx, a); {
 		case outcome == fileMissing:
