@@ -3,6 +3,8 @@ package repo
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"syscall"
 
 	"pg_scribe/catalog"
 )
@@ -13,9 +15,8 @@ type Damage struct {
 	Missing  []string // not there
 	Resized  []string // not as long as recorded
 	Failed   []string // there, and damaged when verify last read them
-	Unseen   []string // could not be looked at
+	Unseen   []string // there, but this user cannot read them
 	NotRead  int      // never read by verify, or not judged by it
-	Files    int      // of the catalog
 	affected map[int64]bool
 }
 
@@ -30,7 +31,7 @@ func (r *Repository) FindDamage(ctx context.Context, inv catalog.Inventory) (d D
 	if err != nil {
 		return d, err
 	}
-	d.Files, d.affected = len(inv.Artifacts), map[int64]bool{}
+	d.affected = map[int64]bool{}
 	for _, a := range inv.Artifacts {
 		switch outcome := r.outcomeOfStat(ctx, a); {
 		case outcome == fileMissing:
@@ -52,6 +53,9 @@ func (r *Repository) FindDamage(ctx context.Context, inv catalog.Inventory) (d D
 	}
 	return d, nil
 }
+
+// accessRead is R_OK of access(2).
+const accessRead = 4
 
 type statOutcome int
 
@@ -83,7 +87,7 @@ func (r *Repository) outcomeOfStat(ctx context.Context, a catalog.Artifact) stat
 	switch {
 	case errors.As(err, new(*MissingFileError)):
 		return fileMissing
-	case err != nil:
+	case err != nil, r.remote == nil && errors.Is(syscall.Access(r.Path(a.Name), accessRead), fs.ErrPermission):
 		return fileUnseen
 	case size < a.Bytes, size > a.Bytes && a.State == catalog.StateSealed && a.Format != "directory": // verify knows whether a file there is a stray
 		return fileResized

@@ -231,7 +231,7 @@ type repositoryJSON struct {
 	Missing           []string      `json:"missing_files"`
 	Damaged           []string      `json:"damaged_files"` // of another size than recorded
 	Failed            []string      `json:"failed_files"`  // that verify found damaged when it last read them
-	Unseen            []string      `json:"unseen_files"`  // that could not be looked at
+	Unseen            []string      `json:"unseen_files"`  // that this user cannot read
 	Disk              *diskJSON     `json:"disk"`
 	Spool             string        `json:"spool_directory"` // empty: the directory itself
 	SpoolDisk         *diskJSON     `json:"spool_disk"`

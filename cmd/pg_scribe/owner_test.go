@@ -132,4 +132,16 @@ func TestFilesBelongToTheOwner(t *testing.T) {
 		t.Errorf("%s rows were restored", n)
 	}
 	c.Exec(t, "postgres", "DROP DATABASE "+db+"_r")
+
+	if user == nil {
+		return
+	}
+	// What an earlier version left to root is said before a restore needs it.
+	bases, err := filepath.Glob(filepath.Join(dir, "base-*"))
+	if err != nil || len(bases) == 0 || os.Chown(bases[0], 0, 0) != nil {
+		t.Fatalf("%q %v", bases, err)
+	}
+	if o := as.asUser(user, "", "status", "-f", dir); o.code != exitWarnings || !strings.Contains(o.out, "WARNING: this user cannot read: "+filepath.Base(bases[0])) {
+		t.Errorf("status: %d\n%s%s", o.code, o.out, o.errors)
+	}
 }

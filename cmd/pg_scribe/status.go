@@ -337,7 +337,7 @@ func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
 			"bring the files back from a copy of the repository, or take a base, and then: "+commandLine("pg_scribe", "verify", "-f", doc.Directory))
 	}
 	if len(doc.Unseen) > 0 {
-		s.warn(fmt.Sprintf("cannot be looked at: %s", named(doc.Unseen)), "let this user read them: "+commandLine("ls", "-l", doc.Directory))
+		s.warn(fmt.Sprintf("this user cannot read: %s", named(doc.Unseen)), "give them to the owner of the repository: "+commandLine("ls", "-l", doc.Directory))
 	}
 	if n := len(doc.Holes); n > 0 {
 		h := doc.Holes[n-1]
