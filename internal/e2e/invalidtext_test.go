@@ -72,7 +72,8 @@ func TestInvalidTextInRows(t *testing.T) {
 	tr.returns("SELECT string_agg(v, ' ' ORDER BY id) FROM t WHERE id > 1", "café")
 	tr.returns("SELECT v || ' ' || count(*) FROM many GROUP BY v ORDER BY count(*) DESC", "ö 27\n"+standsFor("M\xf6")+" 3")
 	tr.returns("SELECT right(v, 3) || length(v) FROM long WHERE id = 2", "…"+standsFor("\xe2\x80")+"4002")
-	if out, code := tr.program("restore", "-f", tr.dir, "-C", "-d", tr.target.ConnString("refused")); code != 4 || !strings.Contains(out, "is not valid in encoding UTF8") {
+	out, code := tr.program("restore", "-f", tr.dir, "-C", "-d", tr.target.ConnString("refused"))
+	if code != 4 || !strings.Contains(out, "is not valid in encoding UTF8") {
 		t.Errorf("a restore without a word: exit code %d\n%s", code, out)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
 )
@@ -134,4 +135,23 @@ func (tr *trip) stored() string {
 		tr.t.Logf("%v", err) // the open one ends within a frame
 	}
 	return string(out)
+}
+
+// A role that never ends has no end in the target either, not even infinity.
+func TestSampledRoleWithoutEnd(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+	ends, never := tr.db+"_ends", tr.db+"_never"
+	t.Cleanup(func() {
+		for _, c := range []*pgtest.Cluster{tr.source, tr.target} {
+			c.Exec(t, "postgres", "DROP ROLE IF EXISTS "+ends+", "+never)
+		}
+	})
+	tr.run("CREATE ROLE " + never + "; CREATE ROLE " + ends + " VALID UNTIL '2030-01-02 03:04:05+00'")
+	tr.capture()
+	tr.back()
+	const query = "SELECT rolname, rolvaliduntil AT TIME ZONE 'UTC' FROM pg_roles WHERE rolname LIKE '%s_%%' ORDER BY 1"
+	sql := fmt.Sprintf(query, tr.db)
+	if got, want := tr.target.Query(t, "postgres", sql), tr.source.Query(t, "postgres", sql); got != want || !strings.Contains(want, never+"|") {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
 }
