@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 )
 
@@ -72,41 +71,5 @@ func TestInventoryBeginsWithTheSlot(t *testing.T) {
 	sample, err := keptSample(ctx, r.Catalog(), inventorySample)
 	if err != nil || sample[key] == "" || strings.Contains(strings.Join(slices.Collect(maps.Values(sample)), "\n"), "later") {
 		t.Errorf("%v, %v", sample, err)
-	}
-}
-
-// The stream may be far behind a sample: what explains a table that is gone by
-// then says, after a restart, that its rows are those of a known table.
-func TestGoneTableStaysExplained(t *testing.T) {
-	s := newSource(t, "")
-	ctx := t.Context()
-	store := s.open().Catalog()
-	e, err := openExplanations(ctx, store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := &inventory{explained: e, waiting: map[string]catalog.LSN{objectKey(1255, 7): 90}, gone: map[string]catalog.LSN{}}
-	gone, there, running := objectKey(pgClassOID, 5), objectKey(pgClassOID, 6), objectKey(pgClassOID, 8)
-	if err := e.note(ctx, batch{explained: map[string]uint32{gone: 10, there: 10, running: 20, objectKey(1255, 7): 10}}); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		passed, behind catalog.LSN
-		want           []uint32
-	}{{50, 100, []uint32{5, 8}}, {99, 200, []uint32{5, 8}}, {100, 300, []uint32{8}}} {
-		e.reached(c.passed)
-		if err := e.forget(ctx, 20, func(key string, passed catalog.LSN) bool {
-			return v.needs(key, map[string]bool{there: true}, c.behind, passed)
-		}); err != nil {
-			t.Fatal(err)
-		}
-		again, err := openExplanations(ctx, store)
-		if err != nil {
-			t.Fatal(err)
-		}
-		tables, err := (&inventory{explained: again}).tables(ctx, store)
-		if got := slices.Sorted(maps.Keys(tables)); err != nil || !slices.Equal(got, c.want) || again.known[objectKey(1255, 7)] == 0 {
-			t.Errorf("passed %s of %s: %v, %v; %v", c.passed, c.behind, got, again.known, err)
-		}
 	}
 }
