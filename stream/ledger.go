@@ -223,7 +223,6 @@ func (l *ledger) sampled(s sample) {
 // dropped says that the stream was told that an object is gone which was there by
 // name only.
 func (l *ledger) dropped(key string) {
-	l.there = maps.Clone(l.there)
 	delete(l.there, key)
 	delete(l.Came, key)
 	delete(l.Gone, key)
