@@ -1,6 +1,9 @@
 package stream
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"maps"
+)
 
 // key tells states apart. Every number in it is a small one.
 func (r *modelRun) key(s *modelState) (key [2]uint64) {
@@ -59,4 +62,12 @@ func appendLedger(b []byte, l *ledger) []byte {
 		}
 	}
 	return b
+}
+
+func modelKey(obj int) string { return modelKeys[obj] }
+
+func cloneLedger(l *ledger) *ledger {
+	c := *l
+	c.Came, c.Went, c.Gone, c.Told = maps.Clone(l.Came), maps.Clone(l.Went), maps.Clone(l.Gone), maps.Clone(l.Told)
+	return &c
 }

@@ -3,7 +3,6 @@ package stream
 import (
 	"fmt"
 	"hash/maphash"
-	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -39,8 +38,6 @@ const (
 	objC
 	objects
 )
-
-func modelKey(obj int) string { return modelKeys[obj] }
 
 // explains is what the event of an act tells, as the renderer takes it.
 func (a act) explains() []string {
@@ -128,12 +125,6 @@ type modelState struct {
 }
 
 func lsnOf(commits int) catalog.LSN { return catalog.LSN(10 * (commits + 1)) }
-
-func cloneLedger(l *ledger) *ledger {
-	c := *l
-	c.Came, c.Went, c.Gone, c.Told = maps.Clone(l.Came), maps.Clone(l.Went), maps.Clone(l.Gone), maps.Clone(l.Told)
-	return &c
-}
 
 // step copies the state, for one step from it.
 func (s *modelState) step() *modelState {
@@ -443,11 +434,11 @@ func (w world) possible() bool {
 	for i, a := range w {
 		if a.op != "alter" && a.op != "rows" {
 			matters = true
-			if k := fmt.Sprint(a.op, a.obj); done[k] {
+			k := fmt.Sprint(a.op, a.obj)
+			if done[k] {
 				return false
-			} else {
-				done[k] = true
 			}
+			done[k] = true
 		}
 		if a.obj == objA && a.op != "make" && w.needs(i) < 0 {
 			return false
