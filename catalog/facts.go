@@ -188,6 +188,22 @@ func (c *Catalog) SetSetting(ctx context.Context, key, value string) error {
 	return nil
 }
 
+// SetSettings writes several values as SetSetting does, all or none.
+func (c *Catalog) SetSettings(ctx context.Context, values map[string]string) error {
+	err := c.write(ctx, func(tx *sql.Tx) error {
+		for key, value := range values {
+			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO setting (key, value) VALUES (?,?)", key, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record %d settings: %w", len(values), err)
+	}
+	return nil
+}
+
 // SetChain records the filters of new files: their short form in the repository row, and a setting that says all.
 func (c *Catalog) SetChain(ctx context.Context, short, key, value string) error {
 	err := c.write(ctx, func(tx *sql.Tx) error {

@@ -195,6 +195,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			}
 		}
 	}
+	r.explainObjects(end.Objects, dropped)
 	// Also where it is not written: of a string of several commands, each has
 	// to be passed over at its turn.
 	sql, textErr := r.statementText(start, slices.Concat(end.Objects, dropped))
@@ -222,6 +223,18 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	}
 	r.forget(dropped) // rows of them may have been held
 	return r.endRun()
+}
+
+// explainObjects notes which objects a command explains.
+func (r *renderer) explainObjects(objects, dropped []captureObject) {
+	for _, o := range objects {
+		if !o.Invalid {
+			r.explain(o.explains()...)
+		}
+	}
+	for _, o := range dropped {
+		r.explain(went(objectKey(o.Class, o.OID)))
+	}
 }
 
 func (r *renderer) forget(dropped []captureObject) {

@@ -57,6 +57,11 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 		if err := d.keepFacts(ctx, keeper, names); err != nil {
 			return base, err
 		}
+		// Also if another base has to be taken, at a later point: what is known of
+		// the source is known as of this one.
+		if err := d.repo.Catalog().Follow(ctx, d.src.Timeline, nil, d.created.point); err != nil {
+			return base, err
+		}
 	}
 	stamp, err := d.repo.Stamp()
 	if err != nil {

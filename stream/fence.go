@@ -118,13 +118,11 @@ type touch struct {
 	identity   string
 }
 
-// touch notes an object: for the fence of a base, or as explained by the stream.
+// touch notes an object for the fence of a base.
 func (r *renderer) touch(t touch) {
 	if r.fence {
 		r.touched = append(r.touched, t)
-		return
 	}
-	r.explain(objectKey(t.class, t.oid))
 }
 
 // pgClassOID is pg_class's own OID.

@@ -3,12 +3,11 @@ package stream
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,155 +16,110 @@ import (
 )
 
 // The inventory is what the schema is made of. What came or went since the
-// last sample must have been told by an event, and the stream must have brought
-// that by the time when it has passed the sample. What it did not bring is
-// repaired, if that can be done exactly, else marked as a gap.
+// last sample must have been told by a command in the stream, and the stream
+// must have brought that by the time when it has passed the sample (ledger). What it
+// did not bring is repaired, if that can be done exactly, else marked as a gap.
 
 const (
-	inventorySample = "inventory"
-	explainedState  = "state explained"
+	inventorySample  = "inventory"
+	inventoryAccount = "state inventory account"
 )
 
-// objectKey names an object.
-func objectKey(class, oid uint32) string { return fmt.Sprintf("%d %d", class, oid) }
-
-// relationOID is the OID in the key of a relation; false: it is another object's.
-func relationOID(key string) (oid string, ok bool) {
-	return strings.CutPrefix(key, fmt.Sprintf("%d ", pgClassOID))
-}
-
-// everything explains whatever came or went: a command whose objects are not
-// told one by one, or one that is marked as a gap already.
-const everything = "*"
-
-// explainedAtMost bounds what is kept when nobody samples.
-const explainedAtMost = 20000
-
-// explanations are the objects that commands in the stream have made or
-// dropped, with the transaction ID. They outlive the process: an object that
-// is explained is stored before the stream that explains it.
-type explanations struct {
+// inventory is the ledger with what it reads, writes and says. The stream and
+// the sampler share it.
+type inventory struct {
 	mu     sync.Mutex
 	store  stateStore
-	known  map[string]uint32
-	passed catalog.LSN // the stream has brought everything before
+	ledger *ledger
 }
 
-func openExplanations(ctx context.Context, store stateStore) (*explanations, error) {
-	e := &explanations{store: store, known: map[string]uint32{}}
-	text, known, err := store.Setting(ctx, explainedState)
-	if err == nil && known {
-		err = json.Unmarshal([]byte(text), &e.known)
+func openInventory(ctx context.Context, store stateStore) (*inventory, error) {
+	v := &inventory{store: store, ledger: newLedger(sample{})}
+	text, known, err := store.Setting(ctx, inventoryAccount)
+	if err != nil || !known {
+		return v, err
 	}
-	return e, err
-}
-
-// note takes what a batch brings, before the batch is stored.
-func (e *explanations) note(ctx context.Context, b batch) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(b.explained) > 0 {
-		maps.Copy(e.known, b.explained)
-		if len(e.known) > explainedAtMost {
-			last := b.explained[slices.Sorted(maps.Keys(b.explained))[0]]
-			e.known = map[string]uint32{everything: last}
-		}
-		if err := e.save(ctx); err != nil {
-			return err
-		}
+	if err := json.Unmarshal([]byte(text), &v.ledger.account); err != nil {
+		return v, err
 	}
-	return nil
+	if v.ledger.Seen.max > 0 {
+		v.ledger.there, err = keptSample(ctx, store, inventorySample)
+	}
+	return v, err
 }
 
-// reached notes how far the stream has come.
-func (e *explanations) reached(lsn catalog.LSN) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.passed = max(e.passed, lsn)
-}
-
-func (e *explanations) save(ctx context.Context) error {
-	text, err := json.Marshal(e.known)
+// save keeps the account, with the sample that it belongs to if that is another one.
+func (l *ledger) save(ctx context.Context, store stateStore, sampled bool) error {
+	text, err := json.Marshal(l.account)
 	if err != nil {
 		return err
 	}
-	return e.store.SetSetting(ctx, explainedState, string(text))
+	settings := map[string]string{inventoryAccount: string(text)}
+	if sampled {
+		there, err := json.Marshal(l.there)
+		if err != nil {
+			return err
+		}
+		settings["state "+inventorySample] = string(there)
+	}
+	return store.SetSettings(ctx, settings)
 }
 
-// explain tells whether an object is explained, and how far the stream is.
-func (e *explanations) explain(key string) (bool, catalog.LSN) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, one := e.known[key]
-	_, all := e.known[everything]
-	return one || all, e.passed
-}
-
-// forget drops what a sample has seen the outcome of: the transactions below
-// the oldest one that was running. Positions would not do, because a commit is
-// in the WAL before others see it. What is needed still is kept for the next one.
-func (e *explanations) forget(ctx context.Context, oldest uint32, needed func(key string, passed catalog.LSN) bool) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	n := len(e.known)
-	maps.DeleteFunc(e.known, func(key string, xid uint32) bool {
-		return int32(xid-oldest) < 0 && !needed(key, e.passed)
-	})
-	if len(e.known) == n {
+// note takes what a batch brings, before the batch is stored.
+func (v *inventory) note(ctx context.Context, b batch) error {
+	if v == nil || len(b.explained) == 0 {
 		return nil
 	}
-	return e.save(ctx)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, e := range b.explained {
+		v.ledger.tell(e.xid, e.commit, e.keys)
+	}
+	return v.ledger.save(ctx, v.store, false)
 }
 
-// inventory compares samples of what there is.
-type inventory struct {
-	explained *explanations
-	waiting   map[string]catalog.LSN // not explained, by the position at which it was noticed
-	gone      map[string]catalog.LSN // explained and not there, by the position at which it was noticed
+// with uses the ledger, if there is one: without a repository the inventory is nil.
+func (v *inventory) with(use func(*ledger)) {
+	if v == nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	use(v.ledger)
 }
 
-// tables are those that were there where the stream began, or that the stream
-// has told of so far; nil: nobody knows, as when the catalog was made again.
-func (v *inventory) tables(ctx context.Context, store stateStore) (map[uint32]bool, error) {
-	sample, err := keptSample(ctx, store, inventorySample)
-	if err != nil || sample == nil {
-		return nil, err
-	}
-	tables := map[uint32]bool{}
-	add := func(key string) {
-		if oid, ok := relationOID(key); ok {
-			tables[parseOID(oid)] = true
-		}
-	}
-	for key := range sample {
-		add(key)
-	}
-	v.explained.mu.Lock()
-	defer v.explained.mu.Unlock()
-	for key := range v.explained.known {
-		add(key)
-	}
-	return tables, nil
+func (v *inventory) connected(from catalog.LSN) { v.with(func(l *ledger) { l.connected(from) }) }
+func (v *inventory) reached(lsn catalog.LSN)    { v.with(func(l *ledger) { l.reached(lsn) }) }
+func (v *inventory) stored(lsn catalog.LSN)     { v.with(func(l *ledger) { l.stored(lsn) }) }
+
+func (v *inventory) open() (open bool) {
+	v.with(func(l *ledger) { open = l.open() })
+	return open
 }
 
-// readInventory returns the keys of what there is.
-func readInventory(ctx context.Context, tx pgx.Tx) (map[string]bool, error) {
+func (v *inventory) tables() (tables map[uint32]bool) {
+	v.with(func(l *ledger) { tables = l.tables() })
+	return tables
+}
+
+// readInventory returns the keys of what there is, without names.
+func readInventory(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 	return readKeys(ctx, tx, "SELECT class || ' ' || oid FROM scribe.inventory")
 }
 
 // readInvalid returns the keys of indexes that are there by name only.
-func readInvalid(ctx context.Context, tx pgx.Tx) (map[string]bool, error) {
+func readInvalid(ctx context.Context, tx pgx.Tx) (map[string]string, error) {
 	return readKeys(ctx, tx, "SELECT 'pg_class'::regclass::oid || ' ' || indexrelid FROM pg_index WHERE NOT indisvalid")
 }
 
-func readKeys(ctx context.Context, tx pgx.Tx, query string) (map[string]bool, error) {
+func readKeys(ctx context.Context, tx pgx.Tx, query string) (map[string]string, error) {
 	rows, err := tx.Query(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	keys := map[string]bool{}
+	keys := map[string]string{}
 	var key string
-	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { keys[key] = true; return nil })
+	_, err = pgx.ForEachRow(rows, []any{&key}, func() error { keys[key] = ""; return nil })
 	return keys, err
 }
 
@@ -182,170 +136,165 @@ func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string,
 	  FROM unnest($1::text[]) k) x WHERE name IS NOT NULL`, keys)
 }
 
-// baselineInventory keeps what there is, without judging it: where a slot begins,
-// by its snapshot. Without one, a slot has to be there already, so that what comes
-// later is in the stream.
+// baselineInventory keeps what there is where a slot begins, by its snapshot.
 func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore, snapshot string) error {
 	tx, err := beginAt(ctx, conn, snapshot, pgx.ReadOnly)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	now, err := readInventory(ctx, tx)
+	s, err := readSample(ctx, tx)
 	if err != nil {
 		return err
 	}
-	names, err := identify(ctx, tx, slices.Collect(maps.Keys(now)))
+	names, err := identify(ctx, tx, slices.Collect(maps.Keys(s.there)))
 	if err != nil {
 		return err
 	}
-	return keepInventory(ctx, store, names)
+	s.there = names
+	return newLedger(s).save(ctx, store, true)
+}
+
+// readSample reads the inventory, without names, and the snapshot that shows it.
+func readSample(ctx context.Context, tx pgx.Tx) (s sample, err error) {
+	var text string
+	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&text); err != nil {
+		return s, err
+	}
+	if s.seen, err = parseSnapshot(text); err != nil {
+		return s, err
+	}
+	if s.there, err = readInventory(ctx, tx); err != nil {
+		return s, err
+	}
+	s.at, err = inserted(ctx, tx) // what is seen has committed before
+	return s, err
 }
 
 // check samples the inventory and emits repairs and gaps.
-func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, store stateStore) error {
-	before, err := keptSample(ctx, store, inventorySample)
-	if err != nil {
-		return err
-	}
-	if before == nil {
-		return baselineInventory(ctx, conn, store, "")
+func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, timeline uint32) error {
+	waiting := false
+	v.with(func(l *ledger) { waiting = l.waiting() })
+	if waiting {
+		return nil // the stream has still to come to what the last sample saw
 	}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadWrite})
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	var oldest int64
-	if err := tx.QueryRow(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint % 4294967296").Scan(&oldest); err != nil {
-		return err
-	}
-	now, err := readInventory(ctx, tx)
+	s, err := readSample(ctx, tx)
 	if err != nil {
 		return err
 	}
-	invalid, err := v.known(ctx, tx, before)
+	s.timeline = timeline
+	invalid, changed, err := v.complete(ctx, tx, &s)
 	if err != nil {
 		return err
 	}
-	behind, err := inserted(ctx, tx) // what is seen has committed before
-	if err != nil {
+	if err := v.markDue(ctx, tx, slot, s.there); err != nil {
 		return err
 	}
-	settled, came, went := v.judge(now, before, behind)
-	names, err := identify(ctx, tx, slices.Concat(settled, invalid))
-	if err != nil {
+	if err := tx.Commit(ctx); err != nil {
 		return err
 	}
-	if len(settled) > 0 {
-		if err := markTransient(ctx, tx, settled, names); err != nil {
-			return err
-		}
-		if err := unexplained(ctx, tx, slot, came, went, names, before); err != nil {
-			return err
-		}
-		if err := tx.Commit(ctx); err != nil {
+	if durable, err := awaitFlush(ctx, conn, s.at, changed); err != nil || !durable {
+		return err
+	}
+	if err := v.sampled(ctx, s); err != nil {
+		return err
+	}
+	for _, key := range invalid {
+		if err := v.dropInvalid(ctx, conn, slot, key); err != nil {
 			return err
 		}
 	}
-	for _, key := range settled {
-		delete(v.waiting, key)
-		if now[key] {
-			before[key] = names[key]
+	return nil
+}
+
+// complete gives a sample its names, and the indexes that are there by name only:
+// the stream has brought those in the result as valid ones, and they stay until it
+// is told that they are gone. changed reports that the sample is not the last one.
+func (v *inventory) complete(ctx context.Context, tx pgx.Tx, s *sample) (invalid []string, changed bool, err error) {
+	byName, err := readInvalid(ctx, tx)
+	if err != nil {
+		return nil, false, err
+	}
+	v.mu.Lock()
+	for _, key := range slices.Sorted(maps.Keys(byName)) {
+		if v.ledger.brought(key) {
+			invalid = append(invalid, key)
+			s.there[key] = ""
+		}
+	}
+	var fresh []string
+	for key := range s.there {
+		if name, was := v.ledger.there[key]; was {
+			s.there[key] = name
 		} else {
-			delete(before, key)
+			fresh = append(fresh, key)
 		}
 	}
-	for _, key := range invalid {
-		if names[key] != "" {
-			before[key] = names[key] // until the stream is told that it is gone
-		}
+	changed = len(fresh) > 0 || len(s.there) != len(v.ledger.there) || v.ledger.open()
+	v.mu.Unlock()
+	slices.Sort(fresh)
+	names, err := identify(ctx, tx, fresh)
+	if err == nil {
+		err = markTransient(ctx, tx, fresh, names)
 	}
-	if len(settled)+len(invalid) > 0 {
-		if err := keepInventory(ctx, store, before); err != nil {
-			return err
-		}
-	}
-	if err := tx.Rollback(ctx); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
-		return err
-	}
-	for _, key := range invalid {
-		if gone, err := dropInvalid(ctx, conn, slot, key); err != nil {
-			return err
-		} else if gone {
-			delete(before, key)
-			if err := keepInventory(ctx, store, before); err != nil {
-				return err
-			}
-		}
-	}
-	return v.explained.forget(ctx, uint32(oldest), func(key string, passed catalog.LSN) bool { return v.needs(key, now, behind, passed) })
+	maps.Copy(s.there, names)
+	return invalid, changed, err
 }
 
-// needs tells whether the next sample needs an explanation still: of a change
-// that this one could not explain yet, and of what is gone while the stream may be
-// yet to come to its rows.
-func (v *inventory) needs(key string, now map[string]bool, behind, passed catalog.LSN) bool {
-	switch {
-	case key == everything:
-		return len(v.waiting) > 0
-	case v.waiting[key] != 0:
-		return true
-	case now[key]:
-		return false
-	}
-	if v.gone[key] == 0 {
-		v.gone[key] = behind
-	}
-	if passed < v.gone[key] {
-		return true
-	}
-	delete(v.gone, key)
-	return false
-}
-
-func keepInventory(ctx context.Context, store stateStore, names map[string]string) error {
-	return keepSamples(ctx, store, map[string]map[string]string{inventorySample: names})
-}
-
-// judge tells what of the inventory has changed, and of that what came or went
-// without an event. What may yet be explained waits.
-func (v *inventory) judge(now map[string]bool, before map[string]string, behind catalog.LSN) (settled, came, went []string) {
-	for _, key := range differing(now, before) {
-		explained, passed := v.explained.explain(key)
-		switch noticed := v.waiting[key]; {
-		case explained:
-			settled = append(settled, key)
-		case noticed == 0:
-			v.waiting[key] = behind
-		case passed >= noticed && now[key]:
-			came = append(came, key)
-		case passed >= noticed:
-			went = append(went, key)
-		}
-	}
-	maps.DeleteFunc(v.waiting, func(key string, _ catalog.LSN) bool { // what came and went
-		_, was := before[key]
-		return now[key] == was
+// markDue emits what makes up for the changes that no command explains.
+func (v *inventory) markDue(ctx context.Context, tx pgx.Tx, slot string, there map[string]string) error {
+	lost := unexplained{there: there}
+	v.with(func(l *ledger) {
+		lost.came, lost.went = l.due()
+		lost.cameAs, lost.wentAs = maps.Clone(l.Came), maps.Clone(l.Went)
 	})
-	return slices.Concat(settled, came, went), came, went
+	return lost.mark(ctx, tx, slot)
 }
 
-// known lists the invalid indexes that the stream has brought as valid ones.
-func (v *inventory) known(ctx context.Context, tx pgx.Tx, before map[string]string) ([]string, error) {
-	invalid, err := readInvalid(ctx, tx)
-	maps.DeleteFunc(invalid, func(key string, _ bool) bool {
-		_, was := before[key]
-		made, _ := v.explained.explain(key)
-		return !was && !made
-	})
-	return slices.Sorted(maps.Keys(invalid)), err
+// sampled enters a sample, unless nothing can have happened since the last one.
+func (v *inventory) sampled(ctx context.Context, s sample) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	l := v.ledger
+	if s.seen.String() == l.Seen.String() && s.timeline == l.Timeline && !l.open() && maps.Equal(s.there, l.there) {
+		return nil
+	}
+	other := !maps.Equal(s.there, l.there)
+	l.sampled(s)
+	return l.save(ctx, v.store, other)
+}
+
+// awaitFlush waits until what commits before a position outlives a crash of the
+// server: else a transaction that a sample saw could come to nothing, and its number
+// be another's. durable is false if that takes long; must makes the server write it out.
+func awaitFlush(ctx context.Context, conn *pgx.Conn, at catalog.LSN, must bool) (durable bool, err error) {
+	for range 50 {
+		if err := conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn() >= $1::text::pg_lsn", at.String()).Scan(&durable); err != nil || durable {
+			return durable, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if !must {
+		return false, nil
+	}
+	_, err = flushed(ctx, conn)
+	return err == nil, err
 }
 
 // dropInvalid emits that an index is gone, unless a command is at work on it.
-func dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key string) (gone bool, err error) {
+func (v *inventory) dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key string) error {
 	_, oid, _ := strings.Cut(key, " ")
-	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+	gone := false
+	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
 		var sql *string
 		if err := tx.QueryRow(ctx, "SELECT scribe.drop_invalid($1::text::oid)", oid).Scan(&sql); err != nil || sql == nil {
 			return err
@@ -353,7 +302,13 @@ func dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key string) (gone bo
 		gone = true
 		return emitStates(ctx, tx, slot, []stateCommand{{Tag: repo.TagInventory, SQL: *sql}})
 	})
-	return gone, err
+	if err != nil || !gone {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ledger.dropped(key)
+	return v.ledger.save(ctx, v.store, true)
 }
 
 // transientMark precedes the names of permanent objects that depend on
@@ -378,30 +333,22 @@ func markTransient(ctx context.Context, tx pgx.Tx, keys []string, names map[stri
 	return err
 }
 
-// differing lists what is in one of the two only, in order.
-func differing(now map[string]bool, before map[string]string) []string {
-	var keys []string
-	for key := range now {
-		if _, there := before[key]; !there {
-			keys = append(keys, key)
-		}
-	}
-	for key := range before {
-		if !now[key] {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
+// unexplained is what came or went without a command, with the names of then.
+type unexplained struct {
+	came, went     []string
+	cameAs, wentAs map[string]string
+	there          map[string]string // now
 }
 
-// unexplained repairs what can be repaired exactly, and marks the rest.
-func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []string, names, before map[string]string) error {
+// mark repairs what can be repaired exactly, and marks the rest.
+func (u unexplained) mark(ctx context.Context, tx pgx.Tx, slot string) error {
 	var sql []stateCommand
 	var gaps []string
-	for _, key := range came {
+	for _, key := range u.came {
+		name := strings.TrimPrefix(u.cameAs[key], transientMark)
+		_, there := u.there[key]
 		var repair *string
-		if oid, ok := relationOID(key); ok {
+		if oid, ok := relationOID(key); ok && there {
 			if err := tx.QueryRow(ctx, "SELECT coalesce(scribe.repair_index($1::text::oid), scribe.repair_sql($1::text::oid))", oid).Scan(&repair); err != nil {
 				return err
 			}
@@ -409,20 +356,13 @@ func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []strin
 		switch {
 		case repair != nil:
 			sql = append(sql, stateCommand{Tag: repo.TagInventory, SQL: *repair})
-		case names[key] != "":
-			gaps = append(gaps, names[key]+" came about without an event")
+		case !there && goesUntold(u.cameAs[key]):
+		default:
+			gaps = append(gaps, nameOr(name, key)+" came about without an event")
 		}
 	}
-	for _, key := range went {
-		name := before[key]
-		switch {
-		case strings.HasPrefix(name, transientMark):
-		case strings.HasPrefix(name, "index "): // commands that rebuild one do not tell, and it is there again
-		case name == "":
-			gaps = append(gaps, "an object ("+key+") is gone without an event") // before its name could be read
-		default:
-			gaps = append(gaps, name+" is gone without an event")
-		}
+	for _, key := range u.went {
+		gaps = append(gaps, nameOr(u.wentAs[key], key)+" is gone without an event")
 	}
 	for part := range slices.Chunk(gaps, 20) {
 		if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {
@@ -430,4 +370,12 @@ func unexplained(ctx context.Context, tx pgx.Tx, slot string, came, went []strin
 		}
 	}
 	return emitStates(ctx, tx, slot, sql)
+}
+
+// nameOr is the name of an object, which may have been gone before it could be read.
+func nameOr(name, key string) string {
+	if name == "" {
+		return "an object (" + key + ")"
+	}
+	return name
 }

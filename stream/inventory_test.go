@@ -75,38 +75,72 @@ func TestInventoryBeginsWithTheSlot(t *testing.T) {
 	}
 }
 
-// The stream may be far behind a sample: what explains a table that is gone by
-// then says, after a restart, that its rows are those of a known table.
-func TestGoneTableStaysExplained(t *testing.T) {
-	s := newSource(t, "")
+// What was told and not stored yet outlives a kill, and so does what the stream may be
+// yet to come to: the rows of a table that a sample saw to be gone.
+func TestInventoryOutlivesAKill(t *testing.T) {
+	s := newSource(t, "CREATE TABLE early (id int); CREATE FUNCTION lost() RETURNS int LANGUAGE sql AS 'SELECT 1'")
 	ctx := t.Context()
-	store := s.open().Catalog()
-	e, err := openExplanations(ctx, store)
+	r := s.open()
+	defer r.Close()
+	conn, err := Connect(ctx, s.conn())
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &inventory{explained: e, waiting: map[string]catalog.LSN{objectKey(1255, 7): 90}, gone: map[string]catalog.LSN{}}
-	gone, there, running := objectKey(pgClassOID, 5), objectKey(pgClassOID, 6), objectKey(pgClassOID, 8)
-	if err := e.note(ctx, batch{explained: map[string]uint32{gone: 10, there: 10, running: 20, objectKey(1255, 7): 10}}); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		passed, behind catalog.LSN
-		want           []uint32
-	}{{50, 100, []uint32{5, 8}}, {99, 200, []uint32{5, 8}}, {100, 300, []uint32{8}}} {
-		e.reached(c.passed)
-		if err := e.forget(ctx, 20, func(key string, passed catalog.LSN) bool {
-			return v.needs(key, map[string]bool{there: true}, c.behind, passed)
-		}); err != nil {
-			t.Fatal(err)
-		}
-		again, err := openExplanations(ctx, store)
+	defer conn.Close(ctx)
+	open := func(from catalog.LSN) *inventory {
+		v, err := openInventory(ctx, r.Catalog())
 		if err != nil {
 			t.Fatal(err)
 		}
-		tables, err := (&inventory{explained: again}).tables(ctx, store)
-		if got := slices.Sorted(maps.Keys(tables)); err != nil || !slices.Equal(got, c.want) || again.known[objectKey(1255, 7)] == 0 {
-			t.Errorf("passed %s of %s: %v, %v; %v", c.passed, c.behind, got, again.known, err)
+		v.connected(from)
+		return v
+	}
+	oid := func(name string) uint32 {
+		return parseOID(s.cluster.Query(t, s.db, "SELECT '"+name+"'::regclass::oid"))
+	}
+	position := func() catalog.LSN {
+		at, err := inserted(ctx, conn)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return at
+	}
+	check := func(v *inventory) {
+		if err := v.check(ctx, conn, s.slot, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin := position()
+	early := oid("early")
+	s.exec("CREATE TABLE made (id int)")
+	made, xid := oid("made"), s.cluster.Query(t, s.db, "SELECT xmin FROM pg_class WHERE relname = 'made'")
+	v := open(begin)
+	if err := v.note(ctx, batch{explained: []explanation{{parseOID(xid), begin + 1, []string{came(objectKey(pgClassOID, made))}}}}); err != nil {
+		t.Fatal(err)
+	}
+	after := position()
+	if v = open(after); !v.tables()[made] || !v.tables()[early] {
+		t.Errorf("the stored stream told of a table: %v", v.tables())
+	}
+	if again := open(begin); again.tables()[made] {
+		t.Errorf("the stream will tell again of a table: %v", again.tables())
+	}
+	v = open(after)
+	s.exec("DROP TABLE early")
+	s.exec("DELETE FROM pg_proc WHERE proname = 'lost'")
+	check(v)
+	if v = open(after); !v.tables()[early] || !v.tables()[made] || len(v.ledger.Came) != 0 || len(v.ledger.Went) != 2 {
+		t.Errorf("tables %v, came %v, went %v", v.tables(), v.ledger.Came, v.ledger.Went)
+	}
+	check(v) // the stream has not come to it yet
+	if !v.open() {
+		t.Errorf("what went is forgotten: %v", v.ledger.Went)
+	}
+	v.reached(position())
+	v.stored(position())
+	check(v)
+	check(v)
+	if v = open(after); v.open() || v.tables()[early] {
+		t.Errorf("what was marked stays: %v; tables %v", v.ledger.Went, v.tables())
 	}
 }

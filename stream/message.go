@@ -96,6 +96,21 @@ func (o captureObject) drop() string {
 // temporary tells that the object does not outlive its session.
 func (o captureObject) temporary() bool { return o.Temporary || o.Schema == "pg_temp" }
 
+// explains is what a command tells a ledger by naming the object. One that
+// only changes it does not say where it came from, but indexes and sequences
+// may enter and leave the inventory by that.
+func (o captureObject) explains() []string {
+	key := objectKey(o.Class, o.OID)
+	changes := strings.HasPrefix(o.Tag, "ALTER ") || o.Tag == "COMMENT" || o.Tag == "SECURITY LABEL" || o.Tag == "REFRESH MATERIALIZED VIEW"
+	switch {
+	case o.Type == "index" || o.Type == "sequence":
+		return []string{came(key), went(key)}
+	case changes:
+		return nil
+	}
+	return []string{came(key)}
+}
+
 // transientName is the name of something that vanishes with its session.
 type transientName struct {
 	Kind   string `json:"kind"` // relation, type or routine

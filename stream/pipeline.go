@@ -129,7 +129,7 @@ func (p *pipeline) store(ctx context.Context) error {
 	final := make(chan catalog.LSN, 1)
 	var until catalog.LSN
 	var deadline time.Time
-	again := 3 // samples after the last one, for what the stream changed meanwhile
+	again := 3 // samples after the last one, for what the stream changed meanwhile, and what it did not explain
 	waits := 0
 	for {
 		var err error
@@ -177,7 +177,7 @@ func (p *pipeline) store(ctx context.Context) error {
 			}
 			err = p.rec.status(true)
 		}
-		if until > 1 && p.sink.end() >= until && again > 0 && p.stale.pending() && time.Now().Before(deadline) {
+		if until > 1 && p.sink.end() >= until && again > 0 && (p.stale.pending() || p.inventory.open()) && time.Now().Before(deadline) {
 			again--
 			until = 0
 			go p.lastSample(ctx, final)
@@ -215,10 +215,8 @@ func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
 }
 
 func (p *pipeline) write(ctx context.Context, b batch) error {
-	if p.inventory != nil {
-		if err := p.inventory.explained.note(ctx, b); err != nil {
-			return &storeError{err}
-		}
+	if err := p.inventory.note(ctx, b); err != nil {
+		return &storeError{err}
 	}
 	p.textBytes += int64(len(b.text))
 	p.transactions += b.stats.Transactions
@@ -230,9 +228,7 @@ func (p *pipeline) write(ctx context.Context, b batch) error {
 		if p.repo == nil {
 			p.facts = p.facts.Add(b.stats.Facts)
 		}
-		if p.inventory != nil {
-			p.inventory.explained.reached(p.sink.end())
-		}
+		p.inventory.reached(p.sink.end())
 		if at := p.clock.passed(p.sink.end()); !at.IsZero() {
 			p.sink.reached(at)
 		}
@@ -295,6 +291,9 @@ func (p *pipeline) checkpoint(ctx context.Context) error {
 		}
 	}
 	lsn, err := p.sink.checkpoint(ctx)
+	if err == nil {
+		p.inventory.stored(lsn)
+	}
 	if err == nil && p.opts.Stored != nil {
 		err = p.opts.Stored(ctx)
 	}

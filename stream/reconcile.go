@@ -19,6 +19,7 @@ import (
 type stateStore interface {
 	Setting(ctx context.Context, key string) (string, bool, error)
 	SetSetting(ctx context.Context, key, value string) error
+	SetSettings(ctx context.Context, values map[string]string) error // all or none
 }
 
 // A reconciliation is what one sample found, on its way into the stream.

@@ -25,8 +25,15 @@ type batch struct {
 	boundary bool
 	stats    repo.Stats
 
-	// Objects that commands made or dropped, with the transaction ID.
-	explained map[string]uint32
+	explained []explanation
+}
+
+// explanation is what the commands of one transaction, or of a part of it, tell
+// of objects that came or went, as a ledger takes it.
+type explanation struct {
+	xid    uint32
+	commit catalog.LSN
+	keys   []string
 }
 
 // renderer turns the messages of one connection into the text of segments.
@@ -73,7 +80,7 @@ type renderer struct {
 	fence   bool
 	touched []touch
 
-	explained map[string]uint32 // see batch
+	explained []explanation // see batch
 
 	hidden hiding
 
@@ -468,12 +475,17 @@ func (r *renderer) truncate(b []byte) error {
 	return nil
 }
 
-// explain notes that this transaction tells of an object, or of everything.
-func (r *renderer) explain(key string) {
-	if r.explained == nil {
-		r.explained = map[string]uint32{}
+// explain notes what this transaction tells of objects.
+func (r *renderer) explain(keys ...string) {
+	if r.fence || len(keys) == 0 {
+		return
 	}
-	r.explained[key] = r.tx.XID
+	n := len(r.explained)
+	if n == 0 || r.explained[n-1].xid != r.tx.XID {
+		r.explained = append(r.explained, explanation{xid: r.tx.XID, commit: r.tx.Commit})
+		n++
+	}
+	r.explained[n-1].keys = append(r.explained[n-1].keys, keys...)
 }
 
 // gap notes in the stream, and for the catalog, what could not be captured.

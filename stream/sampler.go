@@ -156,7 +156,7 @@ func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) err
 	if _, uerr := watchUnlisted(ctx, conn, s.opts.Publication, s.repo.Catalog()); uerr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of tables without replica identity: %w", uerr))
 	}
-	if ierr := s.inventory.check(ctx, conn, s.opts.Slot, s.repo.Catalog()); ierr != nil {
+	if ierr := s.inventory.check(ctx, conn, s.opts.Slot, src.Timeline); ierr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of the inventory: %w", ierr))
 	}
 	all := sampling{connString: s.opts.ConnString, slot: s.opts.Slot, src: src, store: s.repo.Catalog(), stale: s.stale}

@@ -101,11 +101,10 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 		}
 	}
 	if s.inventory == nil && s.repo != nil {
-		explained, err := openExplanations(ctx, s.repo.Catalog())
-		if err != nil {
+		var err error
+		if s.inventory, err = openInventory(ctx, s.repo.Catalog()); err != nil {
 			return nil, "", &storeError{err}
 		}
-		s.inventory = &inventory{explained: explained, waiting: map[string]catalog.LSN{}, gone: map[string]catalog.LSN{}}
 	}
 	if s.sink == nil {
 		if err := s.openSink(ctx, src, from); err != nil {
@@ -117,9 +116,8 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
 		names, err = keptSample(ctx, s.repo.Catalog(), roleNames)
-		if err == nil {
-			brought, err = s.inventory.tables(ctx, s.repo.Catalog())
-		}
+		s.inventory.connected(from)
+		brought = s.inventory.tables()
 	}
 	if err == nil {
 		err = known.follow(at, stored, from, names)

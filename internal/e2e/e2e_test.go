@@ -104,6 +104,26 @@ func (w *world) must(args ...string) string {
 	return out
 }
 
+// base runs a command that takes a base. After a while DDL stands still, if it got
+// in the way of every dump so far.
+func (w *world) base(command string) string {
+	w.t.Helper()
+	done := make(chan struct{})
+	var still sync.WaitGroup
+	still.Go(func() {
+		select {
+		case <-done:
+		case <-time.After(5 * time.Second):
+			w.quiet.Lock()
+			defer w.quiet.Unlock()
+			<-done
+		}
+	})
+	defer still.Wait()
+	defer close(done)
+	return w.must(command, "-d", w.conn(), "-f", w.repo)
+}
+
 func (w *world) conn() string { return w.cluster.ConnString(w.db) }
 
 // start runs `pg_scribe start` beside the test.
@@ -367,7 +387,7 @@ func TestRestoreEqualsSourceUnderLoad(t *testing.T) {
 	  ALTER TABLE big REPLICA IDENTITY FULL; CREATE INDEX ON big (a)`)
 	w.write()
 	defer w.endWriting()
-	t.Log(w.must("--init", "-d", w.conn(), "-f", w.repo))
+	t.Log(w.base("--init"))
 	w.start()
 	kills := 0
 	for i := range 20 {
@@ -380,7 +400,7 @@ func TestRestoreEqualsSourceUnderLoad(t *testing.T) {
 		w.observe(fmt.Sprintf("LSN %d", i))
 		switch i {
 		case 6, 13:
-			w.must("--full-backup", "-d", w.conn(), "-f", w.repo)
+			w.base("--full-backup")
 		case 9:
 			w.observeMark("before; the 'change\"")
 		case 2, 5, 8, 11, 15:

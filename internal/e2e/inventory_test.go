@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -56,6 +57,31 @@ func TestInventory(t *testing.T) {
 	tr.fullBackup()
 	tr.run(`INSERT INTO "by stealth" VALUES (1); INSERT INTO plain VALUES (1); CREATE TABLE after (x int)`)
 	tr.capture()
+	tr.back()
+	tr.equal()
+}
+
+// The first base meets DDL and is taken again at a later point. What the commands
+// in between made and dropped was captured, and so is no gap.
+func TestInventoryOfAFirstBaseTakenAgain(t *testing.T) {
+	source, target := clusters(t)
+	tr := &trip{t: t, source: source, target: target, db: source.CreateDB(t, "src"), dir: filepath.Join(t.TempDir(), "repo")}
+	tr.slot = tr.db
+	again := false
+	tr.dumping = func() {
+		again = true
+		tr.run(`DROP TABLE early CASCADE; DROP FUNCTION f(); CREATE TABLE late (id int PRIMARY KEY); CREATE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SCHEMA s`)
+	}
+	tr.begin(`CREATE TABLE early (id int PRIMARY KEY); CREATE VIEW v AS SELECT * FROM early; CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'`)
+	if !again {
+		t.Fatal("the first dump was not disturbed")
+	}
+	tr.run(`CREATE TABLE last (id int PRIMARY KEY); INSERT INTO late VALUES (1)`)
+	for range 2 { // the sample of one start, and what the stream has brought by the next one
+		tr.capture()
+	}
+	tr.marks(0)
+	tr.noGap()
 	tr.back()
 	tr.equal()
 }

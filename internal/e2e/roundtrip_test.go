@@ -48,7 +48,8 @@ type trip struct {
 	restored string
 	connMore string // further keywords of the connection that streams
 	patience time.Duration
-	failover bool // standbys keep the slot in step
+	failover bool   // standbys keep the slot in step
+	dumping  func() // called once, when pg_dump is about to read a snapshot
 }
 
 // begin sets a database up and takes its first base.
@@ -91,6 +92,10 @@ func (tr *trip) begin(setup ...string) {
 func (tr *trip) conn() string { return tr.source.ConnString(tr.db) + tr.connMore }
 
 func (tr *trip) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	if tr.dumping != nil && strings.Contains(strings.Join(args, " "), "--snapshot=") {
+		tr.dumping()
+		tr.dumping = nil
+	}
 	cmd := exec.CommandContext(ctx, filepath.Join(tr.source.BinDir, name), args...)
 	cmd.Env = tr.source.Env()
 	return cmd
