@@ -103,8 +103,6 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	slot, err := stream.ReadSlot(ctx, connString, c.Slot)
 	var missing *stream.SlotError
 	switch {
-	case err == nil && slot.Active:
-		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotBusy, PID: slot.ActivePID}
 	case err == nil:
 		found.slot = true
 		found.items = append(found.items, "replication slot "+c.Slot)
@@ -118,12 +116,28 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	defer conn.Close(ctx)
 	var capture bool
 	err = conn.QueryRow(ctx, "SELECT current_database(), to_regclass('scribe.config') IS NOT NULL").Scan(&found.database, &capture)
-	if err != nil || c.KeepCapture {
+	if err != nil {
+		return found, err
+	}
+	if c.KeepCapture {
+		if found.slot && slot.Active {
+			err = &stream.SlotError{Slot: c.Slot, Problem: stream.SlotBusy, PID: slot.ActivePID}
+		}
 		return found, err
 	}
 	if found.slot && slot.Database != found.database {
-		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign,
-			Detail: fmt.Sprintf("it is of database %q", slot.Database)}
+		leave, err := leavesSlot(ctx, conn, capture)
+		if err != nil {
+			return found, err
+		}
+		if !leave {
+			return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign,
+				Detail: fmt.Sprintf("it is of database %q", slot.Database)}
+		}
+		found.slot, found.items = false, nil
+	}
+	if found.slot && slot.Active {
+		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotBusy, PID: slot.ActivePID}
 	}
 	publications, err := stream.InstalledPublications(ctx, conn, c.Publication)
 	if err != nil {
@@ -142,6 +156,18 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	}
 	found.otherSlots, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	return found, err
+}
+
+// leavesSlot tells whether a slot of that name in another database is the
+// original's, of which this database is a copy: it has a capture and no slot
+// that could serve it.
+func leavesSlot(ctx context.Context, conn *pgx.Conn, capture bool) (leave bool, err error) {
+	if leave, err = stream.IsCopy(ctx, conn); err != nil || leave || !capture {
+		return leave, err
+	}
+	err = conn.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_replication_slots
+	  WHERE slot_type = 'logical' AND database = current_database())`).Scan(&leave)
+	return leave, err
 }
 
 // confirm asks, unless --yes answers already.

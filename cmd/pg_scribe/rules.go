@@ -63,6 +63,9 @@ var rules = []rule{
 	on(exitBackup, func(e *stream.DumpError, f facts) string {
 		return fmt.Sprintf("check %s --version and that it can read the database: %s", e.Tool, f.tool(e.Tool))
 	}),
+	on(exitBackup, func(e *stream.CopyError, f facts) string {
+		return "to back it up itself: " + f.scribe("init", "-f", "NEW_DIRECTORY") + "; to remove what came along: " + f.scribe("drop")
+	}),
 	on(exitBackup, func(e *stream.CaptureError, f facts) string {
 		if e.Denied {
 			return "connect with -U as the role that ran init, or as a superuser"

@@ -111,6 +111,9 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := stream.CheckOriginal(ctx, conn); err != nil {
+		return err
+	}
 	slot, err := stream.ReadSlot(ctx, conn, s.Slot)
 	if err != nil {
 		return err
