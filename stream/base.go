@@ -74,6 +74,9 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 		return Base{}, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := checkOriginal(ctx, conn); err != nil {
+		return Base{}, err
+	}
 	src, err := inspect(ctx, conn)
 	if err != nil {
 		return Base{}, err

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +20,7 @@ import (
 var captureSQL string
 
 // captureVersion is that of capture.sql; another one on the source is refused.
-const captureVersion = "5"
+const captureVersion = "6"
 
 // CaptureError says that the capture on the source cannot be used.
 type CaptureError struct {
@@ -75,26 +76,14 @@ func installCapture(ctx context.Context, conn *pgx.Conn, publication, mode strin
 			}
 			made.publications = append(made.publications, p.name)
 		}
-		if err := notePublication(ctx, conn, p.name); err != nil {
-			return made, err
-		}
+	}
+	if err := notePublications(ctx, conn, publicationsOf(publication, mode)); err != nil {
+		return made, err
 	}
 	if mode == ModeNoHarm {
 		return made, listTables(ctx, conn, longPatience, true)
 	}
 	return made, nil
-}
-
-// notePublication tells the capture which publication to guard.
-func notePublication(ctx context.Context, conn executor, publication string) error {
-	_, err := conn.Exec(ctx, `INSERT INTO scribe.config SELECT 'publication ' || pubname, oid::text FROM pg_publication WHERE pubname = $1
-	    ON CONFLICT (key) DO UPDATE SET value = excluded.value`, publication)
-	return err
-}
-
-// executor is a connection or a transaction.
-type executor interface {
-	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
 }
 
 // captureMade is what one installCapture made.
@@ -123,29 +112,23 @@ func createCapture(ctx context.Context, conn *pgx.Conn, mode string) error {
 	if _, err := tx.Conn().PgConn().Exec(ctx, captureSQL).ReadAll(); err != nil {
 		return err
 	}
+	config := captureConfig{"version": captureVersion, "mode": mode, secretKey: hex.EncodeToString(secret)}
+	if config[systemKey], config[databaseKey], err = whereabouts(ctx, tx); err != nil {
+		return err
+	}
+	if err := config.write(ctx, tx); err != nil {
+		return err
+	}
 	for _, t := range eventTriggers {
 		if err := t.create(ctx, tx); err != nil {
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, "INSERT INTO scribe.config VALUES ('version', $1), ('secret', $2), ('mode', $3)",
-		captureVersion, hex.EncodeToString(secret), mode); err != nil {
-		return err
-	}
-	if err := noteMissing(ctx, tx); err != nil {
-		return err
-	}
 	return tx.Commit(ctx)
 }
 
-// noteMissing tells the capture that the columns added by now are none of
-// those that later commands add.
-func noteMissing(ctx context.Context, conn executor) error {
-	_, err := conn.Exec(ctx, "INSERT INTO scribe.missing SELECT attrelid, attnum FROM pg_attribute WHERE atthasmissing AND NOT attisdropped ON CONFLICT DO NOTHING")
-	return err
-}
-
-// checkCapture makes sure that an installed capture is one this program knows.
+// checkCapture makes sure that an installed capture is one this program knows,
+// and that it was installed in this database.
 func checkCapture(ctx context.Context, conn *pgx.Conn) error {
 	var version string
 	err := conn.QueryRow(ctx, "SELECT value FROM scribe.config WHERE key = 'version'").Scan(&version)
@@ -153,14 +136,14 @@ func checkCapture(ctx context.Context, conn *pgx.Conn) error {
 	switch {
 	case errors.As(err, &pg) && pg.Code == "42501":
 		return &CaptureError{Reason: "this role may not read scribe.config; connect as the role that ran init", Denied: true}
-	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "3F000"):
+	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pg) && slices.Contains([]string{"42P01", "3F000", "55000"}, pg.Code): // 55000: a view that is not populated
 		return &CaptureError{Reason: "it is not installed, or schema scribe is not pg_scribe's", Gone: true}
 	case err != nil:
 		return err
 	case version != captureVersion:
 		return &CaptureError{Reason: fmt.Sprintf("the source has version %s of it, this program needs %s", version, captureVersion)}
 	}
-	return nil
+	return checkOriginal(ctx, conn)
 }
 
 // captureSecret reads what signs the capture's messages.
@@ -343,6 +326,10 @@ func Uninstall(ctx context.Context, connString, publication string) error {
 		return err
 	}
 	defer conn.Close(ctx)
+	return uninstall(ctx, conn, publication)
+}
+
+func uninstall(ctx context.Context, conn *pgx.Conn, publication string) error {
 	var installed bool
 	if err := conn.QueryRow(ctx, "SELECT to_regclass('scribe.config') IS NOT NULL").Scan(&installed); err != nil {
 		return err
@@ -380,6 +367,13 @@ func Mark(ctx context.Context, connString, name string) error {
 	defer conn.Close(ctx)
 	if err := checkCapture(ctx, conn); err != nil {
 		return err
+	}
+	var read bool
+	if err := conn.QueryRow(ctx, "SELECT scribe.active()").Scan(&read); err != nil {
+		return err
+	}
+	if !read {
+		return &CaptureError{Reason: "this database has no replication slot: nobody would read the mark"}
 	}
 	_, err = conn.Exec(ctx, "SELECT scribe.mark($1)", name)
 	return err

@@ -17,6 +17,9 @@
 -- The bodies are read under the session's standard_conforming_strings: a
 -- literal with a backslash has to be an escape string.
 --
+-- A statement_timeout that strikes in them behind the command would have spared
+-- it without them. It strikes once: they begin again. Who cancels by hand is obeyed.
+--
 -- They never wait for another session either. Functions that describe an object
 -- (pg_get_viewdef and the like) or measure a relation lock what they read: they
 -- are used on what the command has locked itself, else with a lock_timeout.
@@ -37,15 +40,67 @@ CREATE SCHEMA scribe;
 REVOKE ALL ON SCHEMA scribe FROM PUBLIC;
 COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of DDL for continuous backup';
 
-CREATE TABLE scribe.config (key text PRIMARY KEY, value text NOT NULL);
-CREATE TABLE scribe.identity (relid oid PRIMARY KEY, original "char" NOT NULL, index oid);
-CREATE TABLE scribe.missing (relid oid, attnum int2, PRIMARY KEY (relid, attnum));
-CREATE TABLE scribe.unlisted (relid oid PRIMARY KEY, since xid8 NOT NULL, changes bigint, mine bigint NOT NULL);
-REVOKE ALL ON scribe.config, scribe.identity, scribe.missing, scribe.unlisted FROM PUBLIC;
-COMMENT ON TABLE scribe.config IS 'pg_scribe: version and mode of the capture, and the secret that signs its messages';
-COMMENT ON TABLE scribe.unlisted IS 'pg_scribe: tables taken off the list of the no-harm mode, and their statistics then';
-COMMENT ON TABLE scribe.identity IS 'pg_scribe: replica identities as they were before it changed them';
-COMMENT ON TABLE scribe.missing IS 'pg_scribe: columns that were added with a default and whose value is known';
+-- Nothing of this is a table: those would be in every publication FOR ALL TABLES
+-- of others, and pg_dump needs rights on each. What init sets is in a
+-- materialized view, whose contents are in no publication and no dump;
+-- REFRESH takes them from a setting, or leaves them as they are. A copy that
+-- pg_dump made has what stands in place of SETTINGS: all but the secret.
+--
+-- It is to be filled by REFRESH alone, which logical decoding leaves out:
+-- other slots would be shown what CREATE ... WITH DATA writes.
+CREATE FUNCTION scribe.config_values() RETURNS TABLE (key text, value text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $fn$
+DECLARE
+  wanted jsonb := nullif(current_setting('scribe.new_config', true), '')::jsonb;
+  present jsonb;
+BEGIN
+  IF (SELECT relispopulated FROM pg_class WHERE oid = to_regclass('scribe.config')) THEN -- or about to be
+    EXECUTE 'SELECT jsonb_object_agg(key, value) FROM scribe.config' INTO present;
+  END IF;
+  IF present IS NULL OR present ->> 'secret' = wanted ->> 'secret' THEN -- not for anyone who can set it
+    present := coalesce(wanted, present);
+  END IF;
+  IF present IS NOT NULL THEN
+    RETURN QUERY SELECT j.key, j.value FROM jsonb_each_text(present) j;
+  ELSE
+    RETURN QUERY SELECT * FROM (VALUES (NULL::text, NULL::text)) x (key, value) WHERE false; -- SETTINGS
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.config_values() FROM PUBLIC;
+
+CREATE MATERIALIZED VIEW scribe.config AS SELECT key, value FROM scribe.config_values() WITH NO DATA;
+REVOKE ALL ON scribe.config FROM PUBLIC;
+COMMENT ON MATERIALIZED VIEW scribe.config IS 'pg_scribe: version and mode of the capture, and the secret that signs its messages';
+
+-- Whether this is the database that init was run in, and none that was made
+-- from it: by pg_dump, which leaves out the secret, CREATE DATABASE ... TEMPLATE, or pg_upgrade.
+CREATE FUNCTION scribe.here() RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF NOT (SELECT relispopulated FROM pg_class WHERE oid = 'scribe.config'::regclass) THEN
+    RETURN false; -- pg_restore is at work
+  END IF;
+  RETURN (SELECT count(*) FROM scribe.config WHERE value = CASE key WHEN 'database' THEN (SELECT oid::text FROM pg_database WHERE datname = current_database())
+    WHEN 'system' THEN (SELECT system_identifier::text FROM pg_control_system()) END) = 2;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.here() FROM PUBLIC;
+
+-- Whether to emit what this transaction does: here, and where a slot may be read.
+-- A copy of the server's files by pg_basebackup has none. A slot that is being made begins
+-- behind the end of every transaction that had an id when it appeared: with an
+-- id taken first, what is not emitted for want of a slot is in the slot's
+-- snapshot. Not for commands that must not have an id.
+CREATE FUNCTION scribe.active() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF NOT scribe.here() THEN
+    RETURN false;
+  END IF;
+  PERFORM pg_current_xact_id();
+  RETURN EXISTS (SELECT FROM pg_get_replication_slots() s
+    WHERE s.slot_type = 'logical' AND s.datoid = (SELECT oid FROM pg_database WHERE datname = current_database()));
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.active() FROM PUBLIC;
 
 -- The signature keeps messages of others who may call
 -- pg_logical_emit_message from passing as captured DDL (the shape of HMAC).
@@ -76,7 +131,9 @@ REVOKE ALL ON FUNCTION scribe.signed(text) FROM PUBLIC;
 CREATE FUNCTION scribe.emit(payload text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
-  PERFORM pg_logical_emit_message(true, 'pg_scribe', scribe.signed(payload));
+  IF scribe.active() THEN
+    PERFORM pg_logical_emit_message(true, 'pg_scribe', scribe.signed(payload));
+  END IF;
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.emit(text) FROM PUBLIC;
 
@@ -104,6 +161,16 @@ EXCEPTION WHEN OTHERS THEN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.gap(text) FROM PUBLIC;
 
+-- Ends the command that somebody cancelled, but not for a statement_timeout.
+CREATE FUNCTION scribe.obey(problem text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF problem <> 'canceling statement due to statement timeout' THEN
+    RAISE EXCEPTION '%', problem USING ERRCODE = 'query_canceled';
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.obey(text) FROM PUBLIC;
+
 CREATE FUNCTION scribe.mark(name text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
   SELECT scribe.emit(jsonb_build_object('ev', 'mark', 'name', name)::text)
@@ -113,11 +180,14 @@ REVOKE ALL ON FUNCTION scribe.mark(text) FROM PUBLIC;
 -- Role and search_path outlive the transaction, because a command with
 -- CONCURRENTLY ends in another than it began in. This function runs as the
 -- user and under the user's search_path: nothing in it may be looked up there.
+-- A user who may not call set_config leaves a role that scribe.command refuses.
 CREATE FUNCTION scribe.on_start_user() RETURNS event_trigger
 LANGUAGE plpgsql AS $fn$
 BEGIN
   PERFORM pg_catalog.set_config('scribe.role', current_user, false),
           pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), false);
+EXCEPTION WHEN OTHERS THEN
+  SET scribe.role = '';
 END $fn$;
 
 -- Commands that run in several transactions, and must come first in theirs: a
@@ -127,7 +197,7 @@ END $fn$;
 CREATE FUNCTION scribe.concurrent(tag text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $fn$
 BEGIN
-  IF tag NOT IN ('DROP INDEX', 'CREATE INDEX', 'REINDEX', 'ALTER TABLE') OR scribe.text_sent() IS NOT NULL THEN
+  IF scribe.text_sent() IS NOT NULL THEN
     RETURN false;
   ELSIF tag = 'ALTER TABLE' THEN
     RETURN current_query() ~* E'\\mdetach\\M.*\\mpartition\\M.*\\mconcurrently\\M';
@@ -185,35 +255,20 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.family(oid[]) FROM PUBLIC;
 
--- Notes columns that have a value for rows from before they were added, and
--- returns those among them that are new.
-CREATE FUNCTION scribe.note_missing(rels oid[]) RETURNS SETOF scribe.missing
-LANGUAGE plpgsql ROWS 1 SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-BEGIN
-  RETURN QUERY INSERT INTO scribe.missing SELECT attrelid, attnum FROM pg_attribute
-    WHERE atthasmissing AND NOT attisdropped AND attrelid = ANY (rels)
-      AND scribe.is_new(xmin) -- another's row may be about to be noted: that would wait
-  ON CONFLICT DO NOTHING RETURNING *;
-END $fn$;
-REVOKE ALL ON FUNCTION scribe.note_missing(oid[]) FROM PUBLIC;
-
--- The values of columns that an ALTER TABLE added, where running the command
--- again could give others: those whose default is not made of immutable
--- functions only.
+-- The values that columns have for rows from before they were added, where
+-- running the command again could give others: those whose default is not made
+-- of immutable functions only. Whether this command added the column, or only
+-- changed it, nothing here tells: replay knows.
 CREATE FUNCTION scribe.missing_values(rels oid[], command text) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
 SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET extra_float_digits = 3 SET TimeZone = 'UTC'
 SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = ANY (rels) AND atthasmissing AND NOT attisdropped) THEN
-    RETURN NULL;
-  END IF;
   RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'column', a.attname,
       'value', (a.attmissingval::text::text[])[1]))
-  FROM scribe.note_missing(rels) m JOIN pg_attribute a ON a.attrelid = m.relid AND a.attnum = m.attnum
-    JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  WHERE c.relpersistence <> 't'
+  WHERE a.attrelid = ANY (rels) AND a.atthasmissing AND NOT a.attisdropped AND scribe.is_new(a.xmin) AND c.relpersistence <> 't'
     AND (d.adbin IS NULL -- the default of its domain
       OR d.adbin::text ~ 'SQLVALUEFUNCTION|COERCEVIAIO' OR command ~* 'now|today|tomorrow|yesterday'
       OR EXISTS (SELECT FROM regexp_matches(d.adbin::text, E':(?:op)?funcid (\\d+)', 'g') m
@@ -413,6 +468,85 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.noted(text) FROM PUBLIC;
 
+-- Runs a command of our own, which the capture leaves out. Event triggers of
+-- others do not fire for it, where that can be helped: one that fails would
+-- keep us from it. What the user's command noted stays as it is.
+CREATE FUNCTION scribe.run(command text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  origin text := current_setting('session_replication_role');
+  quiet text := coalesce(current_setting('scribe.quiet', true), '');
+  role text := coalesce(current_setting('scribe.role', true), '');
+  path text := coalesce(current_setting('scribe.path', true), '');
+BEGIN
+  PERFORM set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper;
+  PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
+  EXECUTE command;
+  PERFORM set_config('scribe.quiet', quiet, true), set_config('scribe.role', role, false), set_config('scribe.path', path, false);
+  PERFORM set_config('session_replication_role', origin, true) WHERE origin <> current_setting('session_replication_role');
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.run(text) FROM PUBLIC;
+
+-- Notes about tables that outlast the transaction, a crash and a failover. Each
+-- is a function that returns it, named by kind and table: two transactions never
+-- wait for each other, and nobody needs rights on it to run pg_dump, whose copies have other OIDs
+-- for the table: its name is in the note. A dollar sign would end the body.
+CREATE FUNCTION scribe.keep(kind text, rel oid, note jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  note := note || jsonb_build_object('table', (SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel));
+  PERFORM scribe.run(format('CREATE OR REPLACE FUNCTION scribe.%I() RETURNS pg_catalog.text LANGUAGE sql IMMUTABLE AS %L', kind || '_' || rel,
+    'SELECT $$' || replace(note::text, '$', E'\\u0024') || '$$'));
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.keep(text, oid, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION scribe.kept_note(kind text, rel oid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  RETURN (SELECT substr(prosrc, 10, length(prosrc) - 11)::jsonb FROM pg_proc
+    WHERE proname = (kind || '_' || rel)::name AND pronamespace = 'scribe'::regnamespace);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.kept_note(text, oid) FROM PUBLIC;
+
+CREATE VIEW scribe.kept AS
+  SELECT m[1] AS kind, m[2]::pg_catalog.oid AS written, substr(prosrc, 10, length(prosrc) - 11)::pg_catalog.jsonb AS note
+  FROM (SELECT prosrc, pg_catalog.regexp_match(proname, '^(identity|unlisted)_([0-9]+)$') AS m
+    FROM pg_catalog.pg_proc WHERE pronamespace = 'scribe'::pg_catalog.regnamespace OFFSET 0) p WHERE m IS NOT NULL;
+REVOKE ALL ON scribe.kept FROM PUBLIC;
+
+CREATE FUNCTION scribe.forget(kind text, rel oid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  PERFORM scribe.run(format('DROP FUNCTION IF EXISTS scribe.%I()', kind || '_' || rel));
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.forget(text, oid) FROM PUBLIC;
+
+-- Replica identities as they were before the capture changed them.
+CREATE VIEW scribe.identity AS
+  SELECT c.oid AS relid, (note ->> 'original')::"char" AS original, CASE WHEN d.dumped
+      THEN (SELECT i.oid FROM pg_catalog.pg_class i WHERE i.relname = note ->> 'index_name' AND i.relnamespace = c.relnamespace)
+      ELSE (note ->> 'index')::pg_catalog.oid END AS index
+  FROM (SELECT NOT EXISTS (SELECT FROM scribe.config WHERE key = 'secret') AS dumped) d CROSS JOIN scribe.kept k
+    JOIN pg_catalog.pg_class c ON c.oid = CASE WHEN d.dumped THEN pg_catalog.to_regclass(note ->> 'table') ELSE k.written END
+  WHERE kind = 'identity';
+REVOKE ALL ON scribe.identity FROM PUBLIC;
+
+-- Removes the notes of tables that are gone, and gives the others the names that
+-- their tables have now. OIDs mean others in a copy.
+CREATE FUNCTION scribe.tidy() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF scribe.here() THEN
+    PERFORM scribe.keep(kind, written, note)
+      FROM (SELECT * FROM scribe.kept JOIN pg_class c ON c.oid = written JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE note ->> 'table' <> format('%I.%I', n.nspname, c.relname) LIMIT 1000) moved;
+    PERFORM scribe.forget(kind, written)
+      FROM (SELECT kind, written FROM scribe.kept WHERE NOT EXISTS (SELECT FROM pg_class WHERE oid = written) LIMIT 1000) gone; -- each takes a lock
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.tidy() FROM PUBLIC;
+
 -- The names that a text may hold, as the catalogs have them. Quotes do not tell
 -- where one begins, because PG_CONTEXT quotes statements, too: whatever stands
 -- between two is taken for one.
@@ -465,7 +599,7 @@ BEGIN
   END IF;
   what := pg_identify_object(class, object, 0);
   IF what.schema IN ('scribe', 'pg_temp') OR what.identity = 'scribe'
-      OR class = 'pg_publication'::regclass AND EXISTS (SELECT FROM scribe.config WHERE value = object::text)
+      OR class = 'pg_publication'::regclass AND EXISTS (SELECT FROM scribe.config WHERE key LIKE 'publication %' AND value = object::text)
       OR EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = object AND objsubid = 0
         AND (deptype = 'e' OR deptype = 'a' AND what.type = 'sequence'
           OR deptype = 'i' AND class <> 'pg_proc'::regclass AND NOT EXISTS (SELECT FROM pg_type WHERE class = 'pg_type'::regclass AND oid = object AND typtype = 'm'))) THEN
@@ -540,6 +674,9 @@ DECLARE
   message jsonb := jsonb_build_object('role', current, 'session', session_user, 'path', current_setting('scribe.path', true),
     'at', moment, 'pid', pg_backend_pid());
 BEGIN
+  IF coalesce(current, '') = '' THEN
+    RAISE EXCEPTION 'the role that runs it could not be noted';
+  END IF;
   IF octet_length(context) > long THEN
     haystack := '';
     hash := hashtextextended(context, 0)::text;
@@ -609,15 +746,19 @@ BEGIN
       RETURN;
     END IF;
     GET DIAGNOSTICS context = PG_CONTEXT;
-    IF position(chr(10) IN context) = 0 AND scribe.concurrent(tg_tag) THEN
+    IF tg_tag IN ('DROP INDEX', 'CREATE INDEX', 'REINDEX', 'ALTER TABLE') AND position(chr(10) IN context) = 0
+        AND scribe.here() AND scribe.concurrent(tg_tag) THEN
       PERFORM set_config('scribe.late', scribe.late_note(), false);
+      RETURN;
+    END IF;
+    IF tg_tag = 'ALTER TABLE' THEN
+      PERFORM scribe.unlist(scribe.named_unlogged(current_query() || context));
+    END IF;
+    IF NOT scribe.active() THEN
       RETURN;
     END IF;
     PERFORM scribe.note_before(tg_tag);
     PERFORM set_config('scribe.refilled', '', true) WHERE current_setting('scribe.refilled', true) <> '';
-    IF tg_tag = 'ALTER TABLE' THEN
-      PERFORM scribe.unlist(scribe.named_unlogged(current_query() || context));
-    END IF;
     message := scribe.signed((jsonb_build_object('ev', 'start', 'tag', tg_tag) || scribe.command(tg_tag, context))::text);
   EXCEPTION WHEN OTHERS THEN
     message := scribe.gap(format('start of %s: %s', tg_tag, SQLERRM));
@@ -668,24 +809,24 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages =
 SET plan_cache_mode = force_generic_plan AS $fn$
 DECLARE
   message bytea;
-  gone text;
-  leaves jsonb;
 BEGIN
-  BEGIN
-    IF scribe.quiet() THEN
-      RETURN;
-    END IF;
-    gone := scribe.noted('transient');
-    leaves := scribe.noted('leaves');
-    message := scribe.signed(jsonb_build_object('ev', 'drop', 'tag', tg_tag, 'objects',
-      (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'type', object_type,
-         'schema', schema_name, 'identity', object_identity, 'original', original,
-         'temp', is_temporary OR pg_my_temp_schema() <> 0 AND classid || '.' || objid = ANY (string_to_array(gone, ' ')),
-         'root', CASE WHEN classid = 'pg_class'::regclass THEN leaves ->> objid::text END))
-       FROM pg_event_trigger_dropped_objects()))::text);
-  EXCEPTION WHEN OTHERS THEN
-    message := scribe.gap(format('objects dropped by %s: %s', tg_tag, SQLERRM));
-  END;
+  FOR attempt IN 1..2 LOOP
+    BEGIN
+      IF scribe.quiet() THEN
+        RETURN;
+      ELSIF NOT scribe.active() THEN
+        PERFORM scribe.after_drop();
+        RETURN;
+      END IF;
+      message := scribe.drop_message(tg_tag);
+      EXIT;
+    EXCEPTION WHEN OTHERS THEN
+      message := scribe.gap(format('objects dropped by %s: %s', tg_tag, SQLERRM));
+      EXIT;
+    WHEN query_canceled THEN
+      PERFORM scribe.obey(SQLERRM);
+    END;
+  END LOOP;
   PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_dropped_objects()
     WHERE object_type = 'publication' HAVING count(*) > 0;
   IF tg_tag = 'ALTER PUBLICATION' THEN
@@ -694,6 +835,21 @@ BEGIN
   PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
   PERFORM scribe.after_drop();
 END $fn$;
+
+CREATE FUNCTION scribe.drop_message(tg_tag text) RETURNS bytea
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  gone text := scribe.noted('transient');
+  leaves jsonb := scribe.noted('leaves');
+BEGIN
+  RETURN scribe.signed(jsonb_build_object('ev', 'drop', 'tag', tg_tag, 'objects',
+    (SELECT jsonb_agg(jsonb_build_object('class', classid::int8, 'oid', objid::int8, 'type', object_type,
+       'schema', schema_name, 'identity', object_identity, 'original', original,
+       'temp', is_temporary OR pg_my_temp_schema() <> 0 AND classid || '.' || objid = ANY (string_to_array(gone, ' ')),
+       'root', CASE WHEN classid = 'pg_class'::regclass THEN leaves ->> objid::text END))
+     FROM pg_event_trigger_dropped_objects()))::text);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.drop_message(text) FROM PUBLIC;
 
 -- A table may have lost the key that identified its rows: with a constraint
 -- or a column, which name it, or with an index alone, which does not.
@@ -710,11 +866,6 @@ BEGIN
       AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'index')
       AND NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type IN ('table constraint', 'table'))) x;
   PERFORM scribe.guard(rels);
-  IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'table' AND NOT is_temporary) THEN
-    DELETE FROM scribe.identity i USING pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.objid = i.relid;
-    DELETE FROM scribe.unlisted u USING pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.objid = u.relid;
-    DELETE FROM scribe.missing m USING pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.objid = m.relid;
-  END IF;
 EXCEPTION WHEN OTHERS THEN
   RAISE LOG 'pg_scribe: after a drop: %', SQLERRM; -- start looks after the tables, too
 END $fn$;
@@ -1196,33 +1347,46 @@ DECLARE
   message bytea;
   context text;
 BEGIN
-  BEGIN
-    IF scribe.quiet() THEN
-      RETURN;
-    END IF;
-    GET DIAGNOSTICS context = PG_CONTEXT;
-    IF position(chr(10) IN context) > 0 OR NOT scribe.is_late() THEN
-      context := NULL;
-    END IF;
-    message := scribe.end_message(tg_tag, context);
-  EXCEPTION WHEN OTHERS THEN
-    message := scribe.gap(format('end of %s: %s', tg_tag, SQLERRM));
-  END;
+  FOR attempt IN 1..2 LOOP
+    BEGIN
+      IF scribe.quiet() OR NOT scribe.active() THEN
+        RETURN;
+      END IF;
+      GET DIAGNOSTICS context = PG_CONTEXT;
+      IF position(chr(10) IN context) > 0 OR NOT scribe.is_late() THEN
+        context := NULL;
+      END IF;
+      message := scribe.end_message(tg_tag, context);
+      EXIT;
+    EXCEPTION WHEN OTHERS THEN
+      message := scribe.gap(format('end of %s: %s', tg_tag, SQLERRM));
+      EXIT;
+    WHEN query_canceled THEN
+      PERFORM scribe.obey(SQLERRM);
+    END;
+  END LOOP;
   IF tg_tag = 'ALTER PUBLICATION' THEN
     PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_publication'::regclass;
   END IF;
   PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
-  IF coalesce(current_setting('scribe.rewritten', true), '') <> '' THEN
-    message := NULL;
+  IF coalesce(current_setting('scribe.rewritten', true), '') = '' THEN
+    RETURN;
+  END IF;
+  message := NULL;
+  FOR attempt IN 1..2 LOOP
     BEGIN
       PERFORM scribe.emit_contents(x) FROM scribe.rewritten() x;
       PERFORM scribe.note('refilled', x)
         FROM (SELECT string_agg(oid::text, ' ') AS x FROM scribe.rewritten() oid) y;
+      EXIT;
     EXCEPTION WHEN OTHERS THEN
       message := scribe.gap(format('contents after %s: %s', tg_tag, SQLERRM));
+      EXIT;
+    WHEN query_canceled THEN
+      PERFORM scribe.obey(SQLERRM);
     END;
-    PERFORM pg_logical_emit_message(true, 'pg_scribe', message), set_config('scribe.rewritten', '', true);
-  END IF;
+  END LOOP;
+  PERFORM pg_logical_emit_message(true, 'pg_scribe', message), set_config('scribe.rewritten', '', true);
 END $fn$;
 
 -- Sequences do not appear in logical decoding; `start` samples them.
@@ -1505,13 +1669,10 @@ CREATE VIEW scribe.unguarded AS
           WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) AND a.attgenerated <> '')));
 REVOKE ALL ON scribe.unguarded FROM PUBLIC;
 
--- Gives one table its replica identity and remembers what it had. Event
--- triggers of others do not fire for it, where that can be helped: one that
--- fails would leave the table as it is.
+-- Gives one table its replica identity and remembers what it had.
 CREATE FUNCTION scribe.guard_table(rel oid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
-  origin text := current_setting('session_replication_role');
   remedy text := scribe.identity_for(rel);
 BEGIN
   IF remedy IS NULL THEN
@@ -1522,13 +1683,11 @@ BEGIN
   IF NOT EXISTS (SELECT FROM scribe.unguarded WHERE relid = rel) THEN
     RETURN;
   END IF;
-  PERFORM set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper;
-  PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
-  INSERT INTO scribe.identity SELECT relid, identity, index FROM scribe.unguarded WHERE relid = rel
-    ON CONFLICT (relid) DO NOTHING;
-  EXECUTE format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', rel::regclass, remedy);
-  PERFORM set_config('scribe.quiet', '', true);
-  PERFORM set_config('session_replication_role', origin, true) WHERE origin <> current_setting('session_replication_role');
+  IF scribe.kept_note('identity', rel) IS NULL THEN
+    PERFORM scribe.keep('identity', rel, jsonb_build_object('original', identity, 'index', index::int8,
+      'index_name', (SELECT relname FROM pg_class WHERE oid = index))) FROM scribe.unguarded WHERE relid = rel;
+  END IF;
+  PERFORM scribe.run(format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', rel::regclass, remedy));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.guard_table(oid) FROM PUBLIC;
 
@@ -1573,17 +1732,22 @@ CREATE FUNCTION scribe.note_listing(rel oid, listed boolean, fresh boolean) RETU
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   mine bigint := coalesce(pg_stat_get_xact_tuples_updated(rel), 0) + coalesce(pg_stat_get_xact_tuples_deleted(rel), 0);
-  before scribe.unlisted;
+  before jsonb := scribe.kept_note('unlisted', rel);
   doubt boolean;
 BEGIN
   IF NOT listed THEN
-    INSERT INTO scribe.unlisted VALUES (rel, pg_current_xact_id(), scribe.changes(rel), mine) ON CONFLICT (relid) DO NOTHING;
+    IF before IS NULL THEN
+      PERFORM scribe.keep('unlisted', rel, jsonb_build_object('since', pg_current_xact_id(), 'changes', scribe.changes(rel), 'mine', mine));
+    END IF;
+  ELSIF before IS NOT NULL THEN
+    PERFORM scribe.forget('unlisted', rel);
+  END IF;
+  IF NOT listed THEN
     RETURN;
   END IF;
-  DELETE FROM scribe.unlisted u WHERE u.relid = rel RETURNING * INTO before;
   doubt := current_setting('track_counts') = 'off' OR CASE
     WHEN rel::text = ANY (string_to_array(scribe.noted('refilled'), ' ')) THEN false -- this command sent its contents
-    WHEN before.since = pg_current_xact_id() THEN mine <> before.mine
+    WHEN before ->> 'since' = pg_current_xact_id()::text THEN mine <> (before ->> 'mine')::bigint
     -- A system column's row is as old as the table.
     WHEN scribe.is_new((SELECT xmin FROM pg_attribute WHERE attrelid = rel AND attnum = -6)) THEN mine > 0
     ELSE pg_relation_size(rel) > 0 OR pg_stat_get_vacuum_count(rel) + pg_stat_get_autovacuum_count(rel) > 0 END;
@@ -1596,17 +1760,9 @@ REVOKE ALL ON FUNCTION scribe.note_listing(oid, boolean, boolean) FROM PUBLIC;
 
 CREATE FUNCTION scribe.set_listed(list oid, rel oid, listed boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
-DECLARE
-  origin text := current_setting('session_replication_role');
-  role text := coalesce(current_setting('scribe.role', true), ''); -- of the command that this is for
-  path text := coalesce(current_setting('scribe.path', true), '');
 BEGIN
-  PERFORM set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper;
-  PERFORM set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true);
-  EXECUTE format('ALTER PUBLICATION %I %s TABLE ONLY %s', (SELECT pubname FROM pg_publication WHERE oid = list),
-    CASE WHEN listed THEN 'ADD' ELSE 'DROP' END, rel::regclass);
-  PERFORM set_config('scribe.quiet', '', true), set_config('scribe.role', role, false), set_config('scribe.path', path, false);
-  PERFORM set_config('session_replication_role', origin, true) WHERE origin <> current_setting('session_replication_role');
+  PERFORM scribe.run(format('ALTER PUBLICATION %I %s TABLE ONLY %s', (SELECT pubname FROM pg_publication WHERE oid = list),
+    CASE WHEN listed THEN 'ADD' ELSE 'DROP' END, rel::regclass));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.set_listed(oid, oid, boolean) FROM PUBLIC;
 
@@ -1714,8 +1870,8 @@ BEGIN
   -- pg_read_all_data does not cover large objects.
   EXECUTE format('ALTER ROLE %I IN DATABASE %I SET lo_compat_privileges = on', role, current_database());
   EXECUTE format('GRANT USAGE ON SCHEMA scribe TO %I', role);
-  EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.unsaved, scribe.inventory, scribe.lists, scribe.mislisted, scribe.unlisted TO %I', role);
-  EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
+  EXECUTE format('GRANT SELECT ON scribe.config, scribe.identity, scribe.unguarded, scribe.unsaved, scribe.inventory, scribe.lists, scribe.mislisted TO %I', role);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION scribe.here(), scribe.active(), scribe.kept_note(text, oid), scribe.tidy(), scribe.emit(text), scribe.mark(text), scribe.sequence_values(), '
     'scribe.owner_of(oid, oid), scribe.acl_text(aclitem[]), scribe.acl_sql(text, aclitem[], oid, text), scribe.guard_table(oid), scribe.list_table(oid, oid, boolean), scribe.changes(oid), scribe.identity_for(oid), scribe.type_facts(oid), scribe.loose_types(), scribe.hash_root(oid), scribe.repair_sql(oid), scribe.repair_index(oid), scribe.drop_invalid(oid), scribe.large_object_sample(jsonb), '
     'scribe.emit_large_objects(oid[], jsonb, jsonb), scribe.emit_large_object_ranges(bigint[]) TO %I', role);
   PERFORM set_config('scribe.quiet', '', true);
@@ -1748,10 +1904,11 @@ END $fn$;
 REVOKE ALL ON FUNCTION scribe.guard(oid[]) FROM PUBLIC;
 
 CREATE FUNCTION scribe.on_end_guard() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lc_messages = 'C'
 SET plan_cache_mode = force_generic_plan AS $fn$
 DECLARE
   context text;
+  touched oid[];
 BEGIN
   IF tg_tag !~ '^(CREATE (TABLE|SCHEMA|EXTENSION)|SELECT INTO|ALTER |DROP )' OR scribe.quiet() THEN
     RETURN;
@@ -1760,8 +1917,15 @@ BEGIN
     GET DIAGNOSTICS context = PG_CONTEXT;
     PERFORM scribe.relist(scribe.named_unlogged(current_query() || context));
   END IF;
-  PERFORM scribe.guard((SELECT array_agg(DISTINCT objid) FROM pg_event_trigger_ddl_commands()
-    WHERE classid = 'pg_class'::regclass AND object_type = 'table'));
+  touched := ARRAY(SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass AND object_type = 'table');
+  FOR attempt IN 1..2 LOOP
+    BEGIN
+      PERFORM scribe.guard(touched);
+      EXIT;
+    EXCEPTION WHEN query_canceled THEN
+      PERFORM scribe.obey(SQLERRM);
+    END;
+  END LOOP;
 EXCEPTION WHEN OTHERS THEN
   RAISE LOG 'pg_scribe: replica identities after %: %', tg_tag, SQLERRM;
 END $fn$;

@@ -341,6 +341,7 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
 	}
 	r.dropEventTriggers(dropped)
+	r.countColumns(start, end)
 	r.context(start, func() {
 		if end.Attach != nil && end.Attach.Text != "" {
 			r.out = repo.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
@@ -424,13 +425,34 @@ func (r *renderer) writeFacts(start, end captureMessage) {
 		if m.Value != nil {
 			value = repo.Literal(*m.Value)
 		}
-		name := repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
+		name := m.table()
 		if r.hidden.rel != name {
 			r.hide(name)
 		}
-		r.out = repo.AppendDDL(r.out, start.Tag, fmt.Sprintf("UPDATE ONLY %s SET %s = %s", name, repo.Identifier(m.Column), value))
+		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+repo.Literal(fmt.Sprintf(
+			"BEGIN IF (SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = %[1]s::pg_catalog.regclass AND attname = %[2]s)"+
+				" > (pg_catalog.current_setting('replay.columns')::pg_catalog.jsonb ->> %[1]s)::int4 THEN UPDATE ONLY %[3]s SET %[4]s = %[5]s; END IF; END",
+			repo.Literal(name), repo.Literal(m.Column), name, repo.Identifier(m.Column), value)))
 	}
 	r.show()
+}
+
+// countColumns notes how many columns the tables have before the command. Of
+// those whose value is sent, it added the ones beyond; others it only changed,
+// and their rows may have got other values since.
+func (r *renderer) countColumns(start, end captureMessage) {
+	var counts []string
+	for _, m := range end.Missing {
+		count := fmt.Sprintf("%[1]s, (SELECT pg_catalog.max(attnum) FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(%[1]s))", repo.Literal(m.table()))
+		if !slices.Contains(counts, count) {
+			counts = append(counts, count)
+		}
+	}
+	if len(counts) > 0 {
+		r.open()
+		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+repo.Literal(
+			"BEGIN PERFORM pg_catalog.set_config('replay.columns', pg_catalog.jsonb_build_object("+strings.Join(counts, ", ")+")::text, false); END"))
+	}
 }
 
 // dropEventTriggers makes way for dropping a function that may have served

@@ -211,6 +211,12 @@ func mendCapture(ctx context.Context, conn *pgx.Conn, publication string, r *rep
 		return err
 	}
 	if !h.Missing {
+		if err := checkCapture(ctx, conn); err != nil {
+			return err
+		}
+		if _, err := conn.Exec(ctx, "SELECT scribe.tidy()"); err != nil {
+			return err
+		}
 		mode, err := captureMode(ctx, conn)
 		if err == nil && mode != info.Mode {
 			err = &CaptureError{Reason: fmt.Sprintf("the source has it in %s mode, the repository in %s mode", mode, info.Mode), Mode: mode}
@@ -410,15 +416,12 @@ func (h captureHealth) mend(ctx context.Context, conn *pgx.Conn, publications []
 				return &CaptureError{Reason: h.String() + "; it cannot be put back: " + err.Error()}
 			}
 		}
-		if err := notePublication(ctx, tx, p.name); err != nil { // somebody may have made it again
-			return err
-		}
-	}
-	if err := noteMissing(ctx, tx); err != nil { // columns may have been added unseen
-		return err
 	}
 	if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", reason); err != nil {
 		return err
 	}
-	return tx.Commit(ctx)
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	return notePublications(ctx, conn, publications) // somebody may have made them again
 }

@@ -54,6 +54,9 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	if slot, err := readSlot(ctx, conn, opts.Slot); err == nil {
 		return base, &SlotError{Slot: opts.Slot, Problem: SlotExists, Database: slot.Database}
 	}
+	if err := clearCopy(ctx, conn, opts); err != nil {
+		return base, err
+	}
 	var undo []func(context.Context) error
 	defer func() {
 		if err == nil {
@@ -156,6 +159,18 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		_, err = conn.Exec(ctx, "SELECT scribe.grant_to($1)", opts.GrantTo)
 	}
 	return base, err
+}
+
+// clearCopy removes what came along from a captured database that this one is a
+// copy of: its secret is known elsewhere, or lost.
+func clearCopy(ctx context.Context, conn *pgx.Conn, opts InitOptions) error {
+	err := checkOriginal(ctx, conn)
+	var copied *CopyError
+	if !errors.As(err, &copied) {
+		return err
+	}
+	opts.Step(copied.Error() + "; removing the capture that came along")
+	return uninstall(ctx, conn, opts.Publication)
 }
 
 // awaitOlder waits for transactions that began before the event triggers were

@@ -250,6 +250,11 @@ type missingValue struct {
 	Value  *string `json:"value"`
 }
 
+// table is its name in SQL.
+func (m missingValue) table() string {
+	return repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
+}
+
 // capturePrefix marks the capture's messages; signatureSize is the length of
 // the signature, in hexadecimal, that stands before each.
 const (

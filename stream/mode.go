@@ -66,7 +66,8 @@ func captureMode(ctx context.Context, conn *pgx.Conn) (mode string, err error) {
 }
 
 // InstalledPublications are those on the source that belong to the named one:
-// itself, and the list of the no-harm mode.
+// itself, and the list of the no-harm mode. In a copy of a captured database
+// they are all that came along.
 func InstalledPublications(ctx context.Context, conn *pgx.Conn, name string) ([]string, error) {
 	list := publicationsOf(name, ModeNoHarm)[1]
 	rows, err := conn.Query(ctx, `SELECT pubname::text FROM pg_publication WHERE pubname = $1
@@ -75,7 +76,21 @@ func InstalledPublications(ctx context.Context, conn *pgx.Conn, name string) ([]
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	copied := checkOriginal(ctx, conn)
+	if !errors.As(copied, new(*CopyError)) {
+		return names, copied
+	}
+	rows, err = conn.Query(ctx, `SELECT pubname::text FROM pg_publication JOIN scribe.config ON key = '`+publicationKey+`' || pubname
+	  WHERE pubname <> ALL ($1) ORDER BY 1`, names)
+	if err != nil {
+		return nil, err
+	}
+	more, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return append(names, more...), err
 }
 
 // listTables brings the list of the no-harm mode up to date. fresh: nothing

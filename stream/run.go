@@ -112,7 +112,7 @@ func retriable(err error) bool {
 		return false
 	case errors.As(err, &slot):
 		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger
-	case errors.As(err, &mismatch), errors.As(err, &identity), errors.As(err, &capture):
+	case errors.As(err, &mismatch), errors.As(err, &identity), errors.As(err, &capture), errors.As(err, new(*CopyError)):
 		return false
 	case errors.As(err, &pg) && len(pg.Code) == 5:
 		// Class 57: the server starts, shuts down or was told to end the

@@ -167,7 +167,7 @@ func TestStreamRendersEverything(t *testing.T) {
 		`UPDATE ONLY "public"."f" SET "a" = 'b' WHERE ctid = (SELECT ctid FROM ONLY "public"."f" WHERE "a" = 'a' AND format('%s', "a") = 'a' AND format('%s', "b") = '{"x": 1}' LIMIT 1);`,
 		`CREATE TABLE "Odd ""S"."T;" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v timestamptz DEFAULT now());`,
 		`CREATE TABLE public.made (id integer, a text);`,
-		`UPDATE ONLY "public"."t" SET "at" = '2`,
+		`UPDATE ONLY "public"."t" SET "at" = ''2`,
 		`TRUNCATE ONLY "public"."f" RESTART IDENTITY CASCADE;`,
 		`CREATE VIEW v AS SELECT 1 AS one;`,
 		"mark before the;\nend\n",

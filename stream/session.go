@@ -21,6 +21,9 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	defer side.Close(context.WithoutCancel(ctx))
+	if err := checkOriginal(ctx, side); err != nil {
+		return false, err
+	}
 	src, from, err := s.check(ctx, side)
 	if err != nil {
 		return false, err

@@ -123,7 +123,13 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	case err == nil && slot.Plugin == "":
 		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign, Detail: "it is a physical slot"}
 	case err == nil && slot.Database != found.database: // in use or not; with --keep-capture too
-		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign, Database: slot.Database}
+		leave, err := leavesSlot(ctx, conn, capture)
+		if err == nil && (!leave || c.KeepCapture) {
+			err = &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign, Database: slot.Database}
+		}
+		if err != nil {
+			return found, err
+		}
 	case err == nil && slot.Active:
 		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotBusy, PID: slot.ActivePID}
 	case err == nil:
@@ -152,6 +158,18 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	}
 	found.otherSlots, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	return found, err
+}
+
+// leavesSlot tells whether a slot of that name in another database is the
+// original's, of which this database is a copy: it has a capture and no slot
+// that could serve it.
+func leavesSlot(ctx context.Context, conn *pgx.Conn, capture bool) (leave bool, err error) {
+	if leave, err = stream.IsCopy(ctx, conn); err != nil || leave || !capture {
+		return leave, err
+	}
+	err = conn.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_replication_slots
+	  WHERE slot_type = 'logical' AND database = current_database())`).Scan(&leave)
+	return leave, err
 }
 
 // confirm asks, unless --yes answers already.

@@ -61,6 +61,9 @@ var rules = []rule{
 	}),
 	on(exitBackup, dumpHint),
 	on(exitBackup, captureHint),
+	on(exitBackup, func(e *stream.CopyError, f facts) string {
+		return "to back it up itself: " + f.init(f.slotName(), "NEW_DIRECTORY") + "; to remove what came along: " + f.scribe("drop")
+	}),
 	on(exitUsage, func(e *repo.NotEmptyError, f facts) string {
 		if e.Initialised {
 			return "to go on with it: " + f.onSource("start", "-f", e.Dir) + "; or give init another directory with -f"

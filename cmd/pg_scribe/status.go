@@ -123,6 +123,9 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 			return err
 		}
 	}
+	if err := stream.CheckOriginal(ctx, conn); err != nil {
+		return err
+	}
 	slot, err := stream.ReadSlot(ctx, conn, s.Slot)
 	if err != nil {
 		return err

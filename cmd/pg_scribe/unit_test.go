@@ -212,7 +212,7 @@ func TestRules(t *testing.T) {
 		&restore.IncompleteError{Err: errors.New("x"), Created: true},
 		&stream.SlotError{Problem: stream.SlotBusy}, &stream.SlotError{Problem: stream.SlotLost}, &stream.SlotError{Problem: stream.SlotBlocked},
 		&stream.SlotError{Problem: stream.SlotNoneFree}, &stream.SlotError{}, &stream.SlotError{Problem: stream.SlotWhole},
-		&stream.TimelineError{}, &stream.StandbyError{}, &stream.LargeValueError{}, &stream.LargeValueError{Table: "t"}, &stream.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &stream.CaptureError{}, &stream.ArchiveCodecError{},
+		&stream.TimelineError{}, &stream.StandbyError{}, &stream.LargeValueError{}, &stream.LargeValueError{Table: "t"}, &stream.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &stream.CaptureError{}, &stream.CopyError{}, &stream.ArchiveCodecError{},
 		&stream.ConnectError{Fault: stream.FaultOther, Err: errors.New("x")},
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
 		catalog.SchemaVersionError{Have: 2, Want: 1},

@@ -64,6 +64,10 @@ func TestAddColumnDefaults(t *testing.T) {
 		`ALTER TABLE t ADD COLUMN d int[] DEFAULT ARRAY[1, NULL, 3]; ALTER TABLE t ADD COLUMN e text DEFAULT E'it''s\n' NOT NULL`,
 		`ALTER TABLE t ADD COLUMN f date DEFAULT 'now', ADD COLUMN g text[] DEFAULT string_to_array(current_date::text, '-')`,
 		`ALTER TABLE t ADD COLUMN h int GENERATED ALWAYS AS IDENTITY`,
+		// What a later command only changes keeps the rows' values; what it drops and adds is new.
+		`UPDATE t SET a = '2001-01-01' WHERE id = 2; ALTER TABLE t RENAME a TO a2; ALTER TABLE t ALTER a2 SET NOT NULL, ALTER a2 SET DEFAULT clock_timestamp(), ADD COLUMN i timestamptz DEFAULT now()`,
+		`UPDATE t SET i = '2002-01-01' WHERE id = 3; ALTER TABLE t DROP COLUMN b, ADD COLUMN b timestamptz DEFAULT now(); ALTER TABLE t ALTER i DROP DEFAULT, ALTER i SET STATISTICS 5`,
+		`ALTER TABLE t ADD COLUMN j int DEFAULT 7; UPDATE t SET j = 8 WHERE id = 4; ALTER TABLE t ALTER j SET DEFAULT random() * 100, ALTER j SET NOT NULL`,
 		`CREATE TABLE p (id int) PARTITION BY LIST (id); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); INSERT INTO p VALUES (1); ALTER TABLE p ADD COLUMN at timestamptz DEFAULT now()`)
 }
 

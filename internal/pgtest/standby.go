@@ -1,11 +1,10 @@
 package pgtest
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 )
@@ -13,38 +12,69 @@ import (
 // Standby starts a physical standby that streams from the cluster. It is stopped at the end of the test.
 func (c *Cluster) Standby(tb testing.TB) *Cluster {
 	tb.Helper()
-	s, err := c.startStandby()
-	if err != nil {
-		tb.Fatalf("starting a standby: %v", err)
-	}
-	tb.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			tb.Errorf("stopping the standby: %v", err)
-		}
-	})
-	return s
+	return c.startCopy(tb, func(dir string) *exec.Cmd { return c.baseBackup(dir, "-R") })
 }
 
-func (c *Cluster) startStandby() (*Cluster, error) {
+// Snapshot starts a copy of the cluster's files as a server of its own. It is stopped at the end of the test. Of a stopped
+// cluster it has all there is; of a running one, what pg_basebackup copies, which leaves out replication slots.
+func (c *Cluster) Snapshot(tb testing.TB) *Cluster {
+	tb.Helper()
+	if c.running() {
+		return c.startCopy(tb, func(dir string) *exec.Cmd { return c.baseBackup(dir) })
+	}
+	return c.startCopy(tb, func(dir string) *exec.Cmd { return exec.Command("cp", "-a", c.DataDir, dir) })
+}
+
+func (c *Cluster) baseBackup(dir string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(c.BinDir, "pg_basebackup"), append([]string{"-D", dir, "-X", "stream", "-c", "fast", "--no-sync"}, args...)...)
+	cmd.Dir, cmd.Env = filepath.Dir(dir), c.Env()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred}
+	return cmd
+}
+
+// startCopy starts a server on a data directory that a command fills.
+func (c *Cluster) startCopy(tb testing.TB, fill func(dir string) *exec.Cmd) *Cluster {
+	tb.Helper()
 	dir, g, err := makeDir(c.cred)
 	if err != nil {
-		return nil, err
+		tb.Fatal(err)
 	}
 	s := &Cluster{Dir: dir, DataDir: filepath.Join(dir, "data"), BinDir: c.BinDir, SocketDir: dir, Host: dir,
 		LogFile: filepath.Join(dir, "server.log"), Major: c.Major, password: c.password, cred: c.cred, guard: g}
-	cmd := exec.Command(filepath.Join(c.BinDir, "pg_basebackup"), "-D", s.DataDir, "-R", "-X", "stream", "-c", "fast", "--no-sync")
-	cmd.Dir, cmd.Env = dir, c.Env()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred}
+	tb.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			tb.Errorf("stopping the copy: %v", err)
+		}
+	})
+	cmd := fill(s.DataDir)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("pg_basebackup: %w\n%s", err, out), s.Stop())
+		tb.Fatalf("%s: %v\n%s", filepath.Base(cmd.Path), err, out)
 	}
 	s.mu.Lock()
 	err = s.startOnFreePort()
 	s.mu.Unlock()
 	if err != nil {
-		return nil, errors.Join(err, s.Stop())
+		tb.Fatalf("starting a copy: %v", err)
 	}
-	return s, nil
+	return s
+}
+
+// CheckUpgrade runs pg_upgrade --check from the running cluster to another one of a newer version, which it shuts down.
+func (c *Cluster) CheckUpgrade(tb testing.TB, newer *Cluster) {
+	tb.Helper()
+	newer.mu.Lock()
+	err := newer.halt(syscall.SIGINT)
+	newer.mu.Unlock()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(newer.BinDir, "pg_upgrade"), "--check", "-U", superuser, "-b", c.BinDir, "-B", newer.BinDir,
+		"-d", c.DataDir, "-D", newer.DataDir, "-p", strconv.Itoa(c.Port), "-P", strconv.Itoa(newer.Port), "-s", newer.Dir)
+	cmd.Dir, cmd.Env = newer.Dir, baseEnv(newer.BinDir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Errorf("pg_upgrade --check: %v\n%s", err, out)
+	}
 }
 
 // CatchUp waits until the standby has replayed all that its primary has written.
