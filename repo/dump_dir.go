@@ -282,7 +282,7 @@ func (r *Repository) openDir(name string, sealing filter.Chain, sum string) (*Di
 	}
 	whole := sha256.Sum256(stored)
 	if d.sum = hex.EncodeToString(whole[:]); sum != "" && d.sum != sum {
-		return nil, &FormatError{File: name, Reason: fmt.Sprintf("is damaged: the checksum of %s is not the stored one", dirDescribes)}
+		return nil, &FormatError{File: name, Reason: fmt.Sprintf("is damaged: checksum mismatch of %s", dirDescribes)}
 	}
 	text, err := r.openFilters(name, sealing, bytes.NewReader(stored))
 	if err != nil {
@@ -354,7 +354,7 @@ func (d *DirReader) copy(to io.Writer, f dirFile) error {
 		return err
 	}
 	if n != f.size || hex.EncodeToString(h.Sum(nil)) != f.sum {
-		return &FormatError{File: d.name, Reason: fmt.Sprintf("is damaged: the checksum of %s is not the stored one", f.name)}
+		return &FormatError{File: d.name, Reason: fmt.Sprintf("is damaged: checksum mismatch of %s", f.name)}
 	}
 	return nil
 }
@@ -416,7 +416,7 @@ func (r *Repository) checkStoredDir(a catalog.Artifact) error {
 		}
 	}
 	if err == nil && (sum != a.SHA256 || total != a.Bytes) {
-		err = &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: the checksum of %s or the size of the files is not the stored one", dirDescribes)}
+		err = &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: checksum mismatch of %s, or another size of its files", dirDescribes)}
 	}
 	return err
 }

@@ -471,7 +471,7 @@ func (r *Repository) Check(a catalog.Artifact) error {
 	}
 	// An open segment of an earlier version has none; its frames carry their own.
 	if (a.State == catalog.StateSealed || a.SHA256 != "") && hex.EncodeToString(h.Sum(nil)) != a.SHA256 {
-		return &FormatError{File: a.Name, Reason: "is damaged: its checksum is not the stored one"}
+		return &FormatError{File: a.Name, Reason: "is damaged: checksum mismatch"}
 	}
 	return nil
 }

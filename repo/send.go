@@ -146,7 +146,7 @@ func sendFile(ctx context.Context, s target.Session, t target.Target, path, name
 		var n int64
 		n, err = io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(out, h)}, struct{ io.Reader }{in}, make([]byte, 256<<10))
 		if err == nil && (n != size || hex.EncodeToString(h.Sum(nil)) != sum) {
-			err = &FormatError{File: name, Reason: "is damaged: its size or checksum is not the stored one"}
+			err = &FormatError{File: name, Reason: "is damaged: size or checksum mismatch"}
 		}
 		if err != nil {
 			out.Abort()

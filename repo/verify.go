@@ -419,9 +419,9 @@ func (r *Repository) checkMetadata(ctx context.Context) (int64, error) {
 	switch {
 	case err != nil:
 	case known && !slices.Contains(strings.Fields(sums), hex.EncodeToString(sum[:])):
-		err = errors.New("is damaged: its checksum is not the stored one")
+		err = errors.New("is damaged: checksum mismatch")
 	case !known && !metadataWhole(text) && strings.Contains(string(text), metadataSum):
-		err = errors.New("is damaged: its checksum is not the one in its last line")
+		err = errors.New("is damaged: checksum mismatch with its last line")
 	}
 	return int64(len(text)), err
 }

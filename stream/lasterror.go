@@ -72,13 +72,13 @@ func (s *streamer) trouble(ctx context.Context, cause error, delay time.Duration
 	}
 }
 
-// recovered reports that the stream goes on after trouble.
+// recovered reports that the stream goes on after trouble, of this run or an
+// earlier one.
 func (s *streamer) recovered(ctx context.Context) {
-	if !s.down {
-		return
+	if s.down {
+		s.down = false
+		s.opts.Notice("reconnected")
 	}
-	s.down = false
-	s.opts.Notice("reconnected")
 	if s.repo == nil {
 		return
 	}

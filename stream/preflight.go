@@ -16,7 +16,7 @@ import (
 type Finding struct {
 	Critical bool   `json:"critical"`
 	Problem  string `json:"problem"`
-	Fix      string `json:"fix"` // the command or setting that mends it
+	Fix      string `json:"fix"` // the command or setting that fixes it
 
 	Tool    string   `json:"-"` // a program that is missing or too old
 	Major   int      `json:"-"` // for it: the server's major version

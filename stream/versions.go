@@ -32,10 +32,10 @@ func ServerVersionFinding(version string) (f Finding, ok bool) {
 	case err != nil || err2 != nil || !listed || minor >= known.recommended:
 		return f, true
 	case minor < known.sound:
-		f = Finding{Critical: true, Problem: fmt.Sprintf("PostgreSQL %s can lose rows of transactions that run beside a change of the schema (mended in %d.%d)",
+		f = Finding{Critical: true, Problem: fmt.Sprintf("PostgreSQL %s can lose rows of transactions that run beside a change of the schema (fixed in %d.%d)",
 			version, major, known.sound)}
 	default:
-		f = Finding{Problem: fmt.Sprintf("PostgreSQL %s can run out of memory when the schema changes beside many transactions (mended in %d.%d)",
+		f = Finding{Problem: fmt.Sprintf("PostgreSQL %s can run out of memory when the schema changes beside many transactions (fixed in %d.%d)",
 			version, major, known.recommended)}
 	}
 	f.Fix = fmt.Sprintf("update the server to %d.%d or newer and restart it", major, known.recommended)

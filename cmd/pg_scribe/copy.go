@@ -313,7 +313,7 @@ func (s *statusReport) judgeTargets(doc *repositoryJSON) {
 		switch {
 		case !since.IsZero():
 			s.warn(fmt.Sprintf("target %s fails since %s, %s not there yet: %s", t.Target, showTime(since), plural(int64(t.Pending), "file"), t.Error),
-				"mend the cause; then start sends what waits, or: "+send+"; if it is gone for good: "+
+				"fix the cause; then start sends what waits, or: "+send+"; if it is gone for good: "+
 					commandLine("pg_scribe", "copy", "-f", doc.Directory, "--forget", t.Target))
 		case t.Pending > 0 && doc.StreamerRunning && !t.pendingSince.IsZero() && s.app.now().Sub(t.pendingSince) > slowTarget:
 			s.warn(fmt.Sprintf("target %s lacks %s, the oldest of %s, though start runs", t.Target, plural(int64(t.Pending), "file"), showTime(t.pendingSince)),

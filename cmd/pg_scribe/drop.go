@@ -177,7 +177,7 @@ func (c *dropCmd) confirm(a *app, found installed) error {
 	if c.Yes {
 		return nil
 	}
-	refused := &usageError{"nothing was removed: it was not confirmed", "say so with --yes"}
+	refused := &usageError{"not confirmed; nothing removed", "to remove it without being asked, add --yes"}
 	in, isFile := a.stdin.(*os.File)
 	if !isFile || !term.IsTerminal(int(in.Fd())) {
 		return refused

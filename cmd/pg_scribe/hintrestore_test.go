@@ -32,6 +32,11 @@ var restoreHints = []hintCase{
 		h.must("restore", "-f", h.src.dir, "-C", "-d", h.newDB())
 		f.came("into another database with -C it is restored")
 	}},
+	{"--allow-source of what is not the source", func(h *hinter) {
+		f := h.fails("*restore.NotSourceError", "restore", "-f", h.src.dir, "-d", h.database(), "--allow-source")
+		f.follow(0, "NEW_DATABASE", h.newDB())
+		f.came("into a new database it is restored")
+	}},
 	{"a statement that fails in the replay", func(h *hinter) {
 		s := h.fresh()
 		h.c.Exec(h.t, s.db, "CREATE TABLE clash (i int PRIMARY KEY); INSERT INTO clash VALUES (1)")

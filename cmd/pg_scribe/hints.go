@@ -27,7 +27,7 @@ func incompleteHint(e *restore.IncompleteError, f facts) string {
 	if fileGone(e.Err) && target.IsSpec(f.dir) {
 		removed = "it was removed while the restore read it, as expire does; "
 	} else if e.Resumable && e.Swap != nil {
-		return fmt.Sprintf("the source is as it was, %q is whole up to %s; mend the cause, then go on to the same target: %s; then swap the names: %s",
+		return fmt.Sprintf("the source is as it was, %q is whole up to %s; fix the cause, then go on to the same target: %s; then swap the names: %s",
 			e.Database, e.Applied, f.onDatabase(e.Database).scribe("restore", "-f", f.dir)+" --resume", f.swap(*e.Swap))
 	} else if e.Resumable {
 		return fmt.Sprintf("the target is whole up to %s; fix the cause, then go on: %s", e.Applied, f.again("--resume"))

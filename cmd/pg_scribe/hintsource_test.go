@@ -204,6 +204,24 @@ var sourceHints = []hintCase{
 		f.follow(0)
 		f.came("with the repository's slot it streams")
 	}},
+	{"another database than the repository's", func(h *hinter) {
+		f := h.fails("*stream.IdentityError", "status", "-d", h.database(), "-f", h.src.dir)
+		if o := f.followTo(exitWarnings, 0); !strings.Contains(o.out, "restorable") {
+			h.t.Errorf("status of the right one:\n%s", o.out)
+		}
+		f.came("status is of the repository's own database")
+	}},
+	{"a copy of a captured database", func(h *hinter) {
+		s := h.fresh()
+		db := h.newDB()
+		h.c.Exec(h.t, "postgres", "CREATE DATABASE "+db+" TEMPLATE "+s.db)
+		dir := h.newDir()
+		f := h.fails("*stream.CopyError", "mark", "-d", db, "here")
+		f.follow(0, "NEW_DIRECTORY", dir)
+		h.must("status", "-f", dir)
+		h.must("drop", "-d", db, "-f", dir, "--yes")
+		f.came("the copy has a backup of its own")
+	}},
 	{"failover slots before version 17", func(h *hinter) {
 		if h.c.Major >= 17 {
 			h.rows = append(h.rows, hintRow{rule: "*stream.FailoverError", outcome: "this server has failover slots"})

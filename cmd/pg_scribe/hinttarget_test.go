@@ -189,6 +189,8 @@ var targetHints = []hintCase{
 
 // unprovoked are the rules without a row here, and why.
 var unprovoked = map[string]string{
+	"*restore.SwapError":                                      "TestSwapLater makes it, and runs its hint",
+	"*owner.Error":                                            "a file system on which root may not give files away, as NFS with root_squash",
 	"no password was given":                                   "needs a person at a terminal; TestTerminal plays one",
 	"*pgconn.ConnectError":                                    "a server that stops between two connections of one run: stream.Connect wraps all others",
 	"*stream.LargeValueError":                                 "takes a value of half a GB and several GB of memory; internal/e2e makes it",

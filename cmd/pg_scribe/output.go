@@ -228,6 +228,7 @@ type repositoryJSON struct {
 	ReachedAt         moment        `json:"reached_at"`
 	FreshnessSeconds  *float64      `json:"freshness_seconds"`
 	StreamerRunning   bool          `json:"streamer_running"`
+	LastError         *errorJSON    `json:"last_error"` // of the streamer; null: there was none
 	Missing           []string      `json:"missing_files"`
 	Damaged           []string      `json:"damaged_files"` // of another size than recorded
 	Failed            []string      `json:"failed_files"`  // that verify found damaged when it last read them
@@ -239,6 +240,13 @@ type repositoryJSON struct {
 	Targets           []targetJSON  `json:"targets"`      // empty when they are read themselves
 
 	unread int // files that verify has not read
+}
+
+// errorJSON is what last went wrong with the streamer.
+type errorJSON struct {
+	At      moment `json:"at"`
+	Message string `json:"message"`
+	OverAt  moment `json:"over_at"` // when it streamed again; null: not yet
 }
 
 // verifiedJSON is how a run of verify ended.

@@ -205,7 +205,7 @@ var targetRules = []rule{
 		return hint + "; look at it there, and give this repository a prefix of its own or move the file aside"
 	}),
 	on(exitBackup, func(e *repo.SpoolFullError, f facts) string {
-		return "mend the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for good: " +
+		return "fix the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for good: " +
 			commandLine("pg_scribe", "copy", "-f", f.dir, "--forget") + " WHERE"
 	}),
 	on(exitUsage, func(e *repo.UnknownTargetError, _ facts) string {

@@ -51,6 +51,24 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer r.Close()
 	r.Keys(keys)
+	err = c.intoRepository(ctx, a, r)
+	if c.failed(ctx, err) && !r.StreamerRunning() { // another one's record is its own
+		if kept := stream.KeepLastError(context.WithoutCancel(ctx), r, problemOf(err, false)); kept != nil {
+			a.words.warn("the error is not in the catalog: %v", kept)
+		}
+	}
+	return err
+}
+
+// failed says whether the streamer met an error that somebody who looks later
+// has to know of: not one of the command line alone.
+func (c *startCmd) failed(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() == nil && !errors.As(err, new(*usageError)) && !errors.As(err, new(*stream.IdentityError)) &&
+		!errors.As(err, new(*stream.MismatchError))
+}
+
+// intoRepository streams into a repository until it is stopped.
+func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repository) error {
 	info, err := r.Catalog().Repository(ctx)
 	if err != nil {
 		return err
@@ -75,7 +93,7 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer release()
 	a.words.log(a.now)
-	err = a.operation(ctx, r, "start", func() error {
+	return a.operation(ctx, r, "start", func() error {
 		if err := r.Recover(ctx); err != nil {
 			return err
 		}
@@ -92,12 +110,6 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	})
-	if err != nil && ctx.Err() == nil {
-		if kept := stream.KeepLastError(context.WithoutCancel(ctx), r, problemOf(err, false)); kept != nil {
-			a.words.warn("the error is not in the catalog: %v", kept)
-		}
-	}
-	return err
 }
 
 // stream streams, and sends what is sealed to the targets meanwhile.

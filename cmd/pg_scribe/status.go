@@ -85,6 +85,28 @@ type statusReport struct {
 	inventory *catalog.Inventory // of the repository, if one is named
 }
 
+// lastError takes what last went wrong with the streamer. It is a warning
+// until the stream has gone on.
+func (s *statusReport) lastError(ctx context.Context, r *repo.Repository, doc *repositoryJSON) error {
+	if r.Remote() { // what it knows is older than the streamer
+		return nil
+	}
+	last, err := stream.ReadLastError(ctx, r)
+	if err != nil || last.At.IsZero() {
+		return err
+	}
+	doc.LastError = &errorJSON{At: moment(last.At), Message: last.Message, OverAt: moment(last.Over)}
+	if !last.Over.IsZero() {
+		return nil
+	}
+	what := "the last run of start ended with an error"
+	if doc.StreamerRunning {
+		what = "the streamer has no connection"
+	}
+	s.warn(what+": "+last.Message, "fix the cause; then start streams again: "+s.app.facts.onSource("start", "-f", s.app.facts.dir))
+	return nil
+}
+
 func (s *statusReport) warn(message, hint string)     { s.reason("warning", message, hint) }
 func (s *statusReport) critical(message, hint string) { s.reason("critical", message, hint) }
 
@@ -244,6 +266,9 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 		doc.FreshnessSeconds = &age
 	}
 	doc.StreamerRunning = r.StreamerRunning()
+	if err := s.lastError(ctx, r, doc); err != nil {
+		return err
+	}
 	if !r.Remote() {
 		doc.Disk = diskUse(dir)
 		if doc.Spool = r.SpoolDir(); doc.Spool != "" {
@@ -277,7 +302,7 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 		return err
 	}
 	if fault != "" {
-		s.warn("not everything could be sampled: "+fault, "mend the cause; the next sample catches up")
+		s.warn("not everything could be sampled: "+fault, "fix the cause; the next sample catches up")
 	}
 	return nil
 }

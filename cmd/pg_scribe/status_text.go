@@ -152,6 +152,13 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 		running = "running"
 	}
 	s.row("streamer", "%s", running)
+	if e := d.LastError; e != nil {
+		over := ""
+		if at := time.Time(e.OverAt); !at.IsZero() {
+			over = "; it streamed again at " + s.app.showTime(at)
+		}
+		s.row("last error", "%s: %s%s", s.app.showTime(time.Time(e.At)), e.Message, over)
+	}
 	verified := "never"
 	if v := d.Verification; v != nil {
 		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, s.app.showTime(time.Time(v.FinishedAt)), v.FilesRead, plural(int64(v.Files), "file"))

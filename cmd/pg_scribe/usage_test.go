@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"regexp"
 	"strconv"
 	"strings"
@@ -134,6 +135,37 @@ func TestStartReconnects(t *testing.T) {
 	last, err := stream.ReadLastError(ctx, r)
 	if err != nil || last.At.IsZero() || last.Over.Before(last.At) || !strings.Contains(last.Message, "connection lost (terminating") {
 		t.Errorf("the catalog has %+v, %v", last, err)
+	}
+}
+
+// What ended start stands in status until it streams again.
+func TestStatusShowsTheLastError(t *testing.T) {
+	c := pgtest.Shared(t)
+	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+	type lastError struct{ Message string }
+	status := func() (o outcome, e *lastError) {
+		o = s.run("status", "-f", s.dir, "--output", "json")
+		var doc struct {
+			Repository struct {
+				LastError *lastError `json:"last_error"`
+			}
+		}
+		if err := json.Unmarshal([]byte(o.out), &doc); err != nil {
+			t.Fatal(err, o.out)
+		}
+		return o, doc.Repository.LastError
+	}
+	if _, e := status(); e != nil {
+		t.Fatalf("an error before the first start: %+v", e)
+	}
+	conn := s.c.ConnString(s.db)
+	s.c.Exec(t, s.db, "SELECT pg_drop_replication_slot('"+s.slot+"')")
+	if o := s.run("start", "-d", conn, "-f", s.dir, "--no-loop"); o.code == exitOK {
+		t.Fatal("start went on without its slot")
+	}
+	o, e := status()
+	if e == nil || !strings.Contains(e.Message, "does not exist") || !strings.Contains(o.out, "the last run of start ended with an error") || o.code != exitWarnings {
+		t.Errorf("status: %d, %+v\n%s", o.code, e, o.out)
 	}
 }
 
