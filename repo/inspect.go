@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/filter"
 )
 
@@ -301,7 +302,8 @@ func RowChanges(sql []byte) []catalog.TableCount {
 		{"DELETE FROM ", catalog.TableCount{Deleted: 1}},
 	} {
 		if bytes.HasPrefix(sql, []byte(form.prefix)) {
-			form.count.Table = nameAt(sql[len(form.prefix):])
+			name := sql[len(form.prefix):]
+			form.count.Table = string(name[:sqltext.NameLen(name)])
 			return []catalog.TableCount{form.count}
 		}
 	}
@@ -313,7 +315,7 @@ func RowChanges(sql []byte) []catalog.TableCount {
 	var list []catalog.TableCount
 	for len(rest) > 0 {
 		rest = bytes.TrimPrefix(bytes.TrimLeft(rest, ", "), []byte("ONLY "))
-		name := nameAt(rest)
+		name := string(rest[:sqltext.NameLen(rest)])
 		if name == "" {
 			break
 		}
@@ -323,20 +325,6 @@ func RowChanges(sql []byte) []catalog.TableCount {
 		}
 	}
 	return list
-}
-
-// nameAt is the qualified name that sql begins with, as it is written.
-func nameAt(sql []byte) string {
-	quoted := false
-	for i, b := range sql {
-		switch {
-		case b == '"':
-			quoted = !quoted
-		case !quoted && strings.IndexByte(" ,;(", b) >= 0:
-			return string(sql[:i])
-		}
-	}
-	return string(sql)
 }
 
 // offset is how much of the text was read.

@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/filter"
 )
 
@@ -57,7 +58,7 @@ func hostileTransactions(t *testing.T, w *SegmentWriter) {
 		b = append(AppendLiteral(b, []byte(v)), ");\n"...)
 		if name := truncated(v); name != "" {
 			b = append(b, "CREATE TABLE public."...)
-			b = append(AppendIdentifier(b, fmt.Sprintf("%s%d", name, i)), " ();\n"...)
+			b = append(sqltext.AppendIdentifier(b, fmt.Sprintf("%s%d", name, i)), " ();\n"...)
 		}
 	}
 	b = AppendCopyBegin(b, "public.t", "n, how, v")

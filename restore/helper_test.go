@@ -11,6 +11,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 )
@@ -201,19 +202,19 @@ func (b *builder) damage(name string) {
 func target(t *testing.T, name string) (c *pgtest.Cluster, o Options) {
 	t.Helper()
 	c = pgtest.Shared(t)
-	t.Cleanup(func() { c.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+quoteIdent(name)+" WITH (FORCE)") })
+	t.Cleanup(func() { c.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+sqltext.Quoted(name)+" WITH (FORCE)") })
 	return c, Options{TargetConn: c.ConnString(name), MaintenanceConn: c.ConnString("postgres"), CreateDatabase: true,
 		SyncSequences: true}
 }
 
 func exists(t *testing.T, c *pgtest.Cluster, name string) bool {
 	t.Helper()
-	return c.Query(t, "postgres", "SELECT 1 FROM pg_database WHERE datname = "+quoteLiteral(name)) == "1"
+	return c.Query(t, "postgres", "SELECT 1 FROM pg_database WHERE datname = "+sqltext.Literal(name)) == "1"
 }
 
 // row is an INSERT into the table of smallBase.
 func row(id int, v string) string {
-	return fmt.Sprintf(`INSERT INTO "public"."t" ("id", "v") VALUES ('%d', %s);`, id, repo.Literal(v))
+	return fmt.Sprintf(`INSERT INTO "public"."t" ("id", "v") VALUES ('%d', %s);`, id, sqltext.Literal(v))
 }
 
 // smallBase is a dump with one table t(id, v) of two rows.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -203,7 +204,7 @@ func (p *Prepared) sumTables(ctx context.Context, whole []int64, counts map[stri
 			return err
 		}
 		for _, c := range known {
-			c.Table = displayName(c.Table)
+			c.Table = sqltext.DisplayName(c.Table)
 			addCount(counts, c)
 		}
 	}

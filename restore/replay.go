@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -168,11 +169,11 @@ func (x *execution) searchPath(sql []byte) []byte {
 		}
 		quoted := make([]string, len(x.o.SearchPath))
 		for j, name := range x.o.SearchPath {
-			quoted[j] = quoteIdent(name)
+			quoted[j] = sqltext.Quoted(name)
 		}
 		path := strings.Join(quoted, ", ")
 		return []byte([]string{"SET search_path = " + path + ";", "SET LOCAL search_path = " + path + ";",
-			"SELECT pg_catalog.set_config('search_path', " + quoteLiteral(path) + ", false);"}[i])
+			"SELECT pg_catalog.set_config('search_path', " + sqltext.Literal(path) + ", false);"}[i])
 	}
 	return sql
 }

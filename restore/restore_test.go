@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -345,7 +346,7 @@ func TestResume(t *testing.T) {
 	b.open(100)
 	for i := range transactions {
 		b.tx(catalog.LSN(1000+i*100), uint32(100+i), i, row(100+i, "x"),
-			`UPDATE ONLY "public"."t" SET "v" = `+repo.Literal(fmt.Sprint(i))+` WHERE "id" = '1';`)
+			`UPDATE ONLY "public"."t" SET "v" = `+sqltext.Literal(fmt.Sprint(i))+` WHERE "id" = '1';`)
 		if i%1000 == 999 {
 			b.next()
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -77,7 +78,7 @@ func (x *execution) settleSequences(ctx context.Context, conn *pgconn.PgConn) (i
 			want = margin
 		}
 		if want != is {
-			if _, err := query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.setval(%s, %d, %t)", quoteLiteral(name), want.last, want.called)); err != nil {
+			if _, err := query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.setval(%s, %d, %t)", sqltext.Literal(name), want.last, want.called)); err != nil {
 				return moved, fmt.Errorf("sequence %s: %w", name, err)
 			}
 		}
@@ -296,5 +297,5 @@ func moveSequence(row []string) string {
 	return fmt.Sprintf(`SELECT pg_catalog.setval(%s, used.v, true)
 		FROM (SELECT pg_catalog.%s(%s)::bigint AS v FROM %s WHERE %s BETWEEN %s AND %s) used, %s s
 		WHERE used.v %s s.last_value OR used.v = s.last_value AND NOT s.is_called`,
-		quoteLiteral(sequence), aggregate, column, table, column, least, most, sequence, beyond)
+		sqltext.Literal(sequence), aggregate, column, table, column, least, most, sequence, beyond)
 }

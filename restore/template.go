@@ -1,6 +1,10 @@
 package restore
 
-import "bytes"
+import (
+	"bytes"
+
+	"pg_scribe/internal/sqltext"
+)
 
 // A segment holds one statement a row change, and only the values differ
 // between thousands of them. cutter takes the values out, so that the server
@@ -176,29 +180,13 @@ func (c *cutter) token() bool {
 
 // identifier copies a quoted name, U&"…" included: its escapes have no quotes.
 func (c *cutter) identifier() bool {
-	end := closing(c.sql, c.pos+1, '"')
+	end := sqltext.QuoteEnd(c.sql, c.pos+1, '"')
 	if end < 0 {
 		return false
 	}
 	c.text = append(c.text, c.sql[c.pos:end+1]...)
 	c.pos, c.before = end+1, '"'
 	return true
-}
-
-// closing is the index of the quote that ends what begins at from.
-func closing(sql []byte, from int, quote byte) int {
-	for {
-		n := bytes.IndexByte(sql[from:], quote)
-		if n < 0 {
-			return -1
-		}
-		from += n
-		if from+1 < len(sql) && sql[from+1] == quote {
-			from += 2
-			continue
-		}
-		return from
-	}
 }
 
 // word reads a keyword, a number's tail, or the E of an escape string.
@@ -259,7 +247,7 @@ func (c *cutter) literal(from int, escapes bool) bool {
 	if escapes {
 		l.kind = literalEscaped
 		l.to = escapedEnd(c.sql, from)
-	} else if l.to = closing(c.sql, from, '\''); l.to > 0 && bytes.IndexByte(c.sql[from:l.to], '\'') >= 0 {
+	} else if l.to = sqltext.QuoteEnd(c.sql, from, '\''); l.to > 0 && bytes.IndexByte(c.sql[from:l.to], '\'') >= 0 {
 		l.kind = literalDoubled
 	}
 	if l.to < 0 {

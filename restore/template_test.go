@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -111,7 +112,7 @@ func FuzzCut(f *testing.F) {
 func FuzzCutValue(f *testing.F) {
 	f.Add([]byte("it's\r\n\\"), "a\"b\n")
 	f.Fuzz(func(t *testing.T, value []byte, name string) {
-		sql := append([]byte("UPDATE ONLY "+repo.Identifier(name)+" SET \"a\" = "), repo.AppendLiteral(nil, value)...)
+		sql := append([]byte("UPDATE ONLY "+sqltext.Identifier(name)+" SET \"a\" = "), repo.AppendLiteral(nil, value)...)
 		sql = append(sql, " WHERE \"k\" = '1';"...)
 		var c cutter
 		if !c.cut(sql) {

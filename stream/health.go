@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -134,7 +135,7 @@ func CheckCapture(ctx context.Context, connString, publication, mode string) ([]
 	if mode == ModeNoHarm {
 		for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL +
 			" AND EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = c.oid AND p.pubname = " +
-			quoteLiteral(listName(publication)) + ") ORDER BY 1") {
+			sqltext.Literal(listName(publication)) + ") ORDER BY 1") {
 			list = append(list, Finding{true, fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", name, listName(publication)),
 				"pg_scribe start takes it off the list"})
 		}

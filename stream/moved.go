@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -90,7 +91,7 @@ func schemaRenamed(sql string, conforming bool) string {
 	if len(t) < 5 || !t[0].Is("alter") || !t[1].Is("schema") || !t[3].Is("rename") {
 		return ""
 	}
-	name, ok := nameParts(t[2:3])
+	name, ok := sqltext.TokensName(t[2:3])
 	if !ok {
 		return ""
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -132,14 +133,14 @@ func keepOwned(sql string, start captureMessage, dropped []captureObject) (strin
 		case "session_user":
 			name = repo.Identifier(start.Session)
 		}
-		roles = append(roles, "to_regrole("+escapeLiteral(name)+")")
+		roles = append(roles, "to_regrole("+sqltext.Escaped(name)+")")
 	}
 	gone := []string{"''"}
 	for _, o := range dropped {
-		gone = append(gone, escapeLiteral(o.Type+" "+o.Identity))
+		gone = append(gone, sqltext.Escaped(o.Type+" "+o.Identity))
 	}
 	objects := strings.Replace(ownedObjects, ", 'pg_largeobject'::regclass", "", 1) // they come with the rest
-	return "DO " + escapeLiteral(`DECLARE o record; BEGIN FOR o IN SELECT a.what FROM (SELECT classid, objid `+objects+
+	return "DO " + sqltext.Escaped(`DECLARE o record; BEGIN FOR o IN SELECT a.what FROM (SELECT classid, objid `+objects+
 		` AND refobjid IN (`+strings.Join(roles, ", ")+`)) s, LATERAL `+alterable("s.classid", "s.objid")+` a, pg_identify_object(s.classid, s.objid, 0) i
 	  WHERE i.type || ' ' || i.identity NOT IN (`+strings.Join(gone, ", ")+`)
 	  LOOP EXECUTE 'ALTER ' || o.what || ' OWNER TO ' || quote_ident(session_user); END LOOP; END`), true

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -61,7 +62,7 @@ func (r *renderer) renameRole(oid uint32, was, name string) {
 }
 
 func renameTag(was, name string) string {
-	return repo.TagRename + " " + quoteName(was) + " " + quoteName(name)
+	return repo.TagRename + " " + sqltext.Quoted(was) + " " + sqltext.Quoted(name)
 }
 
 // renameRole is the SQL of a rename, if the target has the role by its old name.

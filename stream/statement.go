@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -159,7 +160,7 @@ func namesIn(sql string, conforming bool) map[string]bool {
 	held := map[string]bool{}
 	t := repo.Tokens(sql, conforming)
 	for i := range t {
-		if parts, ok := nameParts(t[i : i+1]); ok {
+		if parts, ok := sqltext.TokensName(t[i : i+1]); ok {
 			held[parts[0]] = true
 		}
 	}
@@ -173,7 +174,7 @@ func anyNamed(held map[string]bool, objects []captureObject) bool {
 		identity, _, _ := strings.Cut(o.Identity, "(")
 		named := false
 		for _, t := range repo.Tokens(identity, true) {
-			parts, ok := nameParts([]repo.Token{t})
+			parts, ok := sqltext.TokensName([]repo.Token{t})
 			if !ok || t.Is(".") || t.Is("on") || o.Schema != "" && parts[0] == strings.Trim(o.Schema, `"`) {
 				continue
 			}
@@ -204,7 +205,7 @@ func rolledBack(statements [][]repo.Token) []bool {
 		}
 	}
 	find := func(t repo.Token) int {
-		name, _ := nameParts([]repo.Token{t})
+		name, _ := sqltext.TokensName([]repo.Token{t})
 		return slices.IndexFunc(points, func(p savepoint) bool { return len(name) == 1 && p.name == name[0] })
 	}
 	for i, t := range statements {
@@ -217,7 +218,7 @@ func rolledBack(statements [][]repo.Token) []bool {
 		case t[0].Is("commit"), t[0].Is("end"), t[0].Is("prepare") && len(t) > 1 && t[1].Is("transaction"):
 			points, begin = nil, i+1
 		case t[0].Is("savepoint"):
-			if name, ok := nameParts(t[len(t)-1:]); ok {
+			if name, ok := sqltext.TokensName(t[len(t)-1:]); ok {
 				points = slices.Insert(points, 0, savepoint{name[0], i + 1})
 			}
 		case t[0].Is("release"):
@@ -358,7 +359,7 @@ func withBounds(sql string, bounds []namedText) string {
 // how much of the command it stands for.
 func boundText(sql string, at []int, name string, bounds []namedText) (string, int) {
 	end := at[1] - 1 // its opening parenthesis
-	if end = closing(sql, end); end < 0 {
+	if end = sqltext.ParenEnd(sql, end); end < 0 {
 		return sql, len(sql)
 	}
 	if rest := strings.TrimLeft(sql[end:], " \t\r\n"); len(rest) > 2 && strings.EqualFold(rest[:2], "to") {
@@ -366,7 +367,7 @@ func boundText(sql string, at []int, name string, bounds []namedText) (string, i
 		if open < 0 {
 			return sql, len(sql)
 		}
-		if end = closing(sql, end+open); end < 0 {
+		if end = sqltext.ParenEnd(sql, end+open); end < 0 {
 			return sql, len(sql)
 		}
 	}
@@ -396,22 +397,3 @@ func boundText(sql string, at []int, name string, bounds []namedText) (string, i
 
 // unstableLiteral is a date that means another one tomorrow.
 var unstableLiteral = regexp.MustCompile(`(?i)now|today|tomorrow|yesterday`)
-
-// closing is the position behind the parenthesis that closes the one at open.
-func closing(sql string, open int) int {
-	depth, quoted := 0, false
-	for i := open; i < len(sql); i++ {
-		switch {
-		case sql[i] == '\'':
-			quoted = !quoted
-		case quoted:
-		case sql[i] == '(':
-			depth++
-		case sql[i] == ')':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-	}
-	return -1
-}

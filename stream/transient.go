@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -92,7 +93,7 @@ func withoutTransient(sql string, conforming bool, gone []transientName) (string
 // isTransient tells whether a name, as tokens, means something that vanishes
 // with its session.
 func isTransient(name []repo.Token, kind string, gone []transientName) (bool, error) {
-	parts, ok := nameParts(name)
+	parts, ok := sqltext.TokensName(name)
 	if !ok {
 		return false, fmt.Errorf("the name %s cannot be read", name[0].Text)
 	}
@@ -118,25 +119,6 @@ func isTransient(name []repo.Token, kind string, gone []transientName) (bool, er
 		return true, nil
 	}
 	return false, nil
-}
-
-// nameParts reads the name that tokens begin with, qualified or not.
-func nameParts(t []repo.Token) (parts []string, ok bool) {
-	for i := 0; i < len(t); i += 2 {
-		word := t[i].Text
-		switch {
-		case word[0] == '"' && len(word) > 2:
-			parts = append(parts, strings.ReplaceAll(word[1:len(word)-1], `""`, `"`))
-		case i+1 < len(t) && t[i].Is("u") && t[i+1].Is("&"), word[0] == '"', strings.ContainsAny(word[:1], "('$,;"):
-			return nil, false
-		default:
-			parts = append(parts, strings.ToLower(word))
-		}
-		if i+1 >= len(t) || !t[i+1].Is(".") {
-			return parts, true
-		}
-	}
-	return nil, false
 }
 
 // likeTransient tells whether a CREATE TABLE copies a table that vanishes with

@@ -1,0 +1,13 @@
+package repo
+
+import "pg_scribe/internal/sqltext"
+
+// Forwarded until all users name sqltext.
+
+type Token = sqltext.Token
+
+func SplitSQL(text string, conforming bool) ([]string, bool) { return sqltext.Split(text, conforming) }
+func Tokens(statement string, conforming bool) []Token       { return sqltext.Tokens(statement, conforming) }
+func Literal(value string) string                            { return sqltext.Literal(value) }
+func Identifier(name string) string                          { return sqltext.Identifier(name) }
+func AppendLiteral(dst, value []byte) []byte                 { return sqltext.AppendLiteral(dst, value) }
