@@ -14,6 +14,7 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -130,10 +131,10 @@ func (b *builder) tx(lsn catalog.LSN, xid uint32, second int, lines ...string) {
 		default:
 			text = append(append(text, line...), '\n')
 		}
-		for _, c := range changes([]byte(line)) {
-			if s.Tables == nil {
-				s.Tables = map[string]catalog.TableCount{}
-			}
+		if s.Tables == nil {
+			s.Tables = map[string]catalog.TableCount{}
+		}
+		for _, c := range changes(line) {
 			addCount(s.Tables, c)
 		}
 	}
@@ -214,7 +215,7 @@ func exists(t *testing.T, c *pgtest.Cluster, name string) bool {
 
 // row is an INSERT into the table of smallBase.
 func row(id int, v string) string {
-	return fmt.Sprintf(`INSERT INTO "public"."t" ("id", "v") VALUES ('%d', %s);`, id, sqltext.Literal(v))
+	return fmt.Sprintf(`INSERT INTO "public"."t" ("id", "v") OVERRIDING SYSTEM VALUE VALUES ('%d', %s);`, id, sqltext.Literal(v))
 }
 
 // smallBase is a dump with one table t(id, v) of two rows.
@@ -281,3 +282,27 @@ ALTER TABLE ONLY public.s
 
 \unrestrict abc
 `
+
+// changes counts what a line of a segment changes.
+func changes(line string) (list []catalog.TableCount) {
+	var c segment.Change
+	var t segment.Truncate
+	switch {
+	case segment.ParseTruncate([]byte(line), &t) == nil:
+		for _, name := range t.Tables {
+			list = append(list, catalog.TableCount{Table: sqltext.DisplayName(string(name)), Truncated: 1})
+		}
+	case segment.ParseChange([]byte(line), &c) == nil:
+		count := catalog.TableCount{Table: sqltext.DisplayName(string(c.Table))}
+		switch c.Op {
+		case segment.Insert:
+			count.Inserted = 1
+		case segment.Update:
+			count.Updated = 1
+		case segment.Delete:
+			count.Deleted = 1
+		}
+		list = append(list, count)
+	}
+	return list
+}

@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -244,7 +243,7 @@ func (l *laterSample) read(r *repo.Repository, a catalog.Artifact, from, moment 
 			l.found = true
 		case item.Kind == repo.ItemDDL && item.Tag == repo.TagSequence:
 			l.sql = append(l.sql, string(item.SQL))
-		case (item.Kind == repo.ItemDDL || item.Kind == repo.ItemStatement && bytes.HasPrefix(item.SQL, []byte("TRUNCATE "))) && !sampled:
+		case (item.Kind == repo.ItemDDL || item.Kind == repo.ItemTruncate) && !sampled:
 			l.unsettled = l.unsettled || resets.Match(item.SQL)
 		}
 	}
