@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // Large objects are in no row change and, but for their owner, privileges and
@@ -162,7 +163,7 @@ func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) erro
 // largeObject writes a piece of a large object's contents.
 func (r *renderer) largeObject(m captureMessage) {
 	r.open()
-	r.out = fmt.Appendf(r.out, "SELECT pg_catalog.lo_put(%d, %d, pg_catalog.decode('%s', 'base64'));\n", m.OID, m.Offset, m.Data)
+	r.out = segment.AppendPage(r.out, &segment.Page{OID: m.OID, Offset: m.Offset, Base64: []byte(m.Data)})
 }
 
 // pgLargeObjectOID is the OID of pg_largeobject, which stands for large

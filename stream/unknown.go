@@ -58,7 +58,7 @@ func (r *renderer) unknown(rel *relation) error {
 	}
 	columns := make([]string, len(rel.Columns))
 	for i := range rel.Columns {
-		columns[i] = t.quoted[i] + " " + d.columns[i]
+		columns[i] = string(t.quoted[i]) + " " + d.columns[i]
 	}
 	sql := fmt.Sprintf("CREATE TABLE %s (%s);", t.name, strings.Join(columns, ", "))
 	if d.owner != "" {
