@@ -212,8 +212,10 @@ func madeUp(r *rand.Rand, text func() string) Change {
 		return c
 	}
 	c.Only, c.Full = r.Intn(2) == 0, r.Intn(2) == 0
-	for range r.Intn(4) {
-		c.Key = append(c.Key, match())
+	for i := range r.Intn(4) { // a column is compared once
+		m := match()
+		m.Column = sqltext.AppendIdentifier(nil, fmt.Sprint(i, text()))
+		c.Key = append(c.Key, m)
 	}
 	if len(c.Key) == 0 && !c.Full {
 		c.Key = append(c.Key, match())

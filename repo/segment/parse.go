@@ -345,7 +345,7 @@ func (p *parser) constant() (Value, bool) {
 			v := Value{Escaped, p.b[p.i:i]}
 			p.i = i + 1
 			return v, lines
-		case p.b[i] == '\\' && next != '\\' && next != 'n' && next != 'r', p.b[i] == '\r':
+		case p.b[i] == '\\' && next != '\\' && next != 'n' && next != 'r', p.b[i] == '\r', p.b[i] == '\n':
 			return Value{}, false
 		case p.b[i] == '\\' || p.b[i] == '\'':
 			lines = lines || next == 'n' || next == 'r'
@@ -370,5 +370,5 @@ func (p *parser) plain() (Value, bool) {
 	}
 	v := Value{form, p.b[p.i:i]}
 	p.i = i + 1
-	return v, bytes.IndexByte(v.Text, '\r') < 0
+	return v, bytes.IndexByte(v.Text, '\r') < 0 && bytes.IndexByte(v.Text, '\n') < 0
 }
