@@ -2,7 +2,8 @@ package repo
 
 import "pg_scribe/internal/sqltext"
 
-// Forwarded until all users name sqltext.
+// These pass on to sqltext what packages above still ask this one for. New code
+// names sqltext.
 
 type Token = sqltext.Token
 
