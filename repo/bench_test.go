@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"pg_scribe/internal/sqltext"
 )
 
 var benchValues = map[string][]byte{
@@ -30,7 +32,7 @@ func benchEach(b *testing.B, f func(dst, value []byte) []byte) {
 	}
 }
 
-func BenchmarkAppendLiteral(b *testing.B)   { benchEach(b, AppendLiteral) }
+func BenchmarkAppendLiteral(b *testing.B)   { benchEach(b, sqltext.AppendLiteral) }
 func BenchmarkAppendCopyValue(b *testing.B) { benchEach(b, AppendCopyValue) }
 
 func BenchmarkSealCopyRow(b *testing.B) {

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 )
 
 // A DumpReader reads the SQL of a base or globals file statement by
@@ -68,7 +68,7 @@ func (s *script) next(r *lineReader) (Item, piece, error) {
 		return Item{}, pieceOther, err
 	}
 	s.text = s.text[:0]
-	l := lexer{backslash: s.backslash}
+	l := sqltext.NewScanner(!s.backslash)
 	item := Item{Kind: ItemStatement, Line: r.line + 1}
 	whole := false
 	for {
@@ -82,14 +82,14 @@ func (s *script) next(r *lineReader) (Item, piece, error) {
 			return item, pieceOther, nil
 		}
 		for {
-			next, ended := l.scan(s.text, from)
+			next, ended := l.Scan(s.text, from)
 			if !ended {
 				break
 			}
 			whole, from = true, next
-			l.restart()
+			l.Restart()
 		}
-		if whole && l.closed() && !l.hasContent {
+		if whole && l.Closed() && !l.Content() {
 			break
 		}
 	}
@@ -150,17 +150,8 @@ func FilterDump(dst io.Writer, src io.Reader, edit func(statement []byte) []byte
 // copyTable is the table that a COPY statement of a dump names, as it stands
 // there.
 func copyTable(sql []byte) string {
-	name := strings.TrimSuffix(strings.TrimPrefix(string(sql), "COPY "), copyFrom)
-	quoted := false
-	for i := 0; i < len(name); i++ {
-		switch {
-		case name[i] == '"':
-			quoted = !quoted
-		case name[i] == ' ' && !quoted:
-			return name[:i]
-		}
-	}
-	return name
+	sql = bytes.TrimPrefix(sql, []byte("COPY "))
+	return string(sql[:sqltext.NameLen(sql)])
 }
 
 type lineCounter struct {

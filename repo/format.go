@@ -1,12 +1,12 @@
 package repo
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 )
 
 // The functions here write the framing of a segment; segment_reader.go reads
@@ -15,7 +15,7 @@ import (
 // preamble pins every setting that shapes how the text below it is read, and
 // disables what already happened on the source (triggers, foreign key actions).
 func preamble(encoding string) []byte {
-	return []byte(`SET client_encoding = ` + Literal(encoding) + `;
+	return []byte(`SET client_encoding = ` + sqltext.Literal(encoding) + `;
 SET standard_conforming_strings = on;
 SET session_replication_role = replica;
 SET search_path = '';
@@ -155,95 +155,30 @@ func SealCopyRow(dst []byte, start int) []byte {
 	return append(dst, '\n')
 }
 
-// AppendLiteral writes a string constant on one line, whatever it holds:
-// plain quotes where they do, an escape string where the text has line ends.
-// It reads the same under standard_conforming_strings = on only.
-func AppendLiteral(dst, value []byte) []byte {
-	quotes, lines := literalNeeds(value)
-	if lines {
-		return appendEscapeString(dst, value)
-	}
-	dst = append(dst, '\'')
-	for quotes {
-		i := bytes.IndexByte(value, '\'')
-		if i < 0 {
-			break
+// unwrapped returns the one statement of a text without its final semicolon
+// and what is only comment behind it. ok is false when the text cannot stand
+// in a segment as it is.
+func unwrapped(sql string) (statement string, ok bool) {
+	for _, conforming := range []bool{true, false} {
+		parts, whole := sqltext.Split(sql, conforming)
+		if !whole || len(parts) != 1 || !conforming && parts[0] != statement {
+			return "", false
 		}
-		dst = append(dst, value[:i]...)
-		dst = append(dst, '\'', '\'')
-		value = value[i+1:]
-	}
-	dst = append(dst, value...)
-	return append(dst, '\'')
-}
-
-// literalNeeds tells whether a value holds quotes and whether it holds line
-// ends. For the many short values a loop is the fastest way.
-func literalNeeds(value []byte) (quotes, lines bool) {
-	if len(value) >= 16 {
-		return bytes.IndexByte(value, '\'') >= 0, bytes.IndexByte(value, '\n') >= 0 || bytes.IndexByte(value, '\r') >= 0
-	}
-	for _, b := range value {
-		quotes = quotes || b == '\''
-		lines = lines || b == '\n' || b == '\r'
-	}
-	return quotes, lines
-}
-
-// appendEscapeString writes a string constant that reads the same under any
-// setting.
-func appendEscapeString(dst, value []byte) []byte {
-	dst = append(dst, 'E', '\'')
-	from := 0
-	for i, b := range value {
-		var e string
-		switch b {
-		case '\'':
-			e = "''"
-		case '\\':
-			e = `\\`
-		case '\n':
-			e = `\n`
-		case '\r':
-			e = `\r`
-		default:
-			continue
-		}
-		dst = append(dst, value[from:i]...)
-		dst = append(dst, e...)
-		from = i + 1
-	}
-	dst = append(dst, value[from:]...)
-	return append(dst, '\'')
-}
-
-// AppendIdentifier writes a quoted identifier on one line. A line end in a
-// name needs the Unicode escape form, which stays on one line too.
-func AppendIdentifier(dst []byte, name string) []byte {
-	escaped := strings.ContainsAny(name, "\n\r")
-	if escaped {
-		dst = append(dst, 'U', '&')
-	}
-	dst = append(dst, '"')
-	for i := 0; i < len(name); i++ {
-		switch b := name[i]; {
-		case b == '"':
-			dst = append(dst, '"', '"')
-		case escaped && b == '\\':
-			dst = append(dst, '\\', '\\')
-		case escaped && b == '\n':
-			dst = append(dst, `\000a`...)
-		case escaped && b == '\r':
-			dst = append(dst, `\000d`...)
-		default:
-			dst = append(dst, b)
+		statement = parts[0]
+		if !sqltext.ReadsSame(statement, conforming) {
+			return "", false
 		}
 	}
-	return append(dst, '"')
+	for line := range strings.SplitSeq(statement, "\n") {
+		if isOwn([]byte(line)) {
+			return "", false
+		}
+	}
+	return statement, true
 }
 
-// Identifier is AppendIdentifier as a string.
-func Identifier(name string) string { return string(AppendIdentifier(nil, name)) }
-
-// Literal is AppendLiteral as a string.
-func Literal(value string) string { return string(AppendLiteral(nil, []byte(value))) }
+// wrapStatement says the same on one line that holds only quoted text and
+// that reads the same under any setting.
+func wrapStatement(sql string) string {
+	return "DO " + sqltext.Escaped("BEGIN EXECUTE "+sqltext.Escaped(sql)+"; END")
+}

@@ -206,7 +206,7 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t T
 	c.header = reader.Header
 	var all, since Stats // up to the last checkpoint, and behind it
 	all.End = reader.Header.Start
-	var tx Item
+	var tx Tx
 	foreign := false
 	for {
 		item, err := reader.Next()
@@ -218,20 +218,23 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t T
 		}
 		switch item.Kind {
 		case ItemBegin:
-			tx, foreign = item, false
+			tx, foreign = item.Tx, false
 		case ItemOrigin:
 			foreign = true
 		case ItemMark:
-			since.Points = append(since.Points, catalog.RestorePoint{Name: item.Text, LSN: tx.LSN, XID: tx.XID, At: tx.Time})
+			since.Points = append(since.Points, catalog.RestorePoint{Name: item.Text, LSN: tx.Commit, XID: tx.XID, At: tx.At})
 		case ItemGap:
-			at := catalog.Gap{Kind: catalog.GapSchema, From: reader.at, To: reader.at, DetectedAt: tx.Time, Reason: item.Text}
+			at := catalog.Gap{Kind: catalog.GapSchema, From: reader.at, To: reader.at, DetectedAt: tx.At, Reason: item.Text}
 			if !slices.Contains(since.Gaps, at) {
 				since.Gaps = append(since.Gaps, at)
 			}
-		case ItemStatement, ItemCopy:
+		case ItemChange, ItemTruncate, ItemCopy:
 			if open { // a sealed one has the counts in its trailer
-				if err := countRows(&since, reader, item); err != nil {
-					if cut {
+				err := reader.CountRows(item, func(c catalog.TableCount) {
+					since.Add(Stats{Tables: map[string]catalog.TableCount{c.Table: c}})
+				})
+				if err != nil {
+					if cut && item.Kind == ItemCopy {
 						continue // Next says it again
 					}
 					return c, t, err
@@ -240,7 +243,7 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t T
 		case ItemCommit:
 			one := Stats{End: item.LSN, Transactions: 1, MinXID: tx.XID, MaxXID: tx.XID}
 			if !foreign {
-				one.FirstCommit, one.LastCommit = tx.Time, tx.Time
+				one.FirstCommit, one.LastCommit = tx.At, tx.At
 			}
 			since.Add(one)
 		case ItemReached:
@@ -266,77 +269,6 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t T
 func (s Stats) trailer() Trailer {
 	return Trailer{End: s.End, Reached: s.Reached, Transactions: s.Transactions, FirstCommit: s.FirstCommit,
 		LastCommit: s.LastCommit, MinXID: s.MinXID, MaxXID: s.MaxXID, Tables: s.tables()}
-}
-
-// countRows counts the rows that a statement or COPY block of a segment
-// changes, by the table as it is written there.
-func countRows(s *Stats, reader *SegmentReader, item Item) error {
-	var list []catalog.TableCount
-	if item.Kind == ItemCopy {
-		rows := &lineCounter{w: io.Discard}
-		if _, err := io.Copy(rows, reader.CopyData()); err != nil {
-			return err
-		}
-		list = []catalog.TableCount{{Table: copyTable(item.SQL), Inserted: rows.n}}
-	} else {
-		list = RowChanges(item.SQL)
-	}
-	for _, c := range list {
-		s.Add(Stats{Tables: map[string]catalog.TableCount{c.Table: c}})
-	}
-	return nil
-}
-
-// RowChanges says what a statement line of a segment counts for, by how it
-// begins. Tables are named as they are written there.
-func RowChanges(sql []byte) []catalog.TableCount {
-	for _, form := range []struct {
-		prefix string
-		count  catalog.TableCount
-	}{
-		{"INSERT INTO ", catalog.TableCount{Inserted: 1}},
-		{"UPDATE ONLY ", catalog.TableCount{Updated: 1}},
-		{"UPDATE ", catalog.TableCount{Updated: 1}},
-		{"DELETE FROM ONLY ", catalog.TableCount{Deleted: 1}},
-		{"DELETE FROM ", catalog.TableCount{Deleted: 1}},
-	} {
-		if bytes.HasPrefix(sql, []byte(form.prefix)) {
-			form.count.Table = nameAt(sql[len(form.prefix):])
-			return []catalog.TableCount{form.count}
-		}
-	}
-	rest, ok := bytes.CutPrefix(sql, []byte("TRUNCATE "))
-	if !ok {
-		return nil
-	}
-	rest = bytes.TrimPrefix(rest, []byte("TABLE "))
-	var list []catalog.TableCount
-	for len(rest) > 0 {
-		rest = bytes.TrimPrefix(bytes.TrimLeft(rest, ", "), []byte("ONLY "))
-		name := nameAt(rest)
-		if name == "" {
-			break
-		}
-		list = append(list, catalog.TableCount{Table: name, Truncated: 1})
-		if rest = rest[len(name):]; len(rest) == 0 || rest[0] != ',' {
-			break
-		}
-	}
-	return list
-}
-
-// nameAt is the qualified name that sql begins with, as it is written.
-func nameAt(sql []byte) string {
-	quoted := false
-	for i, b := range sql {
-		switch {
-		case b == '"':
-			quoted = !quoted
-		case !quoted && strings.IndexByte(" ,;(", b) >= 0:
-			return string(sql[:i])
-		}
-	}
-	return string(sql)
 }
 
 // offset is how much of the text was read.

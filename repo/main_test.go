@@ -226,8 +226,8 @@ func items(reader *SegmentReader) ([]string, error) {
 		switch item.Kind {
 		case ItemPreamble:
 		case ItemBegin:
-			list = append(list, fmt.Sprintf("begin %d %s %s", item.XID, item.LSN, formatTime(item.Time)))
-		case ItemStatement:
+			list = append(list, fmt.Sprintf("begin %d %s %s", item.Tx.XID, item.Tx.Commit, formatTime(item.Tx.At)))
+		case ItemStatement, ItemChange, ItemTruncate, ItemSetting:
 			list = append(list, "sql "+string(item.SQL))
 		case ItemDDL:
 			list = append(list, "ddl "+item.Tag+": "+string(item.SQL))

@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/filter"
 )
 
@@ -54,10 +55,9 @@ func hostileTransactions(t *testing.T, w *SegmentWriter) {
 	b = AppendDDL(b, "CREATE TABLE", "CREATE TABLE public.t (n int, how text, v text);")
 	for i, v := range values {
 		b = fmt.Appendf(b, "INSERT INTO public.t VALUES ('%d', 'insert', ", i)
-		b = append(AppendLiteral(b, []byte(v)), ");\n"...)
+		b = append(sqltext.AppendLiteral(b, []byte(v)), ");\n"...)
 		if name := truncated(v); name != "" {
-			b = append(b, "CREATE TABLE public."...)
-			b = append(AppendIdentifier(b, fmt.Sprintf("%s%d", name, i)), " ();\n"...)
+			b = AppendDDL(b, "CREATE TABLE", "CREATE TABLE public."+sqltext.Identifier(fmt.Sprintf("%s%d", name, i))+" ()")
 		}
 	}
 	b = AppendCopyBegin(b, "public.t", "n, how, v")
@@ -65,7 +65,7 @@ func hostileTransactions(t *testing.T, w *SegmentWriter) {
 		b = copyRow(b, []any{fmt.Sprint(i), "copy", v})
 	}
 	b = AppendCopyEnd(b)
-	b = append(b, "CREATE TABLE public.c1 (v text);\n"...)
+	b = AppendDDL(b, "CREATE TABLE", "CREATE TABLE public.c1 (v text)")
 	b = AppendCopyBegin(b, "public.c1", "v")
 	for _, v := range values {
 		b = copyRow(b, []any{v})
@@ -173,7 +173,7 @@ func TestServerReadsItems(t *testing.T) {
 			run("BEGIN")
 		case ItemCommit:
 			run("COMMIT")
-		case ItemPreamble, ItemStatement, ItemDDL:
+		case ItemPreamble, ItemStatement, ItemChange, ItemTruncate, ItemSetting, ItemBlock, ItemDDL:
 			run(string(item.SQL))
 		case ItemCopy:
 			if _, err := conn.CopyFrom(ctx, reader.CopyData(), string(item.SQL)); err != nil {

@@ -107,7 +107,7 @@ func TestShippingSurvivesCrashes(t *testing.T) {
 			writeBase(t, r, filter.Default)
 			w := createSegment(t, r, txLSN(1))
 			for n := 1; n <= 3; n++ {
-				addTx(t, w, n, "INSERT INTO t VALUES (1);")
+				addTx(t, w, n, `INSERT INTO "t" DEFAULT VALUES;`)
 				w, err = w.Next(ctx)
 				must(t, err)
 			}

@@ -36,7 +36,7 @@ func filled(t testing.TB, spec string) *Repository {
 	must(t, err)
 	for n := 2; n < 14; n++ {
 		if n%4 != 1 {
-			addTx(t, w, n, fmt.Sprintf(`INSERT INTO "public"."t" ("id") VALUES ('%d');`, n))
+			addTx(t, w, n, fmt.Sprintf(`INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('%d');`, n))
 			continue
 		}
 		addSpecial(t, w, n)
@@ -47,7 +47,7 @@ func filled(t testing.TB, spec string) *Repository {
 		}
 	}
 	t.Cleanup(func() { w.Close() })
-	addTx(t, w, 300, `INSERT INTO "public"."t" ("id") VALUES ('300');`, `INSERT INTO "public"."t" ("id") VALUES ('301');`)
+	addTx(t, w, 300, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('300');`, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('301');`)
 	must(t, w.Checkpoint(ctx))
 	must(t, r.WriteMetadata(ctx, Metadata{Server: "15.18", Encoding: "UTF8"}))
 	return r

@@ -35,12 +35,12 @@ func SampleMark(position catalog.LSN) string {
 	return "DO 'BEGIN /* " + position.String() + " */ END'"
 }
 
-// Sampled tells that a sample sent the item. position is that of a mark, else
+// Sampled says whether a sample sent the item. position is that of a mark, else
 // 0.
 func (i Item) Sampled() (position catalog.LSN, ok bool) {
 	switch i.Kind {
-	case ItemStatement:
-		return 0, strings.HasPrefix(string(i.SQL[:min(len(i.SQL), 32)]), "SELECT pg_catalog.lo_put(")
+	case ItemLargeObject:
+		return 0, true
 	case ItemDDL:
 		word, _, _ := strings.Cut(i.Tag, " ")
 		switch {

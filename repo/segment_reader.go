@@ -9,36 +9,58 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/segment"
 )
 
 // ItemKind says what a SegmentReader read.
 type ItemKind byte
 
 const (
-	ItemPreamble  ItemKind = iota // a SET statement before the stream: SQL
-	ItemBegin                     // XID, LSN (of the commit record), Time
-	ItemStatement                 // SQL: one statement on one line
-	ItemDDL                       // SQL, Tag: a statement that may span lines
-	ItemCopy                      // SQL: COPY … FROM stdin; read the rows with CopyData
-	ItemCommit                    // LSN (behind the commit record)
-	ItemOrigin                    // Text (name), LSN: the commit time is another server's
-	ItemMark                      // Text: name of a restore point
-	ItemGap                       // Text: what could not be captured
-	ItemReached                   // LSN, Time: nothing else happened up to here
-	ItemEnd                       // the trailer: see Trailer
+	ItemPreamble    ItemKind = iota // a SET statement before the stream: SQL
+	ItemBegin                       // Tx
+	ItemChange                      // SQL: changes one row; see Change
+	ItemTruncate                    // SQL: empties tables; see Truncate
+	ItemCopy                        // SQL: COPY … FROM stdin; read the rows with CopyData
+	ItemLargeObject                 // SQL: a piece of a large object; see segment.ParsePage
+	ItemPiece                       // SQL: a piece of a value that is too large for its row's statement
+	ItemPieceTable                  // SQL: makes or drops the table that such pieces stand in
+	ItemSetting                     // SQL: SET LOCAL, what the command behind it ran under
+	ItemBlock                       // SQL: DO, makes what the command behind it needs of the cluster
+	ItemDDL                         // SQL, Tag: a command, which may span lines
+	ItemCommit                      // LSN (behind the commit record)
+	ItemOrigin                      // Text (name), LSN: the commit time is another server's
+	ItemMark                        // Text: name of a restore point
+	ItemGap                         // Text: what could not be captured
+	ItemReached                     // LSN, Time: nothing else happened up to here
+	ItemEnd                         // the trailer: see Trailer
+	ItemStatement                   // SQL: of a dump, anything but COPY; of a segment, a form that none has: see Unknown
 )
 
-// An Item is one element of a segment. SQL is valid until the next call of
-// Next.
+// statements is what each statement on a line of its own is.
+var statements = map[segment.Kind]ItemKind{
+	segment.RowChange: ItemChange, segment.TruncateTable: ItemTruncate, segment.LargeObject: ItemLargeObject, segment.PieceRow: ItemPiece,
+	segment.PieceTable: ItemPieceTable, segment.Setting: ItemSetting, segment.Block: ItemBlock,
+}
+
+// A Tx is a transaction of the source.
+type Tx struct {
+	XID    uint32
+	Commit catalog.LSN // of its commit record
+	At     time.Time   // of its commit
+}
+
+// An Item is one element of a segment. SQL, and what is parsed of it, is valid
+// until the next call of Next.
 type Item struct {
-	Kind ItemKind
-	SQL  []byte // without its line end, with its semicolon
-	XID  uint32
-	LSN  catalog.LSN
-	Time time.Time
-	Text string
-	Tag  string
-	Line int64 // first line of the item in the segment's text
+	Kind   ItemKind
+	SQL    []byte // without its line end, with its semicolon
+	Tx     Tx     // that it belongs to; zero: it stands between transactions
+	LSN    catalog.LSN
+	Time   time.Time
+	Text   string
+	Tag    string
+	Line   int64 // first line of the item in the segment's text
+	Offset int64 // of that line, in bytes
 }
 
 // A SegmentReader reads the text that a SegmentWriter and the Append functions
@@ -54,6 +76,10 @@ type SegmentReader struct {
 	at     catalog.LSN // where the last thing read ends; in a transaction, its commit record
 	txs    int64       // read so far
 	copy   []byte      // the COPY statement, while its rows are read
+	tx     Tx
+
+	change   segment.Change
+	truncate segment.Truncate
 }
 
 // newSegmentReader reads the header. open says that the text may end without
@@ -84,7 +110,7 @@ func (r *SegmentReader) Next() (Item, error) {
 	if err != nil {
 		return Item{}, r.fault(err)
 	}
-	item := Item{Line: r.line}
+	item := Item{Line: r.line, Offset: r.offset() - int64(len(line)) - 1, Tx: r.tx}
 	switch {
 	case !r.stream:
 		item.Kind, item.SQL = ItemPreamble, line
@@ -102,18 +128,91 @@ func (r *SegmentReader) Next() (Item, error) {
 		return item, r.failf("a statement stands outside of a transaction")
 	case len(line) == 0 || line[len(line)-1] != ';':
 		return item, r.failf("a statement does not end with its line")
-	case bytes.HasPrefix(line, []byte("COPY ")):
-		if !bytes.HasSuffix(line, []byte(copyFrom)) {
-			return item, r.failf("malformed COPY")
-		}
+	}
+	return r.statement(item, line)
+}
+
+// statement reads one that stands on a line of its own. Of a change only the
+// beginning is looked at: Change reads the rest.
+func (r *SegmentReader) statement(item Item, line []byte) (Item, error) {
+	kind := segment.KindOf(line)
+	if kind == segment.RowChange {
+		item.Kind, item.SQL = ItemChange, line
+		return item, nil
+	}
+	err := segment.Check(line)
+	switch {
+	case kind == segment.Unknown:
+		item.Kind, item.SQL = ItemStatement, line
+		return item, nil
+	case err != nil && kind == segment.CopyBlock:
+		return item, r.failf("malformed COPY: %v", err)
+	case err != nil:
+		return item, r.failf("%v", err)
+	}
+	item.Kind, item.SQL = statements[kind], line
+	if kind == segment.CopyBlock {
 		// Reading the rows overwrites line.
 		r.copy = append(r.copy[:0], line...)
 		item.Kind, item.SQL = ItemCopy, r.copy
 		r.inCopy = true
-		return item, nil
 	}
-	item.Kind, item.SQL = ItemStatement, line
 	return item, nil
+}
+
+// Change reads an item of kind ItemChange. The result is valid until the next
+// call of Change or Next.
+func (r *SegmentReader) Change(item Item) (*segment.Change, error) {
+	if err := segment.ParseChange(item.SQL, &r.change); err != nil {
+		return nil, &FormatError{File: r.name, Line: item.Line, Reason: err.Error()}
+	}
+	return &r.change, nil
+}
+
+// Unknown is the error of whoever would have to apply an item of kind
+// ItemStatement: what it does is not known, and nobody may guess.
+func (r *SegmentReader) Unknown(item Item) error {
+	return &FormatError{File: r.name, Line: item.Line, Reason: segment.Check(item.SQL).Error()}
+}
+
+// CountRows counts the rows that an item changes, by table as it is written. It
+// reads a COPY block to its end.
+func (r *SegmentReader) CountRows(item Item, add func(catalog.TableCount)) error {
+	switch item.Kind {
+	case ItemChange:
+		c, err := r.Change(item)
+		if err != nil {
+			return err
+		}
+		count := catalog.TableCount{Table: string(c.Table)}
+		switch c.Op {
+		case segment.Insert:
+			count.Inserted = 1
+		case segment.Update:
+			count.Updated = 1
+		case segment.Delete:
+			count.Deleted = 1
+		default: // stands beside the UPDATE that it belongs to
+			return nil
+		}
+		add(count)
+	case ItemTruncate:
+		if err := segment.ParseTruncate(item.SQL, &r.truncate); err != nil {
+			return &FormatError{File: r.name, Line: item.Line, Reason: err.Error()}
+		}
+		for _, name := range r.truncate.Tables {
+			add(catalog.TableCount{Table: string(name), Truncated: 1})
+		}
+	case ItemCopy:
+		count := catalog.TableCount{Table: copyTable(item.SQL)}
+		rows := &lineCounter{w: io.Discard}
+		if _, err := io.Copy(rows, r.CopyData()); err != nil {
+			return err
+		}
+		count.Inserted = rows.n
+		add(count)
+	}
+	return nil
 }
 
 // framing reads a line that only pg_scribe writes.
@@ -145,7 +244,8 @@ func (r *SegmentReader) begin(item Item, rest string) (Item, error) {
 	}
 	r.inTx, r.at = true, lsn
 	r.txs++
-	item.Kind, item.XID, item.LSN, item.Time = ItemBegin, uint32(xid), lsn, at
+	r.tx = Tx{uint32(xid), lsn, at}
+	item.Kind, item.Tx = ItemBegin, r.tx
 	return item, nil
 }
 
@@ -160,7 +260,7 @@ func (r *SegmentReader) commit(item Item, rest string) (Item, error) {
 	case lsn <= r.at:
 		return item, r.failf("a transaction of LSN %s ends at %s", r.at, lsn)
 	}
-	r.inTx, r.at = false, lsn
+	r.inTx, r.at, r.tx = false, lsn, Tx{}
 	item.Kind, item.LSN = ItemCommit, lsn
 	return item, nil
 }

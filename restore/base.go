@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -127,7 +128,7 @@ func (l *loader) answer(item repo.Item) answer {
 }
 
 func (l *loader) copy(ctx context.Context, f *feed, item repo.Item) error {
-	table := displayName(string(item.SQL[len("COPY "):]))
+	table := sqltext.DisplayName(string(item.SQL[len("COPY "):]))
 	f.what.Store(&table)
 	before := f.textBytes.Load()
 	a, sql := l.answer(item), string(item.SQL)

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // buildPlan is a run of statements of a dump that build indexes, by table:
@@ -29,7 +31,7 @@ type buildStep struct {
 	space string // the statement that set the tablespace for it
 }
 
-// Names are matched up to where they can end; parsePart reads them.
+// Names are matched up to where they can end; sqltext reads them.
 var (
 	createIndex  = regexp.MustCompile(`^CREATE (?:UNIQUE )?INDEX `)
 	indexOn      = regexp.MustCompile(`^ ON (?:ONLY )?`)
@@ -45,17 +47,17 @@ var (
 // that is to be built.
 func (b *buildPlan) take(sql string, step buildStep) bool {
 	if m := createIndex.FindString(sql); m != "" {
-		index, n := parsePart(sql[len(m):])
+		index, n := sqltext.Part(sql[len(m):])
 		on := indexOn.FindString(sql[len(m)+n:])
 		if n == 0 || on == "" {
 			return false
 		}
 		table := sql[len(m)+n+len(on):]
-		parts, size := parseName(table)
+		parts, size := sqltext.Name(table)
 		if size == 0 {
 			return false
 		}
-		g := b.group(displayName(table))
+		g := b.group(sqltext.DisplayName(table))
 		g.steps = append(g.steps, step)
 		parts[len(parts)-1] = index // an index lies in its table's schema
 		b.byIndex[joinName(parts)] = g
@@ -63,20 +65,20 @@ func (b *buildPlan) take(sql string, step buildStep) bool {
 	}
 	if m := alterTable.FindString(sql); m != "" {
 		name := sql[len(m):]
-		_, n := parseName(name)
+		_, n := sqltext.Name(name)
 		if n > 0 && addKey.MatchString(name[n:]) {
-			g := b.group(displayName(name))
+			g := b.group(sqltext.DisplayName(name))
 			g.steps = append(g.steps, step)
 			return true
 		}
-		return n > 0 && followTable.MatchString(name[n:]) && b.follow(b.groups[displayName(name)], step)
+		return n > 0 && followTable.MatchString(name[n:]) && b.follow(b.groups[sqltext.DisplayName(name)], step)
 	}
 	if m := onConstraint.FindString(sql); m != "" {
-		return b.follow(b.groups[displayName(sql[len(m):])], step)
+		return b.follow(b.groups[sqltext.DisplayName(sql[len(m):])], step)
 	}
 	if m := followIndex.FindString(sql); m != "" {
 		name := sql[len(m):]
-		parts, n := parseName(name)
+		parts, n := sqltext.Name(name)
 		return n > 0 && !attachIndex.MatchString(name[n:]) && b.follow(b.byIndex[joinName(parts)], step)
 	}
 	return false
@@ -85,7 +87,7 @@ func (b *buildPlan) take(sql string, step buildStep) bool {
 func joinName(parts []string) string {
 	s := ""
 	for _, p := range parts {
-		s += quoteIdent(p) + "."
+		s += sqltext.Quoted(p) + "."
 	}
 	return s
 }

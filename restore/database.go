@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -39,7 +40,7 @@ func state(err error) string {
 
 // databaseExists asks any database of the server.
 func databaseExists(ctx context.Context, conn *pgconn.PgConn, name string) (bool, error) {
-	rows, err := query(ctx, conn, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = "+quoteLiteral(name))
+	rows, err := query(ctx, conn, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = "+sqltext.Literal(name))
 	return len(rows) > 0, err
 }
 
@@ -73,10 +74,10 @@ func createDatabase(ctx context.Context, conn *pgconn.PgConn, s server, name str
 
 func createStatement(major int, name string, like repo.Header) string {
 	var b strings.Builder
-	b.WriteString("CREATE DATABASE " + quoteIdent(name) + " TEMPLATE template0")
+	b.WriteString("CREATE DATABASE " + sqltext.Quoted(name) + " TEMPLATE template0")
 	option := func(key, value string) {
 		if value != "" {
-			b.WriteString(" " + key + " " + quoteLiteral(value))
+			b.WriteString(" " + key + " " + sqltext.Literal(value))
 		}
 	}
 	option("ENCODING", like.Encoding)
@@ -86,7 +87,7 @@ func createStatement(major int, name string, like repo.Header) string {
 		if provider == "" {
 			provider = "libc"
 		}
-		b.WriteString(" LOCALE_PROVIDER " + quoteIdent(provider))
+		b.WriteString(" LOCALE_PROVIDER " + sqltext.Quoted(provider))
 		switch provider {
 		case "icu":
 			option("ICU_LOCALE", like.Locale)
@@ -110,7 +111,7 @@ func dropDatabase(ctx context.Context, conninfo, name string) error {
 	}
 	defer closeNow(conn)
 	// The server may not have noticed yet that our sessions have ended.
-	_, err = query(ctx, conn, "DROP DATABASE IF EXISTS "+quoteIdent(name)+" WITH (FORCE)")
+	_, err = query(ctx, conn, "DROP DATABASE IF EXISTS "+sqltext.Quoted(name)+" WITH (FORCE)")
 	return err
 }
 

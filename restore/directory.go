@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pg_scribe/internal/conninfo"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -136,7 +137,7 @@ func (x *execution) loadSettings(ctx context.Context, path string) error {
 		return err
 	}
 	defer closeNow(conn)
-	list, _ := repo.SplitSQL(string(text), true)
+	list, _ := sqltext.Split(string(text), true)
 	for _, sql := range list {
 		if _, err := query(ctx, conn, sql); err != nil {
 			at := &place{file: x.p.Plan.Base.Name + "/" + filepath.Base(path)}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -89,7 +90,7 @@ func (g *globals) statement(ctx context.Context, sql string) error {
 func (g *globals) hasMembership(ctx context.Context, s global) (bool, error) {
 	rows, err := query(ctx, g.conn, fmt.Sprintf(`SELECT 1 FROM pg_catalog.pg_auth_members m
 		JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member
-		WHERE r.rolname = %s AND u.rolname = %s`, quoteLiteral(s.name), quoteLiteral(s.member)))
+		WHERE r.rolname = %s AND u.rolname = %s`, sqltext.Literal(s.name), sqltext.Literal(s.member)))
 	return len(rows) > 0, err
 }
 
@@ -106,7 +107,7 @@ func existingRoles(ctx context.Context, conn *pgconn.PgConn) (map[string]bool, e
 // leavesRole tells whether the stream's changes of a role, given quoted, are
 // not for this target.
 func (x *execution) leavesRole(quoted string) bool {
-	name, _ := parsePart(quoted)
+	name, _ := sqltext.Part(quoted)
 	return x.o.Globals == GlobalsNone || x.o.Globals != GlobalsAll && x.roles[name]
 }
 
@@ -119,8 +120,8 @@ const (
 // keepsRole tells whether a role, given quoted before its new name, was in the
 // target before the restore: it may serve other databases under its name.
 func (x *execution) keepsRole(names string) bool {
-	was, n := parsePart(names)
-	now, _ := parsePart(strings.TrimPrefix(names[n:], " "))
+	was, n := sqltext.Part(names)
+	now, _ := sqltext.Part(strings.TrimPrefix(names[n:], " "))
 	if x.roles[was] && now != "" {
 		x.note(fmt.Sprintf("role %s, which was there before, was not renamed to %s as on the source: what it had in the restored database was given to %[2]s", was, now))
 	}
@@ -149,20 +150,20 @@ var (
 func readGlobal(sql string) global {
 	if m := globalHead.FindStringSubmatch(sql); m != nil {
 		verb, _, _ := strings.Cut(m[1], " ")
-		name, _ := parsePart(sql[len(m[0]):])
+		name, _ := sqltext.Part(sql[len(m[0]):])
 		return global{verb: verb, kind: m[2], name: name}
 	}
 	if m := grantSpace.FindString(sql); m != "" {
-		name, _ := parsePart(sql[len(m):])
+		name, _ := sqltext.Part(sql[len(m):])
 		return global{verb: "GRANT", kind: "TABLESPACE", name: name}
 	}
 	if m := grantHead.FindString(sql); m != "" {
-		group, n := parsePart(sql[len(m):])
+		group, n := sqltext.Part(sql[len(m):])
 		rest, ok := strings.CutPrefix(sql[len(m)+n:], " TO ")
 		if !ok {
 			return global{}
 		}
-		member, _ := parsePart(rest)
+		member, _ := sqltext.Part(rest)
 		return global{verb: "GRANT", name: group, member: member}
 	}
 	return global{}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 )
 
 const globalsText = `--
@@ -49,7 +50,7 @@ func dropGlobals(t *testing.T, o Options) {
 	t.Helper()
 	c, _ := target(t, "unused")
 	for _, role := range []string{"g_old", `"g ""new"";` + "\nx\"", "g_group", "g_boss"} {
-		if c.Query(t, "postgres", "SELECT 1 FROM pg_roles WHERE quote_ident(rolname) = "+quoteLiteral(role)) == "1" {
+		if c.Query(t, "postgres", "SELECT 1 FROM pg_roles WHERE quote_ident(rolname) = "+sqltext.Literal(role)) == "1" {
 			c.Exec(t, "postgres", "DROP OWNED BY "+role+"; DROP ROLE "+role)
 		}
 	}

@@ -11,8 +11,10 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -129,10 +131,10 @@ func (b *builder) tx(lsn catalog.LSN, xid uint32, second int, lines ...string) {
 		default:
 			text = append(append(text, line...), '\n')
 		}
-		for _, c := range changes([]byte(line)) {
-			if s.Tables == nil {
-				s.Tables = map[string]catalog.TableCount{}
-			}
+		if s.Tables == nil {
+			s.Tables = map[string]catalog.TableCount{}
+		}
+		for _, c := range changes(line) {
 			addCount(s.Tables, c)
 		}
 	}
@@ -201,19 +203,19 @@ func (b *builder) damage(name string) {
 func target(t *testing.T, name string) (c *pgtest.Cluster, o Options) {
 	t.Helper()
 	c = pgtest.Shared(t)
-	t.Cleanup(func() { c.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+quoteIdent(name)+" WITH (FORCE)") })
+	t.Cleanup(func() { c.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+sqltext.Quoted(name)+" WITH (FORCE)") })
 	return c, Options{TargetConn: c.ConnString(name), MaintenanceConn: c.ConnString("postgres"), CreateDatabase: true,
 		SyncSequences: true}
 }
 
 func exists(t *testing.T, c *pgtest.Cluster, name string) bool {
 	t.Helper()
-	return c.Query(t, "postgres", "SELECT 1 FROM pg_database WHERE datname = "+quoteLiteral(name)) == "1"
+	return c.Query(t, "postgres", "SELECT 1 FROM pg_database WHERE datname = "+sqltext.Literal(name)) == "1"
 }
 
 // row is an INSERT into the table of smallBase.
 func row(id int, v string) string {
-	return fmt.Sprintf(`INSERT INTO "public"."t" ("id", "v") VALUES ('%d', %s);`, id, repo.Literal(v))
+	return fmt.Sprintf(`INSERT INTO "public"."t" ("id", "v") OVERRIDING SYSTEM VALUE VALUES ('%d', %s);`, id, sqltext.Literal(v))
 }
 
 // smallBase is a dump with one table t(id, v) of two rows.
@@ -280,3 +282,27 @@ ALTER TABLE ONLY public.s
 
 \unrestrict abc
 `
+
+// changes counts what a line of a segment changes.
+func changes(line string) (list []catalog.TableCount) {
+	var c segment.Change
+	var t segment.Truncate
+	switch {
+	case segment.ParseTruncate([]byte(line), &t) == nil:
+		for _, name := range t.Tables {
+			list = append(list, catalog.TableCount{Table: sqltext.DisplayName(string(name)), Truncated: 1})
+		}
+	case segment.ParseChange([]byte(line), &c) == nil:
+		count := catalog.TableCount{Table: sqltext.DisplayName(string(c.Table))}
+		switch c.Op {
+		case segment.Insert:
+			count.Inserted = 1
+		case segment.Update:
+			count.Updated = 1
+		case segment.Delete:
+			count.Deleted = 1
+		}
+		list = append(list, count)
+	}
+	return list
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -203,7 +204,7 @@ func (p *Prepared) sumTables(ctx context.Context, whole []int64, counts map[stri
 			return err
 		}
 		for _, c := range known {
-			c.Table = displayName(c.Table)
+			c.Table = sqltext.DisplayName(c.Table)
 			addCount(counts, c)
 		}
 	}
@@ -351,9 +352,13 @@ func (s *scan) transaction(reader *repo.SegmentReader, tx *txReader) error {
 			return err
 		}
 		switch item.Kind {
-		case repo.ItemStatement, repo.ItemCopy:
+		case repo.ItemChange, repo.ItemTruncate, repo.ItemCopy:
 			if wanted {
-				if err := countItem(s.counts, reader, item); err != nil {
+				err := reader.CountRows(item, func(c catalog.TableCount) {
+					c.Table = sqltext.DisplayName(c.Table)
+					addCount(s.counts, c)
+				})
+				if err != nil {
 					return err
 				}
 			}
@@ -395,7 +400,7 @@ func (t *txReader) next(r *repo.SegmentReader) (repo.Item, bool, error) {
 	if err != nil || item.Kind != repo.ItemBegin {
 		return item, true, err
 	}
-	t.moment = Moment{LSN: item.LSN, Time: item.Time, XID: item.XID}
+	t.moment = Moment{LSN: item.Tx.Commit, Time: item.Tx.At, XID: item.Tx.XID}
 	t.ahead, err = r.Next()
 	if err != nil { // a transaction cannot end with its BEGIN
 		return item, true, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -200,7 +201,7 @@ func TestDisplayName(t *testing.T) {
 		`"1a"."é"`:             `"1a"."é"`,
 		`(no name)`:            "(no name)",
 	} {
-		if got := displayName(sql); got != want {
+		if got := sqltext.DisplayName(sql); got != want {
 			t.Errorf("%s: %s, want %s", sql, got, want)
 		}
 	}

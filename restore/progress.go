@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 )
 
 // Schema scribe_restore exists in the target from the end of the base to the
@@ -128,18 +129,18 @@ func beginProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared, roles 
 	var sql strings.Builder
 	sql.WriteString("BEGIN;")
 	for _, e := range events {
-		sql.WriteString("ALTER EVENT TRIGGER " + quoteIdent(e[1]) + " DISABLE;")
+		sql.WriteString("ALTER EVENT TRIGGER " + sqltext.Quoted(e[1]) + " DISABLE;")
 	}
 	sql.WriteString(createProgress)
 	for _, e := range events {
 		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.quiet VALUES (0, 'EVENT TRIGGER', %s, 0, '%s');", e[0], e[2])
 	}
 	for name := range roles {
-		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.roles VALUES (%s);", quoteLiteral(name))
+		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.roles VALUES (%s);", sqltext.Literal(name))
 	}
 	base := p.Plan.Base
 	fmt.Fprintf(&sql, "INSERT INTO scribe_restore.progress VALUES (%s, %s, %s, '%s', '%s', 0);",
-		quoteLiteral(base.SystemID), quoteLiteral(base.Database), quoteLiteral(base.Name), p.Plan.From, p.Plan.From)
+		sqltext.Literal(base.SystemID), sqltext.Literal(base.Database), sqltext.Literal(base.Name), p.Plan.From, p.Plan.From)
 	sql.WriteString(silence + "; COMMIT")
 	_, err = query(ctx, conn, sql.String())
 	return err
@@ -156,7 +157,7 @@ func endProgress(ctx context.Context, conn *pgconn.PgConn) error {
 	}
 	sql := "BEGIN; " + revive + "; " + dropProgress + ";"
 	for _, e := range events {
-		sql += "ALTER EVENT TRIGGER " + quoteIdent(e[0]) + " ENABLE " + e[1] + ";"
+		sql += "ALTER EVENT TRIGGER " + sqltext.Quoted(e[0]) + " ENABLE " + e[1] + ";"
 	}
 	_, err = query(ctx, conn, sql+" COMMIT")
 	return err

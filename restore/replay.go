@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -46,7 +47,7 @@ type replayer struct {
 	from  catalog.LSN // transactions before it are in the target
 	last  catalog.LSN // commit LSN of the last one wanted
 	cache *statements
-	cut   cutter
+	form  form
 	read  txReader
 
 	preamble []byte // as executed last
@@ -168,11 +169,11 @@ func (x *execution) searchPath(sql []byte) []byte {
 		}
 		quoted := make([]string, len(x.o.SearchPath))
 		for j, name := range x.o.SearchPath {
-			quoted[j] = quoteIdent(name)
+			quoted[j] = sqltext.Quoted(name)
 		}
 		path := strings.Join(quoted, ", ")
 		return []byte([]string{"SET search_path = " + path + ";", "SET LOCAL search_path = " + path + ";",
-			"SELECT pg_catalog.set_config('search_path', " + quoteLiteral(path) + ", false);"}[i])
+			"SELECT pg_catalog.set_config('search_path', " + sqltext.Literal(path) + ", false);"}[i])
 	}
 	return sql
 }
@@ -230,9 +231,8 @@ func (r *replayer) transaction(reader *repo.SegmentReader) error {
 			r.inThis++
 			a := r.command("", item.Line)
 			err = copyBlock(r, item.SQL, a, reader.CopyData(), &r.feed.textBytes)
-		case item.Kind == repo.ItemStatement || item.Kind == repo.ItemDDL:
-			r.inThis++
-			err = r.statement(item)
+		default:
+			err = r.statement(reader, item)
 		}
 		if err != nil {
 			return err
@@ -316,29 +316,35 @@ func (r *replayer) command(sql string, line int64) answer {
 }
 
 // statement sends one statement of a source transaction.
-func (r *replayer) statement(item repo.Item) error {
-	sql := r.x.searchPath(item.SQL)
-	if item.Kind == repo.ItemDDL {
-		return r.ddl(item)
-	}
-	switch sql[0] {
-	case 'I', 'U', 'D':
-		if r.cut.cut(sql) {
-			return r.change(item)
+func (r *replayer) statement(reader *repo.SegmentReader, item repo.Item) error {
+	switch item.Kind {
+	case repo.ItemChange:
+		r.inThis++
+		c, err := reader.Change(item)
+		if err != nil {
+			return err
 		}
-	}
-	word, _, _ := bytes.Cut(sql[:min(len(sql), 16)], []byte(" "))
-	switch string(word) {
-	case "INSERT", "UPDATE", "DELETE", "WITH", "SELECT":
-		return r.plain(sql, item.Line)
-	case "TRUNCATE", "SET", "RESET":
+		if !r.form.read(c) {
+			return r.plain(item.SQL, r.form.rows, item.Line)
+		}
+		return r.change(item)
+	case repo.ItemLargeObject, repo.ItemPiece:
+		r.inThis++
+		return r.plain(item.SQL, anyRows, item.Line)
+	case repo.ItemTruncate, repo.ItemSetting:
+		r.inThis++
 		if err := r.separate(); err != nil {
 			return err
 		}
 		r.commands = true
-		return r.rewritten(sql, item.Line)
+		return r.rewritten(r.x.searchPath(item.SQL), item.Line)
+	case repo.ItemDDL, repo.ItemBlock, repo.ItemPieceTable:
+		r.inThis++
+		return r.ddl(item)
+	case repo.ItemStatement:
+		return reader.Unknown(item)
 	}
-	return r.ddl(item)
+	return nil // a line that means nothing to the target
 }
 
 // change sends a row change as an execution of a prepared statement.
@@ -348,35 +354,28 @@ func (r *replayer) change(item repo.Item) error {
 		r.free = false
 		b.query([]byte(plannerBound), r.command(plannerBound, 0))
 	}
-	st, known := r.cache.get(r.cut.text)
+	st, known := r.cache.get(r.form.text)
 	if !known {
-		if r.x.unprepared[string(r.cut.text)] {
-			return r.plainRows(item)
+		if r.x.unprepared[string(r.form.text)] {
+			return r.plain(item.SQL, r.form.rows, item.Line)
 		}
 		var evicted *statement
-		if st, evicted = r.cache.add(r.cut.text); evicted != nil {
+		if st, evicted = r.cache.add(r.form.text); evicted != nil {
 			b.wire = appendClose(b.wire, evicted.name)
 			b.answers = append(b.answers, answer{kind: answerClose, at: r.at})
 		}
-		b.wire = appendParse(b.wire, st.name, r.cut.text)
+		b.wire = appendParse(b.wire, st.name, r.form.text)
 		b.answers = append(b.answers, answer{kind: answerParse, line: item.Line, at: r.at, sql: st.text})
 	}
-	b.wire = appendRun(b.wire, st.name, item.SQL, r.cut.values)
-	b.answers = append(b.answers, answer{kind: answerRun, rows: r.cut.rows, line: item.Line, at: r.at})
+	b.wire = appendRun(b.wire, st.name, r.form.values)
+	b.answers = append(b.answers, answer{kind: answerRun, rows: r.form.rows, line: item.Line, at: r.at})
 	return r.room(false)
 }
 
 // plain sends a statement as it stands.
-func (r *replayer) plain(sql []byte, line int64) error {
+func (r *replayer) plain(sql []byte, rows, line int64) error {
 	b := r.into()
-	b.query(sql, answer{rows: anyRows, line: line, at: r.at})
-	return r.room(false)
-}
-
-// plainRows sends a row change as it stands.
-func (r *replayer) plainRows(item repo.Item) error {
-	b := r.into()
-	b.query(item.SQL, answer{rows: r.cut.rows, line: item.Line, at: r.at})
+	b.query(sql, answer{rows: rows, line: line, at: r.at})
 	return r.room(false)
 }
 
@@ -387,7 +386,7 @@ func (r *replayer) rewritten(sql []byte, line int64) error {
 	if text == "" {
 		return nil
 	}
-	return r.plain([]byte(text), line)
+	return r.plain([]byte(text), anyRows, line)
 }
 
 // firing tells commands that can change which triggers and rules fire, or what

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -72,8 +73,9 @@ CREATE SEQUENCE public."n ""seq" OWNED BY public.d.n;
 `
 	b.base(100, 5, base, "")
 	b.open(100)
-	b.tx(120, 11, 10, `INSERT INTO "public"."s" ("id") VALUES ('2');`,
-		`INSERT INTO "public"."d" ("id", "n") OVERRIDING SYSTEM VALUE VALUES ('-7', '11'), ('-200', 'NaN');`)
+	b.tx(120, 11, 10, `INSERT INTO "public"."s" ("id") OVERRIDING SYSTEM VALUE VALUES ('2');`,
+		`INSERT INTO "public"."d" ("id", "n") OVERRIDING SYSTEM VALUE VALUES ('-7', '11');`,
+		`INSERT INTO "public"."d" ("id", "n") OVERRIDING SYSTEM VALUE VALUES ('-200', 'NaN');`)
 	b.reach(200, 20)
 	b.seal()
 	c, o := target(t, "sequences")
@@ -113,7 +115,7 @@ func TestRowCountStops(t *testing.T) {
 	}{
 		{`UPDATE ONLY "public"."t" SET "v" = 'x' WHERE "id" = '99';`, 0, 1},
 		{`DELETE FROM ONLY "public"."t" WHERE "id" = '99';`, 0, 1},
-		{`DELETE FROM ONLY "public"."t" WHERE "id" = "id";`, 3, 1},
+		{`DELETE FROM ONLY "public"."t" WHERE "v" = 'a';`, 2, 1},
 	} {
 		b := build(t)
 		b.base(100, 5, smallBase, "")
@@ -158,7 +160,7 @@ func TestStatementErrors(t *testing.T) {
 		{"base index", "CREATE TABLE public.a (i int);\nCREATE INDEX i ON public.a USING btree (j);\nSET x.y = 1;\n", nil,
 			"CREATE INDEX i ON public.a USING btree (j);", "42703"},
 		{"duplicate key", smallBase, []string{row(1, "x")}, row(1, "x"), "23505"},
-		{"value", smallBase, []string{`INSERT INTO "public"."t" ("id") VALUES ('x');`}, `INSERT INTO "public"."t" ("id") VALUES ('x');`, "22P02"},
+		{"value", smallBase, []string{`INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('x');`}, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('x');`, "22P02"},
 		{"no table", smallBase, []string{row(5, ""), `DELETE FROM ONLY "public"."nix" WHERE "a" = '1';`},
 			`DELETE FROM ONLY "public"."nix" WHERE "a" = '1';`, "42P01"},
 		{"command", smallBase, []string{"ddl " + good, "ddl " + good}, good + ";", "42701"},
@@ -353,7 +355,7 @@ func TestResume(t *testing.T) {
 	b.open(100)
 	for i := range transactions {
 		b.tx(catalog.LSN(1000+i*100), uint32(100+i), i, row(100+i, "x"),
-			`UPDATE ONLY "public"."t" SET "v" = `+repo.Literal(fmt.Sprint(i))+` WHERE "id" = '1';`)
+			`UPDATE ONLY "public"."t" SET "v" = `+sqltext.Literal(fmt.Sprint(i))+` WHERE "id" = '1';`)
 		if i%1000 == 999 {
 			b.next()
 		}

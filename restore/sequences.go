@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -14,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -77,7 +77,7 @@ func (x *execution) settleSequences(ctx context.Context, conn *pgconn.PgConn) (i
 			want = margin
 		}
 		if want != is {
-			if _, err := query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.setval(%s, %d, %t)", quoteLiteral(name), want.last, want.called)); err != nil {
+			if _, err := query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.setval(%s, %d, %t)", sqltext.Literal(name), want.last, want.called)); err != nil {
 				return moved, fmt.Errorf("sequence %s: %w", name, err)
 			}
 		}
@@ -243,7 +243,7 @@ func (l *laterSample) read(r *repo.Repository, a catalog.Artifact, from, moment 
 			l.found = true
 		case item.Kind == repo.ItemDDL && item.Tag == repo.TagSequence:
 			l.sql = append(l.sql, string(item.SQL))
-		case (item.Kind == repo.ItemDDL || item.Kind == repo.ItemStatement && bytes.HasPrefix(item.SQL, []byte("TRUNCATE "))) && !sampled:
+		case (item.Kind == repo.ItemDDL || item.Kind == repo.ItemTruncate) && !sampled:
 			l.unsettled = l.unsettled || resets.Match(item.SQL)
 		}
 	}
@@ -296,5 +296,5 @@ func moveSequence(row []string) string {
 	return fmt.Sprintf(`SELECT pg_catalog.setval(%s, used.v, true)
 		FROM (SELECT pg_catalog.%s(%s)::bigint AS v FROM %s WHERE %s BETWEEN %s AND %s) used, %s s
 		WHERE used.v %s s.last_value OR used.v = s.last_value AND NOT s.is_called`,
-		quoteLiteral(sequence), aggregate, column, table, column, least, most, sequence, beyond)
+		sqltext.Literal(sequence), aggregate, column, table, column, least, most, sequence, beyond)
 }

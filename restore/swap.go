@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"pg_scribe/internal/sqltext"
+
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -41,8 +43,8 @@ func derive(name, suffix string) string {
 // transaction, so that there is a database of the source's name at any time.
 func (s *Swap) Statements() []string {
 	return []string{
-		"ALTER DATABASE " + quoteIdent(s.Source) + " RENAME TO " + quoteIdent(s.Kept),
-		"ALTER DATABASE " + quoteIdent(s.Restored) + " RENAME TO " + quoteIdent(s.Source),
+		"ALTER DATABASE " + sqltext.Identifier(s.Source) + " RENAME TO " + sqltext.Identifier(s.Kept),
+		"ALTER DATABASE " + sqltext.Identifier(s.Restored) + " RENAME TO " + sqltext.Identifier(s.Source),
 	}
 }
 
@@ -67,7 +69,7 @@ func (e *SwapError) Unwrap() error { return e.Err }
 // checkSwap makes sure that the place which the restored database is to take
 // is the source's.
 func (x *execution) checkSwap(ctx context.Context, conn *pgconn.PgConn) error {
-	rows, err := query(ctx, conn, "SELECT oid FROM pg_catalog.pg_database WHERE datname = "+quoteLiteral(x.o.Swap.Source))
+	rows, err := query(ctx, conn, "SELECT oid FROM pg_catalog.pg_database WHERE datname = "+sqltext.Literal(x.o.Swap.Source))
 	if err != nil {
 		return err
 	}
@@ -122,15 +124,15 @@ func (x *execution) exchange(ctx context.Context, conn *pgconn.PgConn) error {
 	s := x.o.Swap
 	rows, err := query(ctx, conn, `SELECT r.rolname, d.datconnlimit FROM pg_catalog.pg_database d
 		JOIN pg_catalog.pg_roles r ON r.oid = d.datdba, pg_catalog.pg_database n
-		WHERE d.datname = `+quoteLiteral(s.Source)+" AND n.datname = "+quoteLiteral(s.Restored)+
+		WHERE d.datname = `+sqltext.Literal(s.Source)+" AND n.datname = "+sqltext.Literal(s.Restored)+
 		" AND (d.datdba <> n.datdba OR d.datconnlimit <> n.datconnlimit)")
 	if err != nil {
 		return err
 	}
 	sql := []string{"BEGIN", "SET LOCAL lock_timeout = '5s'"}
 	for _, row := range rows { // what no dump of a database tells
-		sql = append(sql, "ALTER DATABASE "+quoteIdent(s.Restored)+" OWNER TO "+quoteIdent(row[0]),
-			"ALTER DATABASE "+quoteIdent(s.Restored)+" CONNECTION LIMIT "+row[1])
+		sql = append(sql, "ALTER DATABASE "+sqltext.Identifier(s.Restored)+" OWNER TO "+sqltext.Identifier(row[0]),
+			"ALTER DATABASE "+sqltext.Identifier(s.Restored)+" CONNECTION LIMIT "+row[1])
 	}
 	sql = append(append(sql, s.Statements()...), "COMMIT")
 	_, err = query(ctx, conn, strings.Join(sql, "; "))
@@ -157,7 +159,7 @@ func (x *execution) swapped(ctx context.Context) bool {
 // connected lists who keeps the databases from being renamed. The server ends
 // autovacuum itself, and sessions of the restore may need a moment to end.
 func connected(ctx context.Context, conn *pgconn.PgConn, s *Swap) (others []string, err error) {
-	names := "(" + quoteLiteral(s.Source) + ", " + quoteLiteral(s.Restored) + ")"
+	names := "(" + sqltext.Literal(s.Source) + ", " + sqltext.Literal(s.Restored) + ")"
 	for try := 0; try < 30; try++ {
 		rows, err := query(ctx, conn, `SELECT pg_catalog.format('process %s of %s (%s, user %s)', pid, datname,
 			COALESCE(NULLIF(application_name, ''), backend_type, 'unknown'), COALESCE(usename, 'none'))

@@ -11,6 +11,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/internal/sqltext"
 )
 
 // swapBench is a source on the shared cluster and a repository of it.
@@ -26,7 +27,7 @@ func newSwapBench(t *testing.T, name string) *swapBench {
 	t.Helper()
 	c := pgtest.Shared(t)
 	s := &swapBench{t: t, c: c, source: name, o: Options{MaintenanceConn: c.ConnString("postgres"), SyncSequences: true}}
-	c.Exec(t, "postgres", "CREATE DATABASE "+quoteIdent(name)+" TEMPLATE template0")
+	c.Exec(t, "postgres", "CREATE DATABASE "+sqltext.Identifier(name)+" TEMPLATE template0")
 	c.Exec(t, name, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'today'); CREATE TABLE later ()")
 	b := build(t)
 	info, err := b.repo.Catalog().Repository(context.Background())
@@ -42,8 +43,8 @@ func newSwapBench(t *testing.T, name string) *swapBench {
 	s.p = b.prepare(catalog.Target{})
 	s.swapTo(NewSwap(name, time.Now()))
 	t.Cleanup(func() {
-		for _, db := range strings.Fields(c.Query(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE "+quoteLiteral(name+"%"))) {
-			c.Exec(t, "postgres", "DROP DATABASE "+quoteIdent(db)+" WITH (FORCE)")
+		for _, db := range strings.Fields(c.Query(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE "+sqltext.Literal(name+"%"))) {
+			c.Exec(t, "postgres", "DROP DATABASE "+sqltext.Identifier(db)+" WITH (FORCE)")
 		}
 	})
 	return s
@@ -71,7 +72,7 @@ func (s *swapBench) databases() string {
 
 func oidOf(t *testing.T, c *pgtest.Cluster, db string) (oid uint32) {
 	t.Helper()
-	text := c.Query(t, "postgres", "SELECT oid FROM pg_database WHERE datname = "+quoteLiteral(db))
+	text := c.Query(t, "postgres", "SELECT oid FROM pg_database WHERE datname = "+sqltext.Literal(db))
 	if _, err := fmt.Sscan(text, &oid); err != nil {
 		t.Fatalf("database %s: %v", db, err)
 	}
@@ -178,7 +179,7 @@ func TestSwapIsOneTransaction(t *testing.T) {
 // waitGone waits until no session of a database is left.
 func waitGone(t *testing.T, s *swapBench, db string) {
 	t.Helper()
-	count := "SELECT count(*) FROM pg_stat_activity WHERE datname = " + quoteLiteral(db)
+	count := "SELECT count(*) FROM pg_stat_activity WHERE datname = " + sqltext.Literal(db)
 	for began := time.Now(); s.c.Query(t, "postgres", count) != "0"; time.Sleep(20 * time.Millisecond) {
 		if time.Since(began) > 30*time.Second {
 			t.Fatalf("somebody stays in %s", db)

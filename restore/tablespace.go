@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // spaces knows the tablespaces of the target. What the source kept in one that
@@ -65,7 +67,7 @@ func (s *spaces) rewrite(sql string) (rewritten, notice string) {
 		return m[1] + "'';", s.tell(name)
 	}
 	if m := spaceAll.FindStringIndex(sql); m != nil {
-		if name, _ := parsePart(sql[m[1]:]); !s.known[name] {
+		if name, _ := sqltext.Part(sql[m[1]:]); !s.known[name] {
 			return "", s.tell(name) // nothing is in it
 		}
 	}
@@ -100,7 +102,7 @@ func (s *spaces) tell(name string) string {
 		return ""
 	}
 	s.told[name] = true
-	return fmt.Sprintf("the target has no tablespace %s: what belongs there is in the default tablespace", quoteIdent(name))
+	return fmt.Sprintf("the target has no tablespace %s: what belongs there is in the default tablespace", sqltext.Quoted(name))
 }
 
 // settingName is the name in the value of SET default_tablespace.
@@ -114,7 +116,7 @@ func settingName(value string) string {
 	if strings.EqualFold(value, "DEFAULT") {
 		return ""
 	}
-	name, _ := parsePart(value)
+	name, _ := sqltext.Part(value)
 	return name
 }
 
@@ -130,37 +132,25 @@ type spaceUse struct {
 func spaceClauses(sql string) []spaceUse {
 	var found []spaceUse
 	create, alter := spaceCreate.MatchString(sql), strings.HasPrefix(sql, "ALTER ")
-	depth, behindAs := 0, false
-	for i := 0; i < len(sql); {
-		if end := quotedEnd(sql, i); end > i {
-			i = end
-			continue
-		}
-		switch b := sql[i]; {
-		case b == '(':
+	depth, behindAs, from := 0, false, 0
+	for _, t := range sqltext.Tokens(sql, true) {
+		switch {
+		case t.Start < from:
+		case t.Is("("):
 			depth++
-		case b == ')':
+		case t.Is(")"):
 			depth--
-		case isLetter(b):
-			end := i
-			for end < len(sql) && (isLetter(sql[end]) || isDigit(sql[end])) {
-				end++
+		case depth == 0 && t.Is("as"):
+			behindAs = true
+		case t.Is("tablespace"):
+			before := sql[:t.Start]
+			set := alter && depth == 0 && spaceSet.MatchString(before)
+			if set || spaceIndex.MatchString(before) || create && depth == 0 && !behindAs && !spaceAsName.MatchString(before) {
+				u := spaceUseAt(sql, t.Start, t.End())
+				found = append(found, u)
+				from = u.to
 			}
-			word := sql[i:end]
-			behindAs = behindAs || depth == 0 && strings.EqualFold(word, "AS")
-			if strings.EqualFold(word, "TABLESPACE") {
-				set := alter && depth == 0 && spaceSet.MatchString(sql[:i])
-				if set || spaceIndex.MatchString(sql[:i]) ||
-					create && depth == 0 && !behindAs && !spaceAsName.MatchString(sql[:i]) {
-					u := spaceUseAt(sql, i, end)
-					found = append(found, u)
-					end = u.to
-				}
-			}
-			i = end
-			continue
 		}
-		i++
 	}
 	return found
 }
@@ -168,7 +158,7 @@ func spaceClauses(sql string) []spaceUse {
 // spaceUseAt reads the clause whose word TABLESPACE stands at [at, end).
 func spaceUseAt(sql string, at, end int) spaceUse {
 	nameAt := len(sql) - len(strings.TrimLeft(sql[end:], " \t\r\n"))
-	name, n := parsePart(sql[nameAt:])
+	name, n := sqltext.Part(sql[nameAt:])
 	u := spaceUse{from: at, to: nameAt + n, name: name}
 	if m := spaceIndex.FindStringIndex(sql[:at]); m != nil {
 		u.from = m[0]
@@ -177,47 +167,3 @@ func spaceUseAt(sql string, at, end int) spaceUse {
 	}
 	return u
 }
-
-// quotedEnd is where the quoted text or comment that begins at i ends, or i.
-func quotedEnd(sql string, i int) int {
-	rest := sql[i:]
-	find := func(text string, from int) int {
-		if n := strings.Index(rest[from:], text); n >= 0 {
-			return i + from + n + len(text)
-		}
-		return len(sql)
-	}
-	switch {
-	case rest[0] == '\'' || rest[0] == '"':
-		if i > 0 && (sql[i-1] == 'E' || sql[i-1] == 'e') && (i == 1 || !isLetter(sql[i-2])) {
-			if end := escapedClose(rest); end > 0 {
-				return i + end
-			}
-		}
-		return find(rest[:1], 1) // a doubled quote begins the next piece
-	case strings.HasPrefix(rest, "--"):
-		return find("\n", 2)
-	case strings.HasPrefix(rest, "/*"):
-		return find("*/", 2)
-	case rest[0] == '$':
-		if tag := dollarTag.FindString(rest); tag != "" {
-			return find(tag, len(tag))
-		}
-	}
-	return i
-}
-
-// escapedClose is the length of the rest of an escape string, from its quote.
-func escapedClose(s string) int {
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case '\'':
-			return i + 1
-		}
-	}
-	return 0
-}
-
-var dollarTag = regexp.MustCompile(`^\$(?:[A-Za-z_\x{80}-\x{10FFFF}][A-Za-z0-9_\x{80}-\x{10FFFF}]*)?\$`)

@@ -203,19 +203,9 @@ func closeNow(conn *pgconn.PgConn) {
 // cannot.
 func majorOf(version string) int {
 	end := 0
-	for end < len(version) && isDigit(version[end]) {
+	for end < len(version) && version[end] >= '0' && version[end] <= '9' {
 		end++
 	}
 	n, _ := strconv.Atoi(version[:end])
 	return n
-}
-
-// quoteIdent quotes a name for a statement, which need not stay on one line.
-func quoteIdent(name string) string {
-	return `"` + strings.ReplaceAll(strings.ReplaceAll(name, "\x00", ""), `"`, `""`) + `"`
-}
-
-// quoteLiteral quotes a value under standard_conforming_strings = on.
-func quoteLiteral(value string) string {
-	return "'" + strings.ReplaceAll(strings.ReplaceAll(value, "\x00", ""), "'", "''") + "'"
 }

@@ -2,9 +2,11 @@ package restore
 
 import (
 	"encoding/binary"
+	"strconv"
 	"sync/atomic"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/segment"
 )
 
 // The functions here write messages of the frontend/backend protocol
@@ -33,7 +35,7 @@ func appendParse(dst []byte, name int, sql []byte) []byte {
 }
 
 // appendRun binds the values of a statement and executes it.
-func appendRun(dst []byte, name int, sql []byte, values []literal) []byte {
+func appendRun(dst []byte, name int, values []segment.Value) []byte {
 	dst, at := message(dst, 'B')
 	dst = appendName(append(dst, 0), name)
 	dst = append(dst, 0, 0) // all values are text
@@ -41,8 +43,8 @@ func appendRun(dst []byte, name int, sql []byte, values []literal) []byte {
 	for _, v := range values {
 		size := len(dst)
 		dst = append(dst, 0xff, 0xff, 0xff, 0xff)
-		if v.kind != literalNull {
-			dst = v.append(dst, sql)
+		if v.Form != segment.Null {
+			dst = v.Decode(dst)
 			binary.BigEndian.PutUint32(dst[size:], uint32(len(dst)-size-4))
 		}
 	}
@@ -61,7 +63,7 @@ func appendCopyDone(dst []byte) []byte { return append(dst, 'c', 0, 0, 0, 4) }
 
 // appendName writes the name of a prepared statement.
 func appendName(dst []byte, name int) []byte {
-	return append(appendInt(append(dst, 's'), name), 0)
+	return append(strconv.AppendInt(append(dst, 's'), int64(name), 10), 0)
 }
 
 // answerKind says what the server has to answer to a part of a batch.

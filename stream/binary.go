@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/repo/segment"
 )
 
 // The server sends values as text, which doubles a bytea: one of about 500 MB
@@ -121,26 +124,23 @@ func (r *renderer) convert(t *table, row []value) error {
 	return nil
 }
 
-const pieceTable = "pg_temp.scribe_piece"
-
 func (r *renderer) appendPieces(v *value) {
 	if r.pieces == 0 {
-		r.out = append(r.out, "CREATE TEMPORARY TABLE "+pieceTable+" (value int, n int, piece bytea);\n"...)
+		r.out = segment.AppendPieceTable(r.out)
 	}
 	r.pieces++
 	for n, b := 0, v.Text; len(b) > 0; n++ {
 		size := min(len(b), pieceBytes)
-		r.out = fmt.Appendf(r.out, "INSERT INTO %s VALUES (%d, %d, '\\x", pieceTable, r.pieces, n)
-		r.out = append(hex.AppendEncode(r.out, b[:size]), "');\n"...)
+		r.out = segment.AppendPiece(r.out, r.pieces, n, b[:size])
 		b = b[size:]
 	}
-	v.Kind = valueSQL
-	v.Text = fmt.Appendf(nil, "(SELECT pg_catalog.string_agg(piece, '' ORDER BY n) FROM %s WHERE value = %d)", pieceTable, r.pieces)
+	v.Kind = valuePieces
+	v.Text = strconv.AppendInt(nil, int64(r.pieces), 10)
 }
 
 func (r *renderer) endPieces() {
 	if r.pieces > 0 {
-		r.out = append(r.out, "DROP TABLE "+pieceTable+";\n"...)
+		r.out = segment.AppendPieceEnd(r.out)
 		r.pieces = 0
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"time"
 
+	"pg_scribe/internal/sqltext"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"pg_scribe/repo"
 )
 
 //go:embed capture.sql
@@ -270,7 +270,7 @@ func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error 
 	}
 	for _, name := range made.publications {
 		do("pg_catalog.pg_publication", "publication "+name+" was not dropped", func() error {
-			return quietly(ctx, conn, "DROP PUBLICATION IF EXISTS "+repo.Identifier(name))
+			return quietly(ctx, conn, "DROP PUBLICATION IF EXISTS "+sqltext.Identifier(name))
 		})
 	}
 	if made.schema {
@@ -340,7 +340,7 @@ func uninstall(ctx context.Context, conn *pgx.Conn, publication string) error {
 	}
 	if !installed {
 		for _, name := range publications {
-			if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+repo.Identifier(name)); err != nil {
+			if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+sqltext.Identifier(name)); err != nil {
 				return err
 			}
 		}

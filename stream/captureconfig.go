@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
+	"pg_scribe/internal/sqltext"
 
-	"pg_scribe/repo"
+	"github.com/jackc/pgx/v5"
 )
 
 // captureConfig is what scribe.config holds: keys and values.
@@ -53,13 +53,13 @@ func (c captureConfig) write(ctx context.Context, tx pgx.Tx) error {
 	var values, publications []string
 	for _, key := range slices.Sorted(maps.Keys(c)) {
 		if name, ok := strings.CutPrefix(key, publicationKey); ok {
-			publications = append(publications, repo.Literal(name))
+			publications = append(publications, sqltext.Literal(name))
 		} else if key != secretKey && key != systemKey && key != databaseKey {
-			values = append(values, "("+repo.Literal(key)+", "+repo.Literal(c[key])+")")
+			values = append(values, "("+sqltext.Literal(key)+", "+sqltext.Literal(c[key])+")")
 		}
 	}
 	settings := "RETURN QUERY SELECT * FROM (VALUES " + strings.Join(values, ", ") + ") x (key, value) UNION ALL SELECT " +
-		repo.Literal(publicationKey) + " || pubname, oid::text FROM pg_publication WHERE pubname = ANY (ARRAY[" + strings.Join(publications, ", ") + "]::text[]);"
+		sqltext.Literal(publicationKey) + " || pubname, oid::text FROM pg_publication WHERE pubname = ANY (ARRAY[" + strings.Join(publications, ", ") + "]::text[]);"
 	if _, err := tx.Exec(ctx, configFunction(settings)); err != nil {
 		return err
 	}

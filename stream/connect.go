@@ -18,7 +18,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/conninfo"
-	"pg_scribe/repo"
+	"pg_scribe/internal/sqltext"
 )
 
 // ConnectFault says why a connection could not be made.
@@ -304,7 +304,7 @@ func beginAt(ctx context.Context, conn *pgx.Conn, snapshot string, mode pgx.TxAc
 	if err != nil || snapshot == "" {
 		return tx, err
 	}
-	if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+repo.Literal(snapshot)); err != nil {
+	if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT "+sqltext.Literal(snapshot)); err != nil {
 		return nil, errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
 	}
 	return tx, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -34,12 +35,12 @@ func (r *renderer) context(m captureMessage, write func()) {
 		if !known || value == p.value || value == sharedTablespace {
 			continue
 		}
-		line("SET LOCAL %s = %s;", p.name, repo.Literal(value))
-		reset = append(reset, fmt.Sprintf("SET LOCAL %s = %s;", p.name, repo.Literal(p.value)))
+		line("SET LOCAL %s = %s;", p.name, sqltext.Literal(value))
+		reset = append(reset, fmt.Sprintf("SET LOCAL %s = %s;", p.name, sqltext.Literal(p.value)))
 	}
 	line("SET LOCAL search_path = %s;", quotePath(m.Path))
 	if m.Role != "" {
-		line("SET LOCAL ROLE %s;", repo.Identifier(m.Role))
+		line("SET LOCAL ROLE %s;", sqltext.Identifier(m.Role))
 	}
 	write()
 	if m.Role != "" {
@@ -62,7 +63,7 @@ func (r *renderer) bringRoles(m captureMessage) {
 		r.given[f.Name] = f
 		r.stale.add("role", f.Name)
 		r.out = fmt.Appendf(r.out, "%s\n", f.create())
-		r.out = repo.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+repo.Identifier(f.Name)+f.attributes())
+		r.out = repo.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+sqltext.Identifier(f.Name)+f.attributes())
 	}
 	for _, b := range m.Members {
 		key := b.Role + "\x1f" + b.Member
@@ -72,16 +73,16 @@ func (r *renderer) bringRoles(m captureMessage) {
 		r.granted[key] = true
 		r.stale.add("membership", key)
 		// It may have been the other way round when it was sampled.
-		role, member := repo.Identifier(b.Role), repo.Identifier(b.Member)
+		role, member := sqltext.Identifier(b.Role), sqltext.Identifier(b.Member)
 		grant := fmt.Sprintf("GRANT %s TO %s", role, member)
-		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+repo.Literal(fmt.Sprintf(
+		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN %s; EXCEPTION WHEN invalid_grant_operation THEN REVOKE %s FROM %s; %s; END", grant, member, role, grant)))
 	}
 	if m.Create && !r.granted[m.Role] {
 		r.granted[m.Role] = true
 		r.stale.add("database", "acl")
-		r.out = repo.AppendDDL(r.out, "GRANT", "DO "+repo.Literal(fmt.Sprintf(
-			"BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s); END", repo.Literal(m.Role))))
+		r.out = repo.AppendDDL(r.out, "GRANT", "DO "+sqltext.Literal(fmt.Sprintf(
+			"BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s); END", sqltext.Literal(m.Role))))
 	}
 }
 
@@ -131,7 +132,7 @@ func quotePath(path string) string {
 		if name == "" {
 			names = append(names, "''") // no quoted name may be empty
 		} else {
-			names = append(names, repo.Identifier(name))
+			names = append(names, sqltext.Identifier(name))
 		}
 		rest = strings.TrimLeft(rest, ", \t\r\n\f\v")
 	}
@@ -153,7 +154,7 @@ func withSessionUser(sql string, m captureMessage) string {
 	}
 	var out strings.Builder
 	depth, done := 0, 0
-	t := repo.Tokens(sql, m.conforming())
+	t := sqltext.Tokens(sql, m.conforming())
 	lists := m.Tag == "GRANT" || m.Tag == "REVOKE" || strings.HasSuffix(m.Tag, " POLICY") || m.Tag == "ALTER DEFAULT PRIVILEGES" || m.Tag == "DROP OWNED"
 	for i, token := range t {
 		switch {
@@ -163,7 +164,7 @@ func withSessionUser(sql string, m captureMessage) string {
 			depth--
 		case depth == 0 && i > 0 && token.Is("session_user") && (beforeRole[strings.ToLower(t[i-1].Text)] || lists && (t[i-1].Is(",") || t[i-1].Is("from"))):
 			out.WriteString(sql[done:token.Start])
-			out.WriteString(repo.Identifier(m.Session))
+			out.WriteString(sqltext.Identifier(m.Session))
 			done = token.End()
 		}
 	}

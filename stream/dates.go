@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strings"
 
-	"pg_scribe/repo"
+	"pg_scribe/internal/sqltext"
 )
 
 var (
@@ -24,7 +24,7 @@ func withDates(sql string, conforming bool, f *foldedWords) (string, error) {
 	if f == nil {
 		return sql, nil
 	}
-	tokens := repo.Tokens(sql, conforming)
+	tokens := sqltext.Tokens(sql, conforming)
 	literals, words := "", false
 	for _, t := range tokens {
 		if isLiteral(t) {
@@ -37,7 +37,7 @@ func withDates(sql string, conforming bool, f *foldedWords) (string, error) {
 	}
 	kept, computed := false, false
 	for _, text := range f.Texts {
-		for _, t := range repo.Tokens(text, true) {
+		for _, t := range sqltext.Tokens(text, true) {
 			switch {
 			case t.Text[0] == '$' && len(t.Text) > 1:
 				kept = kept || quotedDateWord.MatchString(t.Text)
@@ -67,7 +67,7 @@ func withDates(sql string, conforming bool, f *foldedWords) (string, error) {
 }
 
 // isLiteral tells a string constant, but for one in dollar quotes.
-func isLiteral(t repo.Token) bool {
+func isLiteral(t sqltext.Token) bool {
 	return t.Text[0] == '\'' || len(t.Text) > 1 && t.Text[1] == '\'' && (t.Text[0] == 'e' || t.Text[0] == 'E')
 }
 

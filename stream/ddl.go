@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -253,7 +254,7 @@ func (r *renderer) scriptTables(tables []tableFacts) error {
 		r.facts.announced[t.OID] = true
 		if t.Freed {
 			if err := r.gap(fmt.Sprintf("rows of %s.%s were left out while it belonged to an extension that does not have them dumped",
-				repo.Identifier(t.Schema), repo.Identifier(t.Table))); err != nil {
+				sqltext.Identifier(t.Schema), sqltext.Identifier(t.Table))); err != nil {
 				return err
 			}
 		}
@@ -367,9 +368,9 @@ var setUnlogged = regexp.MustCompile(`(?i)\bset\s+unlogged\b`)
 func (r *renderer) emptyUnlogged(objects []captureObject) {
 	for _, o := range objects {
 		if o.Class == pgClassOID && o.Type == "table" && !o.temporary() {
-			r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DO "+repo.Literal(fmt.Sprintf(
+			r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
 				"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s) AND relkind = 'r' AND relpersistence = 'u') THEN TRUNCATE ONLY %s CASCADE; END IF; END",
-				repo.Literal(o.Identity), o.Identity)))
+				sqltext.Literal(o.Identity), o.Identity)))
 		}
 	}
 }
@@ -415,24 +416,24 @@ func (r *renderer) writeOtherwise(start, end captureMessage, dropped []captureOb
 // that it copied, and values that it computed.
 func (r *renderer) writeFacts(start, end captureMessage) {
 	for _, c := range end.Checks {
-		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", repo.Identifier(c.Schema), repo.Identifier(c.Table), repo.Identifier(c.Name), c.Text)
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+repo.Literal(fmt.Sprintf(
+		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", sqltext.Identifier(c.Schema), sqltext.Identifier(c.Table), sqltext.Identifier(c.Name), c.Text)
+		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %s::pg_catalog.regclass AND conname = %s) THEN EXECUTE %s; END IF; END",
-			repo.Literal(repo.Identifier(c.Schema)+"."+repo.Identifier(c.Table)), repo.Literal(c.Name), repo.Literal(add))))
+			sqltext.Literal(sqltext.Identifier(c.Schema)+"."+sqltext.Identifier(c.Table)), sqltext.Literal(c.Name), sqltext.Literal(add))))
 	}
 	for _, m := range end.Missing {
 		value := "NULL"
 		if m.Value != nil {
-			value = repo.Literal(*m.Value)
+			value = sqltext.Literal(*m.Value)
 		}
 		name := m.table()
 		if r.hidden.rel != name {
 			r.hide(name)
 		}
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+repo.Literal(fmt.Sprintf(
+		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN IF (SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = %[1]s::pg_catalog.regclass AND attname = %[2]s)"+
 				" > (pg_catalog.current_setting('replay.columns')::pg_catalog.jsonb ->> %[1]s)::int4 THEN UPDATE ONLY %[3]s SET %[4]s = %[5]s; END IF; END",
-			repo.Literal(name), repo.Literal(m.Column), name, repo.Identifier(m.Column), value)))
+			sqltext.Literal(name), sqltext.Literal(m.Column), name, sqltext.Identifier(m.Column), value)))
 	}
 	r.show()
 }
@@ -443,14 +444,14 @@ func (r *renderer) writeFacts(start, end captureMessage) {
 func (r *renderer) countColumns(start, end captureMessage) {
 	var counts []string
 	for _, m := range end.Missing {
-		count := fmt.Sprintf("%[1]s, (SELECT pg_catalog.max(attnum) FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(%[1]s))", repo.Literal(m.table()))
+		count := fmt.Sprintf("%[1]s, (SELECT pg_catalog.max(attnum) FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(%[1]s))", sqltext.Literal(m.table()))
 		if !slices.Contains(counts, count) {
 			counts = append(counts, count)
 		}
 	}
 	if len(counts) > 0 {
 		r.open()
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+repo.Literal(
+		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.set_config('replay.columns', pg_catalog.jsonb_build_object("+strings.Join(counts, ", ")+")::text, false); END"))
 	}
 }
@@ -463,9 +464,9 @@ func (r *renderer) dropEventTriggers(dropped []captureObject) {
 			continue
 		}
 		r.open()
-		r.out = repo.AppendDDL(r.out, "EVENT TRIGGER", "DO "+repo.Literal(fmt.Sprintf("DECLARE t name; BEGIN "+
+		r.out = repo.AppendDDL(r.out, "EVENT TRIGGER", "DO "+sqltext.Literal(fmt.Sprintf("DECLARE t name; BEGIN "+
 			"FOR t IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtfoid = pg_catalog.to_regprocedure(%s) LOOP "+
-			"EXECUTE pg_catalog.format('DROP EVENT TRIGGER %%I', t); END LOOP; END", repo.Literal(o.Identity))))
+			"EXECUTE pg_catalog.format('DROP EVENT TRIGGER %%I', t); END LOOP; END", sqltext.Literal(o.Identity))))
 	}
 }
 

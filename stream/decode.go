@@ -60,7 +60,7 @@ const (
 	valueUnchanged = 'u' // an out-of-line value that the UPDATE did not touch
 	valueText      = 't'
 	valueBinary    = 'b' // as the type's send function has it
-	valueSQL       = 'x' // an expression of ours, not from the server
+	valuePieces    = 'x' // was written in pieces: the number that they have
 )
 
 type value struct {

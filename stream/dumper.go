@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 )
@@ -366,7 +367,7 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 	}
 	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {
 		for _, p := range publicationsOf(d.opts.Publication, mode) {
-			own = append(own, []byte(prefix+pgIdent(p.name)+" "))
+			own = append(own, []byte(prefix+sqltext.Bare(p.name)+" "))
 		}
 	}
 	return func(statement []byte) []byte {
@@ -380,16 +381,6 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 		}
 		return withoutServerOption(statement)
 	}, nil
-}
-
-// pgIdent quotes a name only where pg_dump does.
-func pgIdent(name string) string {
-	for i := 0; i < len(name); i++ {
-		if b := name[i]; !(b >= 'a' && b <= 'z' || b == '_' || i > 0 && b >= '0' && b <= '9') {
-			return pgx.Identifier{name}.Sanitize()
-		}
-	}
-	return name
 }
 
 // dumpProgress reports while the dump passes through.

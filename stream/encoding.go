@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"unicode/utf8"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // A textEncoding finds what is stored as text and is none in the database's
@@ -121,7 +123,7 @@ func (r *renderer) mendText(t *table, row []value) {
 			if r.mended == nil {
 				r.mended = map[string]bool{}
 			}
-			r.mended["column "+pgIdent(t.Columns[i].Name)+" of "+pgIdent(t.Schema)+"."+pgIdent(t.Name)] = true
+			r.mended["column "+sqltext.Bare(t.Columns[i].Name)+" of "+sqltext.Bare(t.Schema)+"."+sqltext.Bare(t.Name)] = true
 		}
 	}
 }

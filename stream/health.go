@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -154,7 +155,7 @@ func CheckCapture(ctx context.Context, connString, publication, mode string) ([]
 	if mode == ModeNoHarm {
 		for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL +
 			" AND EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = c.oid AND p.pubname = " +
-			quoteLiteral(listName(publication)) + ") ORDER BY 1") {
+			sqltext.Literal(listName(publication)) + ") ORDER BY 1") {
 			list = append(list, Finding{Critical: true,
 				Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", name, listName(publication)),
 				Fix:     "start takes it off the list", Command: []string{"start"}})
@@ -400,7 +401,7 @@ func (h captureHealth) mend(ctx context.Context, conn *pgx.Conn, publications []
 		return err
 	}
 	for _, name := range h.Strangers {
-		if _, err := tx.Exec(ctx, "DROP EVENT TRIGGER "+repo.Identifier(name)); err != nil {
+		if _, err := tx.Exec(ctx, "DROP EVENT TRIGGER "+sqltext.Identifier(name)); err != nil {
 			return err
 		}
 	}
@@ -411,7 +412,7 @@ func (h captureHealth) mend(ctx context.Context, conn *pgx.Conn, publications []
 	}
 	for _, p := range publications {
 		if h.Publication != "" {
-			if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+repo.Identifier(p.name)+
+			if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+sqltext.Identifier(p.name)+
 				" SET (publish = '"+p.actions+"', publish_via_partition_root = false)"); err != nil {
 				return &CaptureError{Reason: h.String() + "; it cannot be put back: " + err.Error()}
 			}

@@ -10,7 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // Large objects are in no row change and, but for their owner, privileges and
@@ -140,7 +142,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	// catalog: these are all the ranges that there are.
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
 	return emit(func(tx pgx.Tx) error {
-		return emitStates(ctx, tx, s.slot, []stateCommand{{Tag: repo.TagLargeObject, SQL: "DO " + quoteLiteral(
+		return emitStates(ctx, tx, s.slot, []stateCommand{{Tag: repo.TagLargeObject, SQL: "DO " + sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
 	})
 }
@@ -161,7 +163,7 @@ func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) erro
 // largeObject writes a piece of a large object's contents.
 func (r *renderer) largeObject(m captureMessage) {
 	r.open()
-	r.out = fmt.Appendf(r.out, "SELECT pg_catalog.lo_put(%d, %d, pg_catalog.decode('%s', 'base64'));\n", m.OID, m.Offset, m.Data)
+	r.out = segment.AppendPage(r.out, &segment.Page{OID: m.OID, Offset: m.Offset, Base64: []byte(m.Data)})
 }
 
 // pgLargeObjectOID is the OID of pg_largeobject, which stands for large
@@ -176,9 +178,9 @@ var largeObjectList = regexp.MustCompile(`(?is)^(\s*(?:grant|revoke)\s.*?\son\s+
 // brings them as the command left them.
 func guardLargeObjects(sql string, objects []captureObject) (guarded []string, ok bool) {
 	guard := func(oid, sql string) {
-		guarded = append(guarded, "DO "+escapeLiteral(fmt.Sprintf(
+		guarded = append(guarded, "DO "+sqltext.Escaped(fmt.Sprintf(
 			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN NULL; END",
-			oid, escapeLiteral(sql))))
+			oid, sqltext.Escaped(sql))))
 	}
 	if m := largeObjectList.FindStringSubmatch(sql); m != nil {
 		for oid := range strings.SplitSeq(m[2], ",") {
@@ -192,10 +194,4 @@ func guardLargeObjects(sql string, objects []captureObject) (guarded []string, o
 		return guarded, true
 	}
 	return nil, false
-}
-
-// escapeLiteral is a string constant that reads the same whatever
-// standard_conforming_strings says.
-func escapeLiteral(s string) string {
-	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`, "\n", `\n`, "\r", `\r`).Replace(s) + "'"
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/internal/sqltext"
 )
 
 // captureMessage is what the event triggers of capture.sql send. All its
@@ -151,9 +151,9 @@ type ownedObject struct {
 // create is the SQL that makes the role where it is missing. It gets no
 // password, so that it cannot be used before the globals give it one.
 func (f roleFacts) create() string {
-	sql := "CREATE ROLE " + repo.Identifier(f.Name) + f.attributes()
-	return "DO " + repo.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN %s; END IF; END",
-		repo.Literal(f.Name), sql)) + ";"
+	sql := "CREATE ROLE " + sqltext.Identifier(f.Name) + f.attributes()
+	return "DO " + sqltext.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN %s; END IF; END",
+		sqltext.Literal(f.Name), sql)) + ";"
 }
 
 // attributes are those that decide what a role may do.
@@ -252,7 +252,7 @@ type missingValue struct {
 
 // table is its name in SQL.
 func (m missingValue) table() string {
-	return repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
+	return sqltext.Identifier(m.Schema) + "." + sqltext.Identifier(m.Table)
 }
 
 // capturePrefix marks the capture's messages; signatureSize is the length of

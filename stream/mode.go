@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"pg_scribe/internal/sqltext"
 
-	"pg_scribe/repo"
+	"github.com/jackc/pgx/v5"
 )
 
 // How the capture treats tables that have no usable replica identity.
@@ -49,7 +49,7 @@ func MaxPublication(mode string) int {
 }
 
 func (p publication) create() string {
-	sql := "CREATE PUBLICATION " + repo.Identifier(p.name)
+	sql := "CREATE PUBLICATION " + sqltext.Identifier(p.name)
 	if p.all {
 		sql += " FOR ALL TABLES"
 	}

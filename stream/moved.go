@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/internal/sqltext"
 )
 
 // moveTables gives tables the name that ALTER SCHEMA gave their schema, which
@@ -86,11 +86,11 @@ func (r *renderer) movedSkipped(m logicalMessage) {
 
 // schemaRenamed is the name that an ALTER SCHEMA … RENAME replaces.
 func schemaRenamed(sql string, conforming bool) string {
-	t := repo.Tokens(sql[:min(len(sql), 400)], conforming)
+	t := sqltext.Tokens(sql[:min(len(sql), 400)], conforming)
 	if len(t) < 5 || !t[0].Is("alter") || !t[1].Is("schema") || !t[3].Is("rename") {
 		return ""
 	}
-	name, ok := nameParts(t[2:3])
+	name, ok := sqltext.TokensName(t[2:3])
 	if !ok {
 		return ""
 	}

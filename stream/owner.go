@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -81,11 +82,11 @@ func (r *renderer) bringOwners(m captureMessage) {
 		if kind == "" {
 			kind = strings.ToUpper(strings.ReplaceAll(o.Type, "-", " "))
 		}
-		alter := fmt.Sprintf("ALTER %s %s OWNER TO %s;", kind, o.Identity, repo.Identifier(o.Owner))
+		alter := fmt.Sprintf("ALTER %s %s OWNER TO %s;", kind, o.Identity, sqltext.Identifier(o.Owner))
 		if o.Type == "foreign-data wrapper" {
-			alter = strings.NewReplacer("ALTER", alter, "%3$L", repo.Literal(o.Identity), "%2$L", repo.Literal(o.Owner)).Replace(wrapperOwner)
+			alter = strings.NewReplacer("ALTER", alter, "%3$L", sqltext.Literal(o.Identity), "%2$L", sqltext.Literal(o.Owner)).Replace(wrapperOwner)
 		}
-		r.out = repo.AppendDDL(r.out, repo.TagOwner, "DO "+repo.Literal("BEGIN "+alter+strings.ReplaceAll(orGone, "''%%''", "'%'")+" END"))
+		r.out = repo.AppendDDL(r.out, repo.TagOwner, "DO "+sqltext.Literal("BEGIN "+alter+strings.ReplaceAll(orGone, "''%%''", "'%'")+" END"))
 	}
 }
 
@@ -128,18 +129,18 @@ func keepOwned(sql string, start captureMessage, dropped []captureObject) (strin
 	for _, name := range strings.Split(m[1], ",") {
 		switch name = strings.TrimSpace(name); strings.ToLower(name) {
 		case "current_user", "current_role":
-			name = repo.Identifier(start.Role)
+			name = sqltext.Identifier(start.Role)
 		case "session_user":
-			name = repo.Identifier(start.Session)
+			name = sqltext.Identifier(start.Session)
 		}
-		roles = append(roles, "to_regrole("+escapeLiteral(name)+")")
+		roles = append(roles, "to_regrole("+sqltext.Escaped(name)+")")
 	}
 	gone := []string{"''"}
 	for _, o := range dropped {
-		gone = append(gone, escapeLiteral(o.Type+" "+o.Identity))
+		gone = append(gone, sqltext.Escaped(o.Type+" "+o.Identity))
 	}
 	objects := strings.Replace(ownedObjects, ", 'pg_largeobject'::regclass", "", 1) // they come with the rest
-	return "DO " + escapeLiteral(`DECLARE o record; BEGIN FOR o IN SELECT a.what FROM (SELECT classid, objid `+objects+
+	return "DO " + sqltext.Escaped(`DECLARE o record; BEGIN FOR o IN SELECT a.what FROM (SELECT classid, objid `+objects+
 		` AND refobjid IN (`+strings.Join(roles, ", ")+`)) s, LATERAL `+alterable("s.classid", "s.objid")+` a, pg_identify_object(s.classid, s.objid, 0) i
 	  WHERE i.type || ' ' || i.identity NOT IN (`+strings.Join(gone, ", ")+`)
 	  LOOP EXECUTE 'ALTER ' || o.what || ' OWNER TO ' || quote_ident(session_user); END LOOP; END`), true

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/internal/sqltext"
 )
 
 // A client may send several statements in one string, and end transactions
@@ -136,7 +136,7 @@ func (s *splitText) transactions() {
 }
 
 // endsTransaction tells whether a statement ends the transaction of those before it.
-func endsTransaction(t []repo.Token) bool {
+func endsTransaction(t []sqltext.Token) bool {
 	if len(t) == 0 || len(t) > 1 && t[1].Is("prepared") {
 		return false
 	}
@@ -144,14 +144,14 @@ func endsTransaction(t []repo.Token) bool {
 	case t[0].Is("commit"), t[0].Is("end"), t[0].Is("prepare") && len(t) > 1 && t[1].Is("transaction"):
 		return true
 	case t[0].Is("rollback"), t[0].Is("abort"):
-		to := slices.IndexFunc(t, func(t repo.Token) bool { return t.Is("to") })
+		to := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("to") })
 		return to < 0 || to > 2
 	}
 	return false
 }
 
 // begins tells whether a statement does no more than begin a transaction.
-func begins(t []repo.Token) bool {
+func begins(t []sqltext.Token) bool {
 	return len(t) == 0 || t[0].Is("begin") || t[0].Is("start") && len(t) > 1 && t[1].Is("transaction")
 }
 

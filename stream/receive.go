@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 )
 
 // aheadBytes is how much may wait for the renderer: it bounds what the receive
@@ -58,9 +59,9 @@ type receiver struct {
 func startReplication(ctx context.Context, conn *pgconn.PgConn, slot string, publications []publication, from catalog.LSN, more ...string) (*receiver, error) {
 	names := make([]string, len(publications))
 	for i, p := range publications {
-		names[i] = quoteName(p.name)
+		names[i] = sqltext.Quoted(p.name)
 	}
-	err := pglogrepl.StartReplication(ctx, conn, quoteName(slot), pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{
+	err := pglogrepl.StartReplication(ctx, conn, sqltext.Quoted(slot), pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication,
 		PluginArgs: append(more, "proto_version '1'", "messages 'true'",
 			// The replication grammar knows no escape strings.
@@ -77,18 +78,6 @@ func startReplication(ctx context.Context, conn *pgconn.PgConn, slot string, pub
 	r.changed.L = &r.mu
 	r.confirmed.Store(uint64(from))
 	return r, nil
-}
-
-// quoteName quotes a name where the replication grammar wants an identifier.
-func quoteName(name string) string {
-	b := []byte{'"'}
-	for i := 0; i < len(name); i++ {
-		if name[i] == '"' {
-			b = append(b, '"')
-		}
-		b = append(b, name[i])
-	}
-	return string(append(b, '"'))
 }
 
 // run reads until the connection ends or stop is called.

@@ -3,6 +3,7 @@ package stream
 import (
 	"strings"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -26,10 +27,10 @@ func (r *renderer) beginRefill(m captureMessage) error {
 		r.ddl.refill = &refillState{oid: m.OID, left: true}
 		return r.gap("contents of " + m.Table + ", a hash partition of " + root + " by a type that hashes by OID, which was rewritten")
 	}
-	name := repo.Identifier(m.Schema) + "." + repo.Identifier(m.Table)
+	name := sqltext.Identifier(m.Schema) + "." + sqltext.Identifier(m.Table)
 	quoted := make([]string, len(m.Columns))
 	for i, c := range m.Columns {
-		quoted[i] = repo.Identifier(c)
+		quoted[i] = sqltext.Identifier(c)
 	}
 	r.ddl.refill = &refillState{oid: m.OID, name: name, columns: strings.Join(quoted, ", ")}
 	r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DELETE FROM ONLY "+name)

@@ -8,6 +8,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // copyThreshold is the number of rows inserted into one table, one after the
@@ -449,7 +450,7 @@ func (r *renderer) truncate(b []byte) error {
 	if err := r.partTruncate(m.OIDs); err != nil {
 		return err
 	}
-	sep := "TRUNCATE ONLY "
+	all := segment.Truncate{Restart: m.RestartIdentity, Cascade: true}
 	for _, oid := range m.OIDs {
 		t, err := r.table(oid)
 		if err != nil {
@@ -461,17 +462,11 @@ func (r *renderer) truncate(b []byte) error {
 		r.touch(touch{"TRUNCATE", pgClassOID, oid, t.name})
 		r.open()
 		r.add(t, catalog.TableCount{Truncated: 1})
-		r.out = append(r.out, sep...)
-		r.out = append(r.out, t.name...)
-		sep = ", ONLY "
+		all.Tables = append(all.Tables, []byte(t.name))
 	}
-	if sep == "TRUNCATE ONLY " {
-		return nil
+	if len(all.Tables) > 0 {
+		r.out = segment.AppendTruncate(r.out, &all)
 	}
-	if m.RestartIdentity {
-		r.out = append(r.out, " RESTART IDENTITY"...)
-	}
-	r.out = append(r.out, " CASCADE;\n"...)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -61,7 +62,7 @@ func (r *renderer) renameRole(oid uint32, was, name string) {
 }
 
 func renameTag(was, name string) string {
-	return repo.TagRename + " " + quoteName(was) + " " + quoteName(name)
+	return repo.TagRename + " " + sqltext.Quoted(was) + " " + sqltext.Quoted(name)
 }
 
 // renameRole is the SQL of a rename, if the target has the role by its old name.
@@ -73,7 +74,7 @@ func renameRole(was, name string) string {
 	if strings.HasPrefix(was, asidePrefix) {
 		end = doing("EXECUTE format('DROP ROLE %I', was);") + end
 	}
-	return "DO " + repo.Literal("DECLARE was CONSTANT name := "+repo.Literal(was)+"; now CONSTANT name := "+repo.Literal(name)+`; old oid; here oid; o record; i record; steps text[]; step text; BEGIN
+	return "DO " + sqltext.Literal("DECLARE was CONSTANT name := "+sqltext.Literal(was)+"; now CONSTANT name := "+sqltext.Literal(name)+`; old oid; here oid; o record; i record; steps text[]; step text; BEGIN
 SELECT oid INTO old FROM pg_roles WHERE rolname = was;
 SELECT oid INTO here FROM pg_database WHERE datname = current_database();
 IF old IS NULL THEN RETURN; END IF;

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 )
 
 // A Slot is a replication slot as pg_replication_slots shows it.
@@ -160,7 +161,7 @@ type slotOptions struct {
 // command is the replication command that makes the slot and exports its
 // snapshot, in the words of the server's version.
 func (o slotOptions) command(major int) string {
-	sql := "CREATE_REPLICATION_SLOT " + quoteName(o.name)
+	sql := "CREATE_REPLICATION_SLOT " + sqltext.Quoted(o.name)
 	if o.temporary {
 		sql += " TEMPORARY"
 	}

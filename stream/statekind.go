@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -43,7 +44,7 @@ const orGone = ` EXCEPTION WHEN undefined_object OR undefined_table OR undefined
 // roleTag names the role that a command changes, because roles belong to the
 // target's cluster and not to the restored database: restore may leave alone
 // those that it finds there.
-func roleTag(name string) string { return repo.TagRole + " " + quoteName(name) }
+func roleTag(name string) string { return repo.TagRole + " " + sqltext.Quoted(name) }
 
 func constant(tag string) func(string) string { return func(string) string { return tag } }
 
@@ -53,7 +54,7 @@ var stateKinds = []stateKind{
 		return forgivingly("DROP ROLE IF EXISTS " + roleAside(parseOID(key)))
 	}},
 	{name: "role", named: true, tag: roleTag, query: roleStates, goneLast: true, gone: func(key string) string {
-		return "DO " + quoteLiteral("BEGIN DROP ROLE IF EXISTS "+quoteName(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+		return "DO " + sqltext.Literal("BEGIN DROP ROLE IF EXISTS "+sqltext.Quoted(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
 	{name: "membership", named: true, tag: func(key string) string {
 		_, member, _ := strings.Cut(key, "\x1f")
@@ -61,21 +62,21 @@ var stateKinds = []stateKind{
 	}, query: membershipStates, goneFirst: true, gone: func(key string) string {
 		role, member, _ := strings.Cut(key, "\x1f")
 		return forgivingly("IF EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member WHERE r.rolname = " +
-			quoteLiteral(role) + " AND u.rolname = " + quoteLiteral(member) + ") THEN REVOKE " + quoteName(role) + " FROM " + quoteName(member) + "; END IF")
+			sqltext.Literal(role) + " AND u.rolname = " + sqltext.Literal(member) + ") THEN REVOKE " + sqltext.Quoted(role) + " FROM " + sqltext.Quoted(member) + "; END IF")
 	}},
 	{name: "tablespace", named: true, tag: constant(repo.TagTablespace), query: same(tablespaceStates)},
 	{name: "parameter", named: true, tag: constant(repo.TagParameter), query: parameterStates, gone: func(key string) string {
-		return "DO " + quoteLiteral("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
-			quoteLiteral(key)+" LOOP EXECUTE "+quoteLiteral("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+		return "DO " + sqltext.Literal("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
+			sqltext.Literal(key)+" LOOP EXECUTE "+sqltext.Literal("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
 	{name: "label", named: true, tag: labelTag, query: same(labelStates), gone: func(key string) string {
 		provider, object, _ := strings.Cut(key, "\x1f")
-		return forgivingly("EXECUTE format(" + quoteLiteral("SECURITY LABEL FOR "+quoteName(provider)+" ON "+object+" IS NULL") + ", current_database())")
+		return forgivingly("EXECUTE format(" + sqltext.Literal("SECURITY LABEL FOR "+sqltext.Quoted(provider)+" ON "+object+" IS NULL") + ", current_database())")
 	}},
 	{name: "database", named: true, tag: constant(repo.TagDatabase), query: databaseStates, gone: func(key string) string {
 		role := strings.TrimPrefix(key, databaseRole)
-		return "DO " + quoteLiteral("BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = "+quoteLiteral(role)+
-			") THEN EXECUTE format('ALTER ROLE %I IN DATABASE %I RESET ALL', "+quoteLiteral(role)+", current_database()); END IF; END")
+		return "DO " + sqltext.Literal("BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = "+sqltext.Literal(role)+
+			") THEN EXECUTE format('ALTER ROLE %I IN DATABASE %I RESET ALL', "+sqltext.Literal(role)+", current_database()); END IF; END")
 	}},
 	{name: "sequence", tag: constant(repo.TagSequence), query: same(`
 	  SELECT concat_ws(' ', oid, pg_relation_filenode(oid)), -- the file is another one after RESTART
@@ -90,7 +91,7 @@ var stateKinds = []stateKind{
 	      CASE evtenabled WHEN 'O' THEN 'ENABLE' WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END,
 	      (SELECT format(' COMMENT ON EVENT TRIGGER %I IS %L;', evtname, d) FROM obj_description(e.oid, 'pg_event_trigger') d WHERE d IS NOT NULL)))
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
-		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + quoteName(key) }},
+		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + sqltext.Quoted(key) }},
 	{name: "owner", tag: constant(repo.TagOwner), query: same(ownerStates), sql: ownerCommands},
 	{name: privileges, tag: constant(repo.TagPrivileges), query: same("SELECT '', NULL WHERE false"), sql: privilegeCommands},
 	{name: "cluster", tag: constant(repo.TagCluster), query: same(`
@@ -103,7 +104,7 @@ var stateKinds = []stateKind{
 	    AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisclustered)`),
 		gone: func(key string) string {
 			key, _, _ = strings.Cut(key, "\x1f")
-			return "DO " + quoteLiteral("BEGIN IF pg_catalog.to_regclass("+quoteLiteral(key)+") IS NOT NULL THEN ALTER TABLE "+key+" SET WITHOUT CLUSTER; END IF; END")
+			return "DO " + sqltext.Literal("BEGIN IF pg_catalog.to_regclass("+sqltext.Literal(key)+") IS NOT NULL THEN ALTER TABLE "+key+" SET WITHOUT CLUSTER; END IF; END")
 		}},
 }
 
@@ -149,7 +150,7 @@ func membershipStates(s server) string {
 
 // forgivingly is like forgiving, for text.
 func forgivingly(command string) string {
-	return "DO " + quoteLiteral("BEGIN "+command+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+	return "DO " + sqltext.Literal("BEGIN "+command+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 }
 
 // tablespaceStates are owner, options, privileges and comment of tablespaces.
@@ -225,9 +226,6 @@ func databaseStates(server) string {
 	    WHERE a.grantee <> d.datdba AND (g.oid IS NOT NULL OR a.grantee = 0)), '') || ' END')
 	  FROM pg_database d WHERE datname = current_database()`
 }
-
-// quoteLiteral quotes text within SQL that goes through the server once more.
-func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src server) (map[string]string, error) {
 	return readTexts(ctx, tx, k.query(src))

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"pg_scribe/repo"
+	"pg_scribe/internal/sqltext"
 )
 
 // nestedStatement is how PG_CONTEXT shows the statement that a function or DO
@@ -55,7 +55,7 @@ type splitText struct {
 	conforming bool
 	ok         bool
 	parts      []string
-	heads      [][]repo.Token
+	heads      [][]sqltext.Token
 	names      map[int]map[string]bool // of statements that were asked for
 	undone     []bool
 	sum        [sha256.Size]byte
@@ -94,9 +94,9 @@ func (d *ddlState) splitting(text string, conforming bool) *splitText {
 		return s
 	}
 	d.split = splitText{text: text, conforming: conforming}
-	d.split.parts, d.split.ok = repo.SplitSQL(text, conforming)
+	d.split.parts, d.split.ok = sqltext.Split(text, conforming)
 	if len(d.split.parts) > 1 {
-		d.split.heads, d.split.names = make([][]repo.Token, len(d.split.parts)), map[int]map[string]bool{}
+		d.split.heads, d.split.names = make([][]sqltext.Token, len(d.split.parts)), map[int]map[string]bool{}
 		for i, part := range d.split.parts {
 			d.split.heads[i] = headTokens(part, conforming)
 		}
@@ -120,7 +120,7 @@ func (d *ddlState) nestedText(frames string, m captureMessage) string {
 // like the next frame: the first end that leaves it whole is the right one.
 func nestedText(frames string, m captureMessage) string {
 	for _, at := range contextFrame.FindAllStringIndex(frames, -1) {
-		if _, ok := repo.SplitSQL(frames[:at[0]], m.conforming()); ok {
+		if _, ok := sqltext.Split(frames[:at[0]], m.conforming()); ok {
 			return frames[:at[0]]
 		}
 	}
@@ -137,7 +137,7 @@ func functionStatement(context string, m captureMessage, touched []captureObject
 	}
 	var found []string
 	for _, source := range m.Sources {
-		parts, ok := repo.SplitSQL(source, m.conforming())
+		parts, ok := sqltext.Split(source, m.conforming())
 		if ok && n >= 1 && n <= len(parts) && matchesTag(headTokens(parts[n-1], m.conforming()), parts[n-1], m.conforming(), m.Tag) && !slices.Contains(found, parts[n-1]) {
 			found = append(found, parts[n-1])
 		}
@@ -157,9 +157,9 @@ func functionStatement(context string, m captureMessage, touched []captureObject
 // namesIn are the names that a statement holds, and its other words.
 func namesIn(sql string, conforming bool) map[string]bool {
 	held := map[string]bool{}
-	t := repo.Tokens(sql, conforming)
+	t := sqltext.Tokens(sql, conforming)
 	for i := range t {
-		if parts, ok := nameParts(t[i : i+1]); ok {
+		if parts, ok := sqltext.TokensName(t[i : i+1]); ok {
 			held[parts[0]] = true
 		}
 	}
@@ -172,8 +172,8 @@ func anyNamed(held map[string]bool, objects []captureObject) bool {
 	for _, o := range objects {
 		identity, _, _ := strings.Cut(o.Identity, "(")
 		named := false
-		for _, t := range repo.Tokens(identity, true) {
-			parts, ok := nameParts([]repo.Token{t})
+		for _, t := range sqltext.Tokens(identity, true) {
+			parts, ok := sqltext.TokensName([]sqltext.Token{t})
 			if !ok || t.Is(".") || t.Is("on") || o.Schema != "" && parts[0] == strings.Trim(o.Schema, `"`) {
 				continue
 			}
@@ -190,7 +190,7 @@ func anyNamed(held map[string]bool, objects []captureObject) bool {
 
 // rolledBack tells which statements of a string had their effect taken back
 // by a later one: those sent no event.
-func rolledBack(statements [][]repo.Token) []bool {
+func rolledBack(statements [][]sqltext.Token) []bool {
 	undone := make([]bool, len(statements))
 	type savepoint struct {
 		name string
@@ -203,8 +203,8 @@ func rolledBack(statements [][]repo.Token) []bool {
 			undone[i] = true
 		}
 	}
-	find := func(t repo.Token) int {
-		name, _ := nameParts([]repo.Token{t})
+	find := func(t sqltext.Token) int {
+		name, _ := sqltext.TokensName([]sqltext.Token{t})
 		return slices.IndexFunc(points, func(p savepoint) bool { return len(name) == 1 && p.name == name[0] })
 	}
 	for i, t := range statements {
@@ -217,7 +217,7 @@ func rolledBack(statements [][]repo.Token) []bool {
 		case t[0].Is("commit"), t[0].Is("end"), t[0].Is("prepare") && len(t) > 1 && t[1].Is("transaction"):
 			points, begin = nil, i+1
 		case t[0].Is("savepoint"):
-			if name, ok := nameParts(t[len(t)-1:]); ok {
+			if name, ok := sqltext.TokensName(t[len(t)-1:]); ok {
 				points = slices.Insert(points, 0, savepoint{name[0], i + 1})
 			}
 		case t[0].Is("release"):
@@ -225,7 +225,7 @@ func rolledBack(statements [][]repo.Token) []bool {
 				points = points[j+1:]
 			}
 		case t[0].Is("rollback"), t[0].Is("abort"):
-			to := slices.IndexFunc(t, func(t repo.Token) bool { return t.Is("to") })
+			to := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("to") })
 			switch {
 			case len(t) > 1 && t[1].Is("prepared"):
 			case to < 0 || to > 2:
@@ -243,12 +243,12 @@ func rolledBack(statements [][]repo.Token) []bool {
 }
 
 // headTokens are the tokens of a statement, or the first ones of a long one.
-func headTokens(sql string, conforming bool) []repo.Token {
+func headTokens(sql string, conforming bool) []sqltext.Token {
 	if len(sql) > 4000 {
 		sql = leadingComment.ReplaceAllString(sql, "")
 		sql = sql[:min(len(sql), 500)]
 	}
-	t := repo.Tokens(sql, conforming)
+	t := sqltext.Tokens(sql, conforming)
 	if n := len(t); n > 0 && t[n-1].Is(";") {
 		t = t[:n-1]
 	}
@@ -262,7 +262,7 @@ var tagFillers = map[string]bool{"or": true, "replace": true, "global": true, "l
 	"recursive": true, "unique": true, "trusted": true, "procedural": true, "constraint": true, "default": true}
 
 // matchesTag tells whether a statement can have the command tag.
-func matchesTag(t []repo.Token, sql string, conforming bool, tag string) bool {
+func matchesTag(t []sqltext.Token, sql string, conforming bool, tag string) bool {
 	words := strings.Fields(strings.ToLower(tag))
 	if len(t) == 0 || len(words) == 0 {
 		return false
@@ -270,7 +270,7 @@ func matchesTag(t []repo.Token, sql string, conforming bool, tag string) bool {
 	switch tag {
 	case "SELECT INTO":
 		return (t[0].Is("select") || t[0].Is("with") || t[0].Is("(")) &&
-			slices.ContainsFunc(repo.Tokens(sql, conforming), func(t repo.Token) bool { return t.Is("into") })
+			slices.ContainsFunc(sqltext.Tokens(sql, conforming), func(t sqltext.Token) bool { return t.Is("into") })
 	case "CREATE TABLE AS":
 		words = words[:2]
 	case "GRANT", "REVOKE", "COMMENT", "SECURITY LABEL":
@@ -278,8 +278,8 @@ func matchesTag(t []repo.Token, sql string, conforming bool, tag string) bool {
 		if !t[0].Is(words[0]) {
 			return false
 		}
-		t = repo.Tokens(sql, conforming) // privileges may name many columns
-		on := slices.IndexFunc(t, func(t repo.Token) bool { return t.Is("on") })
+		t = sqltext.Tokens(sql, conforming) // privileges may name many columns
+		on := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("on") })
 		return on > 0 && on+1 < len(t) && !clusterKinds[strings.ToLower(t[on+1].Text)]
 	}
 	i := 0
@@ -300,7 +300,7 @@ func matchesTag(t []repo.Token, sql string, conforming bool, tag string) bool {
 // AS of one stands in parentheses.
 func fromQuery(sql string, conforming bool) bool {
 	depth := 0
-	for _, t := range repo.Tokens(sql, conforming) {
+	for _, t := range sqltext.Tokens(sql, conforming) {
 		switch {
 		case t.Is("("):
 			depth++
@@ -358,7 +358,7 @@ func withBounds(sql string, bounds []namedText) string {
 // how much of the command it stands for.
 func boundText(sql string, at []int, name string, bounds []namedText) (string, int) {
 	end := at[1] - 1 // its opening parenthesis
-	if end = closing(sql, end); end < 0 {
+	if end = sqltext.ParenEnd(sql, end); end < 0 {
 		return sql, len(sql)
 	}
 	if rest := strings.TrimLeft(sql[end:], " \t\r\n"); len(rest) > 2 && strings.EqualFold(rest[:2], "to") {
@@ -366,7 +366,7 @@ func boundText(sql string, at []int, name string, bounds []namedText) (string, i
 		if open < 0 {
 			return sql, len(sql)
 		}
-		if end = closing(sql, end+open); end < 0 {
+		if end = sqltext.ParenEnd(sql, end+open); end < 0 {
 			return sql, len(sql)
 		}
 	}
@@ -396,22 +396,3 @@ func boundText(sql string, at []int, name string, bounds []namedText) (string, i
 
 // unstableLiteral is a date that means another one tomorrow.
 var unstableLiteral = regexp.MustCompile(`(?i)now|today|tomorrow|yesterday`)
-
-// closing is the position behind the parenthesis that closes the one at open.
-func closing(sql string, open int) int {
-	depth, quoted := 0, false
-	for i := open; i < len(sql); i++ {
-		switch {
-		case sql[i] == '\'':
-			quoted = !quoted
-		case quoted:
-		case sql[i] == '(':
-			depth++
-		case sql[i] == ')':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-	}
-	return -1
-}

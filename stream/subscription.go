@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -16,21 +17,21 @@ func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription,
 	for _, s := range subs {
 		quoted := make([]string, len(s.Publications))
 		for i, p := range s.Publications {
-			quoted[i] = repo.Identifier(p)
+			quoted[i] = sqltext.Identifier(p)
 		}
-		name, publications := repo.Identifier(s.Name), strings.Join(quoted, ", ")
+		name, publications := sqltext.Identifier(s.Name), strings.Join(quoted, ", ")
 		var options []string
 		for _, key := range slices.Sorted(maps.Keys(s.Options)) {
-			options = append(options, key+" = "+repo.Literal(s.Options[key]))
+			options = append(options, key+" = "+sqltext.Literal(s.Options[key]))
 		}
 		sql := []string{
-			fmt.Sprintf("ALTER SUBSCRIPTION %s CONNECTION %s", name, repo.Literal(s.Connection)),
+			fmt.Sprintf("ALTER SUBSCRIPTION %s CONNECTION %s", name, sqltext.Literal(s.Connection)),
 			fmt.Sprintf("ALTER SUBSCRIPTION %s SET PUBLICATION %s WITH (refresh = false)", name, publications),
 		}
-		switch t := repo.Tokens(text, start.conforming()); {
+		switch t := sqltext.Tokens(text, start.conforming()); {
 		case start.Tag == "CREATE SUBSCRIPTION":
 			sql = []string{fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION %s WITH (connect = false, enabled = false, create_slot = false, slot_name = NONE)",
-				name, repo.Literal(s.Connection), publications)}
+				name, sqltext.Literal(s.Connection), publications)}
 		case len(t) > 3 && (t[3].Is("owner") || t[3].Is("rename")):
 			sql = []string{text}
 		default:
@@ -60,11 +61,11 @@ func (r *renderer) dropSubscriptions(start captureMessage, dropped []captureObje
 }
 
 // detachSubscription takes the slot away from a subscription, if it has one.
-func detachSubscription(name string) string { return detach(repo.Identifier(name), "") }
+func detachSubscription(name string) string { return detach(sqltext.Identifier(name), "") }
 
 // detach does it for a quoted name, and something more after it.
 func detach(name, then string) string {
-	return "DO " + repo.Literal(fmt.Sprintf("BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid "+
+	return "DO " + sqltext.Literal(fmt.Sprintf("BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid "+
 		"WHERE d.datname = pg_catalog.current_database() AND pg_catalog.quote_ident(s.subname) = pg_catalog.quote_ident((pg_catalog.parse_ident(%s))[1])) THEN "+
-		"ALTER SUBSCRIPTION %s DISABLE; ALTER SUBSCRIPTION %s SET (slot_name = NONE)%s; END IF; END", repo.Literal(name), name, name, then))
+		"ALTER SUBSCRIPTION %s DISABLE; ALTER SUBSCRIPTION %s SET (slot_name = NONE)%s; END IF; END", sqltext.Literal(name), name, name, then))
 }

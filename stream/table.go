@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"slices"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // A table is a relation with the SQL that its row changes need, quoted once.
@@ -12,16 +14,22 @@ type table struct {
 	*relation
 	name    string // "schema"."name"
 	target  string // what its rows are written to: "schema"."name", or a partitioned table above it
-	only    string // "ONLY ", unless target is another table
+	written []byte // the same
+	only    bool   // target is the table itself
 	columns string // "a", "b"
-	quoted  []string
-	match   []matchKind
+	quoted  [][]byte
+	how     []segment.How // how the complete row is compared
 	types   []typeFacts
 	always  []bool // GENERATED ALWAYS AS IDENTITY: not to be SET
 	keyed   bool   // some column is part of the replica identity
 	left    bool   // its row changes are left out: it is pg_scribe's own, or no dump has its rows
 	loose   bool   // it has columns of types of facts.loose
 	lost    string // what keeps its rows from being restored; empty: nothing
+
+	// Buffers of the change that is being written.
+	names  [][]byte
+	values []segment.Value
+	key    []segment.Match
 }
 
 // unreadable are built-in types whose values PostgreSQL prints but does not
@@ -31,63 +39,53 @@ var unreadable = map[uint32]string{
 	3642: "gtsvector", 4600: "pg_brin_bloom_summary", 4601: "pg_brin_minmax_multi_summary",
 }
 
-// matchKind says how a WHERE clause finds a column's exact value.
-type matchKind byte
-
-const (
-	// matchEqual: two values are equal only if they print the same.
-	matchEqual matchKind = iota
-	// matchBoth: equality serves the index, the printed form decides,
-	// because 1.0 = 1.00 and 'a' = 'A' may hold.
-	matchBoth
-	// matchText: the type has no equality operator, or one that is found
-	// only through the search_path.
-	matchText
-)
-
 // firstUserOID is PostgreSQL's FirstNormalObjectId: below it types are built
 // in and their operators stand in pg_catalog.
 const firstUserOID = 16384
 
-// matchKinds lists the built-in types by OID (pg_type.dat); others are
-// matched by their text.
-var matchKinds = map[uint32]matchKind{
-	16: matchEqual, 17: matchEqual, 18: matchEqual, 19: matchEqual, 20: matchEqual, 21: matchEqual,
-	23: matchEqual, 26: matchEqual, 1082: matchEqual, 1083: matchEqual, 1114: matchEqual, 1184: matchEqual,
-	2950: matchEqual, 774: matchEqual, 829: matchEqual, 3220: matchEqual,
-	25: matchBoth, 1043: matchBoth, 1042: matchBoth, 1700: matchBoth, 700: matchBoth, 701: matchBoth,
-	790: matchBoth, 1186: matchBoth, 1266: matchBoth, 869: matchBoth, 650: matchBoth, 3802: matchBoth,
-	1560: matchBoth, 1562: matchBoth, 3614: matchBoth,
-	1000: matchBoth, 1005: matchBoth, 1007: matchBoth, 1016: matchBoth, 1009: matchBoth, 1015: matchBoth,
+// comparisons says how a column's exact value is found, by the OID of built-in
+// types (pg_type.dat): by equality, if two values are equal only if they print
+// the same; by both, where 1.0 = 1.00 or 'a' = 'A' may hold. Others have no
+// equality operator, or one that is found only through the search_path, and are
+// compared by their text.
+var comparisons = map[uint32]segment.How{
+	16: segment.Equal, 17: segment.Equal, 18: segment.Equal, 19: segment.Equal, 20: segment.Equal, 21: segment.Equal,
+	23: segment.Equal, 26: segment.Equal, 1082: segment.Equal, 1083: segment.Equal, 1114: segment.Equal, 1184: segment.Equal,
+	2950: segment.Equal, 774: segment.Equal, 829: segment.Equal, 3220: segment.Equal,
+	25: segment.Both, 1043: segment.Both, 1042: segment.Both, 1700: segment.Both, 700: segment.Both, 701: segment.Both,
+	790: segment.Both, 1186: segment.Both, 1266: segment.Both, 869: segment.Both, 650: segment.Both, 3802: segment.Both,
+	1560: segment.Both, 1562: segment.Both, 3614: segment.Both,
+	1000: segment.Both, 1005: segment.Both, 1007: segment.Both, 1016: segment.Both, 1009: segment.Both, 1015: segment.Both,
 }
 
 // newTable prepares a relation.
 func newTable(r *relation, known *facts) *table {
 	its := known.tables[r.OID]
 	t := &table{relation: r, left: r.Schema == captureSchema || its.Unsaved}
-	t.name = repo.Identifier(r.Schema) + "." + repo.Identifier(r.Name)
-	t.target, t.only = t.name, "ONLY "
+	t.name = sqltext.Identifier(r.Schema) + "." + sqltext.Identifier(r.Name)
+	t.target, t.only = t.name, true
 	if its.Root != "" {
-		t.target, t.only = its.Root, ""
+		t.target, t.only = its.Root, false
 	}
-	t.quoted = make([]string, len(r.Columns))
-	t.match = make([]matchKind, len(r.Columns))
+	t.written = []byte(t.target)
+	t.quoted = make([][]byte, len(r.Columns))
+	t.how = make([]segment.How, len(r.Columns))
 	t.types = make([]typeFacts, len(r.Columns))
 	t.always = make([]bool, len(r.Columns))
 	for i, c := range r.Columns {
-		t.quoted[i] = repo.Identifier(c.Name)
+		t.quoted[i] = sqltext.AppendIdentifier(nil, c.Name)
 		if name := unreadable[c.TypeOID]; name != "" {
 			t.lost = fmt.Sprintf("rows of %s cannot be restored: PostgreSQL reads no values of type %s (column %s)", t.name, name, c.Name)
 		}
 		if i > 0 {
 			t.columns += ", "
 		}
-		t.columns += t.quoted[i]
-		kind, builtIn := matchKinds[c.TypeOID]
+		t.columns += string(t.quoted[i])
+		how, builtIn := comparisons[c.TypeOID]
 		if !builtIn {
-			kind = matchText
+			how = segment.Printed
 		}
-		t.match[i] = kind
+		t.how[i] = how
 		t.types[i] = known.types[c.TypeOID]
 		t.always[i] = slices.Contains(its.Always, c.Name)
 		t.keyed = t.keyed || c.Key
@@ -96,39 +94,30 @@ func newTable(r *relation, known *facts) *table {
 	return t
 }
 
-func appendValue(dst []byte, v value) []byte {
-	if v.Kind == valueNull {
-		return append(dst, "NULL"...)
+// written is the value as a change has it.
+func (v value) written() segment.Value {
+	switch v.Kind {
+	case valueNull:
+		return segment.Value{}
+	case valuePieces:
+		return segment.Value{Form: segment.Pieced, Text: v.Text}
 	}
-	return v.appendTo(dst)
+	return segment.Value{Form: segment.Text, Text: v.Text}
 }
 
-// appendTo writes a value that is not NULL.
-func (v value) appendTo(dst []byte) []byte {
-	if v.Kind == valueSQL {
-		return append(dst, v.Text...)
-	}
-	return repo.AppendLiteral(dst, v.Text)
+// append writes a change of one row of the table.
+func (t *table) append(dst []byte, c segment.Change) []byte {
+	c.Table, c.Only = t.written, t.only
+	return segment.AppendChange(dst, &c)
 }
 
-// appendInsert writes one row. OVERRIDING SYSTEM VALUE has no effect on a
-// table without identity columns.
+// appendInsert writes one row.
 func (t *table) appendInsert(dst []byte, row []value) []byte {
-	dst = append(dst, "INSERT INTO "...)
-	dst = append(dst, t.target...)
-	if len(row) == 0 {
-		return append(dst, " DEFAULT VALUES;\n"...)
+	t.values = t.values[:0]
+	for _, v := range row {
+		t.values = append(t.values, v.written())
 	}
-	dst = append(dst, " ("...)
-	dst = append(dst, t.columns...)
-	dst = append(dst, ") OVERRIDING SYSTEM VALUE VALUES ("...)
-	for i, v := range row {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		dst = appendValue(dst, v)
-	}
-	return append(dst, ");\n"...)
+	return t.append(dst, segment.Change{Op: segment.Insert, Columns: t.quoted[:len(row)], New: t.values})
 }
 
 // appendCopyRow writes one row of a COPY block.
@@ -171,127 +160,58 @@ func (t *table) appendUpdate(dst []byte, c rowChange) (_ []byte, ok bool) {
 	// written anew, with the value, where it differs.
 	for i := range t.Columns {
 		if t.always[i] && changed(i) {
-			dst = t.appendReplace(dst, c, key, full, i)
+			t.values = append(t.values[:0], c.New[i].written())
+			dst = t.append(dst, segment.Change{Op: segment.Replace, Columns: t.quoted, New: t.values, Key: t.match(key, full), Full: full, At: i})
 			if t.Columns[i].Key || full {
 				key = append([]value(nil), key...)
 				key[i] = c.New[i]
 			}
 		}
 	}
-	start := len(dst)
-	dst = append(append(append(dst, "UPDATE "...), t.only...), t.target...)
-	sep := " SET "
+	t.names, t.values = t.names[:0], t.values[:0]
 	for i := range t.Columns {
-		if t.always[i] || !changed(i) {
-			continue
-		}
-		dst = append(dst, sep...)
-		dst = append(dst, t.quoted[i]...)
-		dst = append(dst, " = "...)
-		dst = appendValue(dst, c.New[i])
-		sep = ", "
-	}
-	if sep == " SET " {
-		return dst[:start], true
-	}
-	dst = t.appendWhere(dst, key, full)
-	return append(dst, ";\n"...), true
-}
-
-// appendReplace gives an identity column its new value by deleting the row
-// and inserting it again, if it has another one.
-func (t *table) appendReplace(dst []byte, c rowChange, key []value, full bool, identity int) []byte {
-	dst = append(append(append(dst, "WITH d AS (DELETE FROM "...), t.only...), t.target...)
-	dst = t.appendWhere(dst, key, full)
-	dst = append(dst, " AND "...)
-	dst = append(dst, t.quoted[identity]...)
-	dst = append(dst, " IS DISTINCT FROM "...)
-	dst = appendValue(dst, c.New[identity])
-	dst = append(dst, " RETURNING *) INSERT INTO "...)
-	dst = append(dst, t.target...)
-	dst = append(dst, " ("...)
-	dst = append(dst, t.columns...)
-	dst = append(dst, ") OVERRIDING SYSTEM VALUE SELECT "...)
-	for i := range t.Columns {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		if i == identity {
-			dst = appendValue(dst, c.New[i])
-		} else {
-			dst = append(dst, "d."...)
-			dst = append(dst, t.quoted[i]...)
+		if !t.always[i] && changed(i) {
+			t.names, t.values = append(t.names, t.quoted[i]), append(t.values, c.New[i].written())
 		}
 	}
-	return append(dst, " FROM d;\n"...)
+	if len(t.names) == 0 {
+		return dst, true
+	}
+	return t.append(dst, segment.Change{Op: segment.Update, Columns: t.names, New: t.values, Key: t.match(key, full), Full: full}), true
 }
 
 // appendDelete writes a DELETE of one row.
 func (t *table) appendDelete(dst []byte, c rowChange) []byte {
-	dst = append(append(append(dst, "DELETE FROM "...), t.only...), t.target...)
-	dst = t.appendWhere(dst, c.Old, c.OldKind == 'O')
-	return append(dst, ";\n"...)
+	full := c.OldKind == 'O'
+	return t.append(dst, segment.Change{Op: segment.Delete, Key: t.match(c.Old, full), Full: full})
 }
 
-// appendWhere finds one row: by its key, or by all its columns, of which
-// several rows may be the same and any one will do.
-func (t *table) appendWhere(dst []byte, key []value, full bool) []byte {
-	if full {
-		if t.only == "" {
-			dst = append(append(dst, " WHERE (tableoid, ctid) = (SELECT tableoid, ctid FROM "...), t.target...)
-		} else {
-			dst = append(append(dst, " WHERE ctid = (SELECT ctid FROM ONLY "...), t.target...)
-		}
-	}
-	sep := " WHERE "
-	for i, v := range key {
+// match finds one row: by its key, or by all its columns, of which several
+// rows may be the same and any one will do.
+func (t *table) match(row []value, full bool) []segment.Match {
+	t.key = t.key[:0]
+	for i, v := range row {
 		if v.Kind == valueUnchanged || !full && !t.Columns[i].Key {
 			continue
 		}
-		dst = append(dst, sep...)
-		dst = t.appendMatch(dst, i, v, full)
-		sep = " AND "
-	}
-	if full {
-		dst = append(dst, " LIMIT 1)"...)
-	}
-	return dst
-}
-
-func (t *table) appendMatch(dst []byte, i int, v value, full bool) []byte {
-	name := t.quoted[i]
-	if v.Kind == valueNull {
-		dst = append(dst, name...)
-		if t.Columns[i].TypeOID < firstUserOID {
-			return append(dst, " IS NULL"...)
+		m := segment.Match{Column: t.quoted[i], Value: v.written()}
+		switch {
+		case v.Kind == valueNull && t.Columns[i].TypeOID < firstUserOID:
+			m.How = segment.IsNull
+		case v.Kind == valueNull:
+			// IS NULL would be true of a composite value of NULLs too.
+			m.How = segment.NotDistinct
+		case !full || v.Kind == valuePieces:
+			m.How = segment.Equal // a key has equality, its index needs it; and so has bytea
+		default:
+			m.How = t.how[i]
 		}
-		// IS NULL would be true of a composite value of NULLs too.
-		return append(dst, " IS NOT DISTINCT FROM NULL"...)
-	}
-	kind := matchEqual // a key has equality: its index needs it
-	if full {
-		kind = t.match[i]
-	}
-	if kind != matchText {
-		dst = append(dst, name...)
-		if equal := t.types[i].Equal; equal != "" {
-			dst = append(append(append(dst, ' '), equal...), ' ')
-		} else {
-			dst = append(dst, " = "...)
+		if m.How == segment.Equal || m.How == segment.Both {
+			m.Operator, m.Cast = []byte(t.types[i].Equal), []byte(t.types[i].Cast)
 		}
-		dst = v.appendTo(dst)
-		if cast := t.types[i].Cast; cast != "" {
-			dst = append(append(dst, "::"...), cast...)
-		}
-		if kind == matchEqual {
-			return dst
-		}
-		dst = append(dst, " AND "...)
+		t.key = append(t.key, m)
 	}
-	dst = append(dst, "format('%s', "...)
-	dst = append(dst, name...)
-	dst = append(dst, ") = "...)
-	return repo.AppendLiteral(dst, v.Text)
+	return t.key
 }
 
 func sameValue(a, b value) bool {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"pg_scribe/repo"
+	"pg_scribe/internal/sqltext"
 )
 
 // grantKinds are the words that may stand between ON and the names of a GRANT,
@@ -20,7 +20,7 @@ func withoutTransient(sql string, conforming bool, gone []transientName) (string
 	if len(gone) == 0 {
 		return sql, nil
 	}
-	t := repo.Tokens(sql, conforming)
+	t := sqltext.Tokens(sql, conforming)
 	on, to := -1, -1
 	depth := 0
 	for i := range t {
@@ -91,8 +91,8 @@ func withoutTransient(sql string, conforming bool, gone []transientName) (string
 
 // isTransient tells whether a name, as tokens, means something that vanishes
 // with its session.
-func isTransient(name []repo.Token, kind string, gone []transientName) (bool, error) {
-	parts, ok := nameParts(name)
+func isTransient(name []sqltext.Token, kind string, gone []transientName) (bool, error) {
+	parts, ok := sqltext.TokensName(name)
 	if !ok {
 		return false, fmt.Errorf("the name %s cannot be read", name[0].Text)
 	}
@@ -120,25 +120,6 @@ func isTransient(name []repo.Token, kind string, gone []transientName) (bool, er
 	return false, nil
 }
 
-// nameParts reads the name that tokens begin with, qualified or not.
-func nameParts(t []repo.Token) (parts []string, ok bool) {
-	for i := 0; i < len(t); i += 2 {
-		word := t[i].Text
-		switch {
-		case word[0] == '"' && len(word) > 2:
-			parts = append(parts, strings.ReplaceAll(word[1:len(word)-1], `""`, `"`))
-		case i+1 < len(t) && t[i].Is("u") && t[i+1].Is("&"), word[0] == '"', strings.ContainsAny(word[:1], "('$,;"):
-			return nil, false
-		default:
-			parts = append(parts, strings.ToLower(word))
-		}
-		if i+1 >= len(t) || !t[i+1].Is(".") {
-			return parts, true
-		}
-	}
-	return nil, false
-}
-
 // likeTransient tells whether a CREATE TABLE copies a table that vanishes with
 // its session.
 func likeTransient(sql string, conforming bool, gone []transientName) bool {
@@ -153,8 +134,8 @@ func likeTransient(sql string, conforming bool, gone []transientName) bool {
 }
 
 // likes are what stands behind each LIKE of a CREATE TABLE.
-func likes(sql string, conforming bool) (of [][]repo.Token) {
-	t := repo.Tokens(sql, conforming)
+func likes(sql string, conforming bool) (of [][]sqltext.Token) {
+	t := sqltext.Tokens(sql, conforming)
 	for i := 1; i < len(t)-1; i++ {
 		if t[i].Is("like") && (t[i-1].Is("(") || t[i-1].Is(",")) {
 			of = append(of, t[i+1:])

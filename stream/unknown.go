@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -58,16 +59,16 @@ func (r *renderer) unknown(rel *relation) error {
 	}
 	columns := make([]string, len(rel.Columns))
 	for i := range rel.Columns {
-		columns[i] = t.quoted[i] + " " + d.columns[i]
+		columns[i] = string(t.quoted[i]) + " " + d.columns[i]
 	}
 	sql := fmt.Sprintf("CREATE TABLE %s (%s);", t.name, strings.Join(columns, ", "))
 	if d.owner != "" {
 		sql += fmt.Sprintf(" IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN ALTER TABLE %s OWNER TO %s; END IF;",
-			repo.Literal(d.owner), t.name, repo.Identifier(d.owner))
+			sqltext.Literal(d.owner), t.name, sqltext.Identifier(d.owner))
 	}
 	r.open()
-	r.out = repo.AppendDDL(r.out, "CREATE TABLE", "DO "+repo.Literal(fmt.Sprintf(
-		"BEGIN IF pg_catalog.to_regclass(%s) IS NULL THEN %s END IF; END", repo.Literal(t.name), sql)))
+	r.out = repo.AppendDDL(r.out, "CREATE TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
+		"BEGIN IF pg_catalog.to_regclass(%s) IS NULL THEN %s END IF; END", sqltext.Literal(t.name), sql)))
 	return nil
 }
 

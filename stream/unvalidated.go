@@ -3,6 +3,7 @@ package stream
 import (
 	"strings"
 
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
 
@@ -56,16 +57,16 @@ func (r *renderer) relax(t *table) {
 func switchConstraints(rel, from, to, notNull string) string {
 	which := "NOT convalidated AND (conrelid = 0 AND contype = '" + from[:1] + "'"
 	if rel != "" {
-		which += " OR conrelid = " + repo.Literal(rel) + "::pg_catalog.regclass AND contype IN ('" + from[:1] + "', '" + from[1:] + "')"
+		which += " OR conrelid = " + sqltext.Literal(rel) + "::pg_catalog.regclass AND contype IN ('" + from[:1] + "', '" + from[1:] + "')"
 	}
 	which += ")"
 	sql := "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE " + which + ") THEN " +
 		"UPDATE pg_catalog.pg_constraint SET contype = pg_catalog.translate(contype::pg_catalog.text, '" + from + "', '" + to + "')::pg_catalog.\"char\" WHERE " + which + "; "
 	if rel != "" {
-		sql += strings.NewReplacer("REL", repo.Literal(rel)+"::pg_catalog.regclass", "KIND", to[1:], "VALUE", notNull).Replace(
+		sql += strings.NewReplacer("REL", sqltext.Literal(rel)+"::pg_catalog.regclass", "KIND", to[1:], "VALUE", notNull).Replace(
 			"UPDATE pg_catalog.pg_class SET relchecks = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_constraint WHERE conrelid = REL AND contype = 'c') WHERE oid = REL; " +
 				"UPDATE pg_catalog.pg_attribute SET attnotnull = VALUE WHERE attrelid = REL AND attnum IN " +
 				"(SELECT conkey[1] FROM pg_catalog.pg_constraint WHERE conrelid = REL AND contype = 'KIND' AND NOT convalidated); ")
 	}
-	return "DO " + repo.Literal(sql+"END IF; END")
+	return "DO " + sqltext.Literal(sql+"END IF; END")
 }

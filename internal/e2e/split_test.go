@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgconn"
+	"pg_scribe/internal/sqltext"
 
-	"pg_scribe/repo"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Strings of several statements are split where the server's own parser does.
@@ -61,7 +61,7 @@ func TestSplitsAsTheServerDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		want, err := run(c.sql)
-		parts, ok := repo.SplitSQL(c.sql, !c.escaping)
+		parts, ok := sqltext.Split(c.sql, !c.escaping)
 		if err != nil {
 			if ok && !strings.Contains(err.Error(), "42601") {
 				t.Errorf("%s: %v", c.sql, err)
@@ -73,11 +73,11 @@ func TestSplitsAsTheServerDoes(t *testing.T) {
 			continue
 		}
 		for _, p := range parts { // each is one whole statement, and its tokens are all of it
-			if again, ok := repo.SplitSQL(p, !c.escaping); !ok || len(again) != 1 || again[0] != p {
+			if again, ok := sqltext.Split(p, !c.escaping); !ok || len(again) != 1 || again[0] != p {
 				t.Errorf("%s: part %q is split again into %q", c.sql, p, again)
 			}
 			last := 0
-			for _, token := range repo.Tokens(p, !c.escaping) {
+			for _, token := range sqltext.Tokens(p, !c.escaping) {
 				if token.Start < last || p[token.Start:token.End()] != token.Text || token.Text == "" {
 					t.Errorf("%s: token %q at %d", p, token.Text, token.Start)
 				}

@@ -1,7 +1,6 @@
-package repo
+package sqltext
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -80,10 +79,10 @@ var splitCases = []struct {
 	{"psql variable", "SELECT :x; SELECT a::int", []string{"SELECT :x", "SELECT a::int"}},
 }
 
-func TestSplitSQL(t *testing.T) {
+func TestSplit(t *testing.T) {
 	for _, c := range splitCases {
 		t.Run(c.name, func(t *testing.T) {
-			got, ok := SplitSQL(c.text, true)
+			got, ok := Split(c.text, true)
 			if !ok || !slices.Equal(got, c.want) {
 				t.Errorf("got %q, %v\nwant %q", got, ok, c.want)
 			}
@@ -91,7 +90,7 @@ func TestSplitSQL(t *testing.T) {
 	}
 }
 
-func TestSplitSQLNonConforming(t *testing.T) {
+func TestSplitNonConforming(t *testing.T) {
 	cases := []struct {
 		text string
 		want []string
@@ -103,44 +102,44 @@ func TestSplitSQLNonConforming(t *testing.T) {
 		{`SELECT $$\$$; SELECT 2`, []string{`SELECT $$\$$`, "SELECT 2"}},
 	}
 	for _, c := range cases {
-		if got, ok := SplitSQL(c.text, false); !ok || !slices.Equal(got, c.want) {
+		if got, ok := Split(c.text, false); !ok || !slices.Equal(got, c.want) {
 			t.Errorf("%q: got %q, %v, want %q", c.text, got, ok, c.want)
 		}
 	}
 }
 
-func TestSplitSQLOfIncompleteText(t *testing.T) {
+func TestSplitOfIncompleteText(t *testing.T) {
 	for _, text := range []string{"SELECT 'a", "SELECT E'a\\'", `SELECT "a`, "SELECT $$a", "SELECT $x$ $y$", "SELECT /* a", "SELECT /* /* */",
 		"SELECT (1; SELECT 2", "CREATE FUNCTION f() BEGIN ATOMIC SELECT 1;", "SELECT (1 -- x", "'", `SELECT 1; SELECT '`} {
-		if got, ok := SplitSQL(text, true); ok {
+		if got, ok := Split(text, true); ok {
 			t.Errorf("%q: taken for whole: %q", text, got)
 		}
 	}
 }
 
-// The lexer keeps its state across pieces that end with a line: it must not
+// The scanner keeps its state across pieces that end with a line: it must not
 // matter where a text is cut.
-func TestLexerInPieces(t *testing.T) {
+func TestScannerInPieces(t *testing.T) {
 	for _, c := range splitCases {
-		whole, ok := SplitSQL(c.text, true)
+		whole, ok := Split(c.text, true)
 		if !ok {
 			continue
 		}
 		count := 0
-		var l lexer
+		l := NewScanner(true)
 		for line := range strings.SplitAfterSeq(c.text, "\n") {
 			for i := 0; i < len(line); {
-				next, ended := l.scan([]byte(line), i)
+				next, ended := l.Scan([]byte(line), i)
 				if ended {
-					if l.hasContent {
+					if l.Content() {
 						count++
 					}
-					l.restart()
+					l.Restart()
 				}
 				i = next
 			}
 		}
-		if l.hasContent {
+		if l.Content() {
 			count++
 		}
 		if count != len(whole) {
@@ -149,139 +148,27 @@ func TestLexerInPieces(t *testing.T) {
 	}
 }
 
-func FuzzSplitSQL(f *testing.F) {
+func FuzzSplit(f *testing.F) {
 	for _, c := range splitCases {
 		f.Add(c.text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, conforming := range []bool{true, false} {
-			parts, ok := SplitSQL(text, conforming)
+			parts, ok := Split(text, conforming)
 			if !ok {
 				continue
 			}
 			// What was split off stays in one piece, and so does all of it
 			// when it is put together again.
 			for _, p := range parts {
-				if again, ok := SplitSQL(p, conforming); !ok || len(again) != 1 || again[0] != p {
+				if again, ok := Split(p, conforming); !ok || len(again) != 1 || again[0] != p {
 					t.Fatalf("%q of %q splits into %q, %v", p, text, again, ok)
 				}
 			}
 			joined := strings.Join(parts, ";\n")
-			if again, ok := SplitSQL(joined, conforming); !ok || !slices.Equal(again, parts) {
+			if again, ok := Split(joined, conforming); !ok || !slices.Equal(again, parts) {
 				t.Fatalf("%q splits into %q, joined again into %q", text, parts, again)
 			}
-		}
-	})
-}
-
-func ddlOf(t *testing.T, text string) (statement string, lines int) {
-	t.Helper()
-	head, rest, found := strings.Cut(text, "\n")
-	var n int
-	if _, err := fmt.Sscanf(head, "-- pg_scribe ddl %d CREATE TABLE", &n); err != nil || !found || head != fmt.Sprintf("-- pg_scribe ddl %d CREATE TABLE", n) {
-		t.Fatalf("first line %q", head)
-	}
-	statement, ended := strings.CutSuffix(rest, ";\n")
-	if got := strings.Count(rest, "\n"); got != n || !ended {
-		t.Fatalf("%d lines are announced, %d follow: %q", n, got, rest)
-	}
-	return statement, n
-}
-
-// unwrap reads the DO block of wrapStatement with the test's own decoder.
-func unwrap(statement string) (string, bool) {
-	rest, ok := strings.CutPrefix(statement, "DO ")
-	if !ok {
-		return "", false
-	}
-	body, behind, err := readLiteral(rest)
-	if err != nil || behind != "" {
-		return "", false
-	}
-	body, ok = strings.CutPrefix(body, "BEGIN EXECUTE ")
-	sql, behind, err := readLiteral(body)
-	return sql, ok && err == nil && behind == "; END"
-}
-
-func TestAppendDDL(t *testing.T) {
-	asIs := []struct{ name, sql, want string }{
-		{"simple", "CREATE TABLE t ()", "CREATE TABLE t ()"},
-		{"semicolons", "CREATE TABLE t ();; ;\n", "CREATE TABLE t ()"},
-		{"comment behind", "CREATE TABLE t (); -- done; 'x", "CREATE TABLE t ()"},
-		{"comment behind without semicolon", "CREATE TABLE t () -- done", "CREATE TABLE t ()"},
-		{"comment before", "-- why\nCREATE TABLE t ()", "-- why\nCREATE TABLE t ()"},
-		{"lines", "CREATE TABLE t (\n\n  a int\n);", "CREATE TABLE t (\n\n  a int\n)"},
-		{"carriage returns", "CREATE TABLE t (\r\n  a int\r\n);\r\n", "CREATE TABLE t (\r\n  a int\r\n)"},
-		{"dollar quotes", "DO $$ BEGIN; :x \\q\n\\. END $$", "DO $$ BEGIN; :x \\q\n\\. END $$"},
-		{"cast", "SELECT '1'::int", "SELECT '1'::int"},
-		{"regular expression", `ALTER TABLE t ADD CHECK (a ~ '^\d+$')`, `ALTER TABLE t ADD CHECK (a ~ '^\d+$')`},
-		{"assignment", "CALL p(a := 1)", "CALL p(a := 1)"},
-		{"atomic body", atomicBody, atomicBody},
-		{"column named begin", "CREATE TABLE t (begin int)", "CREATE TABLE t (begin int)"},
-		{"rule", "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2);", "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2)"},
-	}
-	for _, c := range asIs {
-		got, _ := ddlOf(t, string(AppendDDL(nil, "CREATE TABLE", c.sql)))
-		if got != c.want {
-			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
-		}
-	}
-	wrapped := []struct{ name, sql string }{
-		{"backslash outside of quotes", `SELECT 1 \q`},
-		{"variable", "SELECT :x"}, {"quoted variable", "SELECT :'x'"}, {"variable as a name", `SELECT :"x"`}, {"variable test", "SELECT :{?x}"},
-		{"slice", "SELECT a[1:2]"},
-		{"escape string that goes on in the next line", "SELECT E'a'\n'\\';'"},
-		{"line like BEGIN", "CREATE FUNCTION f() AS $$\nBEGIN; -- xid 743\n$$"},
-		{"line like COMMIT", "COMMENT ON TABLE t IS '\nCOMMIT; -- 0/1'"},
-		{"line like ours", "COMMENT ON TABLE t IS '\n-- pg_scribe end\n'"},
-		{"first line like ours", "-- pg_scribe end\nSELECT 1"},
-		{"several statements", "SELECT 1; SELECT 2"},
-		{"open string", "SELECT 'a"}, {"open comment", "SELECT 1 /* x"}, {"open parenthesis", "SELECT (1"},
-		{"string that ends in a backslash", `SELECT '\'`},
-		{"backslash quote", `COMMENT ON TABLE t IS 'it\'s -- x'`},
-		{"routine named begin", "CREATE FUNCTION begin() RETURNS int LANGUAGE sql RETURN 1"},
-		{"routine named begin, replaced", "create or replace procedure begin() language sql as ''"},
-		{"label end in a body", "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 AS end; END"},
-		{"nothing", ""}, {"comment only", "-- x"},
-	}
-	for _, c := range wrapped {
-		got, lines := ddlOf(t, string(AppendDDL(nil, "CREATE TABLE", c.sql)))
-		if sql, ok := unwrap(got); !ok || sql != c.sql || lines != 1 {
-			t.Errorf("%s: got %d lines %q, which hold %q", c.name, lines, got, sql)
-		}
-	}
-}
-
-func TestAppendDDLQuotesTag(t *testing.T) {
-	text := string(AppendDDL([]byte("before\n"), "A\nTAG", "SELECT 1"))
-	if text != "before\n-- pg_scribe ddl 1 \"A\\nTAG\"\nSELECT 1;\n" {
-		t.Errorf("got %q", text)
-	}
-}
-
-// Whatever the text, the framing holds, no line but the first is taken for
-// pg_scribe's own, and the statement is there.
-func FuzzAppendDDL(f *testing.F) {
-	for _, c := range splitCases {
-		f.Add(c.text)
-	}
-	for _, v := range hostileValues {
-		f.Add("COMMENT ON TABLE t IS '\n" + v)
-		f.Add(v + "\n" + v)
-	}
-	f.Fuzz(func(t *testing.T, sql string) {
-		statement, _ := ddlOf(t, string(AppendDDL(nil, "CREATE TABLE", sql)))
-		for line := range strings.SplitSeq(statement, "\n") {
-			if isOwn([]byte(line)) {
-				t.Fatalf("line %q of %q", line, sql)
-			}
-		}
-		if inner, ok := unwrap(statement); ok && inner == sql {
-			return
-		}
-		parts, ok := SplitSQL(sql, true)
-		if !ok || len(parts) != 1 || parts[0] != statement {
-			t.Fatalf("%q is written %q", sql, statement)
 		}
 	})
 }

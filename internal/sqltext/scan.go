@@ -1,16 +1,19 @@
-package repo
+// Package sqltext knows the surface of SQL text as PostgreSQL reads it: where
+// statements and tokens end, how constants and names are quoted, and how a
+// qualified name is read. It knows no statement.
+package sqltext
 
 import (
 	"bytes"
 	"strings"
 )
 
-// lexer finds where SQL statements end, by the rules of PostgreSQL's scanner
+// A Scanner finds where SQL statements end, by the rules of PostgreSQL's scanner
 // (PostgreSQL documentation, "Lexical Structure") as far as they matter for
 // that: quotes of every kind, nested comments, parentheses, and the bodies of
 // BEGIN ATOMIC functions. Its state lives across calls, so that a text can be
 // fed in pieces that are cut at line ends.
-type lexer struct {
+type Scanner struct {
 	mode       lexMode
 	dollarTag  string    // with both dollars
 	comment    int       // nesting of /* */
@@ -59,9 +62,13 @@ const (
 	afterELine // and behind a line end
 )
 
-// scan reads src from i up to and including the semicolon that ends the
+// NewScanner returns one for text that was written under this setting of
+// standard_conforming_strings.
+func NewScanner(conforming bool) Scanner { return Scanner{backslash: !conforming} }
+
+// Scan reads src from i up to and including the semicolon that ends the
 // statement, or to the end of src.
-func (l *lexer) scan(src []byte, i int) (next int, ended bool) {
+func (l *Scanner) Scan(src []byte, i int) (next int, ended bool) {
 	for i < len(src) {
 		if l.mode != lexNormal {
 			i = l.scanInside(src, i)
@@ -93,14 +100,14 @@ func (l *lexer) scan(src []byte, i int) (next int, ended bool) {
 	return i, false
 }
 
-func (l *lexer) space(b byte) {
+func (l *Scanner) space(b byte) {
 	if l.afterE == afterE && (b == '\n' || b == '\r') {
 		l.afterE = afterELine
 	}
 }
 
 // scanToken reads one token, or the opening of a quoted one.
-func (l *lexer) scanToken(src []byte, i int) int {
+func (l *Scanner) scanToken(src []byte, i int) int {
 	b, continued := src[i], l.afterE == afterELine
 	l.afterE = notAfterE
 	if isWordStart(b) {
@@ -150,13 +157,13 @@ func (l *lexer) scanToken(src []byte, i int) int {
 	return i + 1
 }
 
-// isVariable tells whether psql looks for a variable behind a colon.
+// isVariable says whether psql looks for a variable behind a colon.
 func isVariable(b byte) bool {
 	return isWordStart(b) || b >= '0' && b <= '9' || b == '\'' || b == '"' || b == '{'
 }
 
 // token notes a token other than a word that means something.
-func (l *lexer) token(t lexWord) {
+func (l *Scanner) token(t lexWord) {
 	// psql takes any BEGIN in a CREATE FUNCTION for that of a body.
 	l.begins = l.begins || l.last == beginToken
 	l.last = t
@@ -164,7 +171,7 @@ func (l *lexer) token(t lexWord) {
 
 // word follows the nesting of SQL-standard function bodies. psql counts the
 // same words, without looking at what stands before or behind them.
-func (l *lexer) word(w []byte) {
+func (l *Scanner) word(w []byte) {
 	is := func(name string) bool { return len(w) == len(name) && strings.EqualFold(string(w), name) }
 	if l.words < len(l.initials) {
 		l.initials[l.words] = w[0] | 0x20
@@ -197,9 +204,9 @@ func (l *lexer) word(w []byte) {
 	}
 }
 
-// routine tells whether psql takes the statement for one that may have a body:
+// routine says whether psql takes the statement for one that may have a body:
 // it looks at the first letters of CREATE [OR REPLACE] FUNCTION or PROCEDURE.
-func (l *lexer) routine() bool {
+func (l *Scanner) routine() bool {
 	w := l.initials
 	if w[0] == 'c' && w[1] == 'o' && w[2] == 'r' {
 		w[1] = w[3]
@@ -208,7 +215,7 @@ func (l *lexer) routine() bool {
 }
 
 // scanInside reads on within a quoted token or comment.
-func (l *lexer) scanInside(src []byte, i int) int {
+func (l *Scanner) scanInside(src []byte, i int) int {
 	switch l.mode {
 	case lexLineComment:
 		n := bytes.IndexAny(src[i:], "\n\r")
@@ -257,7 +264,7 @@ func (l *lexer) scanInside(src []byte, i int) int {
 	return len(src)
 }
 
-func (l *lexer) scanComment(src []byte, i int) int {
+func (l *Scanner) scanComment(src []byte, i int) int {
 	for ; i < len(src); i++ {
 		if bytes.HasPrefix(src[i:], []byte("*/")) {
 			i++
@@ -273,13 +280,16 @@ func (l *lexer) scanComment(src []byte, i int) int {
 	return i
 }
 
-// closed tells that a text that ends here ends between tokens.
-func (l *lexer) closed() bool {
+// Content says whether the statement has a token so far, not only comments.
+func (l *Scanner) Content() bool { return l.hasContent }
+
+// Closed says whether a text that ends here ends between tokens.
+func (l *Scanner) Closed() bool {
 	return l.mode == lexNormal && l.depth == 0 && l.atomic == 0
 }
 
-// restart prepares for the next statement.
-func (l *lexer) restart() { *l = lexer{backslash: l.backslash} }
+// Restart prepares for the next statement.
+func (l *Scanner) Restart() { *l = Scanner{backslash: l.backslash} }
 
 func isWordStart(b byte) bool {
 	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b == '_' || b >= 0x80
@@ -299,17 +309,17 @@ func dollarTagEnd(src []byte, i int) int {
 	return 0
 }
 
-// SplitSQL cuts a text into its statements, without their semicolons and
+// Split cuts a text into its statements, without their semicolons and
 // without what is only comment after them. conforming is the setting of
 // standard_conforming_strings that the text was written under. ok is false
 // when the text ends within a token.
-func SplitSQL(text string, conforming bool) (statements []string, ok bool) {
+func Split(text string, conforming bool) (statements []string, ok bool) {
 	src := []byte(text)
-	l := lexer{backslash: !conforming}
+	l := Scanner{backslash: !conforming}
 	i := 0
 	for i < len(src) {
-		l.restart()
-		next, ended := l.scan(src, i)
+		l.Restart()
+		next, ended := l.Scan(src, i)
 		if l.hasContent {
 			end := l.tail
 			if !ended && l.mode != lexNormal && l.mode != lexLineComment {
@@ -319,7 +329,7 @@ func SplitSQL(text string, conforming bool) (statements []string, ok bool) {
 		}
 		i = next
 	}
-	return statements, l.closed() || l.mode == lexLineComment && l.depth == 0 && l.atomic == 0
+	return statements, l.Closed() || l.mode == lexLineComment && l.depth == 0 && l.atomic == 0
 }
 
 // A Token is a word, a quoted name, a string constant or a single other
@@ -332,13 +342,13 @@ type Token struct {
 // End is the place behind the token.
 func (t Token) End() int { return t.Start + len(t.Text) }
 
-// Is tells whether the token is a certain unquoted word or character.
+// Is says whether the token is a certain unquoted word or character.
 func (t Token) Is(word string) bool { return strings.EqualFold(t.Text, word) }
 
-// Tokens cuts a statement into its tokens, by the same rules as SplitSQL.
+// Tokens cuts a statement into its tokens, by the same rules as Split.
 func Tokens(statement string, conforming bool) []Token {
 	src := []byte(statement)
-	l := lexer{backslash: !conforming}
+	l := Scanner{backslash: !conforming}
 	var tokens []Token
 	for i := 0; i < len(src); {
 		if b := src[i]; b <= ' ' || b == '-' && i+1 < len(src) && src[i+1] == '-' || b == '/' && i+1 < len(src) && src[i+1] == '*' {
@@ -368,43 +378,12 @@ func Tokens(statement string, conforming bool) []Token {
 	return tokens
 }
 
-// unwrapped returns the one statement of a text without its final semicolon
-// and what is only comment behind it. ok is false when the text cannot stand
-// in a segment as it is.
-func unwrapped(sql string) (statement string, ok bool) {
-	for _, conforming := range []bool{true, false} {
-		parts, whole := SplitSQL(sql, conforming)
-		if !whole || len(parts) != 1 || !conforming && parts[0] != statement {
-			return "", false
-		}
-		statement = parts[0]
-		if !safeForPsql(statement, conforming) {
-			return "", false
-		}
-	}
-	return statement, true
-}
-
-// safeForPsql tells whether psql reads the statement as the server does, and
-// none of its lines passes for pg_scribe's own.
-func safeForPsql(sql string, conforming bool) bool {
-	l := lexer{backslash: !conforming}
-	next, ended := l.scan([]byte(sql), 0)
+// ReadsSame says whether psql reads a statement as the server does: it takes
+// backslashes, variables and the bodies of routines for something else in
+// places where the server does not.
+func ReadsSame(statement string, conforming bool) bool {
+	l := NewScanner(conforming)
+	next, ended := l.Scan([]byte(statement), 0)
 	l.token(otherToken)
-	if ended || next != len(sql) || !l.closed() || l.unsafe || l.begins && l.routine() {
-		return false
-	}
-	for line := range strings.SplitSeq(sql, "\n") {
-		if isOwn([]byte(line)) {
-			return false
-		}
-	}
-	return true
-}
-
-// wrapStatement says the same on one line that holds only quoted text and
-// that reads the same under any setting.
-func wrapStatement(sql string) string {
-	body := append([]byte("BEGIN EXECUTE "), appendEscapeString(nil, []byte(sql))...)
-	return "DO " + string(appendEscapeString(nil, append(body, "; END"...)))
+	return !ended && next == len(statement) && l.Closed() && !l.unsafe && !(l.begins && l.routine())
 }

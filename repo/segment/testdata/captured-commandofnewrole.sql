@@ -1,0 +1,17 @@
+DO 'BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ''src_22_group'') THEN CREATE ROLE "src_22_group" NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB NOLOGIN NOREPLICATION NOBYPASSRLS; END IF; END';
+SET LOCAL TimeZone = 'Etc/UTC';
+SET LOCAL lc_monetary = 'C.UTF-8';
+SET LOCAL search_path = "$user", "public";
+SET LOCAL ROLE "postgres";
+SET LOCAL ROLE NONE;
+SET LOCAL search_path = '';
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL lc_monetary = 'C';
+DO 'BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = ''src_22_member'') THEN CREATE ROLE "src_22_member" NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB NOLOGIN NOREPLICATION NOBYPASSRLS; END IF; END';
+SET LOCAL search_path = "$user", "public";
+SET LOCAL ROLE "src_22_member";
+SET LOCAL ROLE NONE;
+SET LOCAL search_path = '';
+INSERT INTO "app"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('1');
+SET LOCAL ROLE "src_22_member";
+UPDATE ONLY "app"."t" SET "v" = 'x' WHERE "id" = '1';

@@ -1,0 +1,16 @@
+INSERT INTO "public"."t" ("email", "v") OVERRIDING SYSTEM VALUE VALUES ('A@x', '1');
+INSERT INTO "public"."t" ("email", "v") OVERRIDING SYSTEM VALUE VALUES ('B@x', '2');
+UPDATE ONLY "public"."t" SET "v" = '9' WHERE ctid = (SELECT ctid FROM ONLY "public"."t" WHERE "email" = 'A@x' AND format('%s', "email") = 'A@x' AND "v" = '1' LIMIT 1);
+DELETE FROM ONLY "public"."t" WHERE ctid = (SELECT ctid FROM ONLY "public"."t" WHERE "email" = 'B@x' AND format('%s', "email") = 'B@x' AND "v" = '2' LIMIT 1);
+SET LOCAL TimeZone = 'Etc/UTC';
+SET LOCAL lc_monetary = 'C.UTF-8';
+SET LOCAL search_path = "$user", "public";
+SET LOCAL ROLE "postgres";
+SET LOCAL ROLE NONE;
+SET LOCAL search_path = '';
+SET LOCAL TimeZone = 'UTC';
+SET LOCAL lc_monetary = 'C';
+COPY "public"."u" ("a") FROM stdin;
+UPDATE ONLY "public"."u" SET "a" = '101' WHERE ctid = (SELECT ctid FROM ONLY "public"."u" WHERE "a" = '1' LIMIT 1);
+UPDATE ONLY "public"."u" SET "a" = '102' WHERE ctid = (SELECT ctid FROM ONLY "public"."u" WHERE "a" = '2' LIMIT 1);
+DELETE FROM ONLY "public"."u" WHERE ctid = (SELECT ctid FROM ONLY "public"."u" WHERE "a" = '102' LIMIT 1);
