@@ -7,9 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"pg_scribe/internal/sqltext"
-
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // A Swap puts what is restored in the source's place: it is restored into a

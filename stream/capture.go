@@ -10,10 +10,10 @@ import (
 	"slices"
 	"time"
 
-	"pg_scribe/internal/sqltext"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/internal/sqltext"
 )
 
 //go:embed capture.sql

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"pg_scribe/internal/sqltext"
-
 	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // captureConfig is what scribe.config holds: keys and values.

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"pg_scribe/internal/sqltext"
-
 	"github.com/jackc/pgx/v5"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // How the capture treats tables that have no usable replica identity.

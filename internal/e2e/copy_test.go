@@ -107,11 +107,15 @@ func (c aCopy) usable(cameAlong bool) {
 // toldApart makes sure that every command says what the database is.
 func (c aCopy) toldApart() {
 	c.t.Helper()
-	for _, args := range [][]string{{"status", "-S", c.tr.slot}, {"mark", "x"}, {"start", "-f", "-", "-S", c.tr.slot}, {"full-backup", "-f", c.tr.dir}} {
+	for _, args := range [][]string{{"status", "-S", c.tr.slot}, {"mark", "x"}, {"start", "-f", "-", "-S", c.tr.slot}} {
 		out, code := c.tr.program(append(args, "-d", c.conn())...)
 		if code == 0 || code == 1 || !strings.Contains(out, "is a copy of a captured database") || !strings.Contains(out, "pg_scribe drop") {
 			c.t.Errorf("%s: exit code %d\n%s", args[0], code, out)
 		}
+	}
+	// With the original's repository, whose that is comes first.
+	if out, code := c.tr.program("full-backup", "-f", c.tr.dir, "-d", c.conn()); code != 5 || !strings.Contains(out, "the repository is of database") {
+		c.t.Errorf("full-backup into the original's repository: exit code %d\n%s", code, out)
 	}
 }
 

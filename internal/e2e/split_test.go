@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"pg_scribe/internal/sqltext"
-
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // Strings of several statements are split where the server's own parser does.
