@@ -3,11 +3,14 @@ package stream
 import (
 	"context"
 	"crypto/rand"
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,10 +19,28 @@ import (
 	"pg_scribe/internal/sqltext"
 )
 
-//go:embed capture.sql
-var captureSQL string
+//go:embed capture/*.sql
+var captureFiles embed.FS
 
-// captureVersion is that of capture.sql; another one on the source is refused.
+// captureSQL joins the files of folder capture, one a concern, in the order of
+// their numbers: what a view or a function in SQL names has to be there first.
+var captureSQL = sync.OnceValue(func() string {
+	var sql strings.Builder
+	files, err := fs.ReadDir(captureFiles, "capture")
+	for _, f := range files {
+		var text []byte
+		if text, err = captureFiles.ReadFile("capture/" + f.Name()); err != nil {
+			break
+		}
+		sql.Write(append(text, '\n'))
+	}
+	if err != nil {
+		panic(err) // what is embedded can be read
+	}
+	return sql.String()
+})
+
+// captureVersion is that of the files; another one on the source is refused.
 const captureVersion = "6"
 
 // CaptureError says that the capture on the source cannot be used.
@@ -109,7 +130,7 @@ func createCapture(ctx context.Context, conn *pgx.Conn, mode string) error {
 	if err := alone(ctx, tx); err != nil {
 		return err
 	}
-	if _, err := tx.Conn().PgConn().Exec(ctx, captureSQL).ReadAll(); err != nil {
+	if _, err := tx.Conn().PgConn().Exec(ctx, captureSQL()).ReadAll(); err != nil {
 		return err
 	}
 	config := captureConfig{"version": captureVersion, "mode": mode, secretKey: hex.EncodeToString(secret)}
@@ -240,7 +261,7 @@ func noteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error
 	return err
 }
 
-// A captureTrigger is an event trigger that calls a function of capture.sql.
+// A captureTrigger is an event trigger that calls a function of folder capture.
 type captureTrigger struct{ name, event, function string }
 
 var eventTriggers = []captureTrigger{

@@ -77,10 +77,10 @@ func (c captureConfig) write(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// configFunction is the command in capture.sql that makes
+// configFunction is the command in folder capture that makes
 // scribe.config_values, with a statement in place of its line SETTINGS.
 func configFunction(settings string) string {
-	_, text, _ := strings.Cut(captureSQL, "CREATE FUNCTION scribe.config_values()")
+	_, text, _ := strings.Cut(captureSQL(), "CREATE FUNCTION scribe.config_values()")
 	text, _, _ = strings.Cut(text, "REVOKE ALL ON FUNCTION scribe.config_values()")
 	quote := "$fn$"
 	for strings.Contains(settings, quote) {

@@ -17,7 +17,7 @@ import (
 
 // Large objects are in no row change and, but for their owner, privileges and
 // comment, in no event. A sample of them is taken at a snapshot, compared with
-// the one before by the server (capture.sql), and sent in transactions of
+// the one before by the server (folder capture), and sent in transactions of
 // moderate size: a target locks every large object that one changes.
 const (
 	largeObjectsAtOnce = 200

@@ -13,7 +13,7 @@ import (
 	"pg_scribe/internal/sqltext"
 )
 
-// captureMessage is what the event triggers of capture.sql send. All its
+// captureMessage is what the event triggers of folder capture send. All its
 // strings are in the source's encoding, byte for byte.
 type captureMessage struct {
 	lsn catalog.LSN // of the message
