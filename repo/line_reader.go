@@ -171,7 +171,7 @@ func (r *lineReader) readTrailer() (Trailer, error) {
 		}
 	}
 	if r.sumSize != t.TextBytes || hex.EncodeToString(r.sum.Sum(nil)) != t.TextSHA256 {
-		return t, r.failf("the text does not match the checksum in its trailer")
+		return t, r.failf("checksum mismatch: the text is not the one of its trailer")
 	}
 	switch _, err := r.readLine(); {
 	case errors.Is(err, io.EOF):

@@ -164,11 +164,11 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"a file of a directory is another", func(t *testing.T, r *Repository) {
 			_, d, _, _ := names(r)
 			must(t, os.WriteFile(filepath.Join(r.Path(d), "toc.dat"), []byte("other"), 0o600))
-		}, "the checksum of toc.dat"},
+		}, "checksum mismatch of toc.dat"},
 		{"the directory's description is another", func(t *testing.T, r *Repository) {
 			_, d, _, _ := names(r)
 			flip(t, filepath.Join(r.Path(d), dirDescribes), 99)
-		}, "the checksum of pg_scribe.txt"},
+		}, "checksum mismatch of pg_scribe.txt"},
 		{"the metadata file", func(t *testing.T, r *Repository) { flip(t, r.Path(MetadataName), 77) }, "is damaged"},
 		{"the last line of the metadata file", func(t *testing.T, r *Repository) {
 			text, err := os.ReadFile(r.Path(MetadataName))

@@ -115,16 +115,24 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	if err := adopt(ctx, r, info, src.identity(), proven, opts.Notice); err != nil {
 		return Base{}, err
 	}
+	if opts.NewSlot {
+		lost, err := lostCapture(ctx, conn, info)
+		if err != nil {
+			return Base{}, err
+		}
+		if lost != nil { // there is nothing to watch before it is installed again
+			return beginAgain(ctx, r, conn, info, src, version, opts)
+		}
+	}
 	capture, err := watchCapture(ctx, conn, opts.Publication, r, opts.Notice)
 	if err != nil {
 		return Base{}, err
 	}
-	var base Base
+	take := anotherBase
 	if opts.NewSlot {
-		base, err = beginAgain(ctx, r, conn, info, src, version, opts)
-	} else {
-		base, err = anotherBase(ctx, r, conn, info, src, version, opts)
+		take = beginAgain
 	}
+	base, err := take(ctx, r, conn, info, src, version, opts)
 	if err != nil {
 		return base, err
 	}

@@ -394,7 +394,7 @@ func Mark(ctx context.Context, connString, name string) error {
 		return err
 	}
 	if !read {
-		return &CaptureError{Reason: "this database has no replication slot: nobody would read the mark"}
+		return &CaptureError{Reason: "this database has no replication slot: nobody would read the mark", Gone: true}
 	}
 	_, err = conn.Exec(ctx, "SELECT scribe.mark($1)", name)
 	return err

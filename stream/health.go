@@ -293,7 +293,7 @@ func watchCapture(ctx context.Context, conn *pgx.Conn, publication string, r *re
 		return nil, err
 	}
 	if w.before.Missing || w.before.Lost {
-		return nil, &CaptureError{Reason: w.before.String()}
+		return nil, &CaptureError{Reason: w.before.String(), Gone: true}
 	}
 	if w.unmended = mendCapture(ctx, conn, publication, r, notice); ctx.Err() != nil {
 		return nil, context.Cause(ctx)

@@ -17,7 +17,7 @@ func TestServerVersionFinding(t *testing.T) {
 		switch {
 		case ok != (want == "") || f.Critical != critical:
 			t.Errorf("%s: %+v, %t; want %q", version, f, ok, want)
-		case !ok && (!strings.Contains(f.Problem, "mended in "+strings.TrimPrefix(want, "!")+")") || f.Fix == ""):
+		case !ok && (!strings.Contains(f.Problem, "fixed in "+strings.TrimPrefix(want, "!")+")") || f.Fix == ""):
 			t.Errorf("%s: %+v; want %q", version, f, want)
 		}
 	}

@@ -53,6 +53,17 @@ type facts struct {
 
 // run is the program. It returns its exit code.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return newApp(env, stdin, stdout, stderr).runUntilSignal(ctx, args)
+}
+
+func newApp(env []string, stdin io.Reader, stdout, stderr io.Writer) *app {
+	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, askPassword: askTerminal}
+	a.words = newWords(stderr, a.lookup)
+	return a
+}
+
+// runUntilSignal is run that a signal stops.
+func (a *app) runUntilSignal(ctx context.Context, args []string) int {
 	ctx, stop := signal.NotifyContext(ctx, endSignals(args)...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
@@ -60,13 +71,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
-	return newApp(env, stdin, stdout, stderr).run(ctx, args)
-}
-
-func newApp(env []string, stdin io.Reader, stdout, stderr io.Writer) *app {
-	a := &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, askPassword: askTerminal}
-	a.words = newWords(stderr, a.lookup)
-	return a
+	return a.run(ctx, args)
 }
 
 // run runs a command line and returns the exit code.

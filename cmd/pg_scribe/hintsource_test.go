@@ -102,13 +102,13 @@ var sourceHints = []hintCase{
 		s := h.fresh()
 		h.c.Exec(h.t, "postgres", "CREATE ROLE hint_weak LOGIN")
 		args := []string{"full-backup", "-d", s.db, "-U", "hint_weak", "-f", s.dir}
-		f := h.fails("*stream.ConnectError / replication", args...)
+		f := h.fails("*pgconn.PgError / replication", args...)
 		f.follow(0, "SUPERUSER", "postgres")
 		h.must(args...)
 		f.came("the base is taken")
 		h.c.Exec(h.t, s.db, "CREATE ROLE hint_half LOGIN REPLICATION")
 		args[4] = "hint_half"
-		f = h.fails("*stream.CaptureError / denied", args...)
+		f = h.fails("*pgconn.PgError / schema scribe", args...)
 		f.follow(0, "SUPERUSER", "postgres")
 		h.must(args...)
 		f.came("the base is taken")
@@ -326,7 +326,8 @@ var sourceHints = []hintCase{
 	}},
 	{"a capture of another version", func(h *hinter) {
 		s := h.fresh("-S", "hint_version")
-		h.c.Exec(h.t, s.db, "UPDATE scribe.config SET value = '0' WHERE key = 'version'")
+		h.c.Exec(h.t, s.db, `SELECT set_config('scribe.new_config', (SELECT jsonb_object_agg(key, value) || '{"version": "0"}' FROM scribe.config)::text, true);
+		  REFRESH MATERIALIZED VIEW scribe.config`)
 		f := h.fails("*stream.CaptureError / version", "start", "-d", s.db, "-f", s.dir)
 		if o := f.followTo(exitUsage, 0); !strings.Contains(o.errors, "--yes") {
 			h.t.Error(o.errors)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 )
 
 // reexecVariable marks a run of the test binary that is to be the program
@@ -20,9 +19,7 @@ func reexecuted() bool {
 	}
 	os.Unsetenv(reexecVariable)
 	a := newApp(os.Environ(), os.Stdin, os.Stdout, os.Stderr)
-	ctx, stop := signal.NotifyContext(context.Background(), endSignals(os.Args[1:])...)
-	code := a.run(ctx, os.Args[1:])
-	stop()
+	code := a.runUntilSignal(context.Background(), os.Args[1:])
 	if file := os.Getenv(ruleVariable); file != "" && a.failure != nil {
 		_, name, _ := firstRule(a.failure, a.facts)
 		if err := os.WriteFile(file, []byte(name), 0o644); err != nil {

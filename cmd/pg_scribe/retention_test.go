@@ -133,7 +133,7 @@ func TestRetentionCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	o = b.run("verify", "-f", dir)
-	if o.code != exitBackup || !strings.Contains(o.errors, second+": failed: is damaged: the checksum of toc.dat") || !strings.HasSuffix(o.out, "FAILED\n") {
+	if o.code != exitBackup || !strings.Contains(o.errors, second+": failed: is damaged: checksum mismatch of toc.dat") || !strings.HasSuffix(o.out, "FAILED\n") {
 		t.Errorf("%+v", o)
 	}
 	if o = b.run("status", "-f", dir); o.code != exitWarnings || !strings.Contains(o.errors, "verify found damage at ") {

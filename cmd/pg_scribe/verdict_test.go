@@ -274,7 +274,7 @@ func TestBaseAheadOfTheStream(t *testing.T) {
 	restored("1", "--base-backup", older.Name)
 	restored("1,2")
 	s.run("restore", "-f", s.dir, "--dry-run", "--base-backup", older.Name, "--target-lsn", newer.StartLSN).
-		refused(t, exitBackup, "is after the end of the repository", "let pg_scribe start catch up first")
+		refused(t, exitBackup, "is after the end of the repository", "let start catch up first")
 
 	// While start runs, full-backup ends when the stream has come to the base,
 	// however seldom start makes a checkpoint by itself.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -378,6 +379,10 @@ func (w *world) caughtUp(lsn catalog.LSN) {
 	}
 }
 
+// moments is for runs by hand that repeat TestRestoreEqualsSourceUnderLoad: most
+// of its time goes into restores.
+var moments = flag.Int("moments", 0, "how many of the observed moments TestRestoreEqualsSourceUnderLoad restores to, beside the last; 0: all")
+
 func TestRestoreEqualsSourceUnderLoad(t *testing.T) {
 	w := newWorld(t, 1)
 	if out, err := w.cluster.Command("pgbench", "-q", "-i", "-s", "1", w.db).CombinedOutput(); err != nil {
@@ -436,7 +441,12 @@ func TestRestoreEqualsSourceUnderLoad(t *testing.T) {
 	for _, b := range bases {
 		w.restored(latest, "--base-backup", b.Name)
 	}
-	for i, p := range w.points {
+	points := w.points
+	if n := *moments; n > 0 && n < len(points) {
+		w.rnd.Shuffle(len(points), func(i, j int) { points[i], points[j] = points[j], points[i] })
+		points = points[:n]
+	}
+	for i, p := range points {
 		w.restored(p)
 		// Once more from another base that precedes the moment.
 		if b := bases[i%3]; b.Start < p.point && !b.ReachedAt.After(time.Now()) && p.flags[0] == "--target-lsn" {
