@@ -216,7 +216,7 @@ func (w *world) endWriting() {
 	w.ended.Do(func() {
 		close(w.stop)
 		w.tasks.Wait()
-		w.bench.Process.Signal(syscall.SIGINT)
+		w.bench.Process.Signal(syscall.SIGTERM) // SIGINT may be ignored, as in a background job
 		w.bench.Wait()
 	})
 }
