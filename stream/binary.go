@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/pgoutput"
 )
 
 // The server sends values as text, which doubles a bytea: one of about 500 MB
@@ -87,7 +88,7 @@ var textOIDs = map[uint32]bool{19: true, 25: true, 114: true, 1042: true, 1043: 
 const pieceBytes = 32 << 20
 
 // resolve makes text of a row's values, in the database's encoding.
-func (r *renderer) resolve(t *table, row []value) error {
+func (r *renderer) resolve(t *table, row []pgoutput.Value) error {
 	if r.texts != nil {
 		if err := r.convert(t, row); err != nil {
 			return err
@@ -99,14 +100,14 @@ func (r *renderer) resolve(t *table, row []value) error {
 
 // convert turns values in binary form into text. A large bytea is written in
 // pieces before the row, which then puts them together.
-func (r *renderer) convert(t *table, row []value) error {
+func (r *renderer) convert(t *table, row []pgoutput.Value) error {
 	for i := range row {
 		v := &row[i]
-		if v.Kind != valueBinary {
+		if v.Kind != pgoutput.Binary {
 			continue
 		}
 		oid := t.Columns[i].TypeOID
-		v.Kind = valueText
+		v.Kind = pgoutput.Text
 		switch {
 		case oid == byteaOID && len(v.Text) > pieceBytes:
 			r.open()
@@ -124,7 +125,7 @@ func (r *renderer) convert(t *table, row []value) error {
 	return nil
 }
 
-func (r *renderer) appendPieces(v *value) {
+func (r *renderer) appendPieces(v *pgoutput.Value) {
 	if r.pieces == 0 {
 		r.out = segment.AppendPieceTable(r.out)
 	}

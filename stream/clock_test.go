@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"pg_scribe/repo"
+	"pg_scribe/stream/pgoutput"
 )
 
 func TestClockSetBackIsTold(t *testing.T) {
 	var notices []string
 	s := &streamer{opts: RunOptions{Notice: func(text string) { notices = append(notices, text) }}}
 	at := func(first, last int) {
-		s.watchClock(repo.Stats{FirstCommit: pgEpoch.Add(time.Duration(first) * time.Second), LastCommit: pgEpoch.Add(time.Duration(last) * time.Second)})
+		s.watchClock(repo.Stats{FirstCommit: pgoutput.Epoch.Add(time.Duration(first) * time.Second), LastCommit: pgoutput.Epoch.Add(time.Duration(last) * time.Second)})
 	}
 	at(100, 200)
 	s.watchClock(repo.Stats{}) // nothing but transactions of other servers

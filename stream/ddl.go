@@ -9,6 +9,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/pgoutput"
 )
 
 // ddlState follows the brackets of DDL commands within one transaction. What
@@ -38,7 +39,7 @@ func (d *ddlState) reset() {
 }
 
 // logical takes a logical decoding message; raw is the whole of it.
-func (r *renderer) logical(m logicalMessage, raw []byte) error {
+func (r *renderer) logical(m pgoutput.Message, raw []byte) error {
 	if string(m.Prefix) != capturePrefix {
 		return nil
 	}

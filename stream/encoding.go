@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/pgoutput"
 )
 
 // A textEncoding finds what is stored as text and is none in the database's
@@ -113,12 +114,12 @@ func (e *textEncoding) reason(name string) string {
 
 // mendText replaces what is no text in a row, and remembers its table for a
 // mark at the end of the transaction: a COPY block has no room for one.
-func (r *renderer) mendText(t *table, row []value) {
+func (r *renderer) mendText(t *table, row []pgoutput.Value) {
 	if r.encoding == nil {
 		return
 	}
 	for i := range row {
-		if v := &row[i]; v.Kind == valueText && !r.encoding.all(v.Text) {
+		if v := &row[i]; v.Kind == pgoutput.Text && !r.encoding.all(v.Text) {
 			v.Text = r.encoding.appendMended(nil, v.Text)
 			if r.mended == nil {
 				r.mended = map[string]bool{}

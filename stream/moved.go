@@ -5,6 +5,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/pgoutput"
 )
 
 // moveTables gives tables the name that ALTER SCHEMA gave their schema, which
@@ -20,7 +21,7 @@ func (r *renderer) moveTables(tables []movedTable, from string) {
 		}
 		r.facts.move(t.OID, was, t.Schema)
 		if known != nil && known.Schema != t.Schema {
-			rel := *known.relation
+			rel := *known.Relation
 			rel.Schema = t.Schema
 			r.tables[t.OID] = newTable(&rel, r.facts)
 		}
@@ -73,7 +74,7 @@ func (f *facts) outlive(xmin, next uint64) {
 }
 
 // movedSkipped looks for such a command in a transaction that is stored already.
-func (r *renderer) movedSkipped(m logicalMessage) {
+func (r *renderer) movedSkipped(m pgoutput.Message) {
 	if string(m.Prefix) != capturePrefix {
 		return
 	}

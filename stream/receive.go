@@ -18,6 +18,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/pgoutput"
 )
 
 // aheadBytes is how much may wait for the renderer: it bounds what the receive
@@ -160,13 +161,13 @@ func (r *receiver) waiting() int {
 // (PostgreSQL documentation, "Streaming Replication Protocol").
 func (r *receiver) copyData(data []byte) error {
 	if len(data) == 0 {
-		return errShort
+		return pgoutput.ErrShort
 	}
 	r.received.Add(1)
 	switch data[0] {
 	case pglogrepl.XLogDataByteID:
 		if len(data) < 25 {
-			return errShort
+			return pgoutput.ErrShort
 		}
 		if lsn := binary.BigEndian.Uint64(data[1:]); lsn != 0 {
 			r.position.Store(lsn)
@@ -175,7 +176,7 @@ func (r *receiver) copyData(data []byte) error {
 		return nil
 	case pglogrepl.PrimaryKeepaliveMessageByteID:
 		if len(data) < 18 {
-			return errShort
+			return pgoutput.ErrShort
 		}
 		r.put([]byte{keepaliveKind}, data[1:9])
 		if data[17] == 1 {
@@ -203,7 +204,7 @@ func (r *receiver) status(ask bool) error {
 	for range 3 {
 		msg = binary.BigEndian.AppendUint64(msg, lsn)
 	}
-	msg = binary.BigEndian.AppendUint64(msg, uint64(time.Since(pgEpoch).Microseconds()))
+	msg = binary.BigEndian.AppendUint64(msg, uint64(time.Since(pgoutput.Epoch).Microseconds()))
 	if ask {
 		msg = append(msg, 1)
 	} else {
@@ -292,7 +293,7 @@ func renderChunk(r *renderer, chunk []byte, endpos, proof catalog.LSN, emit func
 			continue
 		}
 		if endpos != 0 && len(msg) > 0 && msg[0] == 'B' {
-			m, err := r.dec.begin(msg[1:])
+			m, err := r.dec.Begin(msg[1:])
 			if err != nil {
 				return err
 			}

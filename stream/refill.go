@@ -5,6 +5,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/pgoutput"
 )
 
 // refillState is a rewritten table whose contents follow.
@@ -47,14 +48,14 @@ func (r *renderer) refillRows(m captureMessage) error {
 		return nil
 	}
 	r.out = repo.AppendCopyBegin(r.out, f.name, f.columns)
-	row := make([]value, 0, 8)
+	row := make([]pgoutput.Value, 0, 8)
 	for _, values := range m.Rows {
 		row = row[:0]
 		for _, v := range values {
 			if v == nil {
-				row = append(row, value{Kind: valueNull})
+				row = append(row, pgoutput.Value{Kind: pgoutput.Null})
 			} else {
-				row = append(row, value{Kind: valueText, Text: []byte(*v)})
+				row = append(row, pgoutput.Value{Kind: pgoutput.Text, Text: []byte(*v)})
 			}
 		}
 		r.out = appendCopyRow(r.out, row)

@@ -15,6 +15,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/pgoutput"
 )
 
 // runOnce streams to now over one connection and returns the error.
@@ -294,7 +295,7 @@ func TestRetriable(t *testing.T) {
 		{&MismatchError{}, false},
 		{&IdentityError{}, false},
 		{&storeError{io.ErrShortWrite}, false},
-		{&renderError{errShort}, false},
+		{&renderError{pgoutput.ErrShort}, false},
 		{&TimelineError{}, false},
 		{&StandbyError{}, false},
 		{io.ErrUnexpectedEOF, true},

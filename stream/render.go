@@ -9,6 +9,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/pgoutput"
 )
 
 // copyThreshold is the number of rows inserted into one table, one after the
@@ -51,7 +52,7 @@ type renderer struct {
 	views   map[string]bool   // definitions of materialized views, written on this connection
 	stale   *staleStates      // nil: nobody samples
 
-	dec    decoder
+	dec    pgoutput.Decoder
 	tables map[uint32]*table // as this connection described them
 	facts  *facts
 
@@ -62,7 +63,7 @@ type renderer struct {
 	whole   int        // out[:whole] ends between two transactions
 	stats   repo.Stats // of what is complete and not yet handed on
 	inTx    bool
-	tx      beginMessage
+	tx      pgoutput.Begin
 	skip    bool   // the transaction is stored already
 	begun   bool   // its BEGIN line is written
 	alien   bool   // its commit time is another server's
@@ -139,7 +140,7 @@ func (r *renderer) keepalive(end catalog.LSN) {
 // message renders one message of pgoutput.
 func (r *renderer) message(b []byte) error {
 	if len(b) == 0 {
-		return errShort
+		return pgoutput.ErrShort
 	}
 	if r.ddl.depth > 0 && b[0] != 'M' && b[0] != 'C' {
 		if r.skip {
@@ -164,7 +165,7 @@ func (r *renderer) apply(b []byte) error {
 	case 'C':
 		return r.commit(body)
 	case 'O':
-		m, err := r.dec.origin(body)
+		m, err := r.dec.Origin(body)
 		if err != nil || r.skip {
 			return err
 		}
@@ -173,7 +174,7 @@ func (r *renderer) apply(b []byte) error {
 		r.out = repo.AppendOrigin(r.out, m.Name, m.LSN)
 		return nil
 	case 'R':
-		rel, err := r.dec.relation(body)
+		rel, err := r.dec.Relation(body)
 		if err != nil {
 			return err
 		}
@@ -201,7 +202,7 @@ func (r *renderer) apply(b []byte) error {
 		}
 		return r.truncate(body)
 	case 'M':
-		m, err := r.dec.message(body)
+		m, err := r.dec.Message(body)
 		if err != nil || !m.Transactional {
 			return err
 		}
@@ -221,7 +222,7 @@ func (r *renderer) apply(b []byte) error {
 }
 
 func (r *renderer) begin(b []byte) error {
-	m, err := r.dec.begin(b)
+	m, err := r.dec.Begin(b)
 	if err != nil {
 		return err
 	}
@@ -239,7 +240,7 @@ func (r *renderer) prepare(tables []uint32, types bool) {
 	}
 	for _, oid := range tables {
 		if known := r.tables[oid]; known != nil {
-			r.tables[oid] = newTable(known.relation, r.facts)
+			r.tables[oid] = newTable(known.Relation, r.facts)
 		}
 	}
 }
@@ -253,7 +254,7 @@ func (r *renderer) open() {
 }
 
 func (r *renderer) commit(b []byte) error {
-	m, err := r.dec.commit(b)
+	m, err := r.dec.Commit(b)
 	if err != nil {
 		return err
 	}
@@ -316,7 +317,7 @@ func (r *renderer) add(t *table, c catalog.TableCount) {
 // for a COPY block.
 func (r *renderer) insert(b []byte) error {
 	if len(b) < 4 {
-		return errShort
+		return pgoutput.ErrShort
 	}
 	oid := uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 	if r.run != nil && r.run.OID != oid {
@@ -341,7 +342,7 @@ func (r *renderer) insert(b []byte) error {
 	}
 	r.add(r.run, catalog.TableCount{Inserted: 1})
 	if r.copying {
-		c, err := r.dec.row('I', b)
+		c, err := r.dec.Row('I', b)
 		if err != nil {
 			return err
 		}
@@ -362,12 +363,12 @@ func (r *renderer) insert(b []byte) error {
 	}
 	r.copying = true
 	r.out = repo.AppendCopyBegin(r.out, r.run.target, r.run.columns)
-	return r.flushPending(r.run, func(row []value) { r.out = appendCopyRow(r.out, row) })
+	return r.flushPending(r.run, func(row []pgoutput.Value) { r.out = appendCopyRow(r.out, row) })
 }
 
-func (r *renderer) flushPending(t *table, write func(row []value)) error {
+func (r *renderer) flushPending(t *table, write func(row []pgoutput.Value)) error {
 	for _, b := range r.pending {
-		c, err := r.dec.row('I', b)
+		c, err := r.dec.Row('I', b)
 		if err != nil {
 			return err
 		}
@@ -396,12 +397,12 @@ func (r *renderer) endRun() error {
 		r.out = repo.AppendCopyEnd(r.out)
 		return nil
 	}
-	return r.flushPending(t, func(row []value) { r.out = t.appendInsert(r.out, row) })
+	return r.flushPending(t, func(row []pgoutput.Value) { r.out = t.appendInsert(r.out, row) })
 }
 
 // change renders an UPDATE or DELETE.
 func (r *renderer) change(kind byte, b []byte) error {
-	c, err := r.dec.row(kind, b)
+	c, err := r.dec.Row(kind, b)
 	if err != nil {
 		return err
 	}
@@ -442,7 +443,7 @@ func (r *renderer) change(kind byte, b []byte) error {
 // message does not name: partitioned tables above the named ones. It cannot
 // empty more than the source did, since there the same foreign keys held.
 func (r *renderer) truncate(b []byte) error {
-	m, err := r.dec.truncate(b)
+	m, err := r.dec.Truncate(b)
 	if err != nil {
 		return err
 	}

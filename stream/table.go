@@ -7,11 +7,12 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/pgoutput"
 )
 
 // A table is a relation with the SQL that its row changes need, quoted once.
 type table struct {
-	*relation
+	*pgoutput.Relation
 	name    string // "schema"."name"
 	target  string // what its rows are written to: "schema"."name", or a partitioned table above it
 	written []byte // the same
@@ -59,9 +60,9 @@ var comparisons = map[uint32]segment.How{
 }
 
 // newTable prepares a relation.
-func newTable(r *relation, known *facts) *table {
+func newTable(r *pgoutput.Relation, known *facts) *table {
 	its := known.tables[r.OID]
-	t := &table{relation: r, left: r.Schema == captureSchema || its.Unsaved}
+	t := &table{Relation: r, left: r.Schema == captureSchema || its.Unsaved}
 	t.name = sqltext.Identifier(r.Schema) + "." + sqltext.Identifier(r.Name)
 	t.target, t.only = t.name, true
 	if its.Root != "" {
@@ -94,10 +95,14 @@ func newTable(r *relation, known *facts) *table {
 	return t
 }
 
+// valuePieces is a kind of our own: a value that was written in pieces, and
+// whose text is the number that they have.
+const valuePieces = 'x'
+
 // written is the value as a change has it.
-func (v value) written() segment.Value {
+func written(v pgoutput.Value) segment.Value {
 	switch v.Kind {
-	case valueNull:
+	case pgoutput.Null:
 		return segment.Value{}
 	case valuePieces:
 		return segment.Value{Form: segment.Pieced, Text: v.Text}
@@ -112,22 +117,22 @@ func (t *table) append(dst []byte, c segment.Change) []byte {
 }
 
 // appendInsert writes one row.
-func (t *table) appendInsert(dst []byte, row []value) []byte {
+func (t *table) appendInsert(dst []byte, row []pgoutput.Value) []byte {
 	t.values = t.values[:0]
 	for _, v := range row {
-		t.values = append(t.values, v.written())
+		t.values = append(t.values, written(v))
 	}
 	return t.append(dst, segment.Change{Op: segment.Insert, Columns: t.quoted[:len(row)], New: t.values})
 }
 
 // appendCopyRow writes one row of a COPY block.
-func appendCopyRow(dst []byte, row []value) []byte {
+func appendCopyRow(dst []byte, row []pgoutput.Value) []byte {
 	start := len(dst)
 	for i, v := range row {
 		if i > 0 {
 			dst = append(dst, '\t')
 		}
-		if v.Kind == valueNull {
+		if v.Kind == pgoutput.Null {
 			dst = repo.AppendCopyNull(dst)
 		} else {
 			dst = repo.AppendCopyValue(dst, v.Text)
@@ -138,14 +143,14 @@ func appendCopyRow(dst []byte, row []value) []byte {
 
 // appendUpdate writes an UPDATE of one row, or nothing when no column
 // changed. ok is false when the message does not tell which row it is.
-func (t *table) appendUpdate(dst []byte, c rowChange) (_ []byte, ok bool) {
+func (t *table) appendUpdate(dst []byte, c pgoutput.RowChange) (_ []byte, ok bool) {
 	full := c.OldKind == 'O'
 	if c.OldKind == 0 && !t.keyed {
 		return dst, false
 	}
 	changed := func(i int) bool {
 		switch {
-		case c.New[i].Kind == valueUnchanged:
+		case c.New[i].Kind == pgoutput.Unchanged:
 			return false
 		case full, c.OldKind == 'K' && t.Columns[i].Key:
 			return !sameValue(c.Old[i], c.New[i])
@@ -160,10 +165,10 @@ func (t *table) appendUpdate(dst []byte, c rowChange) (_ []byte, ok bool) {
 	// written anew, with the value, where it differs.
 	for i := range t.Columns {
 		if t.always[i] && changed(i) {
-			t.values = append(t.values[:0], c.New[i].written())
+			t.values = append(t.values[:0], written(c.New[i]))
 			dst = t.append(dst, segment.Change{Op: segment.Replace, Columns: t.quoted, New: t.values, Key: t.match(key, full), Full: full, At: i})
 			if t.Columns[i].Key || full {
-				key = append([]value(nil), key...)
+				key = append([]pgoutput.Value(nil), key...)
 				key[i] = c.New[i]
 			}
 		}
@@ -171,7 +176,7 @@ func (t *table) appendUpdate(dst []byte, c rowChange) (_ []byte, ok bool) {
 	t.names, t.values = t.names[:0], t.values[:0]
 	for i := range t.Columns {
 		if !t.always[i] && changed(i) {
-			t.names, t.values = append(t.names, t.quoted[i]), append(t.values, c.New[i].written())
+			t.names, t.values = append(t.names, t.quoted[i]), append(t.values, written(c.New[i]))
 		}
 	}
 	if len(t.names) == 0 {
@@ -181,24 +186,24 @@ func (t *table) appendUpdate(dst []byte, c rowChange) (_ []byte, ok bool) {
 }
 
 // appendDelete writes a DELETE of one row.
-func (t *table) appendDelete(dst []byte, c rowChange) []byte {
+func (t *table) appendDelete(dst []byte, c pgoutput.RowChange) []byte {
 	full := c.OldKind == 'O'
 	return t.append(dst, segment.Change{Op: segment.Delete, Key: t.match(c.Old, full), Full: full})
 }
 
 // match finds one row: by its key, or by all its columns, of which several
 // rows may be the same and any one will do.
-func (t *table) match(row []value, full bool) []segment.Match {
+func (t *table) match(row []pgoutput.Value, full bool) []segment.Match {
 	t.key = t.key[:0]
 	for i, v := range row {
-		if v.Kind == valueUnchanged || !full && !t.Columns[i].Key {
+		if v.Kind == pgoutput.Unchanged || !full && !t.Columns[i].Key {
 			continue
 		}
-		m := segment.Match{Column: t.quoted[i], Value: v.written()}
+		m := segment.Match{Column: t.quoted[i], Value: written(v)}
 		switch {
-		case v.Kind == valueNull && t.Columns[i].TypeOID < firstUserOID:
+		case v.Kind == pgoutput.Null && t.Columns[i].TypeOID < firstUserOID:
 			m.How = segment.IsNull
-		case v.Kind == valueNull:
+		case v.Kind == pgoutput.Null:
 			// IS NULL would be true of a composite value of NULLs too.
 			m.How = segment.NotDistinct
 		case !full || v.Kind == valuePieces:
@@ -214,6 +219,6 @@ func (t *table) match(row []value, full bool) []segment.Match {
 	return t.key
 }
 
-func sameValue(a, b value) bool {
+func sameValue(a, b pgoutput.Value) bool {
 	return a.Kind == b.Kind && string(a.Text) == string(b.Text)
 }

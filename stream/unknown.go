@@ -10,11 +10,12 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/pgoutput"
 )
 
 // A describer asks the source, as it is now, what a relation's description in
 // the stream leaves out. A type that was renamed since has its new name.
-type describer func(r *relation) (d tableDescription, err error)
+type describer func(r *pgoutput.Relation) (d tableDescription, err error)
 
 // tableDescription is what the columns of a relation are, in their order, and
 // whose the table is.
@@ -32,7 +33,7 @@ type tableDescription struct {
 // have been there all the time, and a later transaction ID may be that of a
 // subtransaction, or of another transaction that committed before. Without them
 // it is taken for known. The table is made only if the target lacks it.
-func (r *renderer) unknown(rel *relation) error {
+func (r *renderer) unknown(rel *pgoutput.Relation) error {
 	if r.describe == nil || r.skip || rel.Schema == captureSchema || r.tables[rel.OID] != nil || r.facts.announced[rel.OID] || r.facts.tables[rel.OID].Unsaved {
 		return nil
 	}
@@ -74,7 +75,7 @@ func (r *renderer) unknown(rel *relation) error {
 
 // describeOn is a describer that connects for each question.
 func describeOn(ctx context.Context, connString string) describer {
-	return func(rel *relation) (d tableDescription, err error) {
+	return func(rel *pgoutput.Relation) (d tableDescription, err error) {
 		conn, err := Connect(ctx, connString)
 		if err != nil {
 			return d, err
