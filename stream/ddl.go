@@ -198,6 +198,11 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 		}
 	}
 	r.explainObjects(end.Objects, dropped)
+	if end.View != "" { // REFRESH brings the view where nothing else told of it
+		for _, o := range end.Objects {
+			r.explain(came(objectKey(o.Class, o.OID)))
+		}
+	}
 	// Also where it is not written: of a string of several commands, each has
 	// to be passed over at its turn.
 	sql, textErr := r.statementText(start, slices.Concat(end.Objects, dropped))
