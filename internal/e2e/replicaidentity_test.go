@@ -70,7 +70,7 @@ func TestOlderCaptureIsRefusedAndRemoved(t *testing.T) {
 	source.Query(t, tr.db, "SELECT pg_create_logical_replication_slot('"+tr.slot+"', 'pgoutput')")
 	for _, args := range [][]string{{"mark", "x"}, {"init", "-S", tr.slot + "_new", "-f", tr.dir, "--force"}} {
 		out, code := tr.program(append(args, "-d", tr.conn())...)
-		if code != 4 || !strings.Contains(out, "the source has version 5 of it") || !strings.Contains(out, "hint: to set the capture up anew: pg_scribe drop") {
+		if code != 4 || !strings.Contains(out, "the source has version 5 of it") || !strings.Contains(out, "set it up anew: pg_scribe drop") {
 			t.Errorf("%s: exit code %d\n%s", args[0], code, out)
 		}
 	}
