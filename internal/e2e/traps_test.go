@@ -57,7 +57,7 @@ func (tr *trip) duringBase(sql string) (attempts int, notices []string) {
 			return cmd
 		}
 		first := exec.CommandContext(ctx, "sh", append([]string{"-c", `"$0" -X -q -v ON_ERROR_STOP=1 -d "$1" -c "$2" && shift 2 && exec "$@"`,
-			filepath.Join(tr.source.BinDir, "psql"), tr.db, sql, filepath.Join(tr.source.BinDir, name)}, args...)...)
+			filepath.Join(tr.source.BinDir, "psql"), tr.conn(), sql, filepath.Join(tr.source.BinDir, name)}, args...)...)
 		first.Env = cmd.Env
 		return first
 	}
