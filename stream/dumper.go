@@ -72,14 +72,18 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
 		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.point, At: at, Created: d.repo.Now()}
 	header.Dump = d.version
-	globals, abortGlobals, globalsErr := catalog.Artifact{}, func() {}, error(nil)
+	var globalsFile *repo.DumpWriter
+	var globalsErr error
 	var beside sync.WaitGroup
-	beside.Go(func() { globals, abortGlobals, globalsErr = d.globals(ctx, header, stamp) })
+	beside.Go(func() { globalsFile, globalsErr = d.globals(ctx, header, stamp) })
 	defer func() {
-		beside.Wait()
-		if err != nil && globalsErr == nil {
-			abortGlobals()
+		if beside.Wait(); globalsFile == nil {
+			return
 		}
+		if err != nil {
+			globalsFile.Abort()
+		}
+		globalsFile.Close()
 	}()
 	fence := func(ctx context.Context) (catalog.LSN, error) { return d.fence(ctx, slotConn, keeper) }
 	var made madeBase
@@ -104,6 +108,10 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	artifact := made.artifact
 	if beside.Wait(); globalsErr != nil {
 		return base, globalsErr
+	}
+	globals, err := globalsFile.Finish(repo.Trailer{}) // not before: of a base that is broken off, they are of no use
+	if err != nil {
+		return base, err
 	}
 	if err = d.checkNames(ctx, names); err != nil {
 		return base, err
@@ -407,20 +415,14 @@ func (p *dumpProgress) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// globals dumps roles and tablespaces. They are not tied to the snapshot:
-// no snapshot covers them.
-func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (a catalog.Artifact, abort func(), err error) {
+// globals dumps roles and tablespaces, into a file that is still to be finished. They
+// are not tied to the snapshot: no snapshot covers them.
+func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (*repo.DumpWriter, error) {
 	h.Kind = catalog.KindGlobals
 	file, err := d.repo.CreateDump(h, stamp, repo.GlobalsChain(d.chain))
 	if err != nil {
-		return a, nil, err
+		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			file.Abort()
-		}
-		file.Close()
-	}()
 	args := []string{"--globals-only"}
 	if !d.src.ReadsRoles {
 		args = append(args, "--no-role-passwords")
@@ -430,10 +432,10 @@ func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (a ca
 		return err
 	})
 	if err != nil {
-		return a, nil, err
+		file.Abort()
+		return nil, err
 	}
-	a, err = file.Finish(repo.Trailer{})
-	return a, file.Abort, err
+	return file, nil
 }
 
 // metadata is what the text file for a person tells of the source.

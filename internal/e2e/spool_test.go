@@ -209,7 +209,6 @@ func TestNothingInClearWithSpoolDir(t *testing.T) {
 	}
 	tr.rescue("-i", key) // the open segment too
 	streamer.stop(t)
-	// The killed full-backup may have left globals of its own.
 	if out, code := tr.program("verify", "-f", tr.dir, "-i", key); code != 0 && code != 10 || !strings.Contains(out, "\nOK\n") {
 		t.Errorf("verify: exit %d\n%s", code, out)
 	}
