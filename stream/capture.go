@@ -41,7 +41,7 @@ var captureSQL = sync.OnceValue(func() string {
 })
 
 // captureVersion is that of the files; another one on the source is refused.
-const captureVersion = "6"
+const captureVersion = "7"
 
 // CaptureError says that the capture on the source cannot be used.
 type CaptureError struct {

@@ -85,6 +85,13 @@ func newWorld(t *testing.T, seed uint64) *world {
 		target: pgtest.New(t), repo: filepath.Join(t.TempDir(), "repo"), stop: make(chan struct{}),
 		rnd: rand.New(rand.NewPCG(seed, 7)), log: &bytes.Buffer{}}
 	w.db = w.cluster.CreateDB(t, "shop")
+	t.Cleanup(func() {
+		if t.Failed() && *keep != "" {
+			dir := filepath.Join(*keep, filepath.Base(w.cluster.Dir))
+			err := os.CopyFS(dir, os.DirFS(w.repo))
+			t.Logf("the repository is in %s (%v); the stream printed:\n%s", dir, err, w.log)
+		}
+	})
 	return w
 }
 
@@ -382,6 +389,8 @@ func (w *world) caughtUp(lsn catalog.LSN) {
 // moments is for runs by hand that repeat TestRestoreEqualsSourceUnderLoad: most
 // of its time goes into restores.
 var moments = flag.Int("moments", 0, "how many of the observed moments TestRestoreEqualsSourceUnderLoad restores to, beside the last; 0: all")
+
+var keep = flag.String("keep", "", "folder that takes the repository of a world whose test failed")
 
 func TestRestoreEqualsSourceUnderLoad(t *testing.T) {
 	w := newWorld(t, 1)

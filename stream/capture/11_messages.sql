@@ -26,12 +26,27 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.signed(text) FROM PUBLIC;
 
+-- Decoding places a message by the end of its record and a row change by the
+-- beginning of its own. Where a change of another subtransaction follows at once
+-- the two are equal, and the change may come out first. So another message ends
+-- each, which means nothing.
+CREATE FUNCTION scribe.send(message bytea) RETURNS void
+LANGUAGE plpgsql AS $fn$
+BEGIN
+  IF message IS NOT NULL THEN
+    PERFORM pg_catalog.pg_logical_emit_message(true, 'pg_scribe', message);
+    PERFORM pg_catalog.pg_logical_emit_message(true, 'pg_scribe.end', '');
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.send(bytea) FROM PUBLIC;
+
 CREATE FUNCTION scribe.emit(payload text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
-  IF scribe.active() THEN
-    PERFORM pg_logical_emit_message(true, 'pg_scribe', scribe.signed(payload));
+  IF NOT scribe.active() THEN
+    RAISE EXCEPTION 'this database has no logical replication slot, or is a copy: nobody would read a message of pg_scribe';
   END IF;
+  PERFORM scribe.send(scribe.signed(payload));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.emit(text) FROM PUBLIC;
 

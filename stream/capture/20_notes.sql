@@ -57,7 +57,7 @@ REVOKE ALL ON FUNCTION scribe.text_sent() FROM PUBLIC;
 CREATE FUNCTION scribe.send_text(id text, body text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
-  PERFORM scribe.emit(jsonb_build_object('ev', 'text', 'id', id, 'text', body)::text);
+  PERFORM scribe.send(scribe.signed(jsonb_build_object('ev', 'text', 'id', id, 'text', body)::text));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.send_text(text, text) FROM PUBLIC;
 

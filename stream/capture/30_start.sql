@@ -159,5 +159,5 @@ BEGIN
   EXCEPTION WHEN OTHERS THEN
     message := scribe.gap(format('start of %s: %s', tg_tag, SQLERRM));
   END;
-  PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
+  PERFORM scribe.send(message);
 END $fn$;

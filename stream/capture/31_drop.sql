@@ -66,7 +66,7 @@ BEGIN
   IF tg_tag = 'ALTER PUBLICATION' THEN
     PERFORM scribe.keep_list();
   END IF;
-  PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
+  PERFORM scribe.send(message);
   PERFORM scribe.after_drop();
 END $fn$;
 

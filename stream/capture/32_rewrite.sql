@@ -35,15 +35,15 @@ BEGIN
          string_agg(format('CASE WHEN %1$I IS NOT DISTINCT FROM NULL THEN NULL ELSE format(''%%s'', %1$I) END', attname), ', ' ORDER BY attnum)
     INTO columns, row_json
     FROM pg_attribute WHERE attrelid = rel AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
-  PERFORM scribe.emit(jsonb_build_object('ev', 'refill', 'oid', rel::int8,
+  PERFORM scribe.send(scribe.signed(jsonb_build_object('ev', 'refill', 'oid', rel::int8,
     'schema', (SELECT nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid WHERE c.oid = rel),
     'table', (SELECT relname FROM pg_class WHERE oid = rel),
     'columns', (SELECT coalesce(jsonb_agg(attname ORDER BY attnum), '[]') FROM pg_attribute
-                WHERE attrelid = rel AND attnum > 0 AND NOT attisdropped AND attgenerated = ''))::text);
+                WHERE attrelid = rel AND attnum > 0 AND NOT attisdropped AND attgenerated = ''))::text));
   IF columns IS NULL THEN
     RETURN;
   END IF;
-  EXECUTE format($q$SELECT count(scribe.emit(jsonb_build_object('ev', 'rows', 'oid', %s, 'rows', rows)::text))
+  EXECUTE format($q$SELECT count(scribe.send(scribe.signed(jsonb_build_object('ev', 'rows', 'oid', %s, 'rows', rows)::text)))
     FROM (SELECT jsonb_agg(r) AS rows FROM (SELECT r, sum(octet_length(r::text)) OVER (ROWS UNBOUNDED PRECEDING) / 1000000 AS g
         FROM (SELECT jsonb_build_array(%s) AS r FROM ONLY %s) z) x GROUP BY g) y$q$,
     rel, row_json, rel::regclass);

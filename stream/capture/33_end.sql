@@ -156,7 +156,7 @@ BEGIN
   IF tg_tag = 'ALTER PUBLICATION' THEN
     PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_publication'::regclass;
   END IF;
-  PERFORM pg_logical_emit_message(true, 'pg_scribe', message);
+  PERFORM scribe.send(message);
   IF coalesce(current_setting('scribe.rewritten', true), '') = '' THEN
     RETURN;
   END IF;
@@ -174,5 +174,5 @@ BEGIN
       PERFORM scribe.obey(SQLERRM);
     END;
   END LOOP;
-  PERFORM pg_logical_emit_message(true, 'pg_scribe', message), set_config('scribe.rewritten', '', true);
+  PERFORM scribe.send(message), set_config('scribe.rewritten', '', true);
 END $fn$;

@@ -60,7 +60,7 @@ BEGIN
     -- A system column's row is as old as the table.
     WHEN scribe.is_new((SELECT xmin FROM pg_attribute WHERE attrelid = rel AND attnum = -6)) THEN mine > 0
     ELSE pg_relation_size(rel) > 0 OR pg_stat_get_vacuum_count(rel) + pg_stat_get_autovacuum_count(rel) > 0 END;
-  IF doubt AND NOT fresh THEN
+  IF doubt AND NOT fresh AND scribe.active() THEN
     PERFORM scribe.emit(jsonb_build_object('ev', 'gap', 'reason',
       format('rows of %s may have been updated or deleted while it was without a replica identity', rel::regclass))::text);
   END IF;
