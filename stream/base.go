@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/stream/ddl"
 )
 
 // BaseOptions say how a base is taken.
@@ -231,7 +232,7 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 	}()
 	changes := sampleBefore(ctx, r, conn, src, opts)
 	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: name, temporary: true})
-	names, kerr := keptSample(ctx, r.Catalog(), roleNames)
+	names, kerr := keptSample(ctx, r.Catalog(), ddl.StateRoleName)
 	unlockSampling(ctx, conn)
 	if err != nil {
 		return Base{}, withBlockers(ctx, err, opts.ConnString)

@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 )
 
@@ -131,7 +132,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	if before == nil {
 		before = map[string]string{}
 	}
-	if kind.name == roleNames {
+	if kind.name == ddl.StateRoleName {
 		r.renames = findRenames(before, now, r.taken[kind.name])
 	}
 	r.renames.follow(kind, before)
@@ -150,13 +151,13 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		differ, gone = slices.Sorted(maps.Keys(sql)), nil
 	}
 	var commands, last []event.State
-	if kind.name == roleNames {
+	if kind.name == ddl.StateRoleName {
 		// A name is free before another role takes it. What was put aside is
 		// dropped when nothing needs it.
 		for _, key := range append(slices.Clone(gone), differ...) {
 			commands = append(commands, event.State{Role: &event.RoleName{OID: parseOID(key), Name: now[key]}})
 		}
-		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[roleNames][key] })
+		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[ddl.StateRoleName][key] })
 		differ = nil
 	}
 	for _, key := range differ {

@@ -11,6 +11,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/ddl"
 )
 
 // session streams over one connection. progressed tells whether anything new
@@ -118,7 +119,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from
 	var names map[string]string
 	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
-		names, err = keptSample(ctx, s.repo.Catalog(), roleNames)
+		names, err = keptSample(ctx, s.repo.Catalog(), ddl.StateRoleName)
 		s.inventory.connected(from)
 		brought = s.inventory.tables()
 	}
