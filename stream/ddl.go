@@ -8,7 +8,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -84,7 +84,7 @@ func (r *renderer) logical(m pgoutput.Message, raw []byte) error {
 		return r.gap(c.Reason)
 	case "mark":
 		r.open()
-		r.out = repo.AppendMark(r.out, c.Name)
+		r.out = segment.AppendRestorePoint(r.out, c.Name)
 		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: c.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
 	case "state":
 		r.writeStates(c)
@@ -136,7 +136,7 @@ func (r *renderer) writeStates(c captureMessage) {
 			continue
 		}
 		r.sampled(s.Tag)
-		r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
+		r.out = segment.AppendDDL(r.out, s.Tag, s.SQL)
 	}
 }
 
@@ -351,13 +351,13 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 	r.countColumns(start, end)
 	r.context(start, func() {
 		if end.Attach != nil && end.Attach.Text != "" {
-			r.out = repo.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
+			r.out = segment.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
 		}
 		if end.View != "" && !r.views[end.View] {
 			r.views[end.View] = true
-			r.out = repo.AppendDDL(r.out, "CREATE MATERIALIZED VIEW", end.View)
+			r.out = segment.AppendDDL(r.out, "CREATE MATERIALIZED VIEW", end.View)
 		}
-		r.out = repo.AppendDDL(r.out, start.Tag, sql)
+		r.out = segment.AppendDDL(r.out, start.Tag, sql)
 	})
 	r.writeFacts(start, end)
 	if setUnlogged.MatchString(sql) {
@@ -374,7 +374,7 @@ var setUnlogged = regexp.MustCompile(`(?i)\bset\s+unlogged\b`)
 func (r *renderer) emptyUnlogged(objects []captureObject) {
 	for _, o := range objects {
 		if o.Class == pgClassOID && o.Type == "table" && !o.temporary() {
-			r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
+			r.out = segment.AppendDDL(r.out, "ALTER TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
 				"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s) AND relkind = 'r' AND relpersistence = 'u') THEN TRUNCATE ONLY %s CASCADE; END IF; END",
 				sqltext.Literal(o.Identity), o.Identity)))
 		}
@@ -385,7 +385,7 @@ func (r *renderer) emptyUnlogged(objects []captureObject) {
 func (r *renderer) write(start captureMessage, commands ...string) {
 	r.context(start, func() {
 		for _, sql := range commands {
-			r.out = repo.AppendDDL(r.out, start.Tag, sql)
+			r.out = segment.AppendDDL(r.out, start.Tag, sql)
 		}
 	})
 }
@@ -423,7 +423,7 @@ func (r *renderer) writeOtherwise(start, end captureMessage, dropped []captureOb
 func (r *renderer) writeFacts(start, end captureMessage) {
 	for _, c := range end.Checks {
 		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", sqltext.Identifier(c.Schema), sqltext.Identifier(c.Table), sqltext.Identifier(c.Name), c.Text)
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
+		r.out = segment.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %s::pg_catalog.regclass AND conname = %s) THEN EXECUTE %s; END IF; END",
 			sqltext.Literal(sqltext.Identifier(c.Schema)+"."+sqltext.Identifier(c.Table)), sqltext.Literal(c.Name), sqltext.Literal(add))))
 	}
@@ -436,7 +436,7 @@ func (r *renderer) writeFacts(start, end captureMessage) {
 		if r.hidden.rel != name {
 			r.hide(name)
 		}
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
+		r.out = segment.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN IF (SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = %[1]s::pg_catalog.regclass AND attname = %[2]s)"+
 				" > (pg_catalog.current_setting('replay.columns')::pg_catalog.jsonb ->> %[1]s)::int4 THEN UPDATE ONLY %[3]s SET %[4]s = %[5]s; END IF; END",
 			sqltext.Literal(name), sqltext.Literal(m.Column), name, sqltext.Identifier(m.Column), value)))
@@ -457,7 +457,7 @@ func (r *renderer) countColumns(start, end captureMessage) {
 	}
 	if len(counts) > 0 {
 		r.open()
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(
+		r.out = segment.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.set_config('replay.columns', pg_catalog.jsonb_build_object("+strings.Join(counts, ", ")+")::text, false); END"))
 	}
 }
@@ -470,7 +470,7 @@ func (r *renderer) dropEventTriggers(dropped []captureObject) {
 			continue
 		}
 		r.open()
-		r.out = repo.AppendDDL(r.out, "EVENT TRIGGER", "DO "+sqltext.Literal(fmt.Sprintf("DECLARE t name; BEGIN "+
+		r.out = segment.AppendDDL(r.out, "EVENT TRIGGER", "DO "+sqltext.Literal(fmt.Sprintf("DECLARE t name; BEGIN "+
 			"FOR t IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtfoid = pg_catalog.to_regprocedure(%s) LOOP "+
 			"EXECUTE pg_catalog.format('DROP EVENT TRIGGER %%I', t); END LOOP; END", sqltext.Literal(o.Identity))))
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // The inventory is what the schema is made of. What came or went since the
@@ -300,7 +300,7 @@ func (v *inventory) dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key s
 			return err
 		}
 		gone = true
-		return emitStates(ctx, tx, slot, []stateCommand{{Tag: repo.TagInventory, SQL: *sql}})
+		return emitStates(ctx, tx, slot, []stateCommand{{Tag: segment.TagInventory, SQL: *sql}})
 	})
 	if err != nil || !gone {
 		return err
@@ -355,7 +355,7 @@ func (u unexplained) mark(ctx context.Context, tx pgx.Tx, slot string) error {
 		}
 		switch {
 		case repair != nil:
-			sql = append(sql, stateCommand{Tag: repo.TagInventory, SQL: *repair})
+			sql = append(sql, stateCommand{Tag: segment.TagInventory, SQL: *repair})
 		case !there && goesUntold(u.cameAs[key]):
 		default:
 			gaps = append(gaps, nameOr(name, key)+" came about without an event")

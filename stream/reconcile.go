@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // stateStore keeps the last sample of each kind, so that what changed while
@@ -81,7 +81,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := emitStates(ctx, tx, s.slot, []stateCommand{{Tag: repo.TagSample, SQL: repo.SampleMark(position)}}); err != nil {
+		if err := emitStates(ctx, tx, s.slot, []stateCommand{{Tag: segment.TagSample, SQL: segment.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}

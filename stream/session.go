@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // session streams over one connection. progressed tells whether anything new
@@ -267,7 +267,7 @@ func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) e
 		s.sink = &textSink{w: s.opts.Text, last: from}
 		return nil
 	}
-	w, err := s.repo.CreateSegment(ctx, repo.Header{
+	w, err := s.repo.CreateSegment(ctx, segment.Header{
 		SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database, Slot: s.opts.Slot,
 		Server: src.Version, Encoding: src.Encoding, Start: from, Created: s.repo.Now(),
 	})

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // writeSubscriptions writes subscriptions as they are now, and such that a
@@ -42,7 +42,7 @@ func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription,
 		}
 		r.context(start, func() {
 			for _, q := range sql {
-				r.out = repo.AppendDDL(r.out, start.Tag, q)
+				r.out = segment.AppendDDL(r.out, start.Tag, q)
 			}
 		})
 	}
@@ -54,7 +54,7 @@ func (r *renderer) dropSubscriptions(start captureMessage, dropped []captureObje
 	r.context(start, func() {
 		for _, o := range dropped {
 			if o.Type == "subscription" && o.Original {
-				r.out = repo.AppendDDL(r.out, start.Tag, detach(o.Identity, "; DROP SUBSCRIPTION "+o.Identity))
+				r.out = segment.AppendDDL(r.out, start.Tag, detach(o.Identity, "; DROP SUBSCRIPTION "+o.Identity))
 			}
 		}
 	})
