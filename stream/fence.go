@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/event"
 )
 
 // fence proves that a dump is whole. TRUNCATE and commands that rewrite a
@@ -91,7 +92,7 @@ func (f *fenceReader) check(ctx context.Context) error {
 	touched := f.renderer.touched
 	f.renderer.touched = nil
 	for _, t := range touched {
-		if harmlessTags[t.tag] || t.class == pgLargeObjectOID { // a snapshot shows large objects as they were
+		if harmlessTags[t.tag] || t.class == event.ClassLargeObject { // a snapshot shows large objects as they were
 			continue
 		}
 		var shown bool
@@ -124,9 +125,6 @@ func (r *renderer) touch(t touch) {
 		r.touched = append(r.touched, t)
 	}
 }
-
-// pgClassOID is pg_class's own OID.
-const pgClassOID = 1259
 
 // flushed makes the server write out its WAL and returns the position up to
 // which it did. A commit of another session that ended before is before it;
