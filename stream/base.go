@@ -266,14 +266,3 @@ func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src s
 	}
 	return changes
 }
-
-// withBlockers names the transactions that a slot waited for.
-func withBlockers(ctx context.Context, err error, connString string) error {
-	var s *SlotError
-	if errors.As(err, &s) && s.Problem == SlotBlocked {
-		if list := blockers(context.WithoutCancel(ctx), connString); list != "" {
-			s.Detail += ": " + list
-		}
-	}
-	return err
-}

@@ -54,6 +54,17 @@ type CaptureError struct {
 
 func (e *CaptureError) Error() string { return "DDL capture: " + e.Reason }
 
+// withLocks runs do until it gets its locks, or patience ends, which is a
+// CaptureError. See source.WithLocks.
+func withLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
+	err := lockPatiently(ctx, conn, patience, relation, what, do)
+	var locked *LockError
+	if errors.As(err, &locked) {
+		return &CaptureError{Reason: locked.Error(), Locked: true}
+	}
+	return err
+}
+
 // installCapture makes schema, triggers and publication, whatever of them is
 // not there yet, and gives every table a usable replica identity, or lists
 // those that have one. made tells what removeCapture has to take back.

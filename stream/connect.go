@@ -24,7 +24,7 @@ import (
 // ConnectFault says why a connection could not be made.
 type ConnectFault string
 
-// The faults that a user mends in different ways.
+// The faults that a user fixes in different ways.
 const (
 	FaultServer   ConnectFault = "server"   // nothing answers there
 	FaultPassword ConnectFault = "password" // missing, wrong, or refused by pg_hba.conf
@@ -308,4 +308,16 @@ func beginAt(ctx context.Context, conn *pgx.Conn, snapshot string, mode pgx.TxAc
 		return nil, errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
 	}
 	return tx, nil
+}
+
+// serverPatience is how long the server waits for a sign of life from this
+// session's role before it ends the connection.
+func serverPatience(ctx context.Context, side *pgx.Conn) (time.Duration, error) {
+	var ms int64
+	err := side.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
+	patience := time.Duration(ms) * time.Millisecond
+	if patience == 0 || patience > 40*time.Second {
+		patience = 40 * time.Second
+	}
+	return patience, err
 }

@@ -19,7 +19,7 @@ type SlotError struct {
 // SlotProblem is why.
 type SlotProblem string
 
-// The problems that a user mends in different ways.
+// The problems that a user fixes in different ways.
 const (
 	SlotMissing  SlotProblem = "missing"
 	SlotExists   SlotProblem = "exists"
@@ -29,7 +29,7 @@ const (
 	SlotForeign  SlotProblem = "foreign"  // other plugin or database
 	SlotBlocked  SlotProblem = "blocked"  // running transactions keep it from being made
 	SlotNoneFree SlotProblem = "nonefree" // max_replication_slots is reached
-	SlotWhole    SlotProblem = "whole"    // it was to be made anew, and nothing is wrong with it
+	SlotWhole    SlotProblem = "intact"   // it was to be made anew, and nothing is wrong with it
 )
 
 func (e *SlotError) Error() string {

@@ -127,21 +127,3 @@ func (r *renderer) touch(t touch) {
 
 // pgClassOID is pg_class's own OID.
 const pgClassOID = 1259
-
-// flushed makes the server write out its WAL and returns the position up to
-// which it did. A commit of another session that ended before is before it;
-// without the flush, the stream of a server that is otherwise idle could take
-// a quarter of a minute to get there.
-func flushed(ctx context.Context, conn *pgx.Conn) (catalog.LSN, error) {
-	if _, err := conn.Exec(ctx, "SET synchronous_commit = local"); err != nil {
-		return 0, err
-	}
-	if _, err := conn.Exec(ctx, "SELECT pg_logical_emit_message(true, 'pg_scribe.flush', '')"); err != nil {
-		return 0, err
-	}
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
-		return 0, err
-	}
-	return catalog.ParseLSN(text)
-}

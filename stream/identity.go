@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 )
 
 // An Identity is what a repository belongs to: one database of one system.
@@ -110,20 +109,4 @@ func sameSource(ctx context.Context, conn *pgx.Conn, info catalog.Repository, sr
 		return false, err
 	}
 	return false, e
-}
-
-// adopt records what the database of a repository is called now, and its OID
-// where that is proven.
-func adopt(ctx context.Context, r *repo.Repository, info catalog.Repository, src Identity, proven bool, notice func(string)) error {
-	oid := info.DatabaseOID
-	if proven {
-		oid = src.OID
-	}
-	if oid == info.DatabaseOID && src.Database == info.Database {
-		return nil
-	}
-	if src.Database != info.Database && notice != nil {
-		notice(fmt.Sprintf("database %q is called %q now; the repository goes on with it", info.Database, src.Database))
-	}
-	return r.Catalog().SetDatabase(ctx, src.Database, oid)
 }

@@ -22,11 +22,27 @@ const (
 	shortPatience = 5 * time.Second
 )
 
-// withLocks runs do, whose locks on a relation somebody may hold, again and
+// LockError says that somebody held a lock on a relation for too long.
+type LockError struct {
+	Relation string
+	Patience time.Duration // for which it was tried
+	Undone   string        // what could not be done, as a sentence
+	Holders  string        // of locks on it; empty: not known
+}
+
+func (e *LockError) Error() string {
+	text := fmt.Sprintf("%s could not be locked for %s: %s", e.Relation, e.Patience, e.Undone)
+	if e.Holders != "" {
+		text += "; locks are held by " + e.Holders
+	}
+	return text
+}
+
+// lockPatiently runs do, whose locks on a relation somebody may hold, again and
 // again until it gets them. It never waits longer than queueLimit at a time,
 // and rests longer than that in between. When patience ends, the error is a
-// CaptureError that says what could not be done and names who holds the locks.
-func withLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
+// LockError.
+func lockPatiently(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
 	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", queueLimit.Milliseconds())); err != nil {
 		return err
 	}
@@ -39,11 +55,7 @@ func withLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, rela
 			return err
 		}
 		if time.Now().After(deadline) {
-			reason := fmt.Sprintf("%s could not be locked for %s: %s", relation, patience, what)
-			if holders := lockHolders(ctx, conn, relation); holders != "" {
-				reason += "; locks are held by " + holders
-			}
-			return &CaptureError{Reason: reason, Locked: true}
+			return &LockError{Relation: relation, Patience: patience, Undone: what, Holders: lockHolders(ctx, conn, relation)}
 		}
 		select {
 		case <-ctx.Done():

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"pg_scribe/catalog"
 	"pg_scribe/repo"
 )
 
@@ -97,15 +96,6 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		}
 	}
 	return r, keepSamples(ctx, s.store, r.samples)
-}
-
-// inserted is the end of the source's WAL, whether written out or not.
-func inserted(ctx context.Context, q querier) (catalog.LSN, error) {
-	var text string
-	if err := q.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
-		return 0, err
-	}
-	return catalog.ParseLSN(text)
 }
 
 // sampleMark is the setting that holds the next transaction ID as of the last

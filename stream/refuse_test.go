@@ -19,7 +19,7 @@ import (
 )
 
 // runOnce streams to now over one connection and returns the error.
-func (s *source) runOnce(slot string) error {
+func (s *sourceDB) runOnce(slot string) error {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

@@ -2,12 +2,10 @@ package stream
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"maps"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
@@ -177,27 +175,6 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src server, mo
 	return rec, slot, nil
 }
 
-// serverPatience is how long the server waits for a sign of life from this
-// session's role before it ends the connection.
-func serverPatience(ctx context.Context, side *pgx.Conn) (time.Duration, error) {
-	var ms int64
-	err := side.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
-	patience := time.Duration(ms) * time.Millisecond
-	if patience == 0 || patience > 40*time.Second {
-		patience = 40 * time.Second
-	}
-	return patience, err
-}
-
-// slotInUse turns the server's refusal of a busy slot into a SlotError.
-func slotInUse(err error, slot string) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "55006" {
-		return &SlotError{Slot: slot, Problem: SlotBusy, Detail: pg.Message}
-	}
-	return err
-}
-
 // check makes sure that slot, source and repository belong together, and
 // returns where to go on.
 func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.LSN, error) {
@@ -282,4 +259,20 @@ func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) e
 			}
 		}}
 	return nil
+}
+
+// adopt records what the database of a repository is called now, and its OID
+// where that is proven.
+func adopt(ctx context.Context, r *repo.Repository, info catalog.Repository, src Identity, proven bool, notice func(string)) error {
+	oid := info.DatabaseOID
+	if proven {
+		oid = src.OID
+	}
+	if oid == info.DatabaseOID && src.Database == info.Database {
+		return nil
+	}
+	if src.Database != info.Database && notice != nil {
+		notice(fmt.Sprintf("database %q is called %q now; the repository goes on with it", info.Database, src.Database))
+	}
+	return r.Catalog().SetDatabase(ctx, src.Database, oid)
 }

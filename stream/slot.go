@@ -47,7 +47,7 @@ func ReadSlot(ctx context.Context, connString, name string) (Slot, error) {
 }
 
 // timelineSQL is the timeline of a primary. After a promotion
-// pg_control_checkpoint() tells the old one until the first checkpoint is
+// pg_control_checkpoint() returns the old one until the first checkpoint is
 // complete.
 const timelineSQL = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int"
 
@@ -101,7 +101,7 @@ func (s Slot) problem(p SlotProblem, format string, args ...any) error {
 	return &SlotError{Slot: s.Name, Problem: p, Detail: fmt.Sprintf(format, args...), PID: s.ActivePID}
 }
 
-// belongs tells whether the slot is one of ours for the source's database.
+// belongs says whether the slot is one of ours for the source's database.
 func (s Slot) belongs(src server) error {
 	switch {
 	case s.Plugin == "":
@@ -114,7 +114,7 @@ func (s Slot) belongs(src server) error {
 	return nil
 }
 
-// usable tells whether streaming from the slot can go on.
+// usable says whether streaming from the slot can go on.
 func (s Slot) usable(src server) error {
 	problem := s.problem
 	if err := s.belongs(src); err != nil {
@@ -131,7 +131,7 @@ func (s Slot) usable(src server) error {
 	return nil
 }
 
-// covers tells whether the slot still has everything from the repository's end
+// covers says whether the slot still has everything from the repository's end
 // on. The server would begin at the confirmed position without a word.
 func (s Slot) covers(end catalog.LSN) error {
 	if s.ConfirmedFlush <= end {
@@ -284,4 +284,24 @@ func waitForSlotEnd(ctx context.Context, connString, name string) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// withBlockers names the transactions that a slot waited for.
+func withBlockers(ctx context.Context, err error, connString string) error {
+	var s *SlotError
+	if errors.As(err, &s) && s.Problem == SlotBlocked {
+		if list := blockers(context.WithoutCancel(ctx), connString); list != "" {
+			s.Detail += ": " + list
+		}
+	}
+	return err
+}
+
+// slotInUse turns the server's refusal of a busy slot into a SlotError.
+func slotInUse(err error, slot string) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "55006" {
+		return &SlotError{Slot: slot, Problem: SlotBusy, Detail: pg.Message}
+	}
+	return err
 }

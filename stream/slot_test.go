@@ -76,9 +76,9 @@ func TestLostSlotIsRefused(t *testing.T) {
 }
 
 // newSourceOn is newSource on a cluster of its own.
-func newSourceOn(tb testing.TB, cluster *pgtest.Cluster, setup string) *source {
+func newSourceOn(tb testing.TB, cluster *pgtest.Cluster, setup string) *sourceDB {
 	tb.Helper()
-	s := &source{tb: tb, cluster: cluster, db: cluster.CreateDB(tb, "src"), dir: filepath.Join(tb.TempDir(), "repo")}
+	s := &sourceDB{tb: tb, cluster: cluster, db: cluster.CreateDB(tb, "src"), dir: filepath.Join(tb.TempDir(), "repo")}
 	s.slot = s.db
 	if setup != "" {
 		cluster.Exec(tb, s.db, setup)
@@ -93,24 +93,6 @@ func newSourceOn(tb testing.TB, cluster *pgtest.Cluster, setup string) *source {
 	}
 	s.base = base
 	return s
-}
-
-func TestSlotCommand(t *testing.T) {
-	for _, c := range []struct {
-		opts  slotOptions
-		major int
-		want  string
-	}{
-		{slotOptions{name: "s"}, 14, `CREATE_REPLICATION_SLOT "s" LOGICAL pgoutput EXPORT_SNAPSHOT`},
-		{slotOptions{name: `a"b`}, 15, `CREATE_REPLICATION_SLOT "a""b" LOGICAL pgoutput (SNAPSHOT 'export')`},
-		{slotOptions{name: "s", temporary: true}, 18, `CREATE_REPLICATION_SLOT "s" TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')`},
-		{slotOptions{name: "s", failover: true}, 17, `CREATE_REPLICATION_SLOT "s" LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)`},
-		{slotOptions{name: "s", failover: true, temporary: true}, 17, `CREATE_REPLICATION_SLOT "s" TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')`},
-	} {
-		if got := c.opts.command(c.major); got != c.want {
-			t.Errorf("%+v, %d: %s", c.opts, c.major, got)
-		}
-	}
 }
 
 // What keeps a slot from being made is named: a session and a prepared

@@ -231,12 +231,6 @@ func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src server) (map[strin
 	return readTexts(ctx, tx, k.query(src))
 }
 
-// querier is a connection or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
 // readTexts reads rows of a key and a text. Those without a text are left out.
 func readTexts(ctx context.Context, q querier, query string, args ...any) (map[string]string, error) {
 	rows, err := q.Query(ctx, query, args...)

@@ -79,11 +79,7 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 	if err != nil {
 		return nil, err
 	}
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
-		return nil, err
-	}
-	position, err := catalog.ParseLSN(text)
+	position, err := inserted(ctx, conn)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// minServer and maxServer bound the PostgreSQL major versions.
+const minServer, maxServer = 14, 18
+
 // minorReleases are, for each major version, the first minor release without
 // a bug of logical decoding that loses data, and the one from which on its
 // remedy has no bad side effects either.

@@ -124,7 +124,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 // preflight prints all findings at once and decides whether init may go on.
 func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]stream.Finding, error) {
 	a.step("checking the source")
-	findings, err := stream.Preflight(ctx, conn, c.Slot, c.Mode, a.command)
+	findings, err := stream.Check(ctx, conn, c.Mode == stream.ModeNoHarm, a.command)
 	if err != nil {
 		return nil, err
 	}
