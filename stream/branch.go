@@ -27,7 +27,7 @@ func compareTimelines(ctx context.Context, r *repo.Repository, connString string
 	info := inv.Repository
 	if src.Timeline < info.Timeline {
 		// An old primary that came back.
-		return b, &MismatchError{"timeline", fmt.Sprint(info.Timeline), fmt.Sprint(src.Timeline)}
+		return b, &MismatchError{What: "timeline", Repository: fmt.Sprint(info.Timeline), Source: fmt.Sprint(src.Timeline)}
 	}
 	conn, err := connectReplication(ctx, connString, src.Encoding, slotLockTimeout)
 	if err != nil {

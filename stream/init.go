@@ -42,7 +42,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 	if opts.Failover && src.major() < 17 {
-		return base, &FailoverError{src.Version}
+		return base, &FailoverError{Version: src.Version}
 	}
 	version, err := checkTools(ctx, opts.Command, src)
 	if err != nil {

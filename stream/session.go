@@ -204,7 +204,7 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 		return src, from, slotErr
 	}
 	if info.Slot != s.opts.Slot && slotErr == nil {
-		return src, 0, &MismatchError{"slot", info.Slot, s.opts.Slot}
+		return src, 0, &MismatchError{What: "slot", Repository: info.Slot, Source: s.opts.Slot}
 	}
 	if src.Timeline != info.Timeline {
 		slotErr = s.follow(ctx, info, src)

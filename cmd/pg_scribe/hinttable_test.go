@@ -33,7 +33,7 @@ type hintRow struct{ rule, problem, hint, ran, outcome string }
 
 type hinter struct {
 	*bench
-	src  *source // with two bases, a segment and a mark; nobody changes it
+	src  *sourceDB // with two bases, a segment and a mark; nobody changes it
 	rows []hintRow
 }
 
@@ -227,7 +227,7 @@ func (h *hinter) reach(t *testing.T) {
 }
 
 // fresh is a source of its own.
-func (h *hinter) fresh(flags ...string) *source {
+func (h *hinter) fresh(flags ...string) *sourceDB {
 	h.t.Helper()
 	return initSource(h.t, h.c, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)", flags...)
 }
