@@ -7,19 +7,20 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // branch is how the source's timeline relates to the repository's.
 type branch struct {
-	known []catalog.Switch // from the source
-	end   catalog.LSN      // of the repository
-	err   *TimelineError   // what is wrong with going on there; nil: nothing
+	known []catalog.Switch      // from the source
+	end   catalog.LSN           // of the repository
+	err   *source.TimelineError // what is wrong with going on there; nil: nothing
 }
 
 // compareTimelines finds out whether the source's history holds all that the
 // repository has. What it learns is recorded, so that others see it. The
 // source's timeline is another one than the repository's.
-func compareTimelines(ctx context.Context, r *repo.Repository, connString string, src server) (b branch, err error) {
+func compareTimelines(ctx context.Context, r *repo.Repository, connString string, src source.Server) (b branch, err error) {
 	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
 		return b, err
@@ -27,17 +28,17 @@ func compareTimelines(ctx context.Context, r *repo.Repository, connString string
 	info := inv.Repository
 	if src.Timeline < info.Timeline {
 		// An old primary that came back.
-		return b, &MismatchError{What: "timeline", Repository: fmt.Sprint(info.Timeline), Source: fmt.Sprint(src.Timeline)}
+		return b, &source.MismatchError{What: "timeline", Repository: fmt.Sprint(info.Timeline), Source: fmt.Sprint(src.Timeline)}
 	}
-	conn, err := connectReplication(ctx, connString, src.Encoding, slotLockTimeout)
+	conn, err := source.ConnectReplication(ctx, connString, src.Encoding, source.SlotLockTimeout)
 	if err != nil {
 		return b, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := src.same(ctx, conn, 0); err != nil {
+	if err := src.CheckConnection(ctx, conn, 0); err != nil {
 		return b, err
 	}
-	if b.known, err = timelineHistory(ctx, conn, src); err != nil {
+	if b.known, err = source.TimelineHistory(ctx, conn, src); err != nil {
 		return b, err
 	}
 	if err := r.Catalog().AddSwitches(ctx, b.known); err != nil {
@@ -46,7 +47,7 @@ func compareTimelines(ctx context.Context, r *repo.Repository, connString string
 	b.end, _ = inv.End()
 	at, known := catalog.Leaves(append(b.known, inv.Switches...), src.SystemID, info.Timeline, src.Timeline)
 	if !known || b.end > at {
-		b.err = &TimelineError{Repository: info.Timeline, Source: src.Timeline, At: at, End: b.end}
+		b.err = &source.TimelineError{Repository: info.Timeline, Source: src.Timeline, At: at, End: b.end}
 	}
 	return b, nil
 }
@@ -54,7 +55,7 @@ func compareTimelines(ctx context.Context, r *repo.Repository, connString string
 // follow goes over to the source's timeline if the stream can go on there
 // without a break: the repository holds nothing that the source has lost, and
 // the slot goes back far enough.
-func (s *streamer) follow(ctx context.Context, info catalog.Repository, src server) error {
+func (s *streamer) follow(ctx context.Context, info catalog.Repository, src source.Server) error {
 	b, err := compareTimelines(ctx, s.repo, s.opts.ConnString, src)
 	if err != nil {
 		return err
@@ -62,13 +63,13 @@ func (s *streamer) follow(ctx context.Context, info catalog.Repository, src serv
 	if b.err != nil {
 		return b.err
 	}
-	slot, err := ReadSlot(ctx, s.opts.ConnString, s.opts.Slot)
+	slot, err := source.FindSlot(ctx, s.opts.ConnString, s.opts.Slot)
 	if err == nil {
-		err = errors.Join(slot.usable(src), slot.covers(b.end))
+		err = errors.Join(slot.Usable(src), slot.Covers(b.end))
 	}
-	var unfit *SlotError
-	if errors.As(err, &unfit) && unfit.Problem != SlotBusy {
-		return &TimelineError{Repository: info.Timeline, Source: src.Timeline, At: switchPoint(b.known, info.Timeline), End: b.end, Slot: unfit}
+	var unfit *source.SlotError
+	if errors.As(err, &unfit) && unfit.Problem != source.SlotBusy {
+		return &source.TimelineError{Repository: info.Timeline, Source: src.Timeline, At: switchPoint(b.known, info.Timeline), End: b.end, Slot: unfit}
 	}
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/source"
 )
 
 // fence proves that a dump is whole. TRUNCATE and commands that rewrite a
@@ -25,7 +26,7 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	if err != nil {
 		return 0, err
 	}
-	until, err := flushed(ctx, d.conn)
+	until, err := source.Flushed(ctx, d.conn)
 	if err != nil {
 		return 0, err
 	}
@@ -33,7 +34,7 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	if err != nil {
 		return 0, err
 	}
-	rec, err := startReplication(ctx, slotConn, d.slot, publicationsOf(d.opts.Publication, mode), d.created.point)
+	rec, err := startReplication(ctx, slotConn, d.slot, publicationsOf(d.opts.Publication, mode), d.created.Point)
 	if err != nil {
 		return 0, err
 	}

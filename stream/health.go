@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // captureHealth is what somebody did to the capture.
@@ -124,8 +125,8 @@ func readHealth(ctx context.Context, conn *pgx.Conn, publications []publication)
 // CheckCapture tells what keeps an installed capture from being complete, and
 // what makes an application's commands fail because of it. An empty mode is
 // what the publications look like.
-func CheckCapture(ctx context.Context, connString, publication, mode string) ([]Finding, error) {
-	conn, err := Connect(ctx, connString)
+func CheckCapture(ctx context.Context, connString, publication, mode string) ([]source.Finding, error) {
+	conn, err := source.Connect(ctx, connString)
 	if err != nil {
 		return nil, err
 	}
@@ -143,16 +144,16 @@ func CheckCapture(ctx context.Context, connString, publication, mode string) ([]
 	if err != nil {
 		return nil, err
 	}
-	var list []Finding
+	var list []source.Finding
 	switch {
 	case h.Missing || h.Lost:
-		return []Finding{{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
+		return []source.Finding{{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
 			Fix: "the stream cannot go on; begin again with a new slot and base", Command: []string{"full-backup", "--new-slot"}}}, nil
 	case !h.whole():
-		list = append(list, Finding{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
+		list = append(list, source.Finding{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
 			Fix: "start puts it back and marks the stream; a base behind that makes later moments restorable", Command: []string{"start"}})
 	}
-	tables, err := Keyless(ctx, conn)
+	tables, err := source.Keyless(ctx, conn)
 	if err != nil {
 		return list, err
 	}
@@ -161,11 +162,11 @@ func CheckCapture(ctx context.Context, connString, publication, mode string) ([]
 
 // refusing are the findings on tables whose UPDATEs and DELETEs fail because of
 // the publications.
-func refusing(tables []KeylessTable, publication, mode string) (list []Finding) {
+func refusing(tables []source.KeylessTable, publication, mode string) (list []source.Finding) {
 	if mode == ModeNoHarm {
 		for _, t := range tables {
 			if slices.Contains(t.Listed, listName(publication)) {
-				list = append(list, Finding{Critical: true,
+				list = append(list, source.Finding{Critical: true,
 					Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", t.Name, listName(publication)),
 					Fix:     "start takes it off the list", Command: []string{"start"}})
 			}
@@ -174,13 +175,13 @@ func refusing(tables []KeylessTable, publication, mode string) (list []Finding) 
 	}
 	for _, t := range tables {
 		if t.Full {
-			list = append(list, Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", t.Name),
+			list = append(list, source.Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", t.Name),
 				Fix: fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL;", t.Name)})
 		}
 	}
 	for _, t := range tables {
 		if !t.Full {
-			list = append(list, Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns and no usable key", t.Name), Fix: AddKey})
+			list = append(list, source.Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns and no usable key", t.Name), Fix: source.AddKey})
 		}
 	}
 	return list
@@ -384,7 +385,7 @@ func beginWhole(ctx context.Context, conn *pgx.Conn, publications []publication,
 // readHealthNow reads the health with a position that it holds for.
 func readHealthNow(ctx context.Context, conn *pgx.Conn, publications []publication, r *repo.Repository) (h captureHealth, now lastWhole, err error) {
 	now.At = r.Now().UTC()
-	if now.LSN, err = inserted(ctx, conn); err != nil {
+	if now.LSN, err = source.Inserted(ctx, conn); err != nil {
 		return h, now, err
 	}
 	h, err = readHealth(ctx, conn, publications)

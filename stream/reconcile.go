@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // stateStore keeps the last sample of each kind, so that what changed while
@@ -49,7 +50,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 	}()
 	// What a sequence had handed out to what commits before this position is
 	// seen below.
-	position, err := inserted(ctx, conn)
+	position, err := source.Inserted(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +271,7 @@ func keepSamples(ctx context.Context, store stateStore, samples map[string]map[s
 
 // baseline keeps the present sample without emitting it: a base that is about
 // to be taken holds it.
-func baseline(ctx context.Context, conn *pgx.Conn, src server, store stateStore) error {
+func baseline(ctx context.Context, conn *pgx.Conn, src source.Server, store stateStore) error {
 	samples := map[string]map[string]string{}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {

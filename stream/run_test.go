@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // sourceDB is a database under capture with its repository.
@@ -47,7 +48,7 @@ func (s *sourceDB) exec(sql string) { s.tb.Helper(); s.cluster.Exec(s.tb, s.db, 
 
 func (s *sourceDB) lsn() catalog.LSN {
 	s.tb.Helper()
-	lsn, err := flushed(context.Background(), s.cluster.Conn(s.tb, s.db))
+	lsn, err := source.Flushed(context.Background(), s.cluster.Conn(s.tb, s.db))
 	if err != nil {
 		s.tb.Fatal(err)
 	}
@@ -193,7 +194,7 @@ func TestRunLeavesTheSlotFree(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i+1)*60*time.Millisecond)
 		defer cancel()
 		err := Run(ctx, nil, RunOptions{ConnString: s.conn(), Slot: s.slot, Publication: DefaultPublication, NoLoop: true, Text: io.Discard})
-		if slot, serr := readSlot(context.Background(), conn, s.slot); err != nil || serr != nil || slot.Active {
+		if slot, serr := source.ReadSlot(context.Background(), conn, s.slot); err != nil || serr != nil || slot.Active {
 			t.Fatalf("round %d: active %t, %v, %v", i, slot.Active, err, serr)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/source"
 )
 
 // The server's statistics tell that rows of an unlisted table were updated or
@@ -79,7 +80,7 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 	if err != nil {
 		return nil, err
 	}
-	position, err := inserted(ctx, conn)
+	position, err := source.Inserted(ctx, conn)
 	if err != nil {
 		return nil, err
 	}

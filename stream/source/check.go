@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"context"
@@ -35,7 +35,7 @@ func Check(ctx context.Context, connString string, leaveKeyless bool, command Co
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	src, err := inspect(ctx, conn)
+	src, err := Inspect(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func Check(ctx context.Context, connString string, leaveKeyless bool, command Co
 type checker struct {
 	ctx                context.Context
 	conn               *pgx.Conn
-	src                server
+	src                Server
 	critical, warnings []Finding
 	err                error
 }
@@ -89,7 +89,7 @@ func (c *checker) number(sql string) int {
 }
 
 func (c *checker) settings() {
-	if m := c.src.major(); m < minServer || m > maxServer {
+	if m := c.src.Major(); m < minServer || m > maxServer {
 		c.fail(fmt.Sprintf("the server is PostgreSQL %s; supported are %d to %d", c.src.Version, minServer, maxServer),
 			"upgrade the server, or use a version of pg_scribe that knows it")
 	}
@@ -196,21 +196,21 @@ var versionNumber = regexp.MustCompile(`\) (\d+)`)
 
 func (c *checker) tools(command Commander) {
 	for _, tool := range []string{"pg_dump", "pg_dumpall"} {
-		_, major, err := toolVersion(c.ctx, command, tool)
+		_, major, err := ToolVersion(c.ctx, command, tool)
 		switch {
 		case err != nil:
-			c.critical = append(c.critical, Finding{Critical: true, Problem: fmt.Sprintf("%s cannot be run: %v", tool, err), Tool: tool, Major: c.src.major(),
-				Fix: fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them in PATH", c.src.major())})
-		case major < c.src.major():
-			c.critical = append(c.critical, Finding{Critical: true, Tool: tool, Major: c.src.major(),
-				Problem: fmt.Sprintf("%s is of version %d, older than the server's %d", tool, major, c.src.major()),
-				Fix:     fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them first in PATH", c.src.major())})
+			c.critical = append(c.critical, Finding{Critical: true, Problem: fmt.Sprintf("%s cannot be run: %v", tool, err), Tool: tool, Major: c.src.Major(),
+				Fix: fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them in PATH", c.src.Major())})
+		case major < c.src.Major():
+			c.critical = append(c.critical, Finding{Critical: true, Tool: tool, Major: c.src.Major(),
+				Problem: fmt.Sprintf("%s is of version %d, older than the server's %d", tool, major, c.src.Major()),
+				Fix:     fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them first in PATH", c.src.Major())})
 		}
 	}
 }
 
-// toolVersion is what a PostgreSQL client program says of its version.
-func toolVersion(ctx context.Context, command Commander, tool string) (version string, major int, err error) {
+// ToolVersion is what a PostgreSQL client program says of its version.
+func ToolVersion(ctx context.Context, command Commander, tool string) (version string, major int, err error) {
 	out, err := command(ctx, tool, "--version").Output()
 	if err != nil {
 		return "", 0, err

@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"context"
@@ -11,15 +11,15 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// queueLimit is how long a command of ours may wait for a lock on the
+// QueueLimit is how long a command of ours may wait for a lock on the
 // application's tables: whatever comes behind it waits as long.
-const queueLimit = 200 * time.Millisecond
+const QueueLimit = 200 * time.Millisecond
 
 // How long a lock is tried for: by commands that a person waits for, and by
 // the sampler, which comes again.
 const (
-	longPatience  = time.Minute
-	shortPatience = 5 * time.Second
+	LongPatience  = time.Minute
+	ShortPatience = 5 * time.Second
 )
 
 // LockError says that somebody held a lock on a relation for too long.
@@ -38,17 +38,17 @@ func (e *LockError) Error() string {
 	return text
 }
 
-// lockPatiently runs do, whose locks on a relation somebody may hold, again and
-// again until it gets them. It never waits longer than queueLimit at a time,
+// WithLocks runs do, whose locks on a relation somebody may hold, again and
+// again until it gets them. It never waits longer than QueueLimit at a time,
 // and rests longer than that in between. When patience ends, the error is a
 // LockError.
-func lockPatiently(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
-	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", queueLimit.Milliseconds())); err != nil {
+func WithLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", QueueLimit.Milliseconds())); err != nil {
 		return err
 	}
 	defer conn.Exec(context.WithoutCancel(ctx), "RESET lock_timeout")
 	deadline := time.Now().Add(patience)
-	for rest := 2 * queueLimit; ; rest = min(2*rest, 5*time.Second) {
+	for rest := 2 * QueueLimit; ; rest = min(2*rest, 5*time.Second) {
 		err := do()
 		var pg *pgconn.PgError
 		if !errors.As(err, &pg) || pg.Code != "55P03" {

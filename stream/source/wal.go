@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"context"
@@ -8,14 +8,14 @@ import (
 	"pg_scribe/catalog"
 )
 
-// querier is a connection or a transaction.
-type querier interface {
+// Querier is a connection or a transaction.
+type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// inserted is the end of the source's WAL, whether written out or not.
-func inserted(ctx context.Context, q querier) (catalog.LSN, error) {
+// Inserted is the end of the source's WAL, whether written out or not.
+func Inserted(ctx context.Context, q Querier) (catalog.LSN, error) {
 	var text string
 	if err := q.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
 		return 0, err
@@ -23,11 +23,11 @@ func inserted(ctx context.Context, q querier) (catalog.LSN, error) {
 	return catalog.ParseLSN(text)
 }
 
-// flushed makes the server write out its WAL and returns the position up to
+// Flushed makes the server write out its WAL and returns the position up to
 // which it did. A commit of another session that ended before is before it;
 // without the flush, the stream of a server that is otherwise idle could take
 // a quarter of a minute to get there.
-func flushed(ctx context.Context, conn *pgx.Conn) (catalog.LSN, error) {
+func Flushed(ctx context.Context, conn *pgx.Conn) (catalog.LSN, error) {
 	if _, err := conn.Exec(ctx, "SET synchronous_commit = local"); err != nil {
 		return 0, err
 	}

@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"context"
@@ -43,8 +43,8 @@ func (*StandbyError) Error() string {
 	return "the source is a standby: it can only be read from when it is promoted"
 }
 
-// timelineHistory asks the source how its timeline came about.
-func timelineHistory(ctx context.Context, conn *pgconn.PgConn, src server) ([]catalog.Switch, error) {
+// TimelineHistory asks the source how its timeline came about.
+func TimelineHistory(ctx context.Context, conn *pgconn.PgConn, src Server) ([]catalog.Switch, error) {
 	if src.Timeline == 1 {
 		return nil, nil // it has no history file
 	}
@@ -57,7 +57,7 @@ func timelineHistory(ctx context.Context, conn *pgconn.PgConn, src server) ([]ca
 
 // parseHistory reads a history file: for each timeline before, a line with
 // its number, the position where it was left, and a reason.
-func parseHistory(text string, src server) ([]catalog.Switch, error) {
+func parseHistory(text string, src Server) ([]catalog.Switch, error) {
 	var list []catalog.Switch
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
