@@ -44,7 +44,7 @@ func TestStreamFacts(t *testing.T) {
 	_, err = again.Salvage(ctx, path)
 	must(t, err)
 	facts(t, again, 140, map[FactKey]string{one: "d"})
-	target, err := c.AddTarget(ctx, "file:/x", at(1))
+	target, err := c.AddStorage(ctx, "file:/x", at(1))
 	must(t, err)
 	snapshot := filepath.Join(t.TempDir(), "snapshot.db")
 	must(t, c.Snapshot(ctx, snapshot, target))

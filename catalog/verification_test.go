@@ -115,10 +115,10 @@ func TestIntegrityCheck(t *testing.T) {
 // A snapshot for a target that was forgotten while it was made would hold nothing.
 func TestSnapshotOfAForgottenTarget(t *testing.T) {
 	c, _ := create(t)
-	id, err := c.AddTarget(ctx, "/x", at(1))
+	id, err := c.AddStorage(ctx, "/x", at(1))
 	must(t, err)
 	must(t, c.Snapshot(ctx, t.TempDir()+"/known.db", id))
-	_, err = c.ForgetTarget(ctx, id, 0)
+	_, err = c.ForgetStorage(ctx, id, 0)
 	must(t, err)
 	if err := c.Snapshot(ctx, t.TempDir()+"/forgotten.db", id); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a forgotten target: %v", err)

@@ -247,7 +247,7 @@ func (d dirContents) find(name string) *dirFile {
 }
 
 // OpenDir reads the description of a base directory, which proves that the
-// keys at hand fit and that the description is the catalog's. One on a target
+// keys at hand fit and that the description is the catalog's. One on a storage
 // is brought here.
 func (r *Repository) OpenDir(a catalog.Artifact) (*DirReader, error) {
 	if r.remote != nil {

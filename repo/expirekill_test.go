@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 // expireAndDie is the child of TestExpireSurvivesKill: it removes what begins
@@ -53,15 +53,15 @@ func expireFirst(dir, place string, at int) error {
 	if _, err := r.Remove(ctx, goes); err != nil {
 		return err
 	}
-	tgt, err := target.Parse(place, target.Env{})
+	tgt, err := storage.Parse(place, storage.Env{})
 	if err != nil {
 		return err
 	}
-	known, err := r.cat.Targets(ctx)
+	known, err := r.cat.Storages(ctx)
 	if err != nil {
 		return err
 	}
-	return r.NewShipper(map[int64]target.Target{known[0].ID: tgt}, func(string) {}).Drain(ctx)
+	return r.NewShipper(map[int64]storage.Storage{known[0].ID: tgt}, func(string) {}).Drain(ctx)
 }
 
 // kindsIn are the files of a repository in a directory, with their bytes.
@@ -95,14 +95,14 @@ func TestExpireSurvivesKill(t *testing.T) {
 	for step := 1; ; step++ {
 		r := filled(t, "zstd")
 		place := t.TempDir()
-		tgt, err := target.Parse(place, target.Env{})
+		tgt, err := storage.Parse(place, storage.Env{})
 		must(t, err)
-		bound, err := Bind(ctx, "", []target.Target{tgt})
+		bound, err := Bind(ctx, "", []storage.Storage{tgt})
 		must(t, err)
 		must(t, bound.Record(ctx, r))
-		known, err := r.cat.Targets(ctx)
+		known, err := r.cat.Storages(ctx)
 		must(t, err)
-		must(t, r.NewShipper(map[int64]target.Target{known[0].ID: tgt}, func(string) {}).Drain(ctx))
+		must(t, r.NewShipper(map[int64]storage.Storage{known[0].ID: tgt}, func(string) {}).Drain(ctx))
 		before := len(kindsIn(t, place))
 		dir := r.dir
 		must(t, r.Close())
@@ -116,7 +116,7 @@ func TestExpireSurvivesKill(t *testing.T) {
 		}
 		for what, open := range map[string]func() (*Repository, error){
 			"the directory": func() (*Repository, error) { return OpenReadOnly(ctx, dir) },
-			"the target":    func() (*Repository, error) { return OpenTarget(ctx, tgt, nil) },
+			"the target":    func() (*Repository, error) { return OpenStorage(ctx, tgt, nil) },
 		} {
 			r, err := open()
 			must(t, err)
@@ -161,7 +161,7 @@ func TestExpireSurvivesKill(t *testing.T) {
 		if left, err := r.cat.Removals(ctx); await || len(left) > 0 || err != nil {
 			t.Errorf("step %d: still to remove: %q, on the target %v, %v", step, left, await, err)
 		}
-		if v := verify(t, r, VerifyOptions{Targets: map[int64]target.Target{known[0].ID: tgt}}); v.Outcome != catalog.OutcomeOK || len(v.Strays) > 0 {
+		if v := verify(t, r, VerifyOptions{Storages: map[int64]storage.Storage{known[0].ID: tgt}}); v.Outcome != catalog.OutcomeOK || len(v.Strays) > 0 {
 			t.Errorf("step %d: %v, strays %v", step, findings(v), v.Strays)
 		}
 		must(t, r.Close())

@@ -11,27 +11,27 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/owner"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
-// origin is a target that a lost directory is made again from.
+// origin is a storage that a lost directory is made again from.
 type origin struct {
-	target   target.Target
+	storage  storage.Storage
 	identity string
 	sizes    map[string]int64
 }
 
-// fetchAll brings every file of a target here that is not here yet. Each has
+// fetchAll brings every file of a storage here that is not here yet. Each has
 // its name only when it is whole, so that it can be called again.
-func (r *Repository) fetchAll(ctx context.Context, t target.Target) (*origin, error) {
+func (r *Repository) fetchAll(ctx context.Context, t storage.Storage) (*origin, error) {
 	session, err := t.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer session.End()
 	m := &remote{ctx: ctx, session: session}
-	from := &origin{target: t}
-	if from.identity, err = readIdentity(ctx, session); errors.Is(err, target.NotFound) {
+	from := &origin{storage: t}
+	if from.identity, err = readIdentity(ctx, session); errors.Is(err, storage.NotFound) {
 		return nil, &NotRepositoryError{Dir: t.String()}
 	}
 	if err != nil {
@@ -95,26 +95,26 @@ func (r *Repository) fetchOne(m *remote, top string, names []string) error {
 	return r.publish(top+partialSuffix, top)
 }
 
-// record tells a rebuilt catalog of the target and of what it holds.
+// record tells a rebuilt catalog of the storage and of what it holds.
 func (o *origin) record(ctx context.Context, r *Repository, cat *catalog.Catalog) error {
 	known, found, err := cat.Setting(ctx, identitySetting)
 	if err != nil {
 		return err
 	}
 	if found && known != o.identity {
-		return &TargetTakenError{o.target.String()}
+		return &StorageTakenError{o.storage.String()}
 	}
 	if err := cat.SetSetting(ctx, identitySetting, o.identity); err != nil {
 		return err
 	}
-	targets, err := cat.Targets(ctx)
+	storages, err := cat.Storages(ctx)
 	if err != nil {
 		return err
 	}
 	var id int64
-	if i := slices.IndexFunc(targets, func(t catalog.CopyTarget) bool { return t.Spec == o.target.String() }); i >= 0 {
-		id = targets[i].ID
-	} else if id, err = cat.AddTarget(ctx, o.target.String(), r.now()); err != nil {
+	if i := slices.IndexFunc(storages, func(t catalog.Storage) bool { return t.Spec == o.storage.String() }); i >= 0 {
+		id = storages[i].ID
+	} else if id, err = cat.AddStorage(ctx, o.storage.String(), r.now()); err != nil {
 		return err
 	}
 	all, err := cat.Artifacts(ctx)

@@ -10,19 +10,19 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
-// lane is one target's.
+// lane is one storage's.
 type lane struct {
 	*Shipper
-	id     int64
-	target target.Target
-	wake   chan struct{}
-	stop   func()        // ends run; nil before Run has begun it
-	end    atomic.Uint64 // up to where the target alone could restore
+	id      int64
+	storage storage.Storage
+	wake    chan struct{}
+	stop    func()        // ends run; nil before Run has begun it
+	end     atomic.Uint64 // up to where the storage alone could restore
 
-	session  target.Session
+	session  storage.Session
 	sequence uint64      // of the newest snapshot
 	reached  catalog.LSN // up to where it restores
 	stale    bool        // the newest snapshot does not tell all
@@ -51,7 +51,7 @@ func (l *lane) run(ctx context.Context) {
 		}
 		wake := l.wake
 		if err != nil {
-			wake = nil // a new file does not mend a target
+			wake = nil // a new file does not mend a storage
 		}
 		select {
 		case <-ctx.Done():
@@ -62,14 +62,14 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// seen keeps in the catalog how the target is, for status, and says it when it
+// seen keeps in the catalog how the storage is, for status, and says it when it
 // changes.
 func (l *lane) seen(ctx context.Context, err error) {
 	switch {
 	case err != nil && !l.failing:
 		l.notice(fmt.Sprintf("%v; trying again", err))
 	case err == nil && l.failing:
-		l.notice(fmt.Sprintf("target %s is in order again", l.target))
+		l.notice(fmt.Sprintf("target %s is in order again", l.storage))
 	}
 	if err == nil && !l.failing && time.Since(l.noted) < time.Minute {
 		return // each note is a write to the disk
@@ -77,8 +77,8 @@ func (l *lane) seen(ctx context.Context, err error) {
 	if l.failing = err != nil; !l.failing {
 		l.noted = time.Now()
 	}
-	if cerr := l.repo.cat.TargetSeen(context.WithoutCancel(ctx), l.id, l.repo.now(), err); cerr != nil {
-		l.notice(fmt.Sprintf("the state of target %s is not in the catalog: %v", l.target, cerr))
+	if cerr := l.repo.cat.StorageSeen(context.WithoutCancel(ctx), l.id, l.repo.now(), err); cerr != nil {
+		l.notice(fmt.Sprintf("the state of target %s is not in the catalog: %v", l.storage, cerr))
 	}
 }
 
@@ -89,10 +89,10 @@ func (l *lane) hangUp() {
 	}
 }
 
-// errForgotten says that the catalog does not have the target any more.
+// errForgotten says that the catalog does not have the storage any more.
 var errForgotten = errors.New("the target was forgotten")
 
-// pass brings the target up to the catalog. It fails with errForgotten if that
+// pass brings the storage up to the catalog. It fails with errForgotten if that
 // does not have it, or has lost it meanwhile.
 func (l *lane) pass(ctx context.Context) error {
 	err := l.forgotten(ctx)
@@ -106,7 +106,7 @@ func (l *lane) pass(ctx context.Context) error {
 }
 
 func (l *lane) forgotten(ctx context.Context) error {
-	known, err := l.repo.cat.TargetIDs(ctx)
+	known, err := l.repo.cat.StorageIDs(ctx)
 	if err == nil && !slices.Contains(known, l.id) {
 		err = errForgotten
 	}
@@ -131,7 +131,7 @@ func (l *lane) bring(ctx context.Context) error {
 
 // exchange sends, and then removes, and tells how many files it has removed.
 // The order is that of the local directory: bytes, then the catalog's snapshot;
-// and for what was forgotten the snapshot first. As long as the target would
+// and for what was forgotten the snapshot first. As long as the storage would
 // restore less without the forgotten files, because it lacks what makes up for
 // them, it keeps them and the snapshot that knows them.
 func (l *lane) exchange(ctx context.Context) (removed int, err error) {
@@ -164,7 +164,7 @@ func (l *lane) exchange(ctx context.Context) (removed int, err error) {
 			l.told = gone
 		}
 	}
-	if sendErr != nil && (l.stale || errors.Is(sendErr, target.Unreachable)) {
+	if sendErr != nil && (l.stale || errors.Is(sendErr, storage.Unreachable)) {
 		return 0, sendErr
 	}
 	for _, name := range gone {
@@ -177,7 +177,7 @@ func (l *lane) exchange(ctx context.Context) (removed int, err error) {
 	return removed, sendErr
 }
 
-// needed tells whether the target restores less without files that the catalog
+// needed tells whether the storage restores less without files that the catalog
 // has forgotten: it lacks some of what is stored, and by what it has it does
 // not reach as far as its newest snapshot, or one of the files was written anew
 // and it does not have the new one.
@@ -197,12 +197,12 @@ func (l *lane) needed(ctx context.Context, gone []string) (bool, error) {
 
 // begin connects and compares what the catalog believes with what is there.
 func (l *lane) begin(ctx context.Context) error {
-	session, err := l.target.Begin(ctx)
+	session, err := l.storage.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	l.session = session
-	if err := l.repo.identify(ctx, l.session, l.target); err != nil {
+	if err := l.repo.identify(ctx, l.session, l.storage); err != nil {
 		l.hangUp()
 		return err
 	}
@@ -230,7 +230,7 @@ func (l *lane) begin(ctx context.Context) error {
 	if err == nil {
 		err = session.Sweep(ctx)
 	}
-	if errors.Is(err, target.ReadOnly) || errors.Is(err, target.Denied) {
+	if errors.Is(err, storage.ReadOnly) || errors.Is(err, storage.Denied) {
 		err = nil // those who may not sweep may still write
 	}
 	if err != nil {
@@ -265,18 +265,18 @@ func (l *lane) recognise(ctx context.Context) error {
 	return err
 }
 
-// identify makes sure that a target is the one that was bound.
-func (r *Repository) identify(ctx context.Context, s target.Session, t target.Target) error {
+// identify makes sure that a storage is the one that was bound.
+func (r *Repository) identify(ctx context.Context, s storage.Session, t storage.Storage) error {
 	want, err := r.Identity(ctx)
 	if err != nil {
 		return err
 	}
 	have, err := readIdentity(ctx, s)
-	if errors.Is(err, target.NotFound) {
-		return &TargetLostError{t.String()}
+	if errors.Is(err, storage.NotFound) {
+		return &StorageLostError{t.String()}
 	}
 	if err == nil && have != want {
-		err = &TargetTakenError{t.String()}
+		err = &StorageTakenError{t.String()}
 	}
 	return err
 }
@@ -298,9 +298,9 @@ func (l *lane) reconcile(ctx context.Context, sizes map[string]int64) error {
 			continue
 		}
 		if there {
-			return &CollisionError{l.target.String(), a.Name}
+			return &CollisionError{l.storage.String(), a.Name}
 		}
-		l.notice(fmt.Sprintf("target %s has lost %s", l.target, a.Name))
+		l.notice(fmt.Sprintf("target %s has lost %s", l.storage, a.Name))
 		if err := l.repo.cat.DropCopy(ctx, a.ID, l.id); err != nil {
 			return err
 		}
@@ -312,7 +312,7 @@ func (l *lane) reconcile(ctx context.Context, sizes map[string]int64) error {
 // takes away older ones.
 func (l *lane) snapshot(ctx context.Context) error {
 	// A disk may have been unmounted under the session.
-	if err := l.repo.identify(ctx, l.session, l.target); err != nil {
+	if err := l.repo.identify(ctx, l.session, l.storage); err != nil {
 		return err
 	}
 	end, err := l.repo.cat.DurableEnd(ctx, l.id)
@@ -334,10 +334,10 @@ func (l *lane) snapshot(ctx context.Context) error {
 	l.sequence++
 	catalogs := snapshotChain(chain)
 	name := snapshotName(l.sequence, end, catalogs)
-	err = l.repo.sendSnapshot(ctx, l.session, l.target, l.id, catalogs, name)
-	if errors.Is(err, target.Full) { // the older one has room for it
+	err = l.repo.sendSnapshot(ctx, l.session, l.storage, l.id, catalogs, name)
+	if errors.Is(err, storage.Full) { // the older one has room for it
 		if err = l.removeOld(ctx, nil); err == nil {
-			err = l.repo.sendSnapshot(ctx, l.session, l.target, l.id, catalogs, name)
+			err = l.repo.sendSnapshot(ctx, l.session, l.storage, l.id, catalogs, name)
 		}
 	}
 	if err != nil {
@@ -375,7 +375,7 @@ func (l *lane) removeOld(ctx context.Context, unfit func(name string) bool) erro
 			n, ok := sequenceOf(info.Name)
 			if ok && (n+1 < l.sequence || n < l.sequence && unfit != nil && unfit(info.Name)) {
 				err := l.session.Remove(ctx, info.Name)
-				if errors.Is(err, target.Unreachable) {
+				if errors.Is(err, storage.Unreachable) {
 					return err
 				}
 			}
@@ -386,13 +386,13 @@ func (l *lane) removeOld(ctx context.Context, unfit func(name string) bool) erro
 
 func (l *lane) remove(ctx context.Context, name string) error {
 	err := l.session.Remove(ctx, name)
-	if errors.Is(err, target.NotFound) { // a directory, or done already
+	if errors.Is(err, storage.NotFound) { // a directory, or done already
 		err = nil
 		for info, lerr := range l.session.List(ctx, name+"/") {
 			if lerr != nil {
 				return lerr
 			}
-			if rerr := l.session.Remove(ctx, info.Name); rerr != nil && !errors.Is(rerr, target.NotFound) {
+			if rerr := l.session.Remove(ctx, info.Name); rerr != nil && !errors.Is(rerr, storage.NotFound) {
 				err = rerr
 			}
 		}

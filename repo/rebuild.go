@@ -17,7 +17,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 // HealthyCatalogError says that a catalog needs no rebuilding.
@@ -45,8 +45,8 @@ type RebuildOptions struct {
 	Spool string // makes a folder for working files below this directory, in place of one that is lost; empty: as it is
 	Force bool   // also when the catalog is whole, and without files for which there is no key
 	Keys  *filter.Keys
-	Chain filter.Chain  // of new files; nil: as before
-	From  target.Target // brings files that are missing here; nil: none
+	Chain filter.Chain    // of new files; nil: as before
+	From  storage.Storage // brings files that are missing here; nil: none
 }
 
 // A RebuildReport is what Rebuild has found.
@@ -76,8 +76,8 @@ const rebuildSuffix = ".rebuild"
 // say that it was more than compression, it fails with FiltersUnknownError
 // unless opts.Chain says it: nothing must go on in clear unasked.
 //
-// With opts.From, files that are missing here are brought from that target
-// first, and the target is the repository's afterwards.
+// With opts.From, files that are missing here are brought from that storage
+// first, and the storage is the repository's afterwards.
 //
 // The new catalog takes its place when it is complete: a process that dies
 // leaves the old one, or none, and Rebuild can be called again.

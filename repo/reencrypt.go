@@ -184,7 +184,7 @@ func (r *Repository) freshName(ctx context.Context, old catalog.Artifact, target
 		if n > 1 {
 			name = fmt.Sprintf("%s%s%d%s", stem, rewriteMark, n, ending)
 		}
-		held, err := r.cat.AwaitsRemoval(ctx, name) // a target never has two files of a name
+		held, err := r.cat.AwaitsRemoval(ctx, name) // a storage never has two files of a name
 		if err != nil {
 			return "", err
 		}

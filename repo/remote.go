@@ -16,10 +16,10 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
-// Names of what a target has beside the repository's files.
+// Names of what a storage has beside the repository's files.
 const (
 	snapshotPrefix = "catalog-" // SEQUENCE-LSN.db.zst, with the endings of other filters
 	snapshotSuffix = ".db"
@@ -34,7 +34,7 @@ func IsCopy(dir string) bool {
 	return there(identityName) && !there(CatalogName) && !there(SpoolName)
 }
 
-// snapshotChain is what catalogs on targets go through: they are compressed,
+// snapshotChain is what catalogs on storages go through: they are compressed,
 // and sealed as everything else that leaves the machine.
 func snapshotChain(chain filter.Chain) filter.Chain {
 	return append(filter.Chain{{Name: "zstd"}}, chain.Sealing()...)
@@ -68,17 +68,17 @@ func endOf(name string) catalog.LSN {
 	return catalog.LSN(end)
 }
 
-// remote reads a repository's files from a target.
+// remote reads a repository's files from a storage.
 type remote struct {
 	ctx     context.Context
-	session target.Session
+	session storage.Session
 	keys    *filter.Keys
 	listed  sync.Once
 	sizes   map[string]int64 // after list
 	failed  error
 }
 
-// list asks the target for all its files, once. A restore does not need it:
+// list asks the storage for all its files, once. A restore does not need it:
 // the catalog names what it reads.
 func (m *remote) list() (map[string]int64, error) {
 	m.listed.Do(func() {
@@ -94,24 +94,24 @@ func (m *remote) list() (map[string]int64, error) {
 	return m.sizes, m.failed
 }
 
-// SnapshotError says that the newest catalog of a target is damaged. An older
+// SnapshotError says that the newest catalog of a storage is damaged. An older
 // one is not taken instead: what it does not know would be missing, unsaid.
 type SnapshotError struct {
-	Target, Name string
-	Err          error
+	Storage, Name string
+	Err           error
 }
 
 func (e *SnapshotError) Error() string {
-	return fmt.Sprintf("the newest catalog of target %s, %s, is damaged (%v)", e.Target, e.Name, e.Err)
+	return fmt.Sprintf("the newest catalog of target %s, %s, is damaged (%v)", e.Storage, e.Name, e.Err)
 }
 
-// OpenTarget opens, for reading, a repository of which this machine has
-// nothing: by the newest snapshot of its catalog on the target, which it keeps
-// in a private directory until Close. Everything else is read from the target
+// OpenStorage opens, for reading, a repository of which this machine has
+// nothing: by the newest snapshot of its catalog on the storage, which it keeps
+// in a private directory until Close. Everything else is read from the storage
 // when it is needed; only a base that is a directory is brought here as a
 // whole. ctx holds until Close. What is encrypted is read with keys, the
 // catalog too.
-func OpenTarget(ctx context.Context, t target.Target, keys *filter.Keys) (*Repository, error) {
+func OpenStorage(ctx context.Context, t storage.Storage, keys *filter.Keys) (*Repository, error) {
 	session, err := t.Begin(ctx)
 	if err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func (m *remote) snapshots() (names []string, err error) {
 // newer one, which may have removed others.
 func (m *remote) fetchNewest(names []string, path string) (name string, err error) {
 	for _, name = range slices.Backward(names) {
-		if err = m.fetchCatalog(name, path); !errors.Is(err, target.NotFound) {
+		if err = m.fetchCatalog(name, path); !errors.Is(err, storage.NotFound) {
 			break
 		}
 	}
@@ -204,7 +204,7 @@ func (m *remote) fetchCatalog(name, path string) error {
 		return err
 	}
 	_, err = io.Copy(f, text)
-	if err = errors.Join(err, f.Close()); err != nil && !errors.As(err, new(*target.Error)) {
+	if err = errors.Join(err, f.Close()); err != nil && !errors.As(err, new(*storage.Error)) {
 		err = filterFault(name, err)
 	}
 	return err
@@ -248,7 +248,7 @@ func (m *remote) metadata() (string, error) {
 }
 
 // Unlisted are segments that begin at or behind the end of what the catalog
-// knows, and that it does not know: it is an older one, or, on a target, its
+// knows, and that it does not know: it is an older one, or, on a storage, its
 // successor was never sent. What they hold no plan reaches.
 func (r *Repository) Unlisted(ctx context.Context) ([]string, error) {
 	var names []string
@@ -292,7 +292,7 @@ func (r *Repository) Unlisted(ctx context.Context) ([]string, error) {
 
 func (m *remote) open(name string) (io.ReadCloser, error) {
 	f, err := m.session.Open(m.ctx, name)
-	if errors.Is(err, target.NotFound) {
+	if errors.Is(err, storage.NotFound) {
 		return nil, &MissingFileError{name}
 	}
 	return f, err
@@ -309,7 +309,7 @@ func (m *remote) fetchDir(dir, name string) error {
 	}
 	member := func(base string) error {
 		err := m.fetch(name+"/"+base, filepath.Join(dir, base))
-		if errors.Is(err, target.NotFound) {
+		if errors.Is(err, storage.NotFound) {
 			err = &MissingFileError{name}
 		}
 		return err
@@ -343,12 +343,12 @@ func (m *remote) fetch(name, path string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// Remote tells whether the files are read from a target.
+// Remote tells whether the files are read from a storage.
 func (r *Repository) Remote() bool { return r.remote != nil }
 
 // StoredSize is the size of an artifact's file as the file system or the
-// target tells it, without reading it; of a directory that of its files but the
-// one that describes them. Where a target does not tell, it is that of the
+// storage tells it, without reading it; of a directory that of its files but the
+// one that describes them. Where a storage does not tell, it is that of the
 // catalog. It fails with MissingFileError.
 func (r *Repository) StoredSize(a catalog.Artifact) (int64, error) {
 	if r.remote != nil {

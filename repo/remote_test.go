@@ -13,7 +13,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/s3test"
 	"pg_scribe/repo/filter"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 // BenchmarkOpenTarget10000 opens a repository of 10,000 segments by the
@@ -22,12 +22,12 @@ func BenchmarkOpenTarget10000(b *testing.B) {
 	ctx := context.Background()
 	r := testRepository(b, "zstd")
 	server := s3test.Start(b)
-	t, err := target.Parse(server.URL("p"), target.Env{Lookup: func(name string) (string, bool) {
+	t, err := storage.Parse(server.URL("p"), storage.Env{Lookup: func(name string) (string, bool) {
 		v, ok := map[string]string{"AWS_ACCESS_KEY_ID": s3test.AccessKey, "AWS_SECRET_ACCESS_KEY": s3test.SecretKey}[name]
 		return v, ok
 	}})
 	must(b, err)
-	bound, err := Bind(ctx, "", []target.Target{t})
+	bound, err := Bind(ctx, "", []storage.Storage{t})
 	must(b, err)
 	must(b, bound.Record(ctx, r))
 	_, err = r.cat.AddBase(ctx, catalog.Artifact{Name: "base-1.sql.zst", SystemID: "7", Timeline: 1, Start: 16}, catalog.Artifact{Name: "globals-1.sql"})
@@ -51,7 +51,7 @@ func BenchmarkOpenTarget10000(b *testing.B) {
 	must(b, err)
 	b.Logf("it is sent as %d kB in %s", stored.Size>>10, time.Since(began))
 	for b.Loop() {
-		again, err := OpenTarget(ctx, t, nil)
+		again, err := OpenStorage(ctx, t, nil)
 		must(b, err)
 		all, err := again.Catalog().Artifacts(ctx, catalog.KindSegment)
 		if err != nil || len(all) != 10_000 {
@@ -99,9 +99,9 @@ func TestShippingSurvivesCrashes(t *testing.T) {
 		for after := range 3 {
 			r := testRepository(t, "zstd")
 			place := t.TempDir()
-			tgt, err := target.Parse(place, target.Env{})
+			tgt, err := storage.Parse(place, storage.Env{})
 			must(t, err)
-			bound, err := Bind(ctx, "", []target.Target{tgt})
+			bound, err := Bind(ctx, "", []storage.Storage{tgt})
 			must(t, err)
 			must(t, bound.Record(ctx, r))
 			writeBase(t, r, filter.Default)
@@ -112,9 +112,9 @@ func TestShippingSurvivesCrashes(t *testing.T) {
 				must(t, err)
 			}
 			must(t, w.Close())
-			known, err := r.cat.Targets(ctx)
+			known, err := r.cat.Storages(ctx)
 			must(t, err)
-			s := r.NewShipper(map[int64]target.Target{known[0].ID: tgt}, func(string) {})
+			s := r.NewShipper(map[int64]storage.Storage{known[0].ID: tgt}, func(string) {})
 			seen := 0
 			crash := fmt.Errorf("crash")
 			r.hook = func(at string) error {
@@ -130,7 +130,7 @@ func TestShippingSurvivesCrashes(t *testing.T) {
 			}
 			r.hook = nil
 			must(t, os.Mkdir(r.Path(snapshotScratch+"dead"), 0o700))
-			must(t, r.NewShipper(map[int64]target.Target{known[0].ID: tgt}, func(string) {}).Drain(ctx))
+			must(t, r.NewShipper(map[int64]storage.Storage{known[0].ID: tgt}, func(string) {}).Drain(ctx))
 			sealed, err := r.cat.Copies(ctx, known[0].ID)
 			must(t, err)
 			if len(sealed) != 5 { // base, globals, segments
@@ -143,7 +143,7 @@ func TestShippingSurvivesCrashes(t *testing.T) {
 					t.Errorf("%s %d: %s: %v", step, after, a.Name, err)
 				}
 			}
-			again, err := OpenTarget(ctx, tgt, nil)
+			again, err := OpenStorage(ctx, tgt, nil)
 			must(t, err)
 			if all, err := again.Catalog().Artifacts(ctx); err != nil || len(all) != 5 {
 				t.Errorf("%s %d: the target's catalog knows %d files, error %v", step, after, len(all), err)

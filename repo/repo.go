@@ -52,7 +52,7 @@ type Repository struct {
 
 	madeDir bool // Create made the directory
 
-	remote *remote // the files lie on a target; nil otherwise
+	remote *remote // the files lie on a storage; nil otherwise
 }
 
 // CheckEmpty tells whether a repository can be made in dir: it is an empty

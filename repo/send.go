@@ -17,7 +17,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 // sendAll sends files, a few at once. Globals and bases go first and one by
@@ -65,7 +65,7 @@ func (l *lane) sendAll(ctx context.Context, pending []catalog.Artifact) error {
 	return failed
 }
 
-// send brings one artifact to the target and notes it.
+// send brings one artifact to the storage and notes it.
 func (l *lane) send(ctx context.Context, a catalog.Artifact) error {
 	if err := l.repo.reach("sending"); err != nil {
 		return err
@@ -74,11 +74,11 @@ func (l *lane) send(ctx context.Context, a catalog.Artifact) error {
 	if a.Format == "directory" {
 		err = l.sendDir(ctx, a)
 	} else {
-		err = sendFile(ctx, l.session, l.target, l.repo.Path(a.Name), a.Name, a.Bytes, a.SHA256)
+		err = sendFile(ctx, l.session, l.storage, l.repo.Path(a.Name), a.Name, a.Bytes, a.SHA256)
 	}
 	var missing *MissingFileError
 	if errors.As(err, &missing) {
-		// It was forgotten meanwhile, or it is lost: then another target may
+		// It was forgotten meanwhile, or it is lost: then another storage may
 		// still have it.
 		if known, kerr := l.repo.knows(a.Name); kerr == nil && !known {
 			return nil
@@ -118,7 +118,7 @@ func (l *lane) sendDir(ctx context.Context, a catalog.Artifact) error {
 			path := l.repo.Path(a.Name + "/" + name)
 			size, sum, err := fileSum(path)
 			if err == nil {
-				err = sendFile(ctx, l.session, l.target, path, a.Name+"/"+name, size, sum)
+				err = sendFile(ctx, l.session, l.storage, path, a.Name+"/"+name, size, sum)
 			}
 			if err != nil {
 				return err
@@ -128,10 +128,10 @@ func (l *lane) sendDir(ctx context.Context, a catalog.Artifact) error {
 	return nil
 }
 
-// sendFile stores a local file on a target. The bytes are checked on the way:
+// sendFile stores a local file on a storage. The bytes are checked on the way:
 // what is damaged here must not become a copy. A file that is there already,
 // from an attempt whose end nobody noted, is compared.
-func sendFile(ctx context.Context, s target.Session, t target.Target, path, name string, size int64, sum string) error {
+func sendFile(ctx context.Context, s storage.Session, t storage.Storage, path, name string, size int64, sum string) error {
 	in, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return &MissingFileError{name}
@@ -154,7 +154,7 @@ func sendFile(ctx context.Context, s target.Session, t target.Target, path, name
 		}
 		err = out.Commit()
 	}
-	if !errors.Is(err, target.Exists) {
+	if !errors.Is(err, storage.Exists) {
 		return err
 	}
 	same, err := sameContent(ctx, s, name, size, sum)
@@ -164,7 +164,7 @@ func sendFile(ctx context.Context, s target.Session, t target.Target, path, name
 	return err
 }
 
-func sameContent(ctx context.Context, s target.Session, name string, size int64, sum string) (bool, error) {
+func sameContent(ctx context.Context, s storage.Session, name string, size int64, sum string) (bool, error) {
 	in, err := s.Open(ctx, name)
 	if err != nil {
 		return false, err
@@ -175,8 +175,8 @@ func sameContent(ctx context.Context, s target.Session, name string, size int64,
 	return n == size && hex.EncodeToString(h.Sum(nil)) == sum, err
 }
 
-// sendSnapshot stores a catalog of what a target holds there.
-func (r *Repository) sendSnapshot(ctx context.Context, s target.Session, t target.Target, id int64, chain filter.Chain, name string) error {
+// sendSnapshot stores a catalog of what a storage holds there.
+func (r *Repository) sendSnapshot(ctx context.Context, s storage.Session, t storage.Storage, id int64, chain filter.Chain, name string) error {
 	dir, err := owner.MkdirTemp(r.workDir(), snapshotScratch)
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (l *lane) sendMetadata(ctx context.Context) error {
 	return sendText(ctx, l.session, fmt.Sprintf("%s%016X.txt", metadataPrefix, l.sequence), string(text))
 }
 
-func sendText(ctx context.Context, s target.Session, name, text string) error {
+func sendText(ctx context.Context, s storage.Session, name, text string) error {
 	f, err := s.Create(ctx, name, int64(len(text)))
 	if err != nil {
 		return err
@@ -229,41 +229,41 @@ func sendText(ctx context.Context, s target.Session, name, text string) error {
 	return f.Commit()
 }
 
-// identitySetting is what a target of the repository is known by.
+// identitySetting is what a storage of the repository is known by.
 const identitySetting = "identity"
 
-// A Binding is a target that was taken for a new repository.
+// A Binding is a storage that was taken for a new repository.
 type Binding struct {
 	Identity string
-	made     []boundTarget
+	made     []boundStorage
 }
 
-type boundTarget struct {
-	target.Target
+type boundStorage struct {
+	storage.Storage
 	fresh bool // the identity was written now
 }
 
-// Bind takes targets for a repository whose catalog is not there yet, or, with
+// Bind takes storages for a repository whose catalog is not there yet, or, with
 // its identity, for one that is. It writes to each, so that one that cannot be
 // written is known before anything else is done. It fails with
-// TargetTakenError if one belongs to another repository.
-func Bind(ctx context.Context, identity string, targets []target.Target) (*Binding, error) {
+// StorageTakenError if one belongs to another repository.
+func Bind(ctx context.Context, identity string, storages []storage.Storage) (*Binding, error) {
 	if identity == "" {
 		identity = rand.Text()
 	}
 	b := &Binding{Identity: identity}
-	for _, t := range targets {
+	for _, t := range storages {
 		fresh, err := bindOne(ctx, identity, t)
 		if err != nil {
 			b.Undo(context.WithoutCancel(ctx))
 			return nil, err
 		}
-		b.made = append(b.made, boundTarget{t, fresh})
+		b.made = append(b.made, boundStorage{t, fresh})
 	}
 	return b, nil
 }
 
-func bindOne(ctx context.Context, identity string, t target.Target) (fresh bool, err error) {
+func bindOne(ctx context.Context, identity string, t storage.Storage) (fresh bool, err error) {
 	s, err := t.Begin(ctx)
 	if err != nil {
 		return false, err
@@ -277,15 +277,15 @@ func bindOne(ctx context.Context, identity string, t target.Target) (fresh bool,
 			continue
 		}
 		if have, err := readIdentity(ctx, s); err != nil || have != identity {
-			return false, &TargetTakenError{t.String()}
+			return false, &StorageTakenError{t.String()}
 		}
 		break
 	}
 	err = sendText(ctx, s, identityName, identity+"\n"+identityWords)
-	if errors.Is(err, target.Exists) {
+	if errors.Is(err, storage.Exists) {
 		have, rerr := readIdentity(ctx, s)
 		if rerr == nil && have != identity {
-			rerr = &TargetTakenError{t.String()}
+			rerr = &StorageTakenError{t.String()}
 		}
 		return false, rerr
 	}
@@ -296,7 +296,7 @@ const identityWords = `This place belongs to the pg_scribe repository with the i
 repository needs a directory or prefix of its own.
 `
 
-func readIdentity(ctx context.Context, s target.Session) (string, error) {
+func readIdentity(ctx context.Context, s storage.Session) (string, error) {
 	in, err := s.Open(ctx, identityName)
 	if err != nil {
 		return "", err
@@ -314,7 +314,7 @@ func readIdentity(ctx context.Context, s target.Session) (string, error) {
 	return string(text), nil
 }
 
-// Undo gives the targets free again that were taken.
+// Undo gives the storages free again that were taken.
 func (b *Binding) Undo(ctx context.Context) {
 	for _, t := range b.made {
 		if !t.fresh {
@@ -327,15 +327,15 @@ func (b *Binding) Undo(ctx context.Context) {
 	}
 }
 
-// Known tells that the catalog has a target already.
+// Known tells that the catalog has a storage already.
 func (b *Binding) Known(spec string) {
-	b.made = slices.DeleteFunc(b.made, func(t boundTarget) bool { return t.String() == spec })
+	b.made = slices.DeleteFunc(b.made, func(t boundStorage) bool { return t.String() == spec })
 }
 
-// Added tells whether there is a target that the catalog does not have.
+// Added tells whether there is a storage that the catalog does not have.
 func (b *Binding) Added() bool { return len(b.made) > 0 }
 
-// Record enters the targets in the catalog.
+// Record enters the storages in the catalog.
 func (b *Binding) Record(ctx context.Context, r *Repository) error {
 	if len(b.made) == 0 {
 		return nil
@@ -344,14 +344,14 @@ func (b *Binding) Record(ctx context.Context, r *Repository) error {
 		return err
 	}
 	for _, t := range b.made {
-		if _, err := r.cat.AddTarget(ctx, t.String(), r.now()); err != nil {
+		if _, err := r.cat.AddStorage(ctx, t.String(), r.now()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Identity is what the repository's targets are known by; empty without any.
+// Identity is what the repository's storages are known by; empty without any.
 func (r *Repository) Identity(ctx context.Context) (string, error) {
 	text, _, err := r.cat.Setting(ctx, identitySetting)
 	return text, err

@@ -13,21 +13,21 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
-// shipLockName is held by the process that sends files to the targets.
+// shipLockName is held by the process that sends files to the storages.
 const shipLockName = "pg_scribe.ship.lock"
 
-// A Shipper brings every sealed file of a repository to its targets, each
+// A Shipper brings every sealed file of a repository to its storages, each
 // followed by a snapshot of the catalog, and takes away what the catalog has
-// forgotten. It goes on where it or another process stopped: what a target
+// forgotten. It goes on where it or another process stopped: what a storage
 // holds is known from the catalog and from a listing, never from memory.
 type Shipper struct {
 	repo   *Repository
 	notice func(string)
-	more   func(context.Context) (map[int64]target.Target, error)
-	newest int64 // ID of the newest target that was asked about
+	more   func(context.Context) (map[int64]storage.Storage, error)
+	newest int64 // ID of the newest storage that was asked about
 
 	mu    sync.Mutex
 	lanes []*lane // by ID
@@ -38,68 +38,70 @@ const (
 	shipPoll     = 2 * time.Second
 	shipRetryMin = time.Second
 	shipRetryMax = time.Minute
-	shipParallel = 3 // files in progress at once, on one target
+	shipParallel = 3 // files in progress at once, on one storage
 )
 
-// TargetTakenError says that a target belongs to another repository.
-type TargetTakenError struct{ Target string }
+// StorageTakenError says that a storage belongs to another repository.
+type StorageTakenError struct{ Storage string }
 
-func (e *TargetTakenError) Error() string {
-	return fmt.Sprintf("target %s holds the files of another repository", e.Target)
+func (e *StorageTakenError) Error() string {
+	return fmt.Sprintf("target %s holds the files of another repository", e.Storage)
 }
 
-// TargetLostError says that a target does not show that it is this
+// StorageLostError says that a storage does not show that it is this
 // repository's: it was emptied, or another disk is mounted there.
-type TargetLostError struct{ Target string }
+type StorageLostError struct{ Storage string }
 
-func (e *TargetLostError) Error() string {
-	return fmt.Sprintf("target %s does not hold %s, by which it would be known", e.Target, identityName)
+func (e *StorageLostError) Error() string {
+	return fmt.Sprintf("target %s does not hold %s, by which it would be known", e.Storage, identityName)
 }
 
-// CollisionError says that a target has another file of a name.
-type CollisionError struct{ Target, Name string }
+// CollisionError says that a storage has another file of a name.
+type CollisionError struct{ Storage, Name string }
 
 func (e *CollisionError) Error() string {
-	return fmt.Sprintf("target %s has another file of the name %s", e.Target, e.Name)
+	return fmt.Sprintf("target %s has another file of the name %s", e.Storage, e.Name)
 }
 
-// ShipBusyError says that another process sends files to the targets.
+// ShipBusyError says that another process sends files to the storages.
 type ShipBusyError struct{ Dir string }
 
 func (e *ShipBusyError) Error() string {
 	return fmt.Sprintf("another process sends the files of %s to its targets", e.Dir)
 }
 
-// SpoolFullError says that too much waits for the targets.
+// SpoolFullError says that too much waits for the storages.
 type SpoolFullError struct{ Bytes, Limit int64 }
 
 func (e *SpoolFullError) Error() string {
 	return fmt.Sprintf("%d bytes wait for the targets, more than the limit of %d", e.Bytes, e.Limit)
 }
 
-// NewShipper makes a Shipper for targets of the catalog, by their IDs.
-func (r *Repository) NewShipper(targets map[int64]target.Target, notice func(string)) *Shipper {
+// NewShipper makes a Shipper for storages of the catalog, by their IDs.
+func (r *Repository) NewShipper(storages map[int64]storage.Storage, notice func(string)) *Shipper {
 	s := &Shipper{repo: r, notice: notice}
-	s.add(targets)
+	s.add(storages)
 	return s
 }
 
-// Follow makes Run serve the targets too that are added while it runs, and no
+// Follow makes Run serve the storages too that are added while it runs, and no
 // longer those that are forgotten. more tells all of the catalog.
-func (s *Shipper) Follow(more func(context.Context) (map[int64]target.Target, error)) { s.more = more }
+func (s *Shipper) Follow(more func(context.Context) (map[int64]storage.Storage, error)) {
+	s.more = more
+}
 
-func (s *Shipper) add(targets map[int64]target.Target) {
+func (s *Shipper) add(storages map[int64]storage.Storage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, id := range slices.Sorted(maps.Keys(targets)) {
+	for _, id := range slices.Sorted(maps.Keys(storages)) {
 		s.newest = max(s.newest, id)
 		if !slices.ContainsFunc(s.lanes, func(l *lane) bool { return l.id == id }) {
-			s.lanes = append(s.lanes, &lane{Shipper: s, id: id, target: targets[id], wake: make(chan struct{}, 1)})
+			s.lanes = append(s.lanes, &lane{Shipper: s, id: id, storage: storages[id], wake: make(chan struct{}, 1)})
 		}
 	}
 }
 
-// keep drops the lanes of all other targets.
+// keep drops the lanes of all other storages.
 func (s *Shipper) keep(known []int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,12 +120,12 @@ func (s *Shipper) served() []*lane {
 	return slices.Clone(s.lanes)
 }
 
-// follow looks whether a target was added or forgotten.
+// follow looks whether a storage was added or forgotten.
 func (s *Shipper) follow(ctx context.Context) {
 	if s.more == nil {
 		return
 	}
-	known, err := s.repo.cat.TargetIDs(ctx)
+	known, err := s.repo.cat.StorageIDs(ctx)
 	if err != nil {
 		return
 	}
@@ -132,12 +134,12 @@ func (s *Shipper) follow(ctx context.Context) {
 		return
 	}
 	s.newest = known[len(known)-1]
-	targets, err := s.more(ctx)
+	storages, err := s.more(ctx)
 	if err != nil {
 		s.notice(fmt.Sprintf("a target that was added is not served: %v", err))
 		return
 	}
-	s.add(targets)
+	s.add(storages)
 }
 
 // hold makes this process the one that ships.
@@ -176,8 +178,8 @@ func (s *Shipper) Wake() {
 	}
 }
 
-// Durable is the position up to which the first target alone could restore, as
-// far as is known; 0 without a target.
+// Durable is the position up to which the first storage alone could restore, as
+// far as is known; 0 without a storage.
 func (s *Shipper) Durable() catalog.LSN {
 	for _, l := range s.served() {
 		return catalog.LSN(l.end.Load())
@@ -185,7 +187,7 @@ func (s *Shipper) Durable() catalog.LSN {
 	return 0
 }
 
-// Run ships until ctx ends. A target that fails is tried again and again, and
+// Run ships until ctx ends. A storage that fails is tried again and again, and
 // never keeps the others waiting. While another process ships, it waits.
 func (s *Shipper) Run(ctx context.Context) {
 	var wait sync.WaitGroup
@@ -221,7 +223,7 @@ func (s *Shipper) Run(ctx context.Context) {
 	}
 }
 
-// Drain ships what is there and returns when every target has it, or has
+// Drain ships what is there and returns when every storage has it, or has
 // failed. It fails with ShipBusyError while another process ships.
 func (s *Shipper) Drain(ctx context.Context) error {
 	lanes := s.served()

@@ -239,7 +239,7 @@ func sameDir(a, b string) bool {
 }
 
 // moveSpool gives a repository that has no working files, because it lost them
-// or was brought from a target, another folder for them. The caller holds the
+// or was brought from a storage, another folder for them. The caller holds the
 // streamer's lock.
 func (r *Repository) moveSpool(below string) error {
 	old := r.spool

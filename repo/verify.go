@@ -18,7 +18,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 // Subset is a part of the data that verify reads whole; of the other files it
@@ -84,8 +84,8 @@ func (s Subset) choose(all []catalog.Artifact, reads map[int64]catalog.ReadOutco
 // A FileReport is what verify has found about one file.
 type FileReport struct {
 	Name    string
-	Target  string       // where it lies, if not in the directory
-	Kind    catalog.Kind // empty: the metadata file, a catalog on a target, or the target itself
+	Storage string       // where it lies, if not in the directory
+	Kind    catalog.Kind // empty: the metadata file, a catalog on a storage, or the storage itself
 	Outcome string       // catalog.OutcomeOK, OutcomeFailed or OutcomeInconclusive
 	Read    bool         // the whole file was read
 	Bytes   int64
@@ -94,8 +94,8 @@ type FileReport struct {
 
 // Place is the file's name with where it lies.
 func (f FileReport) Place() string {
-	if f.Target != "" {
-		return "target " + f.Target + ", " + f.Name
+	if f.Storage != "" {
+		return "target " + f.Storage + ", " + f.Name
 	}
 	return f.Name
 }
@@ -115,12 +115,12 @@ type VerifyReport struct {
 // VerifyOptions say what to read.
 type VerifyOptions struct {
 	Subset   Subset
-	Presence bool                    // read nothing whole
-	Targets  map[int64]target.Target // by their IDs in the catalog; their files are read back as those here are
+	Presence bool                      // read nothing whole
+	Storages map[int64]storage.Storage // by their IDs in the catalog; their files are read back as those here are
 	Report   func(FileReport)
 }
 
-// Verify compares every file with the catalog, here and on the targets, and
+// Verify compares every file with the catalog, here and on the storages, and
 // reads those of the subset whole: stored bytes, text, framing, counts, and that each segment goes on
 // from the one before. It writes nothing but its result, into the catalog, if
 // that can be written. Segments may be sealed and files expire meanwhile.
@@ -157,8 +157,8 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 	if err := v.strays(ctx); err != nil {
 		return report, err
 	}
-	for _, id := range slices.Sorted(maps.Keys(opts.Targets)) {
-		if err := v.target(ctx, id, opts.Targets[id], chosen); err != nil {
+	for _, id := range slices.Sorted(maps.Keys(opts.Storages)) {
+		if err := v.storage(ctx, id, opts.Storages[id], chosen); err != nil {
 			return report, err
 		}
 	}
@@ -292,7 +292,7 @@ func outcomeOf(err error) (outcome, reason string) {
 	case err == nil:
 		return catalog.OutcomeOK, ""
 	case errors.Is(err, fs.ErrPermission), errors.As(err, &unsure) && unsure.Inconclusive(),
-		errors.Is(err, target.Unreachable), errors.Is(err, target.Denied),
+		errors.Is(err, storage.Unreachable), errors.Is(err, storage.Denied),
 		errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ESTALE):
 		return catalog.OutcomeInconclusive, err.Error()
 	}

@@ -12,7 +12,7 @@ import (
 
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 type copyCmd struct {
@@ -22,7 +22,7 @@ type copyCmd struct {
 	Forget string   `placeholder:"WHERE" help:"Send no more to this target. Nothing is removed there."`
 }
 
-// Run brings targets up to the repository, or takes one away from it.
+// Run brings storages up to the repository, or takes one away from it.
 func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	if c.Forget != "" {
 		return c.forget(ctx, a)
@@ -59,12 +59,12 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	targets, err := copyTargets(ctx, r)
+	storages, err := copyStorages(ctx, r)
 	if err != nil {
 		return err
 	}
-	for _, t := range targets {
-		a.print("%s: %s, %s", oneLine(t.Target), plural(int64(t.Files), "file"), showBytes(t.Bytes))
+	for _, t := range storages {
+		a.print("%s: %s, %s", oneLine(t.Storage), plural(int64(t.Files), "file"), showBytes(t.Bytes))
 	}
 	return nil
 }
@@ -80,7 +80,7 @@ func (c *copyCmd) forget(ctx context.Context, a *app) error {
 	}
 	defer r.Close()
 	spec := c.Forget
-	if t, err := a.parseTarget(spec); err == nil { // another may still be known as it was written
+	if t, err := a.parseStorage(spec); err == nil { // another may still be known as it was written
 		spec = t.String()
 	}
 	return a.operation(ctx, r, "copy --forget", func() error {
@@ -95,7 +95,7 @@ func (c *copyCmd) forget(ctx context.Context, a *app) error {
 	})
 }
 
-// removeWords say how to remove all that a target holds.
+// removeWords say how to remove all that a storage holds.
 func removeWords(spec string) string {
 	switch {
 	case strings.HasPrefix(spec, "/"):
@@ -116,10 +116,10 @@ func removeWords(spec string) string {
 	return "by hand, with the means that the target is made of"
 }
 
-// add takes the targets that the repository does not have yet, and again those
+// add takes the storages that the repository does not have yet, and again those
 // that were emptied.
 func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) (added bool, err error) {
-	known, err := r.Catalog().Targets(ctx)
+	known, err := r.Catalog().Storages(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -127,7 +127,7 @@ func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) (added bo
 	if err != nil {
 		return false, err
 	}
-	bound, err := a.bindTargets(ctx, identity, c.File, c.Target)
+	bound, err := a.bindStorages(ctx, identity, c.File, c.Target)
 	if err != nil {
 		return false, err
 	}
@@ -137,26 +137,26 @@ func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) (added bo
 	return bound.Added(), bound.Record(ctx, r)
 }
 
-func (a *app) parseTarget(spec string) (target.Target, error) {
+func (a *app) parseStorage(spec string) (storage.Storage, error) {
 	home, _ := a.lookup("HOME")
-	return target.Parse(spec, target.Env{Lookup: a.lookup, Home: home})
+	return storage.Parse(spec, storage.Env{Lookup: a.lookup, Home: home})
 }
 
-// bindTargets takes targets for the repository of a directory.
-func (a *app) bindTargets(ctx context.Context, identity, dir string, specs []string) (*repo.Binding, error) {
-	targets, err := a.parseTargets(specs)
+// bindStorages takes storages for the repository of a directory.
+func (a *app) bindStorages(ctx context.Context, identity, dir string, specs []string) (*repo.Binding, error) {
+	storages, err := a.parseStorages(specs)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range targets {
+	for _, t := range storages {
 		if path := t.String(); strings.HasPrefix(path, "/") && within(path, dir) {
 			return nil, &usageError{fmt.Sprintf("target %s lies in the repository's own directory, and would be lost with it", path), "give a directory on another disk"}
 		}
 	}
-	if len(targets) > 0 {
+	if len(storages) > 0 {
 		a.step("trying the targets")
 	}
-	return repo.Bind(ctx, identity, targets)
+	return repo.Bind(ctx, identity, storages)
 }
 
 // within tells whether a path is a directory or in it.
@@ -175,29 +175,29 @@ func within(path, dir string) bool {
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// parseTargets reads what names targets, and connects to none.
-func (a *app) parseTargets(specs []string) (targets []target.Target, err error) {
+// parseStorages reads what names storages, and connects to none.
+func (a *app) parseStorages(specs []string) (storages []storage.Storage, err error) {
 	for _, spec := range specs {
-		t, err := a.parseTarget(spec)
+		t, err := a.parseStorage(spec)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(targets, func(o target.Target) bool { return o.String() == t.String() }) {
+		if slices.ContainsFunc(storages, func(o storage.Storage) bool { return o.String() == t.String() }) {
 			return nil, &usageError{fmt.Sprintf("target %s is given twice", t), "give each once"}
 		}
-		targets = append(targets, t)
+		storages = append(storages, t)
 	}
-	return targets, nil
+	return storages, nil
 }
 
-// isTarget tells whether a repository's files are sent to what -f names,
+// isStorage tells whether a repository's files are sent to what -f names,
 // rather than written there.
-func isTarget(file string) bool { return target.IsSpec(file) || repo.IsCopy(file) }
+func isStorage(file string) bool { return storage.IsSpec(file) || repo.IsCopy(file) }
 
-// openForReading opens a directory, or what a target holds.
+// openForReading opens a directory, or what a storage holds.
 func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys) (*repo.Repository, error) {
 	a.facts.dir = file
-	if !isTarget(file) {
+	if !isStorage(file) {
 		r, err := repo.OpenReadOnly(ctx, file)
 		if err == nil {
 			a.facts.of(ctx, r)
@@ -205,60 +205,60 @@ func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys
 		}
 		return r, err
 	}
-	if !target.IsSpec(file) {
+	if !storage.IsSpec(file) {
 		path, err := filepath.Abs(file)
 		if err != nil {
 			return nil, err
 		}
 		file = path
 	}
-	t, err := a.parseTarget(file)
+	t, err := a.parseStorage(file)
 	if err != nil {
 		return nil, err
 	}
 	a.step("reading the catalog from " + t.String())
-	r, err := repo.OpenTarget(ctx, t, keys)
+	r, err := repo.OpenStorage(ctx, t, keys)
 	if err == nil {
 		a.facts.of(ctx, r)
 	}
 	return r, err
 }
 
-// shipper makes the one for the repository's targets, or for some of them; nil
+// shipper makes the one for the repository's storages, or for some of them; nil
 // when there is none. primary is the ID of the first.
 func (a *app) shipper(ctx context.Context, r *repo.Repository, only ...string) (s *repo.Shipper, primary int64, err error) {
-	targets, primary, err := a.targetsOf(ctx, r, only...)
+	storages, primary, err := a.storagesOf(ctx, r, only...)
 	if err != nil || primary == 0 {
 		return nil, 0, err
 	}
-	return a.newShipper(r, targets), primary, nil
+	return a.newShipper(r, storages), primary, nil
 }
 
-func (a *app) newShipper(r *repo.Repository, targets map[int64]target.Target) *repo.Shipper {
-	return r.NewShipper(targets, func(text string) { a.words.say("%s", text) })
+func (a *app) newShipper(r *repo.Repository, storages map[int64]storage.Storage) *repo.Shipper {
+	return r.NewShipper(storages, func(text string) { a.words.say("%s", text) })
 }
 
-// targetsOf are the repository's targets, or some of them, by their IDs.
+// storagesOf are the repository's storages, or some of them, by their IDs.
 // primary is the ID of the first; 0: there is none.
-func (a *app) targetsOf(ctx context.Context, r *repo.Repository, only ...string) (targets map[int64]target.Target, primary int64, err error) {
-	known, err := r.Catalog().Targets(ctx)
+func (a *app) storagesOf(ctx context.Context, r *repo.Repository, only ...string) (storages map[int64]storage.Storage, primary int64, err error) {
+	known, err := r.Catalog().Storages(ctx)
 	if err != nil || len(known) == 0 {
 		return nil, 0, err
 	}
-	targets = map[int64]target.Target{}
+	storages = map[int64]storage.Storage{}
 	for _, k := range known {
-		t, err := a.parseTarget(k.Spec)
+		t, err := a.parseStorage(k.Spec)
 		if err != nil {
 			return nil, 0, err
 		}
-		if len(only) == 0 || slices.ContainsFunc(only, func(spec string) bool { o, err := a.parseTarget(spec); return err == nil && o.String() == k.Spec }) {
-			targets[k.ID] = t
+		if len(only) == 0 || slices.ContainsFunc(only, func(spec string) bool { o, err := a.parseStorage(spec); return err == nil && o.String() == k.Spec }) {
+			storages[k.ID] = t
 		}
 	}
-	return targets, known[0].ID, nil
+	return storages, known[0].ID, nil
 }
 
-// ship sends what is new, if there are targets. What cannot be sent now is
+// ship sends what is new, if there are storages. What cannot be sent now is
 // kept, and sent by whoever comes next: the backup itself has succeeded.
 func (a *app) ship(ctx context.Context, r *repo.Repository) error {
 	shipper, _, err := a.shipper(ctx, r)
@@ -288,38 +288,38 @@ func (a *app) shipDirectory(ctx context.Context, dir string, keys *filter.Keys) 
 	return a.ship(ctx, r)
 }
 
-func copyTargets(ctx context.Context, r *repo.Repository) ([]targetJSON, error) {
-	known, err := r.Catalog().Targets(ctx)
-	list := []targetJSON{}
+func copyStorages(ctx context.Context, r *repo.Repository) ([]storageJSON, error) {
+	known, err := r.Catalog().Storages(ctx)
+	list := []storageJSON{}
 	for _, t := range known {
 		if t.PendingSince.Before(t.AddedAt) {
 			t.PendingSince = t.AddedAt
 		}
-		list = append(list, targetJSON{Target: t.Spec, Files: t.Copies, Bytes: t.CopiesBytes, Pending: t.Pending, PendingBytes: t.PendingBytes,
+		list = append(list, storageJSON{Storage: t.Spec, Files: t.Copies, Bytes: t.CopiesBytes, Pending: t.Pending, PendingBytes: t.PendingBytes,
 			SeenAt: moment(t.SeenAt), FailedSince: moment(t.FailedSince), Error: t.Error, pendingSince: t.PendingSince})
 	}
 	return list, err
 }
 
-// slowTarget is how far behind a target may be that does not fail. A base may
+// slowStorage is how far behind a storage may be that does not fail. A base may
 // take that long.
-const slowTarget = time.Hour
+const slowStorage = time.Hour
 
-// judgeTargets finds what is wrong with the targets.
-func (s *statusReport) judgeTargets(doc *repositoryJSON) {
+// judgeStorages finds what is wrong with the storages.
+func (s *statusReport) judgeStorages(doc *repositoryJSON) {
 	send := commandLine("pg_scribe", "copy", "-f", doc.Directory)
-	for _, t := range doc.Targets {
+	for _, t := range doc.Storages {
 		since := time.Time(t.FailedSince)
 		switch {
 		case !since.IsZero():
-			s.warn(fmt.Sprintf("target %s fails since %s, %s not there yet: %s", t.Target, showTime(since), plural(int64(t.Pending), "file"), t.Error),
+			s.warn(fmt.Sprintf("target %s fails since %s, %s not there yet: %s", t.Storage, showTime(since), plural(int64(t.Pending), "file"), t.Error),
 				"fix the cause; then start sends what waits, or: "+send+"; if it is gone for good: "+
-					commandLine("pg_scribe", "copy", "-f", doc.Directory, "--forget", t.Target))
-		case t.Pending > 0 && doc.StreamerRunning && !t.pendingSince.IsZero() && s.app.now().Sub(t.pendingSince) > slowTarget:
-			s.warn(fmt.Sprintf("target %s lacks %s, the oldest of %s, though start runs", t.Target, plural(int64(t.Pending), "file"), showTime(t.pendingSince)),
+					commandLine("pg_scribe", "copy", "-f", doc.Directory, "--forget", t.Storage))
+		case t.Pending > 0 && doc.StreamerRunning && !t.pendingSince.IsZero() && s.app.now().Sub(t.pendingSince) > slowStorage:
+			s.warn(fmt.Sprintf("target %s lacks %s, the oldest of %s, though start runs", t.Storage, plural(int64(t.Pending), "file"), showTime(t.pendingSince)),
 				"see what start says; it is too slow, or hangs")
 		case t.Pending > 0 && !doc.StreamerRunning:
-			s.warn(fmt.Sprintf("%s not on target %s, and nothing sends them", plural(int64(t.Pending), "file"), t.Target), send)
+			s.warn(fmt.Sprintf("%s not on target %s, and nothing sends them", plural(int64(t.Pending), "file"), t.Storage), send)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 
 // allRules are the tables in the order in which they are tried.
 func allRules() []rule {
-	return slices.Concat(rules, targetRules, planRules, restoreRules, systemRules)
+	return slices.Concat(rules, storageRules, planRules, restoreRules, systemRules)
 }
 
 // firstRule is what the first rule that knows the error makes of it, and that

@@ -16,7 +16,7 @@ import (
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 	"pg_scribe/stream/source"
@@ -25,7 +25,7 @@ import (
 // incompleteHint says what a broken-off restore has left, and the way on.
 func incompleteHint(e *restore.IncompleteError, f facts) string {
 	removed := ""
-	if fileGone(e.Err) && target.IsSpec(f.dir) {
+	if fileGone(e.Err) && storage.IsSpec(f.dir) {
 		removed = "it was removed while the restore read it, as expire does; "
 	} else if e.Resumable && e.Swap != nil {
 		return fmt.Sprintf("the source is as it was, %q is whole up to %s; fix the cause, then go on to the same target: %s; then swap the names: %s",
@@ -68,7 +68,7 @@ func (f facts) swap(s restore.Swap) string {
 
 // fileGone tells whether a file of the repository is not where the catalog says.
 func fileGone(err error) bool {
-	return errors.As(err, new(*repo.MissingFileError)) || errors.Is(err, target.NotFound)
+	return errors.As(err, new(*repo.MissingFileError)) || errors.Is(err, storage.NotFound)
 }
 
 // rereadHint is for whoever reads from a target, where nothing keeps expire away.
@@ -372,7 +372,7 @@ func (f facts) onSource(command string, args ...string) string {
 		f.conn = append([]string{"-d", cmp.Or(database, "DATABASE")}, f.conn...)
 	}
 	for i := 1; i < len(args); i += 2 {
-		if args[i-1] == "-f" && isTarget(args[i]) { // files are sent there, and not written
+		if args[i-1] == "-f" && isStorage(args[i]) { // files are sent there, and not written
 			args[i] = "REPOSITORY"
 		}
 	}

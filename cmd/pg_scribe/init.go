@@ -44,7 +44,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if isTarget(c.File) {
+	if isStorage(c.File) {
 		return &usageError{"init needs a local directory: " + c.File + " can only be a target", "give a directory with -f, and this with --target"}
 	}
 	if c.SpoolDir != "" {
@@ -56,7 +56,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	if err := repo.CheckEmpty(c.File); err != nil {
 		return err
 	}
-	if _, err := a.parseTargets(c.Target); err != nil {
+	if _, err := a.parseStorages(c.Target); err != nil {
 		return err
 	}
 	conn, err := a.connect(ctx, c.connFlags)
@@ -70,7 +70,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	}
-	targets, err := a.bindTargets(ctx, "", c.File, c.Target)
+	targets, err := a.bindStorages(ctx, "", c.File, c.Target)
 	if err != nil {
 		return err
 	}

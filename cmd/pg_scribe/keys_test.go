@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"pg_scribe/internal/pgtest"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 // A shell filter beside age has to read back what it wrote, the catalog on a
@@ -30,8 +30,8 @@ func TestExpireTakesKeysForTargets(t *testing.T) {
 // Who reads from a target has nothing to send there.
 func TestHintOfATargetThatIsDown(t *testing.T) {
 	for command, sends := range map[string]bool{"start": true, "copy": true, "restore": false, "list": false, "verify": false} {
-		for _, fault := range []target.Fault{target.Unreachable, target.Full} {
-			_, hint := remedyFor(&target.Error{Target: "s3://b", Fault: fault}, false, facts{command: command})
+		for _, fault := range []storage.Fault{storage.Unreachable, storage.Full} {
+			_, hint := remedyFor(&storage.Error{Storage: "s3://b", Fault: fault}, false, facts{command: command})
 			if hint == "" || strings.Contains(hint, "sent later") != sends {
 				t.Errorf("%s, %s: %s", command, fault, hint)
 			}

@@ -238,7 +238,7 @@ type repositoryJSON struct {
 	Spool             string        `json:"spool_directory"` // empty: the directory itself
 	SpoolDisk         *diskJSON     `json:"spool_disk"`
 	Verification      *verifiedJSON `json:"verification"` // the last run of verify; null: there was none
-	Targets           []targetJSON  `json:"targets"`      // empty when they are read themselves
+	Storages          []storageJSON `json:"targets"`      // empty when they are read themselves
 
 	unread int // files that verify has not read
 }
@@ -268,8 +268,8 @@ func toVerified(v catalog.Verification) verifiedJSON {
 }
 
 // targetJSON is a place that the files are sent to.
-type targetJSON struct {
-	Target       string `json:"target"`
+type storageJSON struct {
+	Storage      string `json:"target"`
 	Files        int    `json:"files"`
 	Bytes        int64  `json:"bytes"`
 	Pending      int    `json:"pending_files"` // sealed, and not there yet
@@ -395,7 +395,7 @@ type verifyJSON struct {
 
 type fileJSON struct {
 	Name    string `json:"name"`
-	Target  string `json:"target"`  // where it lies; empty: in the directory
+	Storage string `json:"target"`  // where it lies; empty: in the directory
 	Kind    string `json:"kind"`    // base, globals, segment, or empty for anything else
 	Outcome string `json:"outcome"` // failed or inconclusive
 	Reason  string `json:"reason"`
@@ -405,7 +405,7 @@ func toFiles(list []repo.FileReport) []fileJSON {
 	files := []fileJSON{}
 	for _, f := range list {
 		if f.Outcome != catalog.OutcomeOK {
-			files = append(files, fileJSON{f.Name, f.Target, string(f.Kind), f.Outcome, f.Reason})
+			files = append(files, fileJSON{f.Name, f.Storage, string(f.Kind), f.Outcome, f.Reason})
 		}
 	}
 	return files

@@ -142,8 +142,8 @@ func TestStatusTellsOfASlowTarget(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	for age, want := range map[time.Duration]int{59 * time.Minute: 0, 61 * time.Minute: 1} {
 		s := &statusReport{app: &app{now: func() time.Time { return now }}}
-		s.judgeTargets(&repositoryJSON{Directory: "d", StreamerRunning: true,
-			Targets: []targetJSON{{Target: "/x", Pending: 2, pendingSince: now.Add(-age)}}})
+		s.judgeStorages(&repositoryJSON{Directory: "d", StreamerRunning: true,
+			Storages: []storageJSON{{Storage: "/x", Pending: 2, pendingSince: now.Add(-age)}}})
 		if len(s.doc.Reasons) != want || want == 1 && !strings.Contains(s.doc.Reasons[0].Message, "target /x lacks 2 files") {
 			t.Errorf("%s: %+v", age, s.doc.Reasons)
 		}

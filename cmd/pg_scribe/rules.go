@@ -16,7 +16,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 	"pg_scribe/stream/source"
@@ -105,14 +105,14 @@ var rules = []rule{
 			return "bring it back; if it is lost for good, make the catalog again without it, and start tells whether the server still has its changes: " +
 				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
 		}
-		if target.IsSpec(f.dir) {
+		if storage.IsSpec(f.dir) {
 			return rereadHint(f)
 		}
 		return "bring it back from a copy of the repository, or see what can be restored without it: " +
 			commandLine("pg_scribe", "status", "-f", f.dir)
 	}),
 	on(exitBackup, func(e *repo.FormatError, f facts) string {
-		if strings.HasSuffix(e.File, ".open") && !target.IsSpec(f.dir) {
+		if strings.HasSuffix(e.File, ".open") && !storage.IsSpec(f.dir) {
 			return "bring the file back; if nobody has it, move it away and make the catalog again without it, and start tells whether the server still has its changes: " +
 				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
 		}
@@ -188,19 +188,19 @@ var planRules = []rule{
 }
 
 // targetRules know where files go beside the repository's directory.
-var targetRules = []rule{
-	on(exitUsage, func(*target.SpecError, facts) string {
+var storageRules = []rule{
+	on(exitUsage, func(*storage.SpecError, facts) string {
 		return "write it as /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or \"shell write='COMMAND' read='COMMAND' list='COMMAND' remove='COMMAND'\""
 	}),
-	on(exitUsage, func(*repo.TargetTakenError, facts) string {
+	on(exitUsage, func(*repo.StorageTakenError, facts) string {
 		return "give each repository a directory or prefix of its own"
 	}),
-	on(exitBackup, func(e *repo.TargetLostError, f facts) string {
-		return "is the right disk mounted, the right prefix named? To begin anew there: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Target)
+	on(exitBackup, func(e *repo.StorageLostError, f facts) string {
+		return "is the right disk mounted, the right prefix named? To begin anew there: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Storage)
 	}),
 	on(exitBackup, func(e *repo.CollisionError, f facts) string {
 		hint := "that file is not what this repository has stored, and nothing is overwritten"
-		if dir := strings.TrimPrefix(e.Target, "file:"); strings.HasPrefix(dir, "/") {
+		if dir := strings.TrimPrefix(e.Storage, "file:"); strings.HasPrefix(dir, "/") {
 			return hint + "; if nobody needs it, move it aside: " + commandLine("mv", filepath.Join(dir, e.Name), filepath.Join(dir, "old-"+e.Name))
 		}
 		return hint + "; look at it there, and give this repository a prefix of its own or move the file aside"
@@ -209,7 +209,7 @@ var targetRules = []rule{
 		return "fix the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for good: " +
 			commandLine("pg_scribe", "copy", "-f", f.dir, "--forget") + " WHERE"
 	}),
-	on(exitUsage, func(e *repo.UnknownTargetError, _ facts) string {
+	on(exitUsage, func(e *repo.UnknownStorageError, _ facts) string {
 		if len(e.Known) == 0 {
 			return "it has none at all"
 		}
@@ -219,7 +219,7 @@ var targetRules = []rule{
 		}
 		return "it has " + strings.Join(known, ", ")
 	}),
-	on(exitUsage, func(e *repo.TargetReliedOnError, f facts) string {
+	on(exitUsage, func(e *repo.StorageReliedOnError, f facts) string {
 		first := "bring that one up to date: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Heir)
 		if e.Heir == "" {
 			first = "add the one that takes its place: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target") + " WHERE"
@@ -229,51 +229,51 @@ var targetRules = []rule{
 	on(exitBackup, func(e *repo.ShipBusyError, f facts) string {
 		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)
 	}),
-	is(target.Unreachable, exitConnection, func(f facts) string {
+	is(storage.Unreachable, exitConnection, func(f facts) string {
 		return "see that its server runs and that this machine reaches it" + f.sentLater()
 	}),
-	{target.NoPlace.Error(), func(err error, _ facts) (remedy, bool) {
+	{storage.NoPlace.Error(), func(err error, _ facts) (remedy, bool) {
 		hint := "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
-		if e, ok := errors.AsType[*target.Error](err); ok && strings.HasPrefix(e.Target, "/") {
-			above := existing(e.Target)
+		if e, ok := errors.AsType[*storage.Error](err); ok && strings.HasPrefix(e.Storage, "/") {
+			above := existing(e.Storage)
 			hint += "; of its path there is only " + above + ": " + commandLine("ls", "-la", above)
 		}
-		return remedy{exitBackup, hint}, errors.Is(err, target.NoPlace)
+		return remedy{exitBackup, hint}, errors.Is(err, storage.NoPlace)
 	}},
 	{"*target.Error of a directory", func(err error, f facts) (remedy, bool) {
-		e, ok := errors.AsType[*target.Error](err)
-		if !ok || !strings.HasPrefix(e.Target, "/") || e.Fault != target.Denied && e.Fault != target.ReadOnly {
+		e, ok := errors.AsType[*storage.Error](err)
+		if !ok || !strings.HasPrefix(e.Storage, "/") || e.Fault != storage.Denied && e.Fault != storage.ReadOnly {
 			return remedy{}, false
 		}
-		if e.Fault == target.ReadOnly && errors.Is(err, syscall.EROFS) {
-			return remedy{exitBackup, readOnlyHint(&fs.PathError{Path: e.Target}, f)}, true
+		if e.Fault == storage.ReadOnly && errors.Is(err, syscall.EROFS) {
+			return remedy{exitBackup, readOnlyHint(&fs.PathError{Path: e.Storage}, f)}, true
 		}
-		return remedy{exitBackup, deniedHint(e.Target, f)}, true
+		return remedy{exitBackup, deniedHint(e.Storage, f)}, true
 	}},
-	is(target.Denied, exitBackup, func(facts) string {
+	is(storage.Denied, exitBackup, func(facts) string {
 		return "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws for S3; keys, agent and known_hosts of ssh for sftp"
 	}),
-	is(target.ReadOnly, exitBackup, func(facts) string {
+	is(storage.ReadOnly, exitBackup, func(facts) string {
 		return "let these credentials write there; S3 needs s3:PutObject, s3:GetObject, s3:ListBucket, s3:AbortMultipartUpload, and s3:DeleteObject to expire"
 	}),
-	is(target.ClockSkew, exitBackup, func(facts) string { return "set the clock of this machine: timedatectl, chronyc tracking" }),
-	is(target.Full, exitBackup, func(f facts) string { return "make room on the target" + f.sentLater() }),
-	is(target.Exists, exitBackup, func(facts) string {
+	is(storage.ClockSkew, exitBackup, func(facts) string { return "set the clock of this machine: timedatectl, chronyc tracking" }),
+	is(storage.Full, exitBackup, func(f facts) string { return "make room on the target" + f.sentLater() }),
+	is(storage.Exists, exitBackup, func(facts) string {
 		return "nothing is overwritten; give each repository a directory or prefix of its own"
 	}),
-	is(target.NotFound, exitBackup, func(f facts) string {
+	is(storage.NotFound, exitBackup, func(f facts) string {
 		if f.command == "restore" {
 			return rereadHint(f)
 		}
 		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
-	is(target.Misused, exitUsage, func(facts) string { return "check endpoint, region, encryption and storage class of the target" }),
+	is(storage.Misused, exitUsage, func(facts) string { return "check endpoint, region, encryption and storage class of the target" }),
 	on(exitBackup, func(e *repo.SnapshotError, _ facts) string {
 		return "make a directory from the files there, and use that: " +
-			commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", e.Target)
+			commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", e.Storage)
 	}),
-	on(exitBackup, func(e *target.Error, _ facts) string {
-		if e.Target == "shell" {
+	on(exitBackup, func(e *storage.Error, _ facts) string {
+		if e.Storage == "shell" {
 			return "look at the target with its commands, by hand; list must print a line SIZE NAME for each file"
 		}
 		return "look at the target; what it says stands above"

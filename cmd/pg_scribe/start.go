@@ -13,7 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 	"pg_scribe/stream"
 	"pg_scribe/stream/source"
 )
@@ -115,7 +115,7 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 
 // stream streams, and sends what is sealed to the targets meanwhile.
 func (c *startCmd) stream(ctx context.Context, a *app, r *repo.Repository, opts stream.RunOptions) error {
-	targets, primary, err := a.targetsOf(ctx, r)
+	targets, primary, err := a.storagesOf(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -123,11 +123,11 @@ func (c *startCmd) stream(ctx context.Context, a *app, r *repo.Repository, opts 
 		return &usageError{"--durability target, but the repository has no target", "add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
 	}
 	shipper := a.newShipper(r, targets)
-	shipper.Follow(func(ctx context.Context) (map[int64]target.Target, error) {
-		targets, _, err := a.targetsOf(ctx, r)
+	shipper.Follow(func(ctx context.Context) (map[int64]storage.Storage, error) {
+		targets, _, err := a.storagesOf(ctx, r)
 		return targets, err
 	})
-	if err := r.RelyOnTarget(ctx, c.Durability == "target"); err != nil {
+	if err := r.RelyOnStorage(ctx, c.Durability == "target"); err != nil {
 		return err
 	}
 	if c.Durability == "target" {

@@ -275,7 +275,7 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 		if doc.Spool = r.SpoolDir(); doc.Spool != "" {
 			doc.SpoolDisk = diskUse(doc.Spool)
 		}
-		if doc.Targets, err = copyTargets(ctx, r); err != nil {
+		if doc.Storages, err = copyStorages(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -390,7 +390,7 @@ func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
 			s.critical("nothing was stored for "+showSpan(age), start)
 		}
 	}
-	s.judgeTargets(doc)
+	s.judgeStorages(doc)
 	for _, disk := range []struct {
 		use       *diskJSON
 		dir, what string

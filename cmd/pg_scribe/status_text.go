@@ -74,8 +74,8 @@ func (s *statusReport) notLookedAt() {
 	if r.unread > 0 {
 		add("the contents of %s, which verify has not read (%s)", plural(int64(r.unread), "file"), commandLine("pg_scribe", "verify", "-f", r.Directory))
 	}
-	if len(r.Targets) > 0 {
-		add("the files on the %s (verify reads them)", plural(int64(len(r.Targets)), "target"))
+	if len(r.Storages) > 0 {
+		add("the files on the %s (verify reads them)", plural(int64(len(r.Storages)), "target"))
 	}
 }
 
@@ -164,12 +164,12 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, s.app.showTime(time.Time(v.FinishedAt)), v.FilesRead, plural(int64(v.Files), "file"))
 	}
 	s.row("verified", "%s", verified)
-	for i, t := range d.Targets {
+	for i, t := range d.Storages {
 		name := "target"
 		if i > 0 {
 			name = "copy"
 		}
-		line := fmt.Sprintf("%s: %s, %s", t.Target, plural(int64(t.Files), "file"), showBytes(t.Bytes))
+		line := fmt.Sprintf("%s: %s, %s", t.Storage, plural(int64(t.Files), "file"), showBytes(t.Bytes))
 		if t.Pending > 0 {
 			line += fmt.Sprintf("; %s (%s) not there yet", plural(int64(t.Pending), "file"), showBytes(t.PendingBytes))
 		}

@@ -12,7 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 type verifyCmd struct {
@@ -38,11 +38,11 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	defer r.Close()
 	r.Keys(keys)
 	var last time.Time
-	targets, _, err := a.targetsOf(ctx, r)
+	targets, _, err := a.storagesOf(ctx, r)
 	if err != nil {
 		return err
 	}
-	report, err := r.Verify(ctx, repo.VerifyOptions{Subset: repo.Subset(c.ReadDataSubset), Targets: targets, Report: func(f repo.FileReport) {
+	report, err := r.Verify(ctx, repo.VerifyOptions{Subset: repo.Subset(c.ReadDataSubset), Storages: targets, Report: func(f repo.FileReport) {
 		if f.Outcome != catalog.OutcomeOK {
 			a.words.warn("%s: %s: %s", f.Place(), f.Outcome, f.Reason)
 		} else if a.verbose || a.now().Sub(last) >= 5*time.Second && f.Read {
@@ -204,7 +204,7 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if target.IsSpec(c.File) {
+	if storage.IsSpec(c.File) {
 		return &usageError{"catalog rebuild needs a local directory: " + c.File + " can only be a target",
 			"its files are brought into a directory: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", c.File)}
 	}
@@ -212,7 +212,7 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 	a.facts.spool = c.SpoolDir
 	if c.Target != "" {
 		a.step("bringing the files")
-		if opts.From, err = a.parseTarget(c.Target); err != nil {
+		if opts.From, err = a.parseStorage(c.Target); err != nil {
 			return err
 		}
 	}

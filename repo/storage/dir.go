@@ -1,4 +1,4 @@
-package target
+package storage
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 	"pg_scribe/repo/owner"
 )
 
-// dirTarget is a directory of a file system that is mounted here.
-type dirTarget struct{ path string }
+// dirStorage is a directory of a file system that is mounted here.
+type dirStorage struct{ path string }
 
-func (t dirTarget) String() string {
+func (t dirStorage) String() string {
 	if filepath.Clean(t.path) == t.path {
 		return t.path
 	}
@@ -27,7 +27,7 @@ func (t dirTarget) String() string {
 
 // Begin does not make the directory: a disk that is not mounted must not be
 // taken for an empty one.
-func (t dirTarget) Begin(context.Context) (Session, error) {
+func (t dirStorage) Begin(context.Context) (Session, error) {
 	s := &dirSession{scope{t.String()}, t.String()}
 	info, err := os.Stat(s.root)
 	if err == nil && !info.IsDir() {

@@ -12,7 +12,7 @@ import (
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/internal/s3test"
 	"pg_scribe/repo"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
 )
 
@@ -37,7 +37,7 @@ func TestExpireBesideARestoreFromATarget(t *testing.T) {
 				}
 				return "", false
 			}
-			place, err := target.Parse(spec, target.Env{Lookup: lookup, Home: t.TempDir()})
+			place, err := storage.Parse(spec, storage.Env{Lookup: lookup, Home: t.TempDir()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestExpireBesideARestoreFromATarget(t *testing.T) {
 			s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2")
 			bases := decode[struct{ Bases []struct{ Name string } }](t, s.must("list", "bases", "-f", spec, "--output", "json")).Bases
 			prepare := func(base string) (*restore.Prepared, func()) {
-				r, err := repo.OpenTarget(ctx, place, nil)
+				r, err := repo.OpenStorage(ctx, place, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -1,4 +1,4 @@
-package target_test
+package storage_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 // sshServer is a real sshd with its own configuration, port and keys.
@@ -101,16 +101,16 @@ func TestSFTPRefusals(t *testing.T) {
 	swap := func(from, to string) string { return strings.Replace(server.url(dir), from, to, 1) }
 	cases := []struct {
 		name, spec string
-		fault      target.Fault
+		fault      storage.Fault
 	}{
-		{"another key", swap("identity="+server.path("user"), "identity="+other.path("user")), target.Denied},
-		{"no key", swap("identity="+server.path("user"), "identity=/nonexistent"), target.Denied},
-		{"an unknown host", swap("known-hosts="+server.path("known"), "known-hosts="+other.path("known")), target.Denied},
-		{"no server", swap(fmt.Sprint(server.port), "1"), target.Unreachable},
-		{"no directory", server.url(dir + "/missing"), target.NoPlace},
+		{"another key", swap("identity="+server.path("user"), "identity="+other.path("user")), storage.Denied},
+		{"no key", swap("identity="+server.path("user"), "identity=/nonexistent"), storage.Denied},
+		{"an unknown host", swap("known-hosts="+server.path("known"), "known-hosts="+other.path("known")), storage.Denied},
+		{"no server", swap(fmt.Sprint(server.port), "1"), storage.Unreachable},
+		{"no directory", server.url(dir + "/missing"), storage.NoPlace},
 	}
 	for _, c := range cases {
-		tgt, err := target.Parse(c.spec, environment())
+		tgt, err := storage.Parse(c.spec, environment())
 		must(t, err)
 		if _, err := tgt.Begin(context.Background()); !errors.Is(err, c.fault) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.fault)
@@ -121,9 +121,9 @@ func TestSFTPRefusals(t *testing.T) {
 	must(t, err)
 	line := strings.Replace(string(known), fmt.Sprint(other.port), fmt.Sprint(server.port), 1)
 	must(t, os.WriteFile(server.path("known"), []byte(line), 0o600))
-	tgt, err := target.Parse(server.url(dir), environment())
+	tgt, err := storage.Parse(server.url(dir), environment())
 	must(t, err)
-	if _, err := tgt.Begin(context.Background()); !errors.Is(err, target.Denied) {
+	if _, err := tgt.Begin(context.Background()); !errors.Is(err, storage.Denied) {
 		t.Errorf("another host key: %v", err)
 	}
 }
@@ -147,7 +147,7 @@ func TestSFTPServerGoesAway(t *testing.T) {
 	for _, pid := range strings.Fields(string(out)) {
 		must(t, exec.Command("kill", "-9", pid).Run())
 	}
-	if err := f.Commit(); !errors.Is(err, target.Unreachable) || !target.Temporary(err) {
+	if err := f.Commit(); !errors.Is(err, storage.Unreachable) || !storage.Temporary(err) {
 		t.Errorf("the end of a file: %v", err)
 	}
 	n := 0
@@ -156,7 +156,7 @@ func TestSFTPServerGoesAway(t *testing.T) {
 		k, err = r.Read(make([]byte, 1<<20))
 		n += k
 	}
-	if !errors.Is(err, target.Unreachable) || n >= 8<<20 {
+	if !errors.Is(err, storage.Unreachable) || n >= 8<<20 {
 		t.Errorf("reading: %d bytes, %v", n, err)
 	}
 	again := begin(t, server.url(dir), environment())

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"pg_scribe/internal/s3test"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 func contextWithTimeout(d time.Duration) (context.Context, context.CancelFunc) {
@@ -164,13 +164,13 @@ var targetHints = []hintCase{
 	{"a full target", func(h *hinter) {
 		mount, ok := h.tmpfs("16k")
 		if !ok {
-			h.unmounted(target.Full.Error())
+			h.unmounted(storage.Full.Error())
 			return
 		}
 		s := h.fresh()
 		h.c.Exec(h.t, s.db, "CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT g, md5(g::text) FROM generate_series(1, 20000) g")
 		h.must("full-backup", "-d", s.db, "-f", s.dir)
-		f := h.fails(target.Full.Error(), "copy", "-f", s.dir, "--target", mount)
+		f := h.fails(storage.Full.Error(), "copy", "-f", s.dir, "--target", mount)
 		h.ok(syscall.Mount("tmpfs", mount, "tmpfs", syscall.MS_REMOUNT, "size=50m"))
 		h.must("copy", "-f", s.dir)
 		f.came("with room, what was kept is sent")

@@ -1,4 +1,4 @@
-package target
+package storage
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// shellTarget reaches its files by commands of /bin/sh.
-type shellTarget struct {
+// shellStorage reaches its files by commands of /bin/sh.
+type shellStorage struct {
 	spec                      string
 	write, read, list, remove string // templates
 	detail                    string
@@ -26,11 +26,11 @@ type shellTarget struct {
 // shellTimeout is how long a command may make no progress.
 const shellTimeout = 10 * time.Minute
 
-func (t *shellTarget) String() string { return t.spec }
+func (t *shellStorage) String() string { return t.spec }
 
 // Begin runs the listing, which shows that the commands are there and reach
 // the place.
-func (t *shellTarget) Begin(ctx context.Context) (Session, error) {
+func (t *shellStorage) Begin(ctx context.Context) (Session, error) {
 	s := &shellSession{scope: scope{"shell"}, t: t, writing: map[string]bool{}}
 	for _, err := range s.List(ctx, "") {
 		if err != nil {
@@ -42,7 +42,7 @@ func (t *shellTarget) Begin(ctx context.Context) (Session, error) {
 
 type shellSession struct {
 	scope
-	t       *shellTarget
+	t       *shellStorage
 	mu      sync.Mutex
 	writing map[string]bool // names of files in progress
 }

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// CopyTarget is a place beside the repository's directory that its files are sent to.
-type CopyTarget struct {
+// CopyStorage is a place beside the repository's directory that its files are sent to.
+type Storage struct {
 	ID          int64
-	Spec        string // as package repo/target reads it; holds no secret
+	Spec        string // as package repo/storage reads it; holds no secret
 	AddedAt     time.Time
 	SeenAt      time.Time // when it was last found in order
 	FailedSince time.Time // zero: the last attempt succeeded
@@ -28,8 +28,8 @@ type CopyTarget struct {
 	PendingSince              time.Time // when the oldest of them was complete
 }
 
-// AddTarget records a target and returns its ID. The first one is the primary.
-func (c *Catalog) AddTarget(ctx context.Context, spec string, now time.Time) (int64, error) {
+// AddStorage records a storage and returns its ID. The first one is the primary.
+func (c *Catalog) AddStorage(ctx context.Context, spec string, now time.Time) (int64, error) {
 	var id int64
 	err := c.write(ctx, func(tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, "INSERT INTO target (spec, added_at) VALUES (?, ?) RETURNING id", spec, micros(now)).Scan(&id)
@@ -40,9 +40,9 @@ func (c *Catalog) AddTarget(ctx context.Context, spec string, now time.Time) (in
 	return id, nil
 }
 
-// Targets lists the targets, the primary one first, with how far each is.
-func (c *Catalog) Targets(ctx context.Context) ([]CopyTarget, error) {
-	return list(ctx, c.db, func(rows *sql.Rows) (t CopyTarget, err error) {
+// Storages lists the storages, the primary one first, with how far each is.
+func (c *Catalog) Storages(ctx context.Context) ([]Storage, error) {
+	return list(ctx, c.db, func(rows *sql.Rows) (t Storage, err error) {
 		err = rows.Scan(&t.ID, &t.Spec, stamp{&t.AddedAt}, stamp{&t.SeenAt}, stamp{&t.FailedSince}, &t.Error,
 			&t.Copies, &t.CopiesBytes, &t.Pending, &t.PendingBytes, stamp{&t.PendingSince})
 		return t, err
@@ -54,14 +54,14 @@ func (c *Catalog) Targets(ctx context.Context) ([]CopyTarget, error) {
 		GROUP BY t.id ORDER BY t.id`)
 }
 
-// TargetIDs lists the IDs of the targets, the primary one first. An ID is never given again.
-func (c *Catalog) TargetIDs(ctx context.Context) ([]int64, error) {
+// StorageIDs lists the IDs of the storages, the primary one first. An ID is never given again.
+func (c *Catalog) StorageIDs(ctx context.Context) ([]int64, error) {
 	return list(ctx, c.db, func(rows *sql.Rows) (id int64, err error) { return id, rows.Scan(&id) }, "SELECT id FROM target ORDER BY id")
 }
 
-// ForgetTarget forgets a target, with what is known of its files. If heir is not 0, that target has to hold all that
+// ForgetStorage forgets a storage, with what is known of its files. If heir is not 0, that storage has to hold all that
 // this one does: else nothing changes, and lacks tells how many artifacts it is short of. It fails with ErrNotFound.
-func (c *Catalog) ForgetTarget(ctx context.Context, id, heir int64) (lacks int, err error) {
+func (c *Catalog) ForgetStorage(ctx context.Context, id, heir int64) (lacks int, err error) {
 	err = c.write(ctx, func(tx *sql.Tx) error {
 		if heir != 0 {
 			err := tx.QueryRowContext(ctx, `SELECT count(*) FROM copy c WHERE target_id = ?
@@ -85,9 +85,9 @@ func (c *Catalog) ForgetTarget(ctx context.Context, id, heir int64) (lacks int, 
 	return lacks, err
 }
 
-// TargetSeen records that a target was found in order, or what is wrong with it. The moment of the first of several
+// StorageSeen records that a storage was found in order, or what is wrong with it. The moment of the first of several
 // failures in a row is kept.
-func (c *Catalog) TargetSeen(ctx context.Context, id int64, now time.Time, problem error) error {
+func (c *Catalog) StorageSeen(ctx context.Context, id int64, now time.Time, problem error) error {
 	if problem == nil {
 		return c.updateOne(ctx, "UPDATE target SET seen_at = ?, failed_since = NULL, error = '' WHERE id = ?", micros(now), id)
 	}
@@ -95,23 +95,23 @@ func (c *Catalog) TargetSeen(ctx context.Context, id int64, now time.Time, probl
 		micros(now), problem.Error(), id)
 }
 
-// Pending lists the sealed artifacts that a target lacks, in the order in which they should get there: globals before
+// Pending lists the sealed artifacts that a storage lacks, in the order in which they should get there: globals before
 // their base, so that no base is ever there without them, and bases before segments.
-func (c *Catalog) Pending(ctx context.Context, target int64) ([]Artifact, error) {
+func (c *Catalog) Pending(ctx context.Context, storage int64) ([]Artifact, error) {
 	return list(ctx, c.db, scanArtifact, "SELECT id, "+artifactColumns+` FROM artifact a WHERE state = 'sealed'
 		AND NOT EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = a.id AND c.target_id = ?)
-		ORDER BY CASE kind WHEN 'globals' THEN 1 WHEN 'base' THEN 2 ELSE 3 END, start_lsn, id`, target)
+		ORDER BY CASE kind WHEN 'globals' THEN 1 WHEN 'base' THEN 2 ELSE 3 END, start_lsn, id`, storage)
 }
 
-// Copies lists the artifacts that a target has, by start LSN.
-func (c *Catalog) Copies(ctx context.Context, target int64) ([]Artifact, error) {
+// Copies lists the artifacts that a storage has, by start LSN.
+func (c *Catalog) Copies(ctx context.Context, storage int64) ([]Artifact, error) {
 	return list(ctx, c.db, scanArtifact, "SELECT id, "+artifactColumns+` FROM artifact a WHERE EXISTS
-		(SELECT 1 FROM copy c WHERE c.artifact_id = a.id AND c.target_id = ?) ORDER BY start_lsn, id`, target)
+		(SELECT 1 FROM copy c WHERE c.artifact_id = a.id AND c.target_id = ?) ORDER BY start_lsn, id`, storage)
 }
 
-// AddCopy records that a target has stored an artifact for good. It fails with ErrNotFound if the artifact has been
+// AddCopy records that a storage has stored an artifact for good. It fails with ErrNotFound if the artifact has been
 // forgotten, or written anew under another name, meanwhile.
-func (c *Catalog) AddCopy(ctx context.Context, a Artifact, target int64, now time.Time) error {
+func (c *Catalog) AddCopy(ctx context.Context, a Artifact, storage int64, now time.Time) error {
 	err := c.write(ctx, func(tx *sql.Tx) error {
 		var known bool
 		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM artifact WHERE id = ? AND name = ?)", a.ID, a.Name).Scan(&known)
@@ -120,7 +120,7 @@ func (c *Catalog) AddCopy(ctx context.Context, a Artifact, target int64, now tim
 		}
 		if err == nil {
 			_, err = tx.ExecContext(ctx, "INSERT OR REPLACE INTO copy (artifact_id, target_id, stored_at) VALUES (?, ?, ?)",
-				a.ID, target, micros(now))
+				a.ID, storage, micros(now))
 		}
 		return err
 	})
@@ -130,20 +130,20 @@ func (c *Catalog) AddCopy(ctx context.Context, a Artifact, target int64, now tim
 	return nil
 }
 
-// DropCopy records that a target does not have an artifact, contrary to what was recorded.
-func (c *Catalog) DropCopy(ctx context.Context, artifact, target int64) error {
-	return c.updateOne(ctx, "DELETE FROM copy WHERE artifact_id = ? AND target_id = ?", artifact, target)
+// DropCopy records that a storage does not have an artifact, contrary to what was recorded.
+func (c *Catalog) DropCopy(ctx context.Context, artifact, storage int64) error {
+	return c.updateOne(ctx, "DELETE FROM copy WHERE artifact_id = ? AND target_id = ?", artifact, storage)
 }
 
-// CopyRemovals lists the names of files that a target still holds although the catalog has forgotten them.
-func (c *Catalog) CopyRemovals(ctx context.Context, target int64) ([]string, error) {
+// CopyRemovals lists the names of files that a storage still holds although the catalog has forgotten them.
+func (c *Catalog) CopyRemovals(ctx context.Context, storage int64) ([]string, error) {
 	return list(ctx, c.db, func(rows *sql.Rows) (name string, err error) {
 		err = rows.Scan(&name)
 		return name, err
-	}, "SELECT name FROM copy_removal WHERE target_id = ? ORDER BY name", target)
+	}, "SELECT name FROM copy_removal WHERE target_id = ? ORDER BY name", storage)
 }
 
-// AwaitsRemoval tells whether some target still holds a forgotten file of the name.
+// AwaitsRemoval tells whether some storage still holds a forgotten file of the name.
 func (c *Catalog) AwaitsRemoval(ctx context.Context, name string) (bool, error) {
 	var found bool
 	err := c.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM copy_removal WHERE name = ?)", name).Scan(&found)
@@ -153,7 +153,7 @@ func (c *Catalog) AwaitsRemoval(ctx context.Context, name string) (bool, error) 
 	return found, nil
 }
 
-// RemovalsAwait tells whether some target still holds a forgotten file.
+// RemovalsAwait tells whether some storage still holds a forgotten file.
 func (c *Catalog) RemovalsAwait(ctx context.Context) (bool, error) {
 	var found bool
 	err := c.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM copy_removal)").Scan(&found)
@@ -163,23 +163,23 @@ func (c *Catalog) RemovalsAwait(ctx context.Context) (bool, error) {
 	return found, nil
 }
 
-// AddCopyRemoval records that a file has to be removed from a target.
-func (c *Catalog) AddCopyRemoval(ctx context.Context, target int64, name string) error {
-	return c.updateOne(ctx, "INSERT OR REPLACE INTO copy_removal (target_id, name) VALUES (?, ?)", target, name)
+// AddCopyRemoval records that a file has to be removed from a storage.
+func (c *Catalog) AddCopyRemoval(ctx context.Context, storage int64, name string) error {
+	return c.updateOne(ctx, "INSERT OR REPLACE INTO copy_removal (target_id, name) VALUES (?, ?)", storage, name)
 }
 
-// CopyRemovalDone records that a target no longer holds a file.
-func (c *Catalog) CopyRemovalDone(ctx context.Context, target int64, name string) error {
-	return c.updateOne(ctx, "DELETE FROM copy_removal WHERE target_id = ? AND name = ?", target, name)
+// CopyRemovalDone records that a storage no longer holds a file.
+func (c *Catalog) CopyRemovalDone(ctx context.Context, storage int64, name string) error {
+	return c.updateOne(ctx, "DELETE FROM copy_removal WHERE target_id = ? AND name = ?", storage, name)
 }
 
-// DurableEnd is the position up to which a target alone could restore: 0 while it has no base.
-func (c *Catalog) DurableEnd(ctx context.Context, target int64) (LSN, error) {
+// DurableEnd is the position up to which a storage alone could restore: 0 while it has no base.
+func (c *Catalog) DurableEnd(ctx context.Context, storage int64) (LSN, error) {
 	inv, err := c.Inventory(ctx)
 	if err != nil {
 		return 0, err
 	}
-	copies, err := c.Copies(ctx, target)
+	copies, err := c.Copies(ctx, storage)
 	if err != nil {
 		return 0, err
 	}
@@ -201,19 +201,19 @@ func (c *Catalog) DurableEnd(ctx context.Context, target int64) (LSN, error) {
 	return end, nil
 }
 
-// Reach is the furthest position to which a base and the segments behind it lead: of those that a target has, and of all.
-func (c *Catalog) Reach(ctx context.Context, target int64) (there, all LSN, err error) {
+// Reach is the furthest position to which a base and the segments behind it lead: of those that a storage has, and of all.
+func (c *Catalog) Reach(ctx context.Context, storage int64) (there, all LSN, err error) {
 	inv, err := c.Inventory(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
 	all = reach(inv)
-	inv.Artifacts, err = c.Copies(ctx, target)
+	inv.Artifacts, err = c.Copies(ctx, storage)
 	return reach(inv), all, err
 }
 
-// SpoolBytes is how much lies in the directory alone: what some target lacks, and the open segment. It is 0 without
-// targets.
+// SpoolBytes is how much lies in the directory alone: what some storage lacks, and the open segment. It is 0 without
+// storages.
 func (c *Catalog) SpoolBytes(ctx context.Context) (int64, error) {
 	var n int64
 	err := c.db.QueryRowContext(ctx, `SELECT coalesce(sum(bytes), 0) FROM artifact a WHERE EXISTS (SELECT 1 FROM target t
@@ -224,12 +224,12 @@ func (c *Catalog) SpoolBytes(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// snapshotSetting begins the settings that tell of each target's newest snapshot.
+// snapshotSetting begins the settings that tell of each storage's newest snapshot.
 const snapshotSetting = "snapshot-"
 
-// SnapshotState says in short what a snapshot for a target would tell now, apart from the history of commands: two that
+// SnapshotState says in short what a snapshot for a storage would tell now, apart from the history of commands: two that
 // are equal tell the same.
-func (c *Catalog) SnapshotState(ctx context.Context, target int64) (string, error) {
+func (c *Catalog) SnapshotState(ctx context.Context, storage int64) (string, error) {
 	h := sha256.New()
 	err := c.read(ctx, func(tx *sql.Tx) error {
 		// Counts and restore points belong to their segments and never change.
@@ -242,7 +242,7 @@ func (c *Catalog) SnapshotState(ctx context.Context, target int64) (string, erro
 			"SELECT id, spec FROM target ORDER BY id",
 			"SELECT max(id) FROM verification",
 		} {
-			if err := hashRows(ctx, tx, h, query, target); err != nil {
+			if err := hashRows(ctx, tx, h, query, storage); err != nil {
 				return err
 			}
 		}
@@ -281,21 +281,21 @@ func hashRows(ctx context.Context, tx *sql.Tx, h io.Writer, query string, args .
 	return rows.Err()
 }
 
-// SnapshotSent records which snapshot of what state a target has whole.
-func (c *Catalog) SnapshotSent(ctx context.Context, target int64, sequence uint64, state string) error {
-	return c.SetSetting(ctx, snapshotSetting+strconv.FormatInt(target, 10), fmt.Sprintf("%016X %s", sequence, state))
+// SnapshotSent records which snapshot of what state a storage has whole.
+func (c *Catalog) SnapshotSent(ctx context.Context, storage int64, sequence uint64, state string) error {
+	return c.SetSetting(ctx, snapshotSetting+strconv.FormatInt(storage, 10), fmt.Sprintf("%016X %s", sequence, state))
 }
 
-// SnapshotIs tells whether a target's snapshot of that number tells of that state.
-func (c *Catalog) SnapshotIs(ctx context.Context, target int64, sequence uint64, state string) (bool, error) {
-	text, _, err := c.Setting(ctx, snapshotSetting+strconv.FormatInt(target, 10))
+// SnapshotIs tells whether a storage's snapshot of that number tells of that state.
+func (c *Catalog) SnapshotIs(ctx context.Context, storage int64, sequence uint64, state string) (bool, error) {
+	text, _, err := c.Setting(ctx, snapshotSetting+strconv.FormatInt(storage, 10))
 	return text == fmt.Sprintf("%016X %s", sequence, state), err
 }
 
-// Snapshot writes a catalog of what one target holds to a file that must not exist: with it and the target's files
-// alone, everything that is there can be restored. It fails with ErrNotFound if the target has been forgotten meanwhile:
+// Snapshot writes a catalog of what one storage holds to a file that must not exist: with it and the storage's files
+// alone, everything that is there can be restored. It fails with ErrNotFound if the storage has been forgotten meanwhile:
 // the catalog would be empty.
-func (c *Catalog) Snapshot(ctx context.Context, path string, target int64) error {
+func (c *Catalog) Snapshot(ctx context.Context, path string, storage int64) error {
 	if _, err := c.db.ExecContext(ctx, "VACUUM INTO ?", path); err != nil {
 		return fmt.Errorf("snapshot of the catalog: %w", err)
 	}
@@ -305,7 +305,7 @@ func (c *Catalog) Snapshot(ctx context.Context, path string, target int64) error
 	}
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		var known bool
-		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM target WHERE id = ?)", target).Scan(&known)
+		err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM target WHERE id = ?)", storage).Scan(&known)
 		if err == nil && !known {
 			err = ErrNotFound
 		}
@@ -313,7 +313,7 @@ func (c *Catalog) Snapshot(ctx context.Context, path string, target int64) error
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `DELETE FROM artifact WHERE state = 'open'
-			OR NOT EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = artifact.id AND c.target_id = ?)`, target)
+			OR NOT EXISTS (SELECT 1 FROM copy c WHERE c.artifact_id = artifact.id AND c.target_id = ?)`, storage)
 		if err == nil {
 			_, err = tx.ExecContext(ctx, "DELETE FROM removal; DELETE FROM copy_removal; DELETE FROM fact; DELETE FROM fact_position")
 		}

@@ -1,4 +1,4 @@
-package target
+package storage
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 
 func TestPartsFitTheLimits(t *testing.T) {
 	const gib = int64(1) << 30
-	var unknown s3Target
+	var unknown s3Storage
 	var total int64
 	for number := 1; number <= s3MaxParts; number++ {
 		part := unknown.partSizeOf(number, -1)
@@ -81,7 +81,7 @@ func TestTemplates(t *testing.T) {
 		if err := checkTemplate(c.template, true, true); err != nil {
 			t.Errorf("%s: %v", c.template, err)
 		}
-		if got := (&shellTarget{detail: "d1"}).expand(c.template, "n"); got != c.want {
+		if got := (&shellStorage{detail: "d1"}).expand(c.template, "n"); got != c.want {
 			t.Errorf("%s gives %s, want %s", c.template, got, c.want)
 		}
 	}
@@ -106,7 +106,7 @@ func TestTemplates(t *testing.T) {
 
 // Words follow what a store says, which may end like a sentence.
 func TestErrorEndsWithoutPeriod(t *testing.T) {
-	err := &Error{Target: "s3://b/p", Op: "list", Fault: Denied, Err: errors.New("Access Denied.\n")}
+	err := &Error{Storage: "s3://b/p", Op: "list", Fault: Denied, Err: errors.New("Access Denied.\n")}
 	if got, want := err.Error(), "target s3://b/p: access is denied: Access Denied"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -1,4 +1,4 @@
-// Package target is where the files of a backup go: a directory, an object
+// Package storage is where the files of a backup go: a directory, an object
 // store, a server reached by SFTP, or whatever shell commands reach. All are
 // used through one small interface: begin a session, begin a file, write, end
 // the file, end the session, with several files in progress at once.
@@ -9,11 +9,11 @@
 //     which returns nil only when the bytes are stored for good.
 //   - A file that is there is never overwritten.
 //   - Reading a file gives all of its bytes or an error.
-//   - Every error of the target is an *Error, whose Fault says what is wrong.
+//   - Every error of the storage is an *Error, whose Fault says what is wrong.
 //
 // Files are opaque bytes with a name; what they hold is the caller's matter.
 // The package imports nothing of the program.
-package target
+package storage
 
 import (
 	"context"
@@ -25,20 +25,20 @@ import (
 	"time"
 )
 
-// A Target is a place for files. It holds no connection.
-type Target interface {
-	// String is the target as Parse reads it. It never holds a secret.
+// A Storage is a place for files. It holds no connection.
+type Storage interface {
+	// String is the storage as Parse reads it. It never holds a secret.
 	String() string
 	// Begin begins a session: it connects, and proves that the place is there
 	// and can be listed.
 	Begin(ctx context.Context) (Session, error)
 }
 
-// A Session is a connection to a target. Its methods may be called by several
+// A Session is a connection to a storage. Its methods may be called by several
 // goroutines at once.
 type Session interface {
 	// Create begins a file of the given size, or of unknown size (-1). It
-	// fails with Exists if the target has the name; so may Commit, if somebody
+	// fails with Exists if the storage has the name; so may Commit, if somebody
 	// else was faster. ctx holds until the file's end.
 	Create(ctx context.Context, name string, size int64) (File, error)
 	// Open reads a file. The last Read returns io.EOF only when the file was
@@ -52,7 +52,7 @@ type Session interface {
 	// Remove deletes a file. It fails with NotFound if there is none.
 	Remove(ctx context.Context, name string) error
 	// Sweep removes what files that never ended have left. The caller makes
-	// sure that nobody writes to the target meanwhile.
+	// sure that nobody writes to the storage meanwhile.
 	Sweep(ctx context.Context) error
 	// End ends the session.
 	End() error
@@ -63,7 +63,7 @@ type Session interface {
 type File interface {
 	io.Writer
 	// Commit ends the file and waits until it is stored for good. On an error
-	// the target has no such file, as far as that can be known.
+	// the storage has no such file, as far as that can be known.
 	Commit() error
 	// Abort ends the file and leaves nothing of it.
 	Abort()
@@ -72,8 +72,8 @@ type File interface {
 // Info is what a listing tells of a file.
 type Info struct {
 	Name     string
-	Size     int64     // -1: the target does not tell
-	Modified time.Time // zero: the target does not tell
+	Size     int64     // -1: the storage does not tell
+	Modified time.Time // zero: the storage does not tell
 }
 
 // A Fault is what is wrong. It can be asked for by errors.Is.
@@ -95,17 +95,17 @@ const (
 
 func (f Fault) Error() string { return string(f) }
 
-// Error is what went wrong with a target.
+// Error is what went wrong with a storage.
 type Error struct {
-	Target string
-	Op     string // begin, create, write, commit, open, read, stat, list, remove, sweep
-	Name   string // of the file, if it is about one
-	Fault  Fault
-	Err    error // the cause; may be nil
+	Storage string
+	Op      string // begin, create, write, commit, open, read, stat, list, remove, sweep
+	Name    string // of the file, if it is about one
+	Fault   Fault
+	Err     error // the cause; may be nil
 }
 
 func (e *Error) Error() string {
-	text := "target " + e.Target
+	text := "target " + e.Storage
 	if e.Name != "" {
 		text += ", " + e.Op + " " + e.Name
 	}
@@ -119,21 +119,21 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is makes errors.Is(err, target.NotFound) work.
+// Is makes errors.Is(err, storage.NotFound) work.
 func (e *Error) Is(target error) bool { return target == error(e.Fault) }
 
 // Temporary tells whether the same may succeed later without anybody doing
-// anything but look after the target's machine, network and disks.
+// anything but look after the storage's machine, network and disks.
 func Temporary(err error) bool {
 	return errors.Is(err, Unreachable) || errors.Is(err, Full)
 }
 
-// SpecError says that a text names no target.
+// SpecError says that a text names no storage.
 type SpecError struct{ Spec, Reason string }
 
 func (e *SpecError) Error() string { return fmt.Sprintf("target %q: %s", shown(e.Spec), e.Reason) }
 
-// shown is a text that names no target without what may be a secret in it: commands, what comes before an @ wherever that
+// shown is a text that names no storage without what may be a secret in it: commands, what comes before an @ wherever that
 // stands, and parameters.
 func shown(spec string) string {
 	if strings.HasPrefix(spec, "shell ") {
@@ -167,7 +167,7 @@ func (e *NameError) Error() string {
 	return fmt.Sprintf("%q cannot be the name of a file on a target", e.Name)
 }
 
-// Env is what Parse and the targets take from the process.
+// Env is what Parse and the storages take from the process.
 type Env struct {
 	Lookup func(string) (string, bool) // the environment
 	Home   string
@@ -182,7 +182,7 @@ func (e Env) get(names ...string) string {
 	return ""
 }
 
-// IsSpec tells whether a text is meant to name a target rather than a local
+// IsSpec tells whether a text is meant to name a storage rather than a local
 // directory.
 func IsSpec(text string) bool {
 	for _, prefix := range []string{"file:", "s3://", "sftp://", "shell "} {
@@ -193,13 +193,13 @@ func IsSpec(text string) bool {
 	return false
 }
 
-// Parse reads what names a target:
+// Parse reads what names a storage:
 //
 //	/PATH or file:/PATH
 //	s3://BUCKET/PREFIX?endpoint=URL&region=NAME…
 //	sftp://USER@HOST:PORT/PATH?identity=FILE…
 //	shell write='COMMAND' read='COMMAND' list='COMMAND' remove='COMMAND'…
-func Parse(spec string, env Env) (Target, error) {
+func Parse(spec string, env Env) (Storage, error) {
 	switch {
 	case strings.HasPrefix(spec, "s3://"):
 		return parseS3(spec, env)
@@ -220,7 +220,7 @@ func Parse(spec string, env Env) (Target, error) {
 	if !strings.HasPrefix(path, "/") {
 		return nil, &SpecError{spec, "a directory's path must be absolute"}
 	}
-	return dirTarget{path}, nil
+	return dirStorage{path}, nil
 }
 
 // checkName refuses names that could mean something else to a file system, a
@@ -248,16 +248,16 @@ func safe(c byte) bool {
 }
 
 // partialMark ends the names of files that are being written, where the
-// target has no better way to hide them.
+// storage has no better way to hide them.
 const partialMark = ".partial"
 
-// scope makes the errors of one target.
-type scope struct{ target string }
+// scope makes the errors of one storage.
+type scope struct{ storage string }
 
 func (s scope) fail(op, name string, fault Fault, err error) error {
 	var already *Error
 	if errors.As(err, &already) {
 		return err
 	}
-	return &Error{Target: s.target, Op: op, Name: name, Fault: fault, Err: err}
+	return &Error{Storage: s.storage, Op: op, Name: name, Fault: fault, Err: err}
 }

@@ -1,4 +1,4 @@
-package target_test
+package storage_test
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
-// commands makes a shell target over dir of which some commands are others.
+// commands makes a shell storage over dir of which some commands are others.
 func commands(dir string, replace map[string]string) string {
 	list := map[string]string{"write": "cat > " + dir + "/%f", "read": "cat " + dir + "/%f", "list": "ls " + dir, "remove": "rm " + dir + "/%f", "timeout": "10s"}
 	for key, value := range replace {
@@ -72,7 +72,7 @@ func TestShellCommandsThatFail(t *testing.T) {
 			s := begin(t, commands(dir, c.replace(dir)), environment())
 			began := time.Now()
 			err := store(s, "file", big, -1)
-			var e *target.Error
+			var e *storage.Error
 			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v, want an error with %q", err, c.says)
 			}
@@ -87,7 +87,7 @@ func TestShellCommandsThatFail(t *testing.T) {
 	t.Run("what fits into the pipe", func(t *testing.T) {
 		dir := t.TempDir()
 		s := begin(t, commands(dir, map[string]string{"write": "true > " + dir + "/%f"}), environment())
-		if err := store(s, "file", []byte("small"), -1); !errors.Is(err, target.Broken) {
+		if err := store(s, "file", []byte("small"), -1); !errors.Is(err, storage.Broken) {
 			t.Errorf("a command that read nothing: %v", err)
 		}
 	})
@@ -107,7 +107,7 @@ func TestShellReadsThatFail(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for name, list := range map[string]string{"fails": "ls " + dir + "; exit 2", "hangs": "sleep 1000"} {
-		tgt, err := target.Parse(commands(dir, map[string]string{"list": list, "timeout": "300ms"}), environment())
+		tgt, err := storage.Parse(commands(dir, map[string]string{"list": list, "timeout": "300ms"}), environment())
 		must(t, err)
 		if _, err := tgt.Begin(context.Background()); err == nil {
 			t.Errorf("a listing that %s begins a session", name)
@@ -137,28 +137,28 @@ func TestDirectoryRefusals(t *testing.T) {
 	file := filepath.Join(dir, "file")
 	must(t, os.WriteFile(file, nil, 0o600))
 	for _, path := range []string{filepath.Join(dir, "missing"), file} {
-		tgt, err := target.Parse(path, environment())
+		tgt, err := storage.Parse(path, environment())
 		must(t, err)
-		if _, err := tgt.Begin(context.Background()); !errors.Is(err, target.NoPlace) {
+		if _, err := tgt.Begin(context.Background()); !errors.Is(err, storage.NoPlace) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	if _, err := os.Stat("/sys/kernel"); err == nil { // where not even root may write
 		s := begin(t, "/sys/kernel", environment())
-		if err := store(s, "file", []byte("x"), -1); !errors.Is(err, target.ReadOnly) {
+		if err := store(s, "file", []byte("x"), -1); !errors.Is(err, storage.ReadOnly) {
 			t.Errorf("a read-only directory: %v", err)
 		}
 	}
 	// Reading notices a file that is a link or no file.
 	s := begin(t, dir, environment())
 	must(t, os.Symlink("/etc/passwd", filepath.Join(dir, "link")))
-	if _, err := s.Stat(context.Background(), "link"); !errors.Is(err, target.NotFound) {
+	if _, err := s.Stat(context.Background(), "link"); !errors.Is(err, storage.NotFound) {
 		t.Errorf("a link: %v", err)
 	}
 	if _, err := fetch(s, "link"); err == nil {
 		t.Error("a link is read")
 	}
-	if err := store(s, "link", []byte("x"), -1); !errors.Is(err, target.Exists) {
+	if err := store(s, "link", []byte("x"), -1); !errors.Is(err, storage.Exists) {
 		t.Errorf("a link: %v", err)
 	}
 }
@@ -167,7 +167,7 @@ func TestDirectoryRefusals(t *testing.T) {
 // that is long in coming is none.
 func TestShellListings(t *testing.T) {
 	list := func(timeout, command string) (n int, err error) {
-		tgt, err := target.Parse("shell write='cat > %f' read='cat %f' remove='rm %f' timeout="+timeout+" list='"+command+"'", target.Env{})
+		tgt, err := storage.Parse("shell write='cat > %f' read='cat %f' remove='rm %f' timeout="+timeout+" list='"+command+"'", storage.Env{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,7 +183,7 @@ func TestShellListings(t *testing.T) {
 		}
 		return n, nil
 	}
-	if _, err := list("1m", "yes 12 some-file"); !errors.Is(err, target.Broken) || !strings.Contains(err.Error(), "more than 256 MB") {
+	if _, err := list("1m", "yes 12 some-file"); !errors.Is(err, storage.Broken) || !strings.Contains(err.Error(), "more than 256 MB") {
 		t.Errorf("an endless listing: %v", err)
 	}
 	if n, err := list("2s", "for i in 1 2 3 4; do echo 1 file-$i; sleep 0.7; done"); n != 4 || err != nil {

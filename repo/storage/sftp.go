@@ -1,4 +1,4 @@
-package target
+package storage
 
 import (
 	"context"
@@ -23,8 +23,8 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// sftpTarget is a directory that an SSH server serves.
-type sftpTarget struct {
+// sftpStorage is a directory that an SSH server serves.
+type sftpStorage struct {
 	spec             string
 	user, host, root string
 	identities       []string
@@ -34,7 +34,7 @@ type sftpTarget struct {
 
 // parseSFTP reads sftp://USER@HOST:PORT/PATH. Keys, agent and known hosts are
 // those of ssh.
-func parseSFTP(spec string, env Env) (Target, error) {
+func parseSFTP(spec string, env Env) (Storage, error) {
 	bad := func(format string, args ...any) error { return &SpecError{spec, fmt.Sprintf(format, args...)} }
 	u, err := url.Parse(spec)
 	if err != nil {
@@ -46,7 +46,7 @@ func parseSFTP(spec string, env Env) (Target, error) {
 	if u.Hostname() == "" || !strings.HasPrefix(u.Path, "/") || u.Fragment != "" {
 		return nil, bad("it must be of the form sftp://USER@HOST:PORT/PATH")
 	}
-	t := &sftpTarget{spec: spec, user: u.User.Username(), root: path.Clean(u.Path), agent: env.get("SSH_AUTH_SOCK")}
+	t := &sftpStorage{spec: spec, user: u.User.Username(), root: path.Clean(u.Path), agent: env.get("SSH_AUTH_SOCK")}
 	if t.user == "" {
 		t.user = env.get("USER", "LOGNAME")
 	}
@@ -83,9 +83,9 @@ func parseSFTP(spec string, env Env) (Target, error) {
 	return t, nil
 }
 
-func (t *sftpTarget) String() string { return t.spec }
+func (t *sftpStorage) String() string { return t.spec }
 
-func (t *sftpTarget) Begin(ctx context.Context) (Session, error) {
+func (t *sftpStorage) Begin(ctx context.Context) (Session, error) {
 	s := &sftpSession{scope: scope{"sftp://" + t.host + t.root}, root: t.root}
 	known, err := knownhosts.New(t.knownHosts...)
 	if err != nil {
@@ -131,7 +131,7 @@ func (t *sftpTarget) Begin(ctx context.Context) (Session, error) {
 }
 
 // auth offers the keys of the agent and of the files that need no passphrase.
-func (t *sftpTarget) auth() (methods []ssh.AuthMethod, end func(), err error) {
+func (t *sftpStorage) auth() (methods []ssh.AuthMethod, end func(), err error) {
 	end = func() {}
 	var signers []ssh.Signer
 	for _, file := range t.identities {

@@ -1,4 +1,4 @@
-package target
+package storage
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 
 // parseShell reads shell key='value' …. A value stands in single or double
 // quotes, doubled inside.
-func parseShell(spec string) (Target, error) {
-	t := &shellTarget{spec: spec, timeout: shellTimeout}
+func parseShell(spec string) (Storage, error) {
+	t := &shellStorage{spec: spec, timeout: shellTimeout}
 	bad := func(format string, args ...any) error { return &SpecError{spec, fmt.Sprintf(format, args...)} }
 	given := map[string]bool{}
 	for rest := strings.TrimSpace(strings.TrimPrefix(spec, "shell")); rest != ""; rest = strings.TrimSpace(rest) {
@@ -137,6 +137,6 @@ func checkTemplate(s string, names, detail bool) error {
 }
 
 // expand fills a template that checkTemplate has seen.
-func (t *shellTarget) expand(template, name string) string {
+func (t *shellStorage) expand(template, name string) string {
 	return strings.NewReplacer("%%", "%", "%f", "'"+name+"'", "%d", "'"+t.detail+"'").Replace(template)
 }

@@ -1,4 +1,4 @@
-package target
+package storage
 
 import (
 	"cmp"
@@ -23,8 +23,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 )
 
-// s3Target is a prefix in a bucket of an S3-compatible store.
-type s3Target struct {
+// s3Storage is a prefix in a bucket of an S3-compatible store.
+type s3Storage struct {
 	spec           string
 	bucket, prefix string // prefix with its slash, or empty
 	endpoint       *url.URL
@@ -47,7 +47,7 @@ var s3BeginTimeout = 45 * time.Second
 
 // parseS3 reads s3://BUCKET/PREFIX with its settings as a query. What is not
 // said there comes from the environment and files that the AWS tools use.
-func parseS3(spec string, env Env) (Target, error) {
+func parseS3(spec string, env Env) (Storage, error) {
 	bad := func(format string, args ...any) error { return &SpecError{spec, fmt.Sprintf(format, args...)} }
 	u, err := url.Parse(spec)
 	if err != nil {
@@ -59,7 +59,7 @@ func parseS3(spec string, env Env) (Target, error) {
 	if u.Host == "" || u.Port() != "" || u.Fragment != "" {
 		return nil, bad("it must be of the form s3://BUCKET/PREFIX")
 	}
-	t := &s3Target{spec: spec, bucket: u.Host}
+	t := &s3Storage{spec: spec, bucket: u.Host}
 	if prefix := strings.Trim(u.Path, "/"); prefix != "" {
 		if prefix != path.Clean(prefix) {
 			return nil, bad("the prefix must not hold empty parts, . or ..")
@@ -90,7 +90,7 @@ func parseS3(spec string, env Env) (Target, error) {
 
 // place reads where the server is, and the profile of the AWS tools' files that
 // says what neither the URL nor the environment does.
-func (t *s3Target) place(option func(name string) string, env Env) (profile string, err error) {
+func (t *s3Storage) place(option func(name string) string, env Env) (profile string, err error) {
 	profile = cmp.Or(option("profile"), env.get("AWS_PROFILE", "AWS_DEFAULT_PROFILE"), "default")
 	config := readAWSConfig(cmp.Or(env.get("AWS_CONFIG_FILE"), filepath.Join(env.Home, ".aws", "config")), profile)
 	t.region = cmp.Or(option("region"), env.get("AWS_REGION", "AWS_DEFAULT_REGION"), config["region"])
@@ -118,7 +118,7 @@ func (t *s3Target) place(option func(name string) string, env Env) (profile stri
 }
 
 // store reads how the server shall keep files.
-func (t *s3Target) store(option func(name string) string) (err error) {
+func (t *s3Storage) store(option func(name string) string) (err error) {
 	key := option("sse-kms-key")
 	switch sse := option("sse"); {
 	case sse == "" && key == "":
@@ -208,12 +208,12 @@ func readAWSConfig(file, profile string) map[string]string {
 	return found
 }
 
-func (t *s3Target) String() string { return t.spec }
+func (t *s3Storage) String() string { return t.spec }
 
 // Begin asks for the first file of the prefix, which tells of wrong
 // credentials and missing buckets in the server's own words.
-func (t *s3Target) Begin(ctx context.Context) (Session, error) {
-	s := &s3Session{scope: scope{"s3://" + t.bucket + "/" + strings.TrimSuffix(t.prefix, "/")}, s3Target: t}
+func (t *s3Storage) Begin(ctx context.Context) (Session, error) {
+	s := &s3Session{scope: scope{"s3://" + t.bucket + "/" + strings.TrimSuffix(t.prefix, "/")}, s3Storage: t}
 	client, err := minio.New(t.endpoint.Host, &minio.Options{Creds: t.creds, Secure: t.endpoint.Scheme == "https",
 		Region: t.region, BucketLookup: t.lookup, MaxRetries: s3Retries, Transport: t.transport})
 	if err != nil {
@@ -238,7 +238,7 @@ func (t *s3Target) Begin(ctx context.Context) (Session, error) {
 
 type s3Session struct {
 	scope
-	*s3Target
+	*s3Storage
 	core minio.Core
 }
 

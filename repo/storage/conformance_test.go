@@ -1,4 +1,4 @@
-package target_test
+package storage_test
 
 import (
 	"bytes"
@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"pg_scribe/internal/s3test"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
-func environment(pairs ...string) target.Env {
-	return target.Env{Home: "/nonexistent", Lookup: func(name string) (string, bool) {
+func environment(pairs ...string) storage.Env {
+	return storage.Env{Home: "/nonexistent", Lookup: func(name string) (string, bool) {
 		for _, p := range slices.Backward(pairs) {
 			if key, value, _ := strings.Cut(p, "="); key == name {
 				return value, true
@@ -31,7 +31,7 @@ func environment(pairs ...string) target.Env {
 	}}
 }
 
-func credentials() target.Env {
+func credentials() storage.Env {
 	return environment("AWS_ACCESS_KEY_ID="+s3test.AccessKey, "AWS_SECRET_ACCESS_KEY="+s3test.SecretKey)
 }
 
@@ -42,9 +42,9 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func begin(t testing.TB, spec string, env target.Env) target.Session {
+func begin(t testing.TB, spec string, env storage.Env) storage.Session {
 	t.Helper()
-	tgt, err := target.Parse(spec, env)
+	tgt, err := storage.Parse(spec, env)
 	must(t, err)
 	s, err := tgt.Begin(context.Background())
 	must(t, err)
@@ -59,21 +59,21 @@ func shellSpec(dir string) string {
 }
 
 // places are a spec of every kind, and the directory where the files lie.
-func places(t *testing.T) map[string]func(t *testing.T) (spec string, env target.Env, dir string) {
-	return map[string]func(t *testing.T) (string, target.Env, string){
-		"directory": func(t *testing.T) (string, target.Env, string) {
+func places(t *testing.T) map[string]func(t *testing.T) (spec string, env storage.Env, dir string) {
+	return map[string]func(t *testing.T) (string, storage.Env, string){
+		"directory": func(t *testing.T) (string, storage.Env, string) {
 			dir := t.TempDir()
 			return "file:" + dir, environment(), dir
 		},
-		"shell": func(t *testing.T) (string, target.Env, string) {
+		"shell": func(t *testing.T) (string, storage.Env, string) {
 			dir := t.TempDir()
 			return shellSpec(dir), environment(), dir
 		},
-		"s3": func(t *testing.T) (string, target.Env, string) {
+		"s3": func(t *testing.T) (string, storage.Env, string) {
 			server := s3test.Start(t)
 			return server.URL("hosts/db1") + "&part-size=5MB", credentials(), filepath.Join(server.Root, "backups", "hosts", "db1")
 		},
-		"sftp": func(t *testing.T) (string, target.Env, string) {
+		"sftp": func(t *testing.T) (string, storage.Env, string) {
 			server := startSSH(t)
 			dir := t.TempDir()
 			return server.url(dir), environment("USER=root"), dir
@@ -81,7 +81,7 @@ func places(t *testing.T) map[string]func(t *testing.T) (spec string, env target
 	}
 }
 
-func store(s target.Session, name string, content []byte, size int64) error {
+func store(s storage.Session, name string, content []byte, size int64) error {
 	f, err := s.Create(context.Background(), name, size)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func store(s target.Session, name string, content []byte, size int64) error {
 	return f.Commit()
 }
 
-func fetch(s target.Session, name string) ([]byte, error) {
+func fetch(s storage.Session, name string) ([]byte, error) {
 	r, err := s.Open(context.Background(), name)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func fetch(s target.Session, name string) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-func names(t testing.TB, s target.Session, prefix string) []string {
+func names(t testing.TB, s storage.Session, prefix string) []string {
 	t.Helper()
 	list := []string{}
 	for info, err := range s.List(context.Background(), prefix) {
@@ -126,7 +126,7 @@ func TestConformance(t *testing.T) {
 	for kind, place := range places(t) {
 		t.Run(kind, func(t *testing.T) {
 			spec, env, dir := place(t)
-			tgt, err := target.Parse(spec, env)
+			tgt, err := storage.Parse(spec, env)
 			must(t, err)
 			if tgt.String() == "" {
 				t.Error("the target has no name")
@@ -150,7 +150,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func conformSizes(t *testing.T, s target.Session) {
+func conformSizes(t *testing.T, s storage.Session) {
 	for _, n := range []int{0, 1, 65_536, 5<<20 - 1, 5 << 20, 5<<20 + 1, 17_000_000} {
 		for _, known := range []bool{true, false} {
 			name, size := fmt.Sprintf("incremental-%d-%v.sql.zst", n, known), int64(-1)
@@ -181,7 +181,7 @@ func conformSizes(t *testing.T, s target.Session) {
 	must(t, s.Remove(context.Background(), "early"))
 }
 
-func conformNames(t *testing.T, s target.Session) {
+func conformNames(t *testing.T, s storage.Session) {
 	good := []string{"base-20261121-020000.sql.zst", "base-20261121-020000.dir/toc.dat", "base-20261121-020000.dir/3001.dat.gz",
 		"globals-20261121-020000.sql", "pg_scribe_metadata.txt", "a+b=c@d,e:f"}
 	for _, name := range good {
@@ -204,7 +204,7 @@ func conformNames(t *testing.T, s target.Session) {
 		_, create := s.Create(ctx, name, -1)
 		_, open := s.Open(ctx, name)
 		_, stat := s.Stat(ctx, name)
-		var bad *target.NameError
+		var bad *storage.NameError
 		for what, err := range map[string]error{"create": create, "open": open, "stat": stat, "remove": s.Remove(ctx, name)} {
 			if !errors.As(err, &bad) {
 				t.Errorf("%s %q: %v, want a NameError", what, name, err)
@@ -213,9 +213,9 @@ func conformNames(t *testing.T, s target.Session) {
 	}
 }
 
-func conformCollision(t *testing.T, s target.Session) {
+func conformCollision(t *testing.T, s storage.Session) {
 	must(t, store(s, "taken", []byte("first"), -1))
-	if err := store(s, "taken", []byte("other"), -1); !errors.Is(err, target.Exists) {
+	if err := store(s, "taken", []byte("other"), -1); !errors.Is(err, storage.Exists) {
 		t.Errorf("a second file of the name: %v", err)
 	}
 	// Several begin before any ends: one wins.
@@ -238,7 +238,7 @@ func conformCollision(t *testing.T, s target.Session) {
 	for range 4 {
 		if err := <-results; err == nil {
 			won++
-		} else if !errors.Is(err, target.Exists) {
+		} else if !errors.Is(err, storage.Exists) {
 			t.Errorf("the losers are told: %v", err)
 		}
 	}
@@ -255,10 +255,10 @@ func conformCollision(t *testing.T, s target.Session) {
 	must(t, s.Remove(context.Background(), "taken"))
 }
 
-func conformParallel(t *testing.T, s target.Session) {
+func conformParallel(t *testing.T, s storage.Session) {
 	content := noise(6 << 20)
 	var wait sync.WaitGroup
-	files := make([]target.File, 5)
+	files := make([]storage.File, 5)
 	for i := range files {
 		f, err := s.Create(context.Background(), fmt.Sprintf("many-%d", i), -1)
 		must(t, err)
@@ -286,16 +286,16 @@ func conformParallel(t *testing.T, s target.Session) {
 }
 
 // kindHides: what commands of the shell do meanwhile is theirs.
-func kindHides(s target.Session) bool { return !strings.Contains(fmt.Sprintf("%T", s), "shell") }
+func kindHides(s storage.Session) bool { return !strings.Contains(fmt.Sprintf("%T", s), "shell") }
 
-func conformAbort(t *testing.T, s target.Session, dir string) {
+func conformAbort(t *testing.T, s storage.Session, dir string) {
 	for _, n := range []int{0, 100, 12 << 20} {
 		f, err := s.Create(context.Background(), "given-up", -1)
 		must(t, err)
 		_, err = f.Write(noise(n))
 		must(t, err)
 		f.Abort()
-		if _, err := s.Stat(context.Background(), "given-up"); !errors.Is(err, target.NotFound) {
+		if _, err := s.Stat(context.Background(), "given-up"); !errors.Is(err, storage.NotFound) {
 			t.Errorf("a file of %d bytes that was given up: %v", n, err)
 		}
 	}
@@ -322,29 +322,29 @@ func conformAbort(t *testing.T, s target.Session, dir string) {
 	}
 }
 
-func conformMissing(t *testing.T, s target.Session) {
+func conformMissing(t *testing.T, s storage.Session) {
 	ctx := context.Background()
 	_, open := s.Open(ctx, "nowhere")
 	_, stat := s.Stat(ctx, "nowhere")
 	for what, err := range map[string]error{"open": open, "stat": stat, "remove": s.Remove(ctx, "nowhere")} {
-		var e *target.Error
-		if !errors.Is(err, target.NotFound) || !errors.As(err, &e) || e.Name != "nowhere" {
+		var e *storage.Error
+		if !errors.Is(err, storage.NotFound) || !errors.As(err, &e) || e.Name != "nowhere" {
 			t.Errorf("%s: %v", what, err)
 		}
-		if target.Temporary(err) {
+		if storage.Temporary(err) {
 			t.Errorf("%s: %v counts as temporary", what, err)
 		}
 	}
 }
 
-func conformRemove(t *testing.T, s target.Session, dir string) {
+func conformRemove(t *testing.T, s storage.Session, dir string) {
 	must(t, store(s, "base-1.dir/toc.dat", []byte("x"), -1))
 	must(t, store(s, "base-1.dir/1.dat", []byte("y"), -1))
 	for _, name := range []string{"base-1.dir", "base-1", "base-1.dir/toc"} {
 		_, stat := s.Stat(context.Background(), name)
 		_, open := s.Open(context.Background(), name)
 		for what, err := range map[string]error{"stat": stat, "open": open, "remove": s.Remove(context.Background(), name)} {
-			if !errors.Is(err, target.NotFound) {
+			if !errors.Is(err, storage.NotFound) {
 				t.Errorf("%s of part of a name: %v", what, err)
 			}
 		}

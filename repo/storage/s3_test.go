@@ -1,4 +1,4 @@
-package target_test
+package storage_test
 
 import (
 	"bufio"
@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"pg_scribe/internal/s3test"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
 func TestS3Refusals(t *testing.T) {
@@ -33,26 +33,26 @@ func TestS3Refusals(t *testing.T) {
 	port := fmt.Sprint(server.Port)
 	cases := []struct {
 		name, spec string
-		env        target.Env
-		fault      target.Fault
+		env        storage.Env
+		fault      storage.Fault
 		temporary  bool
 	}{
-		{"unknown key", server.URL("p"), environment("AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY=x"), target.Denied, false},
-		{"wrong secret", server.URL("p"), environment("AWS_ACCESS_KEY_ID="+s3test.AccessKey, "AWS_SECRET_ACCESS_KEY=x"), target.Denied, false},
-		{"no credentials", server.URL("p"), environment("AWS_EC2_METADATA_DISABLED=true"), target.Denied, false},
-		{"no bucket", strings.Replace(server.URL("p"), "backups", "elsewhere", 1), credentials(), target.NoPlace, false},
-		{"no server", strings.Replace(server.URL("p"), port, "1", 1), credentials(), target.Unreachable, true},
-		{"read-only", readOnly.URL("p"), credentials(), target.ReadOnly, false},
+		{"unknown key", server.URL("p"), environment("AWS_ACCESS_KEY_ID=nobody", "AWS_SECRET_ACCESS_KEY=x"), storage.Denied, false},
+		{"wrong secret", server.URL("p"), environment("AWS_ACCESS_KEY_ID="+s3test.AccessKey, "AWS_SECRET_ACCESS_KEY=x"), storage.Denied, false},
+		{"no credentials", server.URL("p"), environment("AWS_EC2_METADATA_DISABLED=true"), storage.Denied, false},
+		{"no bucket", strings.Replace(server.URL("p"), "backups", "elsewhere", 1), credentials(), storage.NoPlace, false},
+		{"no server", strings.Replace(server.URL("p"), port, "1", 1), credentials(), storage.Unreachable, true},
+		{"read-only", readOnly.URL("p"), credentials(), storage.ReadOnly, false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			tgt, err := target.Parse(c.spec, c.env)
+			tgt, err := storage.Parse(c.spec, c.env)
 			must(t, err)
 			s, err := tgt.Begin(context.Background())
 			if err == nil {
 				err = store(s, "x", []byte("x"), -1)
 			}
-			if !errors.Is(err, c.fault) || target.Temporary(err) != c.temporary {
+			if !errors.Is(err, c.fault) || storage.Temporary(err) != c.temporary {
 				t.Errorf("%v, want %q", err, c.fault)
 			}
 			if err != nil && strings.Contains(err.Error(), s3test.SecretKey) {
@@ -75,9 +75,9 @@ func TestS3ClockSkew(t *testing.T) {
 		}
 		r.Header.Set("X-Amz-Date", at.Add(shift).Format("20060102T150405Z"))
 	}
-	tgt, err := target.Parse(p.url("p"), credentials())
+	tgt, err := storage.Parse(p.url("p"), credentials())
 	must(t, err)
-	if _, err := tgt.Begin(context.Background()); !errors.Is(err, target.ClockSkew) || target.Temporary(err) {
+	if _, err := tgt.Begin(context.Background()); !errors.Is(err, storage.ClockSkew) || storage.Temporary(err) {
 		t.Errorf("an hour apart: %v", err)
 	}
 }
@@ -104,7 +104,7 @@ func TestS3CredentialFiles(t *testing.T) {
 	} {
 		env := environment(c.env...)
 		env.Home = home
-		tgt, err := target.Parse(c.spec, env)
+		tgt, err := storage.Parse(c.spec, env)
 		must(t, err)
 		if _, err = tgt.Begin(context.Background()); (err == nil) != c.ok {
 			t.Errorf("%s with %q: %v", c.spec, c.env, err)
@@ -225,7 +225,7 @@ func TestS3LostAnswers(t *testing.T) {
 			if got, err := fetch(s, name); err != nil || !bytes.Equal(got, content) {
 				t.Errorf("%d bytes are back, error %v", len(got), err)
 			}
-			if err := store(s, name, content, -1); !errors.Is(err, target.Exists) {
+			if err := store(s, name, content, -1); !errors.Is(err, storage.Exists) {
 				t.Errorf("again: %v", err)
 			}
 			must(t, s.Sweep(context.Background()))
@@ -243,7 +243,7 @@ func TestS3NeverOverwrites(t *testing.T) {
 		_, err = f.Write(noise(n))
 		must(t, err)
 		must(t, store(s, "name", []byte("the other's"), -1))
-		if err := f.Commit(); !errors.Is(err, target.Exists) {
+		if err := f.Commit(); !errors.Is(err, storage.Exists) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 		if got, err := fetch(s, "name"); err != nil || string(got) != "the other's" {
@@ -273,7 +273,7 @@ func TestS3ReadsOn(t *testing.T) {
 	r.Close()
 	must(t, s.Remove(context.Background(), "file"))
 	must(t, store(s, "file", noise(7 << 20)[1<<20:], -1))
-	if _, err := io.Copy(io.Discard, r); !errors.Is(err, target.Broken) {
+	if _, err := io.Copy(io.Discard, r); !errors.Is(err, storage.Broken) {
 		t.Errorf("another file under the name: %v", err)
 	}
 }
@@ -294,7 +294,7 @@ func TestS3ServerDies(t *testing.T) {
 	} else {
 		f.Abort()
 	}
-	if !errors.Is(err, target.Unreachable) || !target.Temporary(err) {
+	if !errors.Is(err, storage.Unreachable) || !storage.Temporary(err) {
 		t.Errorf("the server is gone: %v", err)
 	}
 	server.StartAgain()
@@ -405,7 +405,7 @@ func sinkServer(t testing.TB) (spec string, received func() int64) {
 
 // upload sends n bytes of unknown size and returns the most memory that the
 // heap and its garbage took meanwhile.
-func upload(t testing.TB, s target.Session, n int64) (peak uint64, sum string) {
+func upload(t testing.TB, s storage.Session, n int64) (peak uint64, sum string) {
 	f, err := s.Create(context.Background(), "stream", -1)
 	must(t, err)
 	done := make(chan struct{})
@@ -453,7 +453,7 @@ func TestS3MemoryStaysFlat(t *testing.T) {
 	}
 }
 
-// Upload20GB is measured by hand: go test ./repo/target -bench 20GB -benchtime 1x
+// Upload20GB is measured by hand: go test ./repo/storage -bench 20GB -benchtime 1x
 func BenchmarkS3Upload20GB(b *testing.B) {
 	spec, received := sinkServer(b)
 	const size = 20 << 30
@@ -507,16 +507,16 @@ func TestS3ServerHangs(t *testing.T) {
 			defer conn.Close()
 		}
 	}()
-	defer target.SetS3BeginTimeout(500 * time.Millisecond)()
-	env := target.Env{Lookup: func(name string) (string, bool) {
+	defer storage.SetS3BeginTimeout(500 * time.Millisecond)()
+	env := storage.Env{Lookup: func(name string) (string, bool) {
 		return "x", strings.HasPrefix(name, "AWS_ACCESS_KEY") || strings.HasPrefix(name, "AWS_SECRET")
 	}}
-	tgt, err := target.Parse("s3://backups/p?endpoint=http://"+listener.Addr().String(), env)
+	tgt, err := storage.Parse("s3://backups/p?endpoint=http://"+listener.Addr().String(), env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = tgt.Begin(context.Background())
-	if !errors.Is(err, target.Unreachable) || !strings.Contains(err.Error(), "no answer within 500ms") {
+	if !errors.Is(err, storage.Unreachable) || !strings.Contains(err.Error(), "no answer within 500ms") {
 		t.Errorf("%v", err)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"slices"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo/target"
+	"pg_scribe/repo/storage"
 )
 
-// target compares what a target holds with what the catalog says that it does.
+// storage compares what a storage holds with what the catalog says that it does.
 // A file that was stored there is read back if the one here is read.
-func (v *verifier) target(ctx context.Context, id int64, t target.Target, chosen map[int64]bool) error {
-	about := FileReport{Name: identityName, Target: t.String()}
+func (v *verifier) storage(ctx context.Context, id int64, t storage.Storage, chosen map[int64]bool) error {
+	about := FileReport{Name: identityName, Storage: t.String()}
 	session, err := t.Begin(ctx)
 	if err == nil {
 		defer session.End()
@@ -41,7 +41,7 @@ func (v *verifier) target(ctx context.Context, id int64, t target.Target, chosen
 		return err
 	}
 	for _, a := range copies {
-		f := FileReport{Name: a.Name, Target: t.String(), Kind: a.Kind, Read: chosen[a.ID], Bytes: a.Bytes}
+		f := FileReport{Name: a.Name, Storage: t.String(), Kind: a.Kind, Read: chosen[a.ID], Bytes: a.Bytes}
 		err := there.checkCopy(a, f.Read)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -85,13 +85,13 @@ func (v *verifier) forgottenCopy(ctx context.Context, id int64, a catalog.Artifa
 	return !slices.ContainsFunc(now, func(o catalog.Artifact) bool { return o.ID == a.ID && o.Name == a.Name }), err
 }
 
-// snapshotOf reads the catalog by which the target alone would be restored.
-func (v *verifier) snapshotOf(ctx context.Context, id int64, m *remote, t target.Target, dir string) error {
+// snapshotOf reads the catalog by which the storage alone would be restored.
+func (v *verifier) snapshotOf(ctx context.Context, id int64, m *remote, t storage.Storage, dir string) error {
 	end, err := v.r.cat.DurableEnd(ctx, id)
 	if err != nil || end == 0 {
 		return err
 	}
-	f := FileReport{Name: snapshotPrefix + "*" + snapshotSuffix, Target: t.String(), Read: true}
+	f := FileReport{Name: snapshotPrefix + "*" + snapshotSuffix, Storage: t.String(), Read: true}
 	names, err := m.snapshots()
 	switch {
 	case err != nil:

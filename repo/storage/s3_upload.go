@@ -1,4 +1,4 @@
-package target
+package storage
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ const (
 // first 31 GiB, and goes on with larger ones, so that the largest file that a
 // store takes, 5 TiB, fits in. Some stores want all parts alike; the size of a
 // file that is known gives that, and so does part-size.
-func (t *s3Target) partSizeOf(number int, size int64) int64 {
+func (t *s3Storage) partSizeOf(number int, size int64) int64 {
 	switch {
 	case t.partSize != 0:
 		return t.partSize
