@@ -6,6 +6,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 )
 
 // pinned is what the preamble of a segment sets, and so what a command's
@@ -24,7 +25,7 @@ const sharedTablespace = "pg_global"
 
 // context writes the session settings that a command ran under, the command
 // itself, and the settings that rows need again.
-func (r *renderer) context(m captureMessage, write func()) {
+func (r *renderer) context(m *event.Command, write func()) {
 	r.open()
 	line := func(format string, args ...any) { r.out = fmt.Appendf(r.out, format+"\n", args...) }
 	r.bringRoles(m)
@@ -55,15 +56,15 @@ func (r *renderer) context(m captureMessage, write func()) {
 // bringRoles writes what the command needs of the cluster: roles as they were,
 // memberships, and the right to create in the database. None of it fires an
 // event of its own.
-func (r *renderer) bringRoles(m captureMessage) {
+func (r *renderer) bringRoles(m *event.Command) {
 	for _, f := range m.Roles {
 		if known, ok := r.given[f.Name]; ok && known == f {
 			continue
 		}
 		r.given[f.Name] = f
 		r.stale.add("role", f.Name)
-		r.out = fmt.Appendf(r.out, "%s\n", f.create())
-		r.out = repo.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+sqltext.Identifier(f.Name)+f.attributes())
+		r.out = fmt.Appendf(r.out, "%s\n", createRole(f))
+		r.out = repo.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+sqltext.Identifier(f.Name)+roleAttributes(f))
 	}
 	for _, b := range m.Members {
 		key := b.Role + "\x1f" + b.Member
@@ -84,6 +85,30 @@ func (r *renderer) bringRoles(m captureMessage) {
 		r.out = repo.AppendDDL(r.out, "GRANT", "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s); END", sqltext.Literal(m.Role))))
 	}
+}
+
+// createRole is the SQL that makes a role where it is missing. It gets no
+// password, so that it cannot be used before the globals give it one.
+func createRole(f event.Role) string {
+	sql := "CREATE ROLE " + sqltext.Identifier(f.Name) + roleAttributes(f)
+	return "DO " + sqltext.Literal(fmt.Sprintf("BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN %s; END IF; END",
+		sqltext.Literal(f.Name), sql)) + ";"
+}
+
+// roleAttributes are those that decide what a role may do.
+func roleAttributes(f event.Role) (sql string) {
+	for _, a := range []struct {
+		on   bool
+		word string
+	}{{f.Super, "SUPERUSER"}, {f.Inherit, "INHERIT"}, {f.CreateRole, "CREATEROLE"}, {f.CreateDB, "CREATEDB"},
+		{f.Login, "LOGIN"}, {f.Replication, "REPLICATION"}, {f.BypassRLS, "BYPASSRLS"}} {
+		if a.on {
+			sql += " " + a.word
+		} else {
+			sql += " NO" + a.word
+		}
+	}
+	return sql
 }
 
 // sampled forgets what was brought along of a state that a sample now brings.
@@ -148,13 +173,13 @@ var beforeRole = map[string]bool{"to": true, "for": true, "by": true, "authoriza
 // withSessionUser names the role of the source's session where a command says
 // SESSION_USER for a role: at replay that is the one that restores. In an
 // expression it stays, and is evaluated when that is.
-func withSessionUser(sql string, m captureMessage) string {
+func withSessionUser(sql string, m *event.Command) string {
 	if m.Session == "" || !strings.Contains(strings.ToLower(sql), "session_user") {
 		return sql
 	}
 	var out strings.Builder
 	depth, done := 0, 0
-	t := sqltext.Tokens(sql, m.conforming())
+	t := sqltext.Tokens(sql, m.Conforming())
 	lists := m.Tag == "GRANT" || m.Tag == "REVOKE" || strings.HasSuffix(m.Tag, " POLICY") || m.Tag == "ALTER DEFAULT PRIVILEGES" || m.Tag == "DROP OWNED"
 	for i, token := range t {
 		switch {

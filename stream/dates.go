@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/event"
 )
 
 var (
@@ -20,7 +21,7 @@ var (
 // withDates replaces words such as 'today' by the date that the server made of
 // them when it ran the command. It fails if the command holds such words both
 // as dates and as mere words.
-func withDates(sql string, conforming bool, f *foldedWords) (string, error) {
+func withDates(sql string, conforming bool, f *event.Folded) (string, error) {
 	if f == nil {
 		return sql, nil
 	}
@@ -60,7 +61,7 @@ func withDates(sql string, conforming bool, f *foldedWords) (string, error) {
 			continue
 		}
 		b.WriteString(sql[from:t.Start])
-		b.WriteString(dateWord.ReplaceAllStringFunc(t.Text, f.value))
+		b.WriteString(dateWord.ReplaceAllStringFunc(t.Text, func(word string) string { return dateOf(f, word) }))
 		from = t.End()
 	}
 	return b.String() + sql[from:], nil
@@ -71,7 +72,7 @@ func isLiteral(t sqltext.Token) bool {
 	return t.Text[0] == '\'' || len(t.Text) > 1 && t.Text[1] == '\'' && (t.Text[0] == 'e' || t.Text[0] == 'E')
 }
 
-func (f *foldedWords) value(word string) string {
+func dateOf(f *event.Folded, word string) string {
 	switch strings.ToLower(word) {
 	case "today":
 		return f.Today

@@ -9,6 +9,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -17,8 +18,9 @@ import (
 // its facts are known only at the end while its text belongs at the start.
 type ddlState struct {
 	depth   int
-	start   captureMessage
-	dropped []captureObject
+	start   *event.Command
+	lsn     catalog.LSN // of the message that start came in
+	dropped []event.Object
 	held    heldMessages
 
 	// Texts that commands of this transaction refer to.
@@ -40,89 +42,92 @@ func (d *ddlState) reset() {
 
 // logical takes a logical decoding message; raw is the whole of it.
 func (r *renderer) logical(m pgoutput.Message, raw []byte) error {
-	if string(m.Prefix) != capturePrefix {
+	if string(m.Prefix) != event.Prefix {
 		return nil
 	}
-	payload, ok := verifyCapture(r.secret, m.Content)
+	payload, ok := event.Verify(r.secret, m.Content)
 	if !ok {
-		return nil // anyone may send such a message; only the capture can sign it
+		return nil
 	}
-	c, err := parseCapture(payload)
-	if err != nil {
+	e, err := event.Parse(payload)
+	if e == nil || err != nil {
 		return err
 	}
-	c.lsn = m.LSN
-	if c.Tag == "REINDEX" && c.Event != "gap" {
-		return nil // no part of the contents, and it may end in another transaction than it began in
-	}
-	if c.Event != "rows" {
+	if _, rows := e.(*event.Rows); !rows {
 		r.show()
 	}
 	d := &r.ddl
-	if c.Event == "text" {
+	if text, ok := e.(*event.Text); ok {
 		if d.texts == nil {
 			d.texts = map[string]string{}
 		}
-		d.texts[c.ID] = c.Text
+		d.texts[text.ID] = text.Text
 		return nil
 	}
-	d.resolve(&c)
 	if d.depth > 0 {
-		return r.withinDDL(c, raw)
+		return r.withinDDL(e, raw)
 	}
-	switch c.Event {
-	case "start":
-		d.depth, d.start, d.dropped = 1, c, nil
-	case "drop":
-		d.dropped = c.Objects
-	case "end":
-		if c.Late {
-			return r.endDDL(c, c)
+	switch e := e.(type) {
+	case *event.Start:
+		e.Resolve(d.texts)
+		d.depth, d.start, d.lsn, d.dropped = 1, &e.Command, m.LSN, nil
+	case *event.Drop:
+		d.dropped = e.Objects
+	case *event.End:
+		if e.Late {
+			e.Command.Resolve(d.texts)
+			d.lsn = m.LSN
+			return r.endDDL(e.Command, e)
 		}
-		return r.gap("the end of " + c.Tag + " came without its start")
-	case "gap":
-		return r.gap(c.Reason)
-	case "mark":
+		return r.gap("the end of " + e.Tag + " came without its start")
+	case *event.Gap:
+		return r.gap(e.Reason)
+	case *event.Mark:
 		r.open()
-		r.out = repo.AppendMark(r.out, c.Name)
-		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: c.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
-	case "state":
-		r.writeStates(c)
-	case "lo":
+		r.out = repo.AppendMark(r.out, e.Name)
+		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: e.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
+	case *event.Sample:
+		r.writeStates(e)
+	case *event.LargeObject:
 		if !r.foreign {
-			r.largeObject(c)
+			r.largeObject(e)
 		}
-	case "refill":
-		return r.beginRefill(c)
-	case "rows":
-		return r.refillRows(c)
+	case *event.Refill:
+		return r.beginRefill(e)
+	case *event.Rows:
+		return r.refillRows(e)
 	}
 	return nil
 }
 
-// withinDDL takes a message between the start and the end of a command. What
+// withinDDL takes an event between the start and the end of a command. What
 // the command itself brought about is held until its end.
-func (r *renderer) withinDDL(c captureMessage, raw []byte) error {
+func (r *renderer) withinDDL(e event.Event, raw []byte) error {
 	d := &r.ddl
-	switch {
-	case c.Event == "start":
+	switch e := e.(type) {
+	case *event.Start:
 		d.depth++
-	case c.Event == "end" && !c.Late:
+	case *event.End:
+		if e.Late {
+			break
+		}
 		d.depth--
 		if d.depth == 0 {
-			return r.endDDL(d.start, c)
+			return r.endDDL(d.start, e)
 		}
-	case c.Event == "drop" && d.depth == 1:
-		d.dropped = append(d.dropped, c.Objects...)
-		return nil
-	case c.Event == "gap":
-		return r.gap(c.Reason)
+	case *event.Drop:
+		if d.depth == 1 {
+			d.dropped = append(d.dropped, e.Objects...)
+			return nil
+		}
+	case *event.Gap:
+		return r.gap(e.Reason)
 	}
 	return d.held.hold(raw)
 }
 
 // writeStates writes what a sample of this slot found.
-func (r *renderer) writeStates(c captureMessage) {
+func (r *renderer) writeStates(c *event.Sample) {
 	if c.Slot != "" {
 		r.foreign = c.Slot != r.slot
 	}
@@ -137,17 +142,6 @@ func (r *renderer) writeStates(c captureMessage) {
 		}
 		r.sampled(s.Tag)
 		r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
-	}
-}
-
-// resolve puts in the texts that a message refers to. They come before it in
-// its transaction, or not at all: then they stay empty.
-func (d *ddlState) resolve(c *captureMessage) {
-	if c.SQLID != "" {
-		c.SQL = d.texts[c.SQLID]
-	}
-	if c.CtxID != "" {
-		c.Context = d.texts[c.CtxID]
 	}
 }
 
@@ -168,11 +162,11 @@ var scriptTags = map[string]bool{
 }
 
 // endDDL writes a command now that its end is known, and what it held back.
-func (r *renderer) endDDL(start, end captureMessage) error {
+func (r *renderer) endDDL(start *event.Command, end *event.End) error {
 	dropped := r.ddl.dropped
 	r.ddl.dropped = nil
 	r.nameRoles(start.Roles)
-	if err := r.hashPartitions(start, end, dropped); err != nil {
+	if err := r.hashPartitions(end, dropped); err != nil {
 		return err
 	}
 	for _, t := range end.Tables {
@@ -186,9 +180,9 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			return err
 		}
 	}
-	for _, objects := range [][]captureObject{end.Objects, dropped} {
+	for _, objects := range [][]event.Object{end.Objects, dropped} {
 		for _, o := range objects {
-			if o.Class == pgClassOID {
+			if o.Class == event.ClassRelation {
 				r.facts.settled(o.OID)
 				r.facts.announced[o.OID] = true
 			}
@@ -200,13 +194,13 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 	r.explainObjects(end.Objects, dropped)
 	if end.View != "" { // REFRESH brings the view where nothing else told of it
 		for _, o := range end.Objects {
-			r.explain(came(objectKey(o.Class, o.OID)))
+			r.explain(came(o.Key()))
 		}
 	}
 	// Also where it is not written: of a string of several commands, each has
 	// to be passed over at its turn.
 	sql, textErr := r.statementText(start, slices.Concat(end.Objects, dropped))
-	r.moveTables(end.Moved, schemaRenamed(sql, start.conforming()))
+	r.moveTables(end.Moved, schemaRenamed(sql, start.Conforming()))
 	if textErr != nil || changesOwners.MatchString(sql) {
 		defer clear(r.owners)
 	}
@@ -216,7 +210,7 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 			return err
 		}
 	}
-	r.checkDefaults(start, end)
+	r.checkDefaults(start.Tag, end.Objects)
 	if scriptTags[start.Tag] {
 		if start.Tag != "REFRESH MATERIALIZED VIEW" { // which makes nothing that stays
 			r.explain(everything)
@@ -233,20 +227,35 @@ func (r *renderer) endDDL(start, end captureMessage) error {
 }
 
 // explainObjects notes which objects a command explains.
-func (r *renderer) explainObjects(objects, dropped []captureObject) {
+func (r *renderer) explainObjects(objects, dropped []event.Object) {
 	for _, o := range objects {
 		if !o.Invalid {
-			r.explain(o.explains()...)
+			r.explain(explains(o)...)
 		}
 	}
 	for _, o := range dropped {
-		r.explain(went(objectKey(o.Class, o.OID)))
+		r.explain(went(o.Key()))
 	}
 }
 
-func (r *renderer) forget(dropped []captureObject) {
+// explains is what a command tells a ledger by naming an object. One that
+// only changes it does not say where it came from, but indexes and sequences
+// may enter and leave the inventory by that.
+func explains(o event.Object) []string {
+	key := o.Key()
+	changes := strings.HasPrefix(o.Tag, "ALTER ") || o.Tag == "COMMENT" || o.Tag == "SECURITY LABEL" || o.Tag == "REFRESH MATERIALIZED VIEW"
+	switch {
+	case o.Type == "index" || o.Type == "sequence":
+		return []string{came(key), went(key)}
+	case changes:
+		return nil
+	}
+	return []string{came(key)}
+}
+
+func (r *renderer) forget(dropped []event.Object) {
 	for _, o := range dropped {
-		if o.Class == pgClassOID {
+		if o.Class == event.ClassRelation {
 			r.facts.forget(o.OID, r.tx.XID)
 		}
 	}
@@ -255,7 +264,7 @@ func (r *renderer) forget(dropped []captureObject) {
 // scriptTables takes what an extension's command tells of all extensions' tables. One whose
 // rows were left out so far is marked when they no longer are: its rows are
 // neither in a base nor in the stream.
-func (r *renderer) scriptTables(tables []tableFacts) error {
+func (r *renderer) scriptTables(tables []event.Table) error {
 	for _, t := range tables {
 		r.facts.announced[t.OID] = true
 		if t.Freed {
@@ -273,7 +282,7 @@ func (r *renderer) scriptTables(tables []tableFacts) error {
 var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schema\s+"?scribe"?\s|(?:\w+\s+)*"?scribe"?\.|all\s+\w+\s+in\s+schema\s+"?scribe"?\s)`)
 
 // ownObjects tells that a command changed what pg_scribe installed.
-func ownObjects(objects []captureObject) bool {
+func ownObjects(objects []event.Object) bool {
 	for _, o := range objects {
 		if o.Schema == captureSchema || o.Type == "schema" && o.Identity == captureSchema || o.Own {
 			return true
@@ -283,17 +292,17 @@ func ownObjects(objects []captureObject) bool {
 }
 
 // onlyTemporary tells that a command touched nothing that outlives a session.
-func onlyTemporary(created, dropped []captureObject) bool {
+func onlyTemporary(created, dropped []event.Object) bool {
 	if len(created)+len(dropped) == 0 {
 		return false
 	}
 	for _, o := range created {
-		if !o.temporary() {
+		if !o.Temporary() {
 			return false
 		}
 	}
 	for _, o := range dropped {
-		if !o.temporary() {
+		if !o.Temporary() {
 			return false
 		}
 	}
@@ -302,13 +311,13 @@ func onlyTemporary(created, dropped []captureObject) bool {
 
 // onlyInvalid tells that a command was about indexes that are there by name
 // only; the inventory makes them as they are once they are valid.
-func onlyInvalid(objects []captureObject) bool {
-	return len(objects) > 0 && !slices.ContainsFunc(objects, func(o captureObject) bool { return !o.Invalid })
+func onlyInvalid(objects []event.Object) bool {
+	return len(objects) > 0 && !slices.ContainsFunc(objects, func(o event.Object) bool { return !o.Invalid })
 }
 
 // writeDDL writes the command as it is to be run again. sql is its text,
 // unless err says why that is not known.
-func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, sql string, err error) error {
+func (r *renderer) writeDDL(start *event.Command, end *event.End, dropped []event.Object, sql string, err error) error {
 	if r.writeOtherwise(start, end, dropped, sql) {
 		return nil
 	}
@@ -318,18 +327,18 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 	if end.Parts == "column" || end.Parts != "" && start.Tag != "CREATE TABLE" {
 		return r.gap(fmt.Sprintf("%s: it gives a permanent table something that vanishes with the session", start.Tag))
 	}
-	if len(end.Creates) > 0 && (end.Parts != "" || likeTransient(sql, start.conforming(), end.Gone) || end.Like && len(likes(sql, start.conforming())) > 0) {
+	if len(end.Creates) > 0 && (end.Parts != "" || likeTransient(sql, start.Conforming(), end.Gone) || end.Like && len(likes(sql, start.Conforming())) > 0) {
 		r.writeDefinitions(start, end.Creates)
 		return nil
 	}
-	if start.Late {
+	if end.Late {
 		sql = withoutConcurrently(sql)
 	}
 	if ownGrant.MatchString(sql) {
 		return nil
 	}
 	if start.Tag == "GRANT" || start.Tag == "REVOKE" {
-		if sql, err = withoutTransient(sql, start.conforming(), end.Gone); err != nil {
+		if sql, err = withoutTransient(sql, start.Conforming(), end.Gone); err != nil {
 			return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
 		}
 		if sql == "" {
@@ -344,11 +353,11 @@ func (r *renderer) writeDDL(start, end captureMessage, dropped []captureObject, 
 	sql = detachFinal.ReplaceAllString(sql, "$1")
 	sql = dropIfExists(withBounds(withIndexName(sql, end.Objects), end.Bounds))
 	sql = withSessionUser(sql, start)
-	if sql, err = withDates(sql, start.conforming(), end.Folded); err != nil {
+	if sql, err = withDates(sql, start.Conforming(), end.Folded); err != nil {
 		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
 	}
 	r.dropEventTriggers(dropped)
-	r.countColumns(start, end)
+	r.countColumns(end)
 	r.context(start, func() {
 		if end.Attach != nil && end.Attach.Text != "" {
 			r.out = repo.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
@@ -371,9 +380,9 @@ var setUnlogged = regexp.MustCompile(`(?i)\bset\s+unlogged\b`)
 
 // emptyUnlogged empties tables that became unlogged: nothing tells of their rows
 // from then on, and those from before could stand in the way of a later command.
-func (r *renderer) emptyUnlogged(objects []captureObject) {
+func (r *renderer) emptyUnlogged(objects []event.Object) {
 	for _, o := range objects {
-		if o.Class == pgClassOID && o.Type == "table" && !o.temporary() {
+		if o.Class == event.ClassRelation && o.Type == "table" && !o.Temporary() {
 			r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
 				"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s) AND relkind = 'r' AND relpersistence = 'u') THEN TRUNCATE ONLY %s CASCADE; END IF; END",
 				sqltext.Literal(o.Identity), o.Identity)))
@@ -382,7 +391,7 @@ func (r *renderer) emptyUnlogged(objects []captureObject) {
 }
 
 // write writes commands under the settings of one.
-func (r *renderer) write(start captureMessage, commands ...string) {
+func (r *renderer) write(start *event.Command, commands ...string) {
 	r.context(start, func() {
 		for _, sql := range commands {
 			r.out = repo.AppendDDL(r.out, start.Tag, sql)
@@ -392,7 +401,7 @@ func (r *renderer) write(start captureMessage, commands ...string) {
 
 // writeOtherwise writes commands that are not written by their text, and tells
 // whether this is one.
-func (r *renderer) writeOtherwise(start, end captureMessage, dropped []captureObject, sql string) bool {
+func (r *renderer) writeOtherwise(start *event.Command, end *event.End, dropped []event.Object, sql string) bool {
 	switch {
 	case start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" || start.Tag == "IMPORT FOREIGN SCHEMA":
 		r.writeDefinitions(start, end.Creates)
@@ -420,7 +429,7 @@ func (r *renderer) writeOtherwise(start, end captureMessage, dropped []captureOb
 
 // writeFacts writes what the command's text does not give again: constraints
 // that it copied, and values that it computed.
-func (r *renderer) writeFacts(start, end captureMessage) {
+func (r *renderer) writeFacts(start *event.Command, end *event.End) {
 	for _, c := range end.Checks {
 		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", sqltext.Identifier(c.Schema), sqltext.Identifier(c.Table), sqltext.Identifier(c.Name), c.Text)
 		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
@@ -432,7 +441,7 @@ func (r *renderer) writeFacts(start, end captureMessage) {
 		if m.Value != nil {
 			value = sqltext.Literal(*m.Value)
 		}
-		name := m.table()
+		name := tableOf(m)
 		if r.hidden.rel != name {
 			r.hide(name)
 		}
@@ -444,29 +453,34 @@ func (r *renderer) writeFacts(start, end captureMessage) {
 	r.show()
 }
 
+// tableOf is the name of a value's table in SQL.
+func tableOf(m event.MissingValue) string {
+	return sqltext.Identifier(m.Schema) + "." + sqltext.Identifier(m.Table)
+}
+
 // countColumns notes how many columns the tables have before the command. Of
 // those whose value is sent, it added the ones beyond; others it only changed,
 // and their rows may have got other values since.
-func (r *renderer) countColumns(start, end captureMessage) {
+func (r *renderer) countColumns(end *event.End) {
 	var counts []string
 	for _, m := range end.Missing {
-		count := fmt.Sprintf("%[1]s, (SELECT pg_catalog.max(attnum) FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(%[1]s))", sqltext.Literal(m.table()))
+		count := fmt.Sprintf("%[1]s, (SELECT pg_catalog.max(attnum) FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(%[1]s))", sqltext.Literal(tableOf(m)))
 		if !slices.Contains(counts, count) {
 			counts = append(counts, count)
 		}
 	}
 	if len(counts) > 0 {
 		r.open()
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(
+		r.out = repo.AppendDDL(r.out, end.Tag, "DO "+sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.set_config('replay.columns', pg_catalog.jsonb_build_object("+strings.Join(counts, ", ")+")::text, false); END"))
 	}
 }
 
 // dropEventTriggers makes way for dropping a function that may have served
 // event triggers: dropping those fires no event, and a sample tells of it later.
-func (r *renderer) dropEventTriggers(dropped []captureObject) {
+func (r *renderer) dropEventTriggers(dropped []event.Object) {
 	for _, o := range dropped {
-		if o.Type != "function" || !strings.HasSuffix(o.Identity, "()") || o.temporary() {
+		if o.Type != "function" || !strings.HasSuffix(o.Identity, "()") || o.Temporary() {
 			continue
 		}
 		r.open()
@@ -477,7 +491,8 @@ func (r *renderer) dropEventTriggers(dropped []captureObject) {
 }
 
 // writeDefinitions writes commands that the capture made from the catalogs.
-func (r *renderer) writeDefinitions(start captureMessage, commands []string) {
-	start.Path = `""`
-	r.write(start, commands...)
+func (r *renderer) writeDefinitions(start *event.Command, commands []string) {
+	bare := *start
+	bare.Path = `""`
+	r.write(&bare, commands...)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/event"
 )
 
 // Default privileges count when an object is made, and the stream has
@@ -31,16 +32,16 @@ var defaultKinds = map[string]bool{"table": true, "view": true, "materialized vi
 
 // checkDefaults has the privileges sampled of objects that were made before
 // other defaults came about which the target has by then.
-func (r *renderer) checkDefaults(start, end captureMessage) {
-	if defaultTags[start.Tag] {
+func (r *renderer) checkDefaults(tag string, objects []event.Object) {
+	if defaultTags[tag] {
 		r.ddl.defaults = true
 	}
-	if start.lsn >= r.facts.defaults {
+	if r.ddl.lsn >= r.facts.defaults {
 		return
 	}
-	for _, o := range end.Objects {
-		if o.Class != 0 && defaultKinds[o.Type] && !o.temporary() {
-			r.stale.add(privileges, objectKey(o.Class, o.OID))
+	for _, o := range objects {
+		if o.Class != 0 && defaultKinds[o.Type] && !o.Temporary() {
+			r.stale.add(privileges, o.Key())
 		}
 	}
 }

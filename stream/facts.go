@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -23,7 +24,7 @@ import (
 // the catalogs said when the connection began counts from that moment on.
 type facts struct {
 	tables map[uint32]knownTable // without those of which there is nothing to say
-	types  map[uint32]typeFacts
+	types  map[uint32]event.Type
 	loose  map[uint32]bool // types that hold, or held, values of a domain with a constraint that is NOT VALID
 
 	moved   map[uint32]move     // tables whose schema was renamed
@@ -57,7 +58,7 @@ type knownTable struct {
 // liveFacts are those of the source's catalogs when the connection began.
 type liveFacts struct {
 	tables map[uint32]knownTable
-	types  map[uint32]typeFacts
+	types  map[uint32]event.Type
 	loose  map[uint32]bool
 	from   catalog.LSN // transactions that commit here or behind come later
 	xmin   uint64      // of the snapshot: earlier transactions have ended
@@ -82,7 +83,7 @@ const (
 func roleKey(oid uint32) catalog.FactKey { return catalog.FactKey{Kind: roleFact, OID: oid} }
 
 func newFacts() *facts {
-	return &facts{tables: map[uint32]knownTable{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{},
+	return &facts{tables: map[uint32]knownTable{}, types: map[uint32]event.Type{}, loose: map[uint32]bool{},
 		moved: map[uint32]move{}, strings: map[uint32]position{}, made: map[uint32]uint32{}, announced: map[uint32]bool{},
 		names: map[uint32]string{}, named: map[string]uint32{},
 		told: map[catalog.FactKey]bool{}, dirty: map[catalog.FactKey]bool{}}
@@ -97,13 +98,13 @@ func (f *facts) note(key catalog.FactKey, xid uint32) {
 }
 
 // add takes what a command's end tells of a table.
-func (f *facts) add(t tableFacts, xid uint32) {
+func (f *facts) add(t event.Table, xid uint32) {
 	f.setTable(t.OID, knownTable{Always: t.Always, Root: t.Root, Unsaved: t.Unsaved})
 	f.note(catalog.FactKey{Kind: tableFact, OID: t.OID}, xid)
 	f.addTypes(t.Types, xid)
 }
 
-func (f *facts) addTypes(types []typeFacts, xid uint32) {
+func (f *facts) addTypes(types []event.Type, xid uint32) {
 	for _, t := range types {
 		f.types[t.OID] = t
 		f.note(catalog.FactKey{Kind: typeFact, OID: t.OID}, xid)
@@ -211,12 +212,12 @@ func (f *facts) value(key catalog.FactKey) string {
 		var t knownTable
 		t, known = f.tables[key.OID]
 		t.Always = slices.Clone(t.Always)
-		eachText(&t, widen)
+		event.Widen(&t)
 		v = t
 	case typeFact:
-		var t typeFacts
+		var t event.Type
 		t, known = f.types[key.OID]
-		eachText(&t, widen)
+		event.Widen(&t)
 		v = t
 	case looseFact:
 		v, known = true, f.loose[key.OID]
@@ -224,7 +225,7 @@ func (f *facts) value(key catalog.FactKey) string {
 		var m move
 		m, known = f.moved[key.OID]
 		m.From = slices.Clone(m.From)
-		eachText(&m, widen)
+		event.Widen(&m)
 		v = m
 	case stringFact:
 		if v, known = f.strings[key.OID]; key == sinceKey {
@@ -235,7 +236,7 @@ func (f *facts) value(key catalog.FactKey) string {
 	case roleFact:
 		var name string
 		name, known = f.names[key.OID]
-		widen(&name)
+		event.Widen(&name)
 		v = name
 	}
 	if !known {
@@ -294,14 +295,14 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		if err := json.Unmarshal(text, &t); err != nil {
 			return err
 		}
-		eachText(&t, narrow)
+		event.Narrow(&t)
 		f.tables[key.OID] = t
 	case typeFact:
-		var t typeFacts
+		var t event.Type
 		if err := json.Unmarshal(text, &t); err != nil {
 			return err
 		}
-		eachText(&t, narrow)
+		event.Narrow(&t)
 		f.types[key.OID] = t
 	case looseFact:
 		f.loose[key.OID] = true
@@ -310,7 +311,7 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		if err := json.Unmarshal(text, &m); err != nil {
 			return err
 		}
-		eachText(&m, narrow)
+		event.Narrow(&m)
 		f.moved[key.OID] = m
 	case defaultsFact:
 		return json.Unmarshal(text, &f.defaults)
@@ -319,7 +320,7 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		if err := json.Unmarshal(text, &name); err != nil {
 			return err
 		}
-		narrow(&name)
+		event.Narrow(&name)
 		f.names[key.OID], f.named[name] = name, key.OID
 	case stringFact:
 		if key == sinceKey {
@@ -398,7 +399,7 @@ func readFacts(ctx context.Context, conn *pgx.Conn, slot string) (*facts, error)
 
 // readLive reads facts in the snapshot of a transaction that has begun.
 func readLive(ctx context.Context, tx source.Querier) (*liveFacts, error) {
-	l := &liveFacts{tables: map[uint32]knownTable{}, types: map[uint32]typeFacts{}, loose: map[uint32]bool{}, xip: map[uint32]bool{}}
+	l := &liveFacts{tables: map[uint32]knownTable{}, types: map[uint32]event.Type{}, loose: map[uint32]bool{}, xip: map[uint32]bool{}}
 	var oid uint32
 	var name string
 	each := func(sql string, into []any, take func(t *knownTable)) error {
@@ -433,7 +434,7 @@ func readLive(ctx context.Context, tx source.Querier) (*liveFacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	types, err := pgx.CollectRows(rows, pgx.RowTo[typeFacts])
+	types, err := pgx.CollectRows(rows, pgx.RowTo[event.Type])
 	if err != nil {
 		return nil, err
 	}

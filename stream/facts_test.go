@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/event"
 )
 
 // The catalogs of the source count from the moment on at which they were read,
@@ -16,11 +17,11 @@ func TestFactsReachTheLiveOnes(t *testing.T) {
 	f := newFacts()
 	f.done = &catalog.FactChanges{}
 	f.tables = map[uint32]knownTable{1: {Always: id}, 2: {Root: "h"}, 6: {Always: id}}
-	f.types = map[uint32]typeFacts{10: {OID: 10, Cast: "old"}, 11: {OID: 11, Cast: "gone"}}
+	f.types = map[uint32]event.Type{10: {OID: 10, Cast: "old"}, 11: {OID: 11, Cast: "gone"}}
 	f.live = &liveFacts{from: 100, xmax: 50, xip: map[uint32]bool{40: true},
-		tables: map[uint32]knownTable{2: {Root: "h"}, 5: {Unsaved: true}, 6: {Always: id}}, types: map[uint32]typeFacts{10: {OID: 10, Cast: "new"}}}
-	f.add(tableFacts{OID: 3, Always: id}, 40) // not shown
-	f.add(tableFacts{OID: 4, Always: id}, 49) // shown, and ended by a later one
+		tables: map[uint32]knownTable{2: {Root: "h"}, 5: {Unsaved: true}, 6: {Always: id}}, types: map[uint32]event.Type{10: {OID: 10, Cast: "new"}}}
+	f.add(event.Table{OID: 3, Always: id}, 40) // not shown
+	f.add(event.Table{OID: 4, Always: id}, 49) // shown, and ended by a later one
 	f.forget(6, 50)
 	f.settle()
 	if changed, types := f.reach(99); changed != nil || types || f.live == nil {
@@ -35,7 +36,7 @@ func TestFactsReachTheLiveOnes(t *testing.T) {
 	if want := (map[uint32]knownTable{2: {Root: "h"}, 3: {Always: id}, 5: {Unsaved: true}}); !reflect.DeepEqual(f.tables, want) {
 		t.Errorf("tables %+v", f.tables)
 	}
-	if want := (map[uint32]typeFacts{10: {OID: 10, Cast: "new"}}); !maps.Equal(f.types, want) {
+	if want := (map[uint32]event.Type{10: {OID: 10, Cast: "new"}}); !maps.Equal(f.types, want) {
 		t.Errorf("types %+v", f.types)
 	}
 	f.settle()
@@ -49,12 +50,28 @@ func TestFactsReachTheLiveOnes(t *testing.T) {
 func TestFactsAreStoredByteByByte(t *testing.T) {
 	f := newFacts()
 	f.tables = map[uint32]knownTable{1: {Always: []string{"caf\xe9", "ä\xff"}, Root: "\"\xe9\""}, 2: {Unsaved: true}}
-	f.types = map[uint32]typeFacts{9: {OID: 9, Cast: "s.\xe9", Equal: "OPERATOR(\xfc.=)"}}
+	f.types = map[uint32]event.Type{9: {OID: 9, Cast: "s.\xe9", Equal: "OPERATOR(\xfc.=)"}}
 	g := newFacts()
 	if err := g.recall(f.all()); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(g.tables, f.tables) || !maps.Equal(g.types, f.types) {
 		t.Errorf("%+v, %+v", g.tables, g.types)
+	}
+}
+
+// Names of a database that is not in UTF-8 are stored byte for byte.
+func TestFactsKeepTheirBytes(t *testing.T) {
+	f := newFacts()
+	f.tables[1] = knownTable{Always: []string{"\xe9"}, Root: "\xe9"}
+	stored := f.value(catalog.FactKey{Kind: tableFact, OID: 1})
+	if got := f.tables[1]; got.Always[0] != "\xe9" {
+		t.Errorf("storing made it %+v", got)
+	}
+	if err := f.recallOne(catalog.FactKey{Kind: tableFact, OID: 2}, []byte(stored)); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.tables[2]; got.Always[0] != "\xe9" || got.Root != "\xe9" {
+		t.Errorf("recalled as %+v", got)
 	}
 }

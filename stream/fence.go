@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -92,7 +93,7 @@ func (f *fenceReader) check(ctx context.Context) error {
 	touched := f.renderer.touched
 	f.renderer.touched = nil
 	for _, t := range touched {
-		if harmlessTags[t.tag] || t.class == pgLargeObjectOID { // a snapshot shows large objects as they were
+		if harmlessTags[t.tag] || t.class == event.ClassLargeObject { // a snapshot shows large objects as they were
 			continue
 		}
 		var shown bool
@@ -125,6 +126,3 @@ func (r *renderer) touch(t touch) {
 		r.touched = append(r.touched, t)
 	}
 }
-
-// pgClassOID is pg_class's own OID.
-const pgClassOID = 1259

@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -301,7 +302,7 @@ func (v *inventory) dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key s
 			return err
 		}
 		gone = true
-		return emitStates(ctx, tx, slot, []stateCommand{{Tag: repo.TagInventory, SQL: *sql}})
+		return emitStates(ctx, tx, slot, []event.State{{Tag: repo.TagInventory, SQL: *sql}})
 	})
 	if err != nil || !gone {
 		return err
@@ -343,7 +344,7 @@ type unexplained struct {
 
 // mark repairs what can be repaired exactly, and marks the rest.
 func (u unexplained) mark(ctx context.Context, tx pgx.Tx, slot string) error {
-	var sql []stateCommand
+	var sql []event.State
 	var gaps []string
 	for _, key := range u.came {
 		name := strings.TrimPrefix(u.cameAs[key], transientMark)
@@ -356,7 +357,7 @@ func (u unexplained) mark(ctx context.Context, tx pgx.Tx, slot string) error {
 		}
 		switch {
 		case repair != nil:
-			sql = append(sql, stateCommand{Tag: repo.TagInventory, SQL: *repair})
+			sql = append(sql, event.State{Tag: repo.TagInventory, SQL: *repair})
 		case !there && goesUntold(u.cameAs[key]):
 		default:
 			gaps = append(gaps, nameOr(name, key)+" came about without an event")

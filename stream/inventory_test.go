@@ -10,6 +10,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -116,7 +117,7 @@ func TestInventoryOutlivesAKill(t *testing.T) {
 	s.exec("CREATE TABLE made (id int)")
 	made, xid := oid("made"), s.cluster.Query(t, s.db, "SELECT xmin FROM pg_class WHERE relname = 'made'")
 	v := open(begin)
-	if err := v.note(ctx, batch{explained: []explanation{{parseOID(xid), begin + 1, []string{came(objectKey(pgClassOID, made))}}}}); err != nil {
+	if err := v.note(ctx, batch{explained: []explanation{{parseOID(xid), begin + 1, []string{came(event.Key(event.ClassRelation, made))}}}}); err != nil {
 		t.Fatal(err)
 	}
 	after := position()

@@ -13,6 +13,7 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -119,7 +120,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	}
 	call := func(sql string, args ...any) error {
 		return emit(func(tx pgx.Tx) error {
-			if err := emitMessage(ctx, tx, s.slot, []stateCommand{}); err != nil { // whose sample the rest of the transaction is
+			if err := emitMessage(ctx, tx, s.slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
 				return err
 			}
 			_, err := tx.Exec(ctx, sql, args...)
@@ -143,7 +144,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	// catalog: these are all the ranges that there are.
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
 	return emit(func(tx pgx.Tx) error {
-		return emitStates(ctx, tx, s.slot, []stateCommand{{Tag: repo.TagLargeObject, SQL: "DO " + sqltext.Literal(
+		return emitStates(ctx, tx, s.slot, []event.State{{Tag: repo.TagLargeObject, SQL: "DO " + sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
 	})
 }
@@ -162,14 +163,10 @@ func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) erro
 }
 
 // largeObject writes a piece of a large object's contents.
-func (r *renderer) largeObject(m captureMessage) {
+func (r *renderer) largeObject(m *event.LargeObject) {
 	r.open()
 	r.out = segment.AppendPage(r.out, &segment.Page{OID: m.OID, Offset: m.Offset, Base64: []byte(m.Data)})
 }
-
-// pgLargeObjectOID is the OID of pg_largeobject, which stands for large
-// objects in events.
-const pgLargeObjectOID = 2613
 
 // largeObjectList is that of a GRANT or REVOKE.
 var largeObjectList = regexp.MustCompile(`(?is)^(\s*(?:grant|revoke)\s.*?\son\s+large\s+object\s+)([\d\s,]+?)(\s+(?:to|from)\s.*)$`)
@@ -177,7 +174,7 @@ var largeObjectList = regexp.MustCompile(`(?is)^(\s*(?:grant|revoke)\s.*?\son\s+
 // guardLargeObjects makes a command on large objects one that passes over
 // those which are not there yet, or belong to another role: the next sample
 // brings them as the command left them.
-func guardLargeObjects(sql string, objects []captureObject) (guarded []string, ok bool) {
+func guardLargeObjects(sql string, objects []event.Object) (guarded []string, ok bool) {
 	guard := func(oid, sql string) {
 		guarded = append(guarded, "DO "+sqltext.Escaped(fmt.Sprintf(
 			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN NULL; END",
@@ -190,7 +187,7 @@ func guardLargeObjects(sql string, objects []captureObject) (guarded []string, o
 		}
 		return guarded, true
 	}
-	if len(objects) == 1 && objects[0].Class == pgLargeObjectOID {
+	if len(objects) == 1 && objects[0].Class == event.ClassLargeObject {
 		guard(fmt.Sprint(objects[0].OID), sql)
 		return guarded, true
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/event"
 )
 
 // A ledger holds the inventory of a source against the stream: every object
@@ -280,12 +281,9 @@ func (l *ledger) tables() map[uint32]bool {
 	return tables
 }
 
-// objectKey names an object.
-func objectKey(class, oid uint32) string { return fmt.Sprintf("%d %d", class, oid) }
-
 // relationOID is the OID in the key of a relation; false: it is another object's.
 func relationOID(key string) (oid string, ok bool) {
-	return strings.CutPrefix(key, fmt.Sprintf("%d ", pgClassOID))
+	return strings.CutPrefix(key, fmt.Sprintf("%d ", event.ClassRelation))
 }
 
 // snapshot says which transactions are seen, as pg_snapshot does.

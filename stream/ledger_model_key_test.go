@@ -3,6 +3,8 @@ package stream
 import (
 	"hash/maphash"
 	"maps"
+
+	"pg_scribe/stream/event"
 )
 
 // key tells states apart. Every number in it is a small one.
@@ -30,7 +32,7 @@ func flag(b bool) byte {
 }
 
 // modelKeys are the keys of the objects.
-var modelKeys = [objects]string{objectKey(pgClassOID, 100), objectKey(pgClassOID, 101), objectKey(pgClassOID, 102)}
+var modelKeys = [objects]string{event.Key(event.ClassRelation, 100), event.Key(event.ClassRelation, 101), event.Key(event.ClassRelation, 102)}
 
 func objectSet(m map[string]string) (set byte) {
 	for obj, key := range modelKeys {

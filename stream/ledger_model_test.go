@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/event"
 )
 
 // The model goes over all orders in which the transactions of a small world begin,
@@ -41,7 +42,7 @@ const (
 
 // explains is what the event of an act tells, as the renderer takes it.
 func (a act) explains() []string {
-	o := captureObject{Class: pgClassOID, OID: uint32(100 + a.obj), Type: "table"}
+	o := event.Object{Class: event.ClassRelation, OID: uint32(100 + a.obj), Type: "table"}
 	switch {
 	case !a.told || a.op == "rows":
 		return nil
@@ -54,7 +55,7 @@ func (a act) explains() []string {
 	default:
 		o.Tag = "ALTER TABLE"
 	}
-	return o.explains()
+	return explains(o)
 }
 
 // world is some transactions, by their numbers. They may commit in any order

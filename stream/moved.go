@@ -5,6 +5,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -12,7 +13,7 @@ import (
 // decoding does not notice before version 16. from is the name before, if the
 // command's text tells it: the command locks no table, so that transactions
 // that wrote to one before may commit later, and describe it by that name.
-func (r *renderer) moveTables(tables []movedTable, from string) {
+func (r *renderer) moveTables(tables []event.Moved, from string) {
 	for _, t := range tables {
 		known := r.tables[t.OID]
 		was := from
@@ -75,12 +76,14 @@ func (f *facts) outlive(xmin, next uint64) {
 
 // movedSkipped looks for such a command in a transaction that is stored already.
 func (r *renderer) movedSkipped(m pgoutput.Message) {
-	if string(m.Prefix) != capturePrefix {
+	if string(m.Prefix) != event.Prefix {
 		return
 	}
-	if payload, ok := verifyCapture(r.secret, m.Content); ok {
-		if c, err := parseCapture(payload); err == nil {
-			r.moveTables(c.Moved, "")
+	if payload, ok := event.Verify(r.secret, m.Content); ok {
+		if e, err := event.Parse(payload); err == nil {
+			if end, ok := e.(*event.End); ok {
+				r.moveTables(end.Moved, "")
+			}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 )
 
 // Objects of every kind have their owner in pg_shdepend, if it is not a role
@@ -70,9 +71,9 @@ var alterKinds = map[string]string{"function": "ROUTINE", "procedure": "ROUTINE"
 
 // bringOwners gives the objects that a command may name to the owners that they
 // had on the source, where REASSIGN OWNED may have done so without an event.
-func (r *renderer) bringOwners(m captureMessage) {
+func (r *renderer) bringOwners(m *event.Command) {
 	for _, o := range m.Owners {
-		key := objectKey(o.Class, o.OID)
+		key := event.Key(o.Class, o.OID)
 		if r.owners[key] == o.Owner {
 			continue
 		}
@@ -92,12 +93,12 @@ func (r *renderer) bringOwners(m captureMessage) {
 
 // overtakeSamples notes what a command brings about that samples bring too: set
 // back without an event, it is in the next sample what it was in the last one.
-func (r *renderer) overtakeSamples(objects []captureObject, sql string, unknown bool) {
+func (r *renderer) overtakeSamples(objects []event.Object, sql string, unknown bool) {
 	for _, o := range objects {
 		if o.Class != 0 && (unknown || changesOwners.MatchString(sql)) { // ALTER DEFAULT PRIVILEGES names no object
-			r.stale.add("owner", objectKey(o.Class, o.OID))
+			r.stale.add("owner", o.Key())
 		}
-		if o.Class == pgClassOID && (unknown || changesCluster.MatchString(sql)) {
+		if o.Class == event.ClassRelation && (unknown || changesCluster.MatchString(sql)) {
 			r.stale.add("cluster", o.Identity+"\x1f"+fmt.Sprint(o.OID))
 		}
 	}
@@ -120,7 +121,7 @@ var ownedKinds = map[string]bool{"table": true, "view": true, "materialized view
 // keepOwned is the command to run before a DROP OWNED: of what the roles own
 // in the target, it takes away what the source did not drop, because it
 // belonged to others there since a REASSIGN OWNED. The next sample says to whom.
-func keepOwned(sql string, start captureMessage, dropped []captureObject) (string, bool) {
+func keepOwned(sql string, start *event.Command, dropped []event.Object) (string, bool) {
 	m := dropOwned.FindStringSubmatch(sql)
 	if m == nil {
 		return "", false
@@ -148,7 +149,7 @@ func keepOwned(sql string, start captureMessage, dropped []captureObject) (strin
 
 // dropOwned prepares the target for a DROP OWNED: what the roles own there and
 // did not on the source stays, and what they owned on the source only goes.
-func (r *renderer) dropOwned(sql string, start captureMessage, dropped []captureObject) {
+func (r *renderer) dropOwned(sql string, start *event.Command, dropped []event.Object) {
 	keep, ok := keepOwned(sql, start, dropped)
 	if !ok {
 		return
@@ -156,8 +157,8 @@ func (r *renderer) dropOwned(sql string, start captureMessage, dropped []capture
 	r.open()
 	r.out = repo.AppendDDL(r.out, repo.TagOwner, keep)
 	for _, o := range dropped {
-		if o.Original && !o.temporary() && ownedKinds[o.Type] {
-			r.out = repo.AppendDDL(r.out, start.Tag, o.drop())
+		if o.Original && !o.Temporary() && ownedKinds[o.Type] {
+			r.out = repo.AppendDDL(r.out, start.Tag, dropObject(o))
 		}
 	}
 }

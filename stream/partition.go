@@ -1,6 +1,10 @@
 package stream
 
-import "fmt"
+import (
+	"fmt"
+
+	"pg_scribe/stream/event"
+)
 
 // An enum hashes by OID, so that the rows of a table that is partitioned by
 // its hash lie in other partitions after a restore. They are written through
@@ -8,7 +12,7 @@ import "fmt"
 // there, and can only be marked.
 
 // hashPartitions marks commands that attach, detach or drop such a partition.
-func (r *renderer) hashPartitions(start, end captureMessage, dropped []captureObject) error {
+func (r *renderer) hashPartitions(end *event.End, dropped []event.Object) error {
 	gone := map[string]bool{}
 	for _, o := range dropped {
 		gone[o.Identity] = true
@@ -18,16 +22,16 @@ func (r *renderer) hashPartitions(start, end captureMessage, dropped []captureOb
 			continue
 		}
 		if !gone[o.Root] {
-			if err := r.hashGap(start.Tag, o.Identity, o.Root); err != nil {
+			if err := r.hashGap(end.Tag, o.Identity, o.Root); err != nil {
 				return err
 			}
 		}
 	}
 	for _, t := range end.Tables {
-		if start.Tag != "ALTER TABLE" || !t.Filled || (t.Was == "") == (t.Root == "") {
+		if end.Tag != "ALTER TABLE" || !t.Filled || (t.Was == "") == (t.Root == "") {
 			continue
 		}
-		if err := r.hashGap(start.Tag, t.Schema+"."+t.Table, t.Was+t.Root); err != nil {
+		if err := r.hashGap(end.Tag, t.Schema+"."+t.Table, t.Was+t.Root); err != nil {
 			return err
 		}
 	}

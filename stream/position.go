@@ -14,6 +14,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/event"
 )
 
 // A client may send several statements in one string, and end transactions
@@ -50,7 +51,7 @@ type stringRun struct {
 // not it: an error may have ended the string before its last statement. A
 // nested string may run again and again within one statement of the client,
 // but cannot end a transaction.
-func (r *renderer) part(m captureMessage, split *splitText, nested bool, touched []captureObject) (string, error) {
+func (r *renderer) part(m *event.Command, split *splitText, nested bool, touched []event.Object) (string, error) {
 	run := &r.ddl.run
 	if run.pid != m.PID || run.at != m.At || run.next == nil {
 		*run = stringRun{m.PID, m.At, map[[sha256.Size]byte]int{}}
@@ -96,7 +97,7 @@ func (r *renderer) part(m captureMessage, split *splitText, nested bool, touched
 // first finds the first statement that can be an event's, whatever came before,
 // and tells whether all that can be are of one transaction. Statements that
 // name what the command touched go before others.
-func (s *splitText) first(tag string, touched []captureObject) (at int, single bool) {
+func (s *splitText) first(tag string, touched []event.Object) (at int, single bool) {
 	named := false
 	in := map[int]bool{} // by the number of transactions that ended before
 	ended := 0

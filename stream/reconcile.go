@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -26,7 +27,7 @@ type stateStore interface {
 type reconciliation struct {
 	sampling
 	samples map[string]map[string]string // to be kept once what differs has committed
-	last    []stateCommand               // of what can go only when nothing needs it
+	last    []event.State                // of what can go only when nothing needs it
 	lastOf  map[string]map[string]string // samples of the kinds that these are of
 	errs    []error
 	taken   map[string]map[string]bool // from stale
@@ -81,7 +82,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := emitStates(ctx, tx, s.slot, []stateCommand{{Tag: repo.TagSample, SQL: repo.SampleMark(position)}}); err != nil {
+		if err := emitStates(ctx, tx, s.slot, []event.State{{Tag: repo.TagSample, SQL: repo.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -139,22 +140,22 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		}
 		differ, gone = slices.Sorted(maps.Keys(sql)), nil
 	}
-	var commands, last []stateCommand
+	var commands, last []event.State
 	if kind.name == roleNames {
 		// A name is free before another role takes it. What was put aside is
 		// dropped when nothing needs it.
 		for _, key := range append(slices.Clone(gone), differ...) {
-			commands = append(commands, stateCommand{Role: &roleName{parseOID(key), now[key]}})
+			commands = append(commands, event.State{Role: &event.RoleName{OID: parseOID(key), Name: now[key]}})
 		}
 		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[roleNames][key] })
 		differ = nil
 	}
 	for _, key := range differ {
-		commands = append(commands, stateCommand{Tag: kind.tag(key), SQL: sql[key]})
+		commands = append(commands, event.State{Tag: kind.tag(key), SQL: sql[key]})
 	}
 	if kind.gone != nil {
 		for _, key := range gone {
-			last = append(last, stateCommand{Tag: kind.tag(key), SQL: kind.gone(key)})
+			last = append(last, event.State{Tag: kind.tag(key), SQL: kind.gone(key)})
 		}
 	}
 	switch {
@@ -236,7 +237,7 @@ func keptSample(ctx context.Context, store stateStore, name string) (sample map[
 }
 
 // emitStates sends statements of a slot's sample in messages of moderate size.
-func emitStates(ctx context.Context, tx pgx.Tx, slot string, sql []stateCommand) error {
+func emitStates(ctx context.Context, tx pgx.Tx, slot string, sql []event.State) error {
 	for part := range slices.Chunk(sql, 500) {
 		if err := emitMessage(ctx, tx, slot, part); err != nil {
 			return err
@@ -247,7 +248,7 @@ func emitStates(ctx context.Context, tx pgx.Tx, slot string, sql []stateCommand)
 
 // emitMessage sends one message, which tells too whose sample what follows in
 // the transaction is.
-func emitMessage(ctx context.Context, tx pgx.Tx, slot string, sql []stateCommand) error {
+func emitMessage(ctx context.Context, tx pgx.Tx, slot string, sql []event.State) error {
 	payload, err := json.Marshal(map[string]any{"ev": "state", "slot": slot, "states": sql})
 	if err != nil {
 		return err

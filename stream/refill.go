@@ -5,6 +5,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -17,7 +18,7 @@ type refillState struct {
 }
 
 // beginRefill empties a table that was rewritten; its rows follow.
-func (r *renderer) beginRefill(m captureMessage) error {
+func (r *renderer) beginRefill(m *event.Refill) error {
 	its := r.facts.tables[m.OID]
 	if its.Unsaved {
 		r.ddl.refill = &refillState{oid: m.OID, left: true}
@@ -39,7 +40,7 @@ func (r *renderer) beginRefill(m captureMessage) error {
 	return nil
 }
 
-func (r *renderer) refillRows(m captureMessage) error {
+func (r *renderer) refillRows(m *event.Rows) error {
 	f := r.ddl.refill
 	if f == nil || f.oid != m.OID {
 		return r.gap("rows of a rewritten table came without its description")

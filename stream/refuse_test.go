@@ -15,6 +15,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 	"pg_scribe/stream/source"
 )
@@ -246,7 +247,7 @@ func TestStatementText(t *testing.T) {
 		{"CREATE TABLE", "select g()", "x\nSQL function \"g\" statement 1", ""},
 	} {
 		r := newRenderer(0, nil, newFacts())
-		got, err := r.statementText(captureMessage{Tag: c.tag, SQL: c.sql, Context: c.context, Set: conforming}, nil)
+		got, err := r.statementText(&event.Command{Tag: c.tag, SQL: c.sql, Context: c.context, Set: conforming}, nil)
 		if (err != nil) != (c.want == "") || got != c.want {
 			t.Errorf("%q: %q, %v; want %q", c.sql, got, err, c.want)
 		}
@@ -255,18 +256,18 @@ func TestStatementText(t *testing.T) {
 	r := newRenderer(0, nil, newFacts())
 	sql := "create table a (); commit; create table b (); drop table a"
 	for _, want := range []string{"create table a ()", "create table b ()"} {
-		got, err := r.statementText(captureMessage{PID: 2, Tag: "CREATE TABLE", SQL: sql, At: "1", Set: conforming}, nil)
+		got, err := r.statementText(&event.Command{PID: 2, Tag: "CREATE TABLE", SQL: sql, At: "1", Set: conforming}, nil)
 		if got != want || err != nil {
 			t.Errorf("%q, %v; want %q", got, err, want)
 		}
 		// Those of another session may come between two transactions of the string.
-		if got, err := r.statementText(captureMessage{PID: 1, Tag: "CREATE TABLE", SQL: "select 1; create table c ()", At: want, Set: conforming}, nil); err != nil {
+		if got, err := r.statementText(&event.Command{PID: 1, Tag: "CREATE TABLE", SQL: "select 1; create table c ()", At: want, Set: conforming}, nil); err != nil {
 			t.Errorf("%q, %v", got, err)
 		}
 	}
 	// The string ended at its error, so that its last statements never ran.
-	_, err := r.statementText(captureMessage{Tag: "CREATE TABLE", SQL: "begin; savepoint s; create table a (); savepoint z; select 1 / 0; rollback to s; create table b ()",
-		At: "3", Set: conforming}, []captureObject{{Type: "table", Schema: "public", Identity: "public.a"}})
+	_, err := r.statementText(&event.Command{Tag: "CREATE TABLE", SQL: "begin; savepoint s; create table a (); savepoint z; select 1 / 0; rollback to s; create table b ()",
+		At: "3", Set: conforming}, []event.Object{{Type: "table", Schema: "public", Identity: "public.a"}})
 	if err == nil {
 		t.Error("a statement that did not run was taken for one that did")
 	}

@@ -9,6 +9,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -46,7 +47,7 @@ type renderer struct {
 
 	// What the stream has brought to the target's cluster on this connection
 	// beside the samples, which have to put it right again.
-	given   map[string]roleFacts
+	given   map[string]event.Role
 	granted map[string]bool
 	owners  map[string]string // by class and OID
 	views   map[string]bool   // definitions of materialized views, written on this connection
@@ -95,7 +96,7 @@ type renderer struct {
 
 func newRenderer(from catalog.LSN, secret []byte, known *facts) *renderer {
 	return &renderer{from: from, secret: secret, facts: known,
-		given: map[string]roleFacts{}, granted: map[string]bool{}, owners: map[string]string{}, views: map[string]bool{},
+		given: map[string]event.Role{}, granted: map[string]bool{}, owners: map[string]string{}, views: map[string]bool{},
 		tables: map[uint32]*table{}, count: map[string]catalog.TableCount{}}
 }
 
@@ -460,7 +461,7 @@ func (r *renderer) truncate(b []byte) error {
 		if t.left {
 			continue
 		}
-		r.touch(touch{"TRUNCATE", pgClassOID, oid, t.name})
+		r.touch(touch{"TRUNCATE", event.ClassRelation, oid, t.name})
 		r.open()
 		r.add(t, catalog.TableCount{Truncated: 1})
 		all.Tables = append(all.Tables, []byte(t.name))

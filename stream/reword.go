@@ -3,24 +3,32 @@ package stream
 import (
 	"regexp"
 	"strings"
+
+	"pg_scribe/stream/event"
 )
 
 // dropsPart tells whether a DROP named temporary objects beside others, and
 // then returns statements that drop the others alone.
-func dropsPart(tag string, dropped []captureObject) (kept []string, ok bool) {
+func dropsPart(tag string, dropped []event.Object) (kept []string, ok bool) {
 	if !strings.HasPrefix(tag, "DROP ") || tag == "DROP OWNED" { // that one goes by the role, and takes privileges too
 		return nil, false
 	}
 	for _, o := range dropped {
 		switch {
 		case !o.Original:
-		case o.temporary():
+		case o.Temporary():
 			ok = true
 		default:
-			kept = append(kept, o.drop())
+			kept = append(kept, dropObject(o))
 		}
 	}
 	return kept, ok
+}
+
+// dropObject is the command that drops an object, if it is there. Its type is
+// one that DROP names as the event triggers do.
+func dropObject(o event.Object) string {
+	return "DROP " + strings.ToUpper(o.Type) + " IF EXISTS " + o.Identity + " CASCADE"
 }
 
 // detachFinal ends a DETACH PARTITION … CONCURRENTLY that was interrupted. It
@@ -44,7 +52,7 @@ var namelessIndex = regexp.MustCompile(`(?is)^((?:\s|/\*.*?\*/|--[^\n]*\n)*CREAT
 
 // withIndexName gives an index the name that the server chose: another server,
 // or one where the name is free, would choose another.
-func withIndexName(sql string, made []captureObject) string {
+func withIndexName(sql string, made []event.Object) string {
 	m := namelessIndex.FindStringSubmatchIndex(sql)
 	if m == nil || len(made) != 1 || made[0].Type != "index" {
 		return sql

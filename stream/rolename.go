@@ -10,6 +10,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -48,7 +49,7 @@ func (r *renderer) nameRole(oid uint32, name string) {
 }
 
 // nameRoles gives the roles that a command may name the names that they had.
-func (r *renderer) nameRoles(roles []roleFacts) {
+func (r *renderer) nameRoles(roles []event.Role) {
 	for _, f := range roles {
 		r.nameRole(f.OID, f.Name)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/event"
 )
 
 // nestedStatement is how PG_CONTEXT shows the statement that a function or DO
@@ -23,7 +24,7 @@ var sqlFunction = regexp.MustCompile(`^SQL function "[^\n]*" statement (\d+)`)
 
 // statementText finds the text of one command in the string that the client
 // sent, or in the function that ran it. touched are the objects that it changed.
-func (r *renderer) statementText(m captureMessage, touched []captureObject) (string, error) {
+func (r *renderer) statementText(m *event.Command, touched []event.Object) (string, error) {
 	r.facts.sent(m.PID, m.At)
 	text := m.SQL
 	if m.SQLID != "" && text == "" || m.CtxID != "" && m.Context == "" {
@@ -38,7 +39,7 @@ func (r *renderer) statementText(m captureMessage, touched []captureObject) (str
 			return functionStatement(outer, m, touched)
 		}
 	}
-	split := r.ddl.splitting(text, m.conforming())
+	split := r.ddl.splitting(text, m.Conforming())
 	if !split.ok || len(split.parts) == 0 {
 		return "", errors.New("its text cannot be told apart")
 	}
@@ -79,7 +80,7 @@ func (s *splitText) next(from int, tag string) int {
 }
 
 // namesAny tells whether a statement names one of the objects.
-func (s *splitText) namesAny(i int, objects []captureObject) bool {
+func (s *splitText) namesAny(i int, objects []event.Object) bool {
 	if len(objects) == 0 {
 		return false
 	}
@@ -108,7 +109,7 @@ func (d *ddlState) splitting(text string, conforming bool) *splitText {
 }
 
 // nestedText remembers the last one: it may have thousands of events.
-func (d *ddlState) nestedText(frames string, m captureMessage) string {
+func (d *ddlState) nestedText(frames string, m *event.Command) string {
 	if d.nested.frames != frames {
 		d.nested.frames, d.nested.text = frames, nestedText(frames, m)
 	}
@@ -118,9 +119,9 @@ func (d *ddlState) nestedText(frames string, m captureMessage) string {
 // nestedText cuts a statement out of the frames of a context, given from the
 // statement's first character on. The statement itself may hold what looks
 // like the next frame: the first end that leaves it whole is the right one.
-func nestedText(frames string, m captureMessage) string {
+func nestedText(frames string, m *event.Command) string {
 	for _, at := range contextFrame.FindAllStringIndex(frames, -1) {
-		if _, ok := sqltext.Split(frames[:at[0]], m.conforming()); ok {
+		if _, ok := sqltext.Split(frames[:at[0]], m.Conforming()); ok {
 			return frames[:at[0]]
 		}
 	}
@@ -130,20 +131,20 @@ func nestedText(frames string, m captureMessage) string {
 // functionStatement finds a statement in the text of an SQL function. The
 // context names the function without its arguments: of several functions of
 // that name, all must agree, or only one may name what the command touched.
-func functionStatement(context string, m captureMessage, touched []captureObject) (string, error) {
+func functionStatement(context string, m *event.Command, touched []event.Object) (string, error) {
 	n := 0
 	if at := sqlFunction.FindStringSubmatch(context); at != nil {
 		n, _ = strconv.Atoi(at[1])
 	}
 	var found []string
 	for _, source := range m.Sources {
-		parts, ok := sqltext.Split(source, m.conforming())
-		if ok && n >= 1 && n <= len(parts) && matchesTag(headTokens(parts[n-1], m.conforming()), parts[n-1], m.conforming(), m.Tag) && !slices.Contains(found, parts[n-1]) {
+		parts, ok := sqltext.Split(source, m.Conforming())
+		if ok && n >= 1 && n <= len(parts) && matchesTag(headTokens(parts[n-1], m.Conforming()), parts[n-1], m.Conforming(), m.Tag) && !slices.Contains(found, parts[n-1]) {
 			found = append(found, parts[n-1])
 		}
 	}
 	if len(found) > 1 {
-		found = slices.DeleteFunc(found, func(sql string) bool { return !anyNamed(namesIn(sql, m.conforming()), touched) })
+		found = slices.DeleteFunc(found, func(sql string) bool { return !anyNamed(namesIn(sql, m.Conforming()), touched) })
 	}
 	switch len(found) {
 	case 0:
@@ -168,7 +169,7 @@ func namesIn(sql string, conforming bool) map[string]bool {
 
 // anyNamed tells whether names hold all parts of the name of one of the
 // objects, but for its schema.
-func anyNamed(held map[string]bool, objects []captureObject) bool {
+func anyNamed(held map[string]bool, objects []event.Object) bool {
 	for _, o := range objects {
 		identity, _, _ := strings.Cut(o.Identity, "(")
 		named := false
@@ -340,7 +341,7 @@ var (
 // withBounds replaces the bounds of partitions by those that the source
 // computed, where the command holds more than constants. CREATE SCHEMA may
 // make several.
-func withBounds(sql string, bounds []namedText) string {
+func withBounds(sql string, bounds []event.NamedText) string {
 	m := partitionOf.FindStringSubmatchIndex(sql)
 	if m == nil || len(bounds) == 0 {
 		return sql
@@ -356,7 +357,7 @@ func withBounds(sql string, bounds []namedText) string {
 
 // boundText is the text from the partition's name to behind its bounds, and
 // how much of the command it stands for.
-func boundText(sql string, at []int, name string, bounds []namedText) (string, int) {
+func boundText(sql string, at []int, name string, bounds []event.NamedText) (string, int) {
 	end := at[1] - 1 // its opening parenthesis
 	if end = sqltext.ParenEnd(sql, end); end < 0 {
 		return sql, len(sql)

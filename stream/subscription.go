@@ -8,12 +8,13 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/event"
 )
 
 // writeSubscriptions writes subscriptions as they are now, and such that a
 // restored database leaves the publisher alone: not connected, not enabled,
 // and without the production's slot.
-func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription, text string) {
+func (r *renderer) writeSubscriptions(start *event.Command, subs []event.Subscription, text string) {
 	for _, s := range subs {
 		quoted := make([]string, len(s.Publications))
 		for i, p := range s.Publications {
@@ -28,7 +29,7 @@ func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription,
 			fmt.Sprintf("ALTER SUBSCRIPTION %s CONNECTION %s", name, sqltext.Literal(s.Connection)),
 			fmt.Sprintf("ALTER SUBSCRIPTION %s SET PUBLICATION %s WITH (refresh = false)", name, publications),
 		}
-		switch t := sqltext.Tokens(text, start.conforming()); {
+		switch t := sqltext.Tokens(text, start.Conforming()); {
 		case start.Tag == "CREATE SUBSCRIPTION":
 			sql = []string{fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION %s WITH (connect = false, enabled = false, create_slot = false, slot_name = NONE)",
 				name, sqltext.Literal(s.Connection), publications)}
@@ -50,7 +51,7 @@ func (r *renderer) writeSubscriptions(start captureMessage, subs []subscription,
 
 // dropSubscriptions drops subscriptions without touching the publisher's slot,
 // which one that came from a base still names.
-func (r *renderer) dropSubscriptions(start captureMessage, dropped []captureObject) {
+func (r *renderer) dropSubscriptions(start *event.Command, dropped []event.Object) {
 	r.context(start, func() {
 		for _, o := range dropped {
 			if o.Type == "subscription" && o.Original {

@@ -7,6 +7,7 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -20,7 +21,7 @@ type table struct {
 	columns string // "a", "b"
 	quoted  [][]byte
 	how     []segment.How // how the complete row is compared
-	types   []typeFacts
+	types   []event.Type
 	always  []bool // GENERATED ALWAYS AS IDENTITY: not to be SET
 	keyed   bool   // some column is part of the replica identity
 	left    bool   // its row changes are left out: it is pg_scribe's own, or no dump has its rows
@@ -71,7 +72,7 @@ func newTable(r *pgoutput.Relation, known *facts) *table {
 	t.written = []byte(t.target)
 	t.quoted = make([][]byte, len(r.Columns))
 	t.how = make([]segment.How, len(r.Columns))
-	t.types = make([]typeFacts, len(r.Columns))
+	t.types = make([]event.Type, len(r.Columns))
 	t.always = make([]bool, len(r.Columns))
 	for i, c := range r.Columns {
 		t.quoted[i] = sqltext.AppendIdentifier(nil, c.Name)

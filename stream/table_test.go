@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -28,7 +29,7 @@ func testRelation(identity byte) *pgoutput.Relation {
 }
 
 func testFacts() *facts {
-	return &facts{types: map[uint32]typeFacts{20001: {Cast: `"s"."pair"`}, 23: {}}}
+	return &facts{types: map[uint32]event.Type{20001: {Cast: `"s"."pair"`}, 23: {}}}
 }
 
 // The forms of row changes, and that each can be read again.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/event"
 )
 
 // grantKinds are the words that may stand between ON and the names of a GRANT,
@@ -16,7 +17,7 @@ var grantKinds = map[string]string{
 
 // withoutTransient takes what vanishes with its session out of a GRANT or
 // REVOKE. It returns "" when the command names nothing else.
-func withoutTransient(sql string, conforming bool, gone []transientName) (string, error) {
+func withoutTransient(sql string, conforming bool, gone []event.Transient) (string, error) {
 	if len(gone) == 0 {
 		return sql, nil
 	}
@@ -91,7 +92,7 @@ func withoutTransient(sql string, conforming bool, gone []transientName) (string
 
 // isTransient tells whether a name, as tokens, means something that vanishes
 // with its session.
-func isTransient(name []sqltext.Token, kind string, gone []transientName) (bool, error) {
+func isTransient(name []sqltext.Token, kind string, gone []event.Transient) (bool, error) {
 	parts, ok := sqltext.TokensName(name)
 	if !ok {
 		return false, fmt.Errorf("the name %s cannot be read", name[0].Text)
@@ -122,7 +123,7 @@ func isTransient(name []sqltext.Token, kind string, gone []transientName) (bool,
 
 // likeTransient tells whether a CREATE TABLE copies a table that vanishes with
 // its session.
-func likeTransient(sql string, conforming bool, gone []transientName) bool {
+func likeTransient(sql string, conforming bool, gone []event.Transient) bool {
 	for _, of := range likes(sql, conforming) {
 		for _, kind := range []string{"relation", "type"} {
 			if is, err := isTransient(of, kind, gone); is || err != nil {

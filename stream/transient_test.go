@@ -1,9 +1,13 @@
 package stream
 
-import "testing"
+import (
+	"testing"
+
+	"pg_scribe/stream/event"
+)
 
 func TestWithoutTransient(t *testing.T) {
-	gone := []transientName{{Kind: "relation", Schema: "pg_temp_3", Name: "tmp", Bare: true, Alone: true},
+	gone := []event.Transient{{Kind: "relation", Schema: "pg_temp_3", Name: "tmp", Bare: true, Alone: true},
 		{Kind: "relation", Schema: "pg_temp_3", Name: "hidden", Alone: true}, {Kind: "relation", Schema: "pg_temp_3", Name: "Odd, one", Bare: true, Alone: true},
 		{Kind: "routine", Schema: "public", Name: "f", Bare: true, Alone: true}, {Kind: "routine", Schema: "public", Name: "two", Bare: true}}
 	for sql, want := range map[string]string{

@@ -240,7 +240,7 @@ var storageRules = []rule{
 		}
 		return remedy{exitBackup, hint}, errors.Is(err, storage.NoPlace)
 	}},
-	{"*target.Error of a directory", func(err error, f facts) (remedy, bool) {
+	{"*storage.Error of a directory", func(err error, f facts) (remedy, bool) {
 		e, ok := errors.AsType[*storage.Error](err)
 		if !ok || !strings.HasPrefix(e.Storage, "/") || e.Fault != storage.Denied && e.Fault != storage.ReadOnly {
 			return remedy{}, false
