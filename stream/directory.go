@@ -14,6 +14,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // directory dumps into a directory archive by several sessions. pg_dump
@@ -83,7 +84,7 @@ func (e *ArchiveCodecError) Error() string {
 // codec that it then uses. Before version 16 it knows gzip alone.
 func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, error) {
 	c := d.chain.Compression()
-	_, major, err := toolVersion(ctx, d.opts.Command, "pg_dump")
+	_, major, err := source.ToolVersion(ctx, d.opts.Command, "pg_dump")
 	if err != nil {
 		return "", c, &DumpError{Tool: "pg_dump", Reason: err.Error(), Err: err}
 	}

@@ -19,16 +19,17 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // dumper takes one base at one slot's consistent point.
 type dumper struct {
 	repo    *repo.Repository
 	conn    *pgx.Conn // an ordinary session
-	src     server
+	src     source.Server
 	opts    BaseOptions
 	slot    string
-	created createdSlot
+	created source.NewSlot
 	version string // of pg_dump
 	begins  bool   // the stream begins at the slot's point
 	chain   filter.Chain
@@ -61,7 +62,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 		}
 		// Also if another base has to be taken, at a later point: what is known of
 		// the source is known as of this one.
-		if err := d.repo.Catalog().Follow(ctx, d.src.Timeline, nil, d.created.point); err != nil {
+		if err := d.repo.Catalog().Follow(ctx, d.src.Timeline, nil, d.created.Point); err != nil {
 			return base, err
 		}
 	}
@@ -71,7 +72,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	}
 	header := segment.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
 		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
-		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.point, At: at, Created: d.repo.Now()}
+		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.Point, At: at, Created: d.repo.Now()}
 	header.Dump = d.version
 	var globalsFile *repo.DumpWriter
 	var globalsErr error
@@ -158,7 +159,7 @@ func (d *dumper) plain(ctx context.Context, h segment.Header, stamp, snapshot st
 // it while the slot's connection goes on to stream. at is the source's clock
 // once nothing that the snapshot shows can commit any more.
 func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, at time.Time, err error) {
-	keeper, err = Connect(ctx, d.opts.ConnString)
+	keeper, err = source.Connect(ctx, d.opts.ConnString)
 	if err != nil {
 		return nil, "", at, err
 	}
@@ -167,7 +168,7 @@ func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, a
 			keeper.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	if _, err = beginAt(ctx, keeper, d.created.snapshot, pgx.ReadOnly); err != nil {
+	if _, err = source.BeginAt(ctx, keeper, d.created.Snapshot, pgx.ReadOnly); err != nil {
 		return nil, "", at, err
 	}
 	var xmax string
@@ -365,7 +366,7 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 		guarded[s] = true
 	}
 	own := [][]byte{}
-	if d.src.major() < 17 {
+	if d.src.Major() < 17 {
 		// A later pg_dump sets it for servers that do not know it.
 		own = append(own, []byte("SET transaction_timeout = "))
 	}

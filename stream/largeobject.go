@@ -13,6 +13,7 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // Large objects are in no row change and, but for their owner, privileges and
@@ -100,13 +101,13 @@ func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
 
 // emitLargeObjects emits, as the snapshot shows them.
 func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched []uint32, ranges []int64, since any, now json.RawMessage) error {
-	conn, err := Connect(ctx, s.connString)
+	conn, err := source.Connect(ctx, s.connString)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	emit := func(send func(pgx.Tx) error) error {
-		tx, err := beginAt(ctx, conn, snapshot, pgx.ReadWrite)
+		tx, err := source.BeginAt(ctx, conn, snapshot, pgx.ReadWrite)
 		if err != nil {
 			return err
 		}

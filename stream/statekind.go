@@ -8,6 +8,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // A stateKind is something of the source that changes without an event and
@@ -17,7 +18,7 @@ import (
 type stateKind struct {
 	name  string
 	tag   func(key string) string // of the commands in the segments
-	query func(server) string
+	query func(source.Server) string
 	gone  func(key string) string // SQL for an object that is no longer there; nil: its own event tells
 
 	// The SQL is written at the end, when nothing needs the object any more.
@@ -31,7 +32,7 @@ type stateKind struct {
 }
 
 // same makes a query that every server version understands.
-func same(sql string) func(server) string { return func(server) string { return sql } }
+func same(sql string) func(source.Server) string { return func(source.Server) string { return sql } }
 
 // forgiving wraps a command that must not stop a restore, because another
 // object of the target's cluster may stand in its way.
@@ -110,7 +111,7 @@ var stateKinds = []stateKind{
 
 // roleStates are the roles with their attributes, settings and, where this
 // role may read them, passwords.
-func roleStates(s server) string {
+func roleStates(s source.Server) string {
 	from, password := "pg_roles", "NULL::text" // which says nothing
 	if s.ReadsRoles {
 		from, password = "pg_authid", "coalesce(quote_literal(r.rolpassword), 'NULL')"
@@ -139,9 +140,9 @@ const settingValue = `CASE WHEN lower(split_part(x, '=', 1)) IN ('search_path', 
 	THEN coalesce(nullif(substr(x, strpos(x, '=') + 1), ''), '''''') ELSE quote_literal(substr(x, strpos(x, '=') + 1)) END`
 
 // membershipStates are who is a member of which role.
-func membershipStates(s server) string {
+func membershipStates(s source.Server) string {
 	options := "CASE WHEN m.admin_option THEN ' WITH ADMIN OPTION' END"
-	if s.major() >= 16 {
+	if s.Major() >= 16 {
 		options = "format(' WITH ADMIN %s, INHERIT %s, SET %s', m.admin_option::text, m.inherit_option::text, m.set_option::text)"
 	}
 	return `SELECT DISTINCT ON (1) r.rolname || chr(31) || u.rolname, ` + forgiving + `format('GRANT %I TO %I%s', r.rolname, u.rolname, ` + options + `)))
@@ -165,8 +166,8 @@ const tablespaceStates = `
   FROM pg_tablespace WHERE oid >= 16384`
 
 // parameterStates are privileges on settings, which a whole cluster shares.
-func parameterStates(s server) string {
-	if s.major() < 15 {
+func parameterStates(s source.Server) string {
+	if s.Major() < 15 {
 		return "SELECT NULL, NULL WHERE false"
 	}
 	return `SELECT parname, format('DO %L', format('DECLARE g record; BEGIN %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
@@ -202,7 +203,7 @@ const databaseRole = "role "
 
 // databaseStates are what belongs to the database itself. The restored one
 // may have another name.
-func databaseStates(server) string {
+func databaseStates(source.Server) string {
 	return `SELECT 'settings', format('DO %L', format('BEGIN EXECUTE format(''ALTER DATABASE %%I RESET ALL'', current_database());%s END',
 	    (SELECT string_agg(format(' EXECUTE format(''ALTER DATABASE %%I SET %s = %%s'', current_database(), %L);', split_part(x, '=', 1), ` + settingValue + `), '')
 	      FROM pg_db_role_setting g, unnest(g.setconfig) x WHERE g.setrole = 0 AND g.setdatabase = d.oid)))
@@ -227,18 +228,12 @@ func databaseStates(server) string {
 	  FROM pg_database d WHERE datname = current_database()`
 }
 
-func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src server) (map[string]string, error) {
+func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src source.Server) (map[string]string, error) {
 	return readTexts(ctx, tx, k.query(src))
 }
 
-// querier is a connection or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
 // readTexts reads rows of a key and a text. Those without a text are left out.
-func readTexts(ctx context.Context, q querier, query string, args ...any) (map[string]string, error) {
+func readTexts(ctx context.Context, q source.Querier, query string, args ...any) (map[string]string, error) {
 	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err

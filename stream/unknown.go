@@ -11,6 +11,7 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/pgoutput"
+	"pg_scribe/stream/source"
 )
 
 // A describer asks the source, as it is now, what a relation's description in
@@ -76,7 +77,7 @@ func (r *renderer) unknown(rel *pgoutput.Relation) error {
 // describeOn is a describer that connects for each question.
 func describeOn(ctx context.Context, connString string) describer {
 	return func(rel *pgoutput.Relation) (d tableDescription, err error) {
-		conn, err := Connect(ctx, connString)
+		conn, err := source.Connect(ctx, connString)
 		if err != nil {
 			return d, err
 		}
