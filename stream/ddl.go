@@ -4,8 +4,9 @@ import (
 	"slices"
 	"strings"
 
+	"pg_scribe/repo/segment"
+
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
@@ -81,7 +82,7 @@ func (r *renderer) logical(m pgoutput.Message, raw []byte) error {
 		return r.gap(e.Reason)
 	case *event.Mark:
 		r.open()
-		r.out = repo.AppendMark(r.out, e.Name)
+		r.out = segment.AppendRestorePoint(r.out, e.Name)
 		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: e.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
 	case *event.Sample:
 		r.writeStates(e)
@@ -138,7 +139,7 @@ func (r *renderer) writeStates(c *event.Sample) {
 			continue
 		}
 		r.has.sampled(s.Tag)
-		r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
+		r.out = segment.AppendDDL(r.out, s.Tag, s.SQL)
 	}
 }
 
@@ -290,7 +291,7 @@ func (r *renderer) append(commands ...ddl.Command) {
 		if c.Tag == "" {
 			r.out = append(append(r.out, c.SQL...), ";\n"...)
 		} else {
-			r.out = repo.AppendDDL(r.out, c.Tag, c.SQL)
+			r.out = segment.AppendDDL(r.out, c.Tag, c.SQL)
 		}
 	}
 }
@@ -333,7 +334,7 @@ func (b belongings) forgetGrants() {
 
 // sampled forgets what was brought along of a state that a sample now brings.
 func (b belongings) sampled(tag string) {
-	if tag == repo.TagOwner {
+	if tag == segment.TagOwner {
 		clear(b.needs[ddl.NeedOwner])
 	}
 	if tag != "ALTER DATABASE" && !strings.HasPrefix(tag, "ROLE ") {

@@ -10,6 +10,7 @@ import (
 
 	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // A rename of a role tells no event, and everything that it may do and owns
@@ -112,7 +113,7 @@ func (r renames) follow(kind stateKind, before map[string]string) {
 }
 
 // sampleNames reads the names of the roles in a transaction's snapshot.
-func sampleNames(ctx context.Context, q querier) (map[string]string, error) {
+func sampleNames(ctx context.Context, q source.Querier) (map[string]string, error) {
 	return readTexts(ctx, q, roleNamesQuery)
 }
 

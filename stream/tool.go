@@ -10,6 +10,7 @@ import (
 
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // pgOptions pins what shapes a dump's text in the sessions of external tools.
@@ -53,7 +54,7 @@ func (d *dumper) tool(ctx context.Context, name string, args []string, read func
 	case readErr != nil && !errors.As(readErr, &format):
 		return readErr
 	case err != nil && words.tooLarge() != "":
-		return &LargeValueError{Table: words.tooLarge(), Reason: words.String()}
+		return &source.LargeValueError{Table: words.tooLarge(), Reason: words.String()}
 	case err != nil:
 		reason := words.String()
 		if reason == "" {
@@ -80,7 +81,7 @@ var copyCommand = regexp.MustCompile(`(?s)COPY (.+?) \([^)]*\) TO stdout`)
 // tooLarge is the table on which pg_dump failed because of the size of a
 // value, or "".
 func (t *tail) tooLarge() string {
-	if m := copyCommand.FindSubmatch(t.buf); m != nil && isTooLarge(string(t.buf)) {
+	if m := copyCommand.FindSubmatch(t.buf); m != nil && source.IsTooLarge(string(t.buf)) {
 		return string(m[1])
 	}
 	return ""

@@ -26,10 +26,10 @@ func contextWithTimeout(d time.Duration) (context.Context, context.CancelFunc) {
 var targetHints = []hintCase{
 	{"targets that cannot be meant", func(h *hinter) {
 		s := h.fresh()
-		f := h.fails("*target.SpecError", "copy", "-f", s.dir, "--target", "ftp://x")
+		f := h.fails("*storage.SpecError", "copy", "-f", s.dir, "--target", "ftp://x")
 		h.must("copy", "-f", s.dir, "--target", h.t.TempDir())
 		f.came("with a /DIRECTORY, as the hint writes it, it is sent")
-		f = h.fails("*repo.UnknownTargetError", "copy", "-f", s.dir, "--forget", "/elsewhere")
+		f = h.fails("*repo.UnknownStorageError", "copy", "-f", s.dir, "--forget", "/elsewhere")
 		_, known, _ := strings.Cut(f.hint, "it has ")
 		h.must(append([]string{"copy", "-f", s.dir}, strings.Fields(known)...)...)
 		f.came("with the flags of the hint that target is forgotten")
@@ -38,7 +38,7 @@ var targetHints = []hintCase{
 		place := h.t.TempDir()
 		h.fresh("--target", place)
 		s := h.fresh()
-		f := h.fails("*repo.TargetTakenError", "copy", "-f", s.dir, "--target", place)
+		f := h.fails("*repo.StorageTakenError", "copy", "-f", s.dir, "--target", place)
 		h.must("copy", "-f", s.dir, "--target", h.t.TempDir())
 		f.came("with a directory of its own it is sent")
 	}},
@@ -50,7 +50,7 @@ var targetHints = []hintCase{
 			h.ok(os.RemoveAll(filepath.Join(place, e.Name())))
 		}
 		h.must("full-backup", "-d", s.db, "-f", s.dir)
-		f := h.fails("*repo.TargetLostError", "copy", "-f", s.dir)
+		f := h.fails("*repo.StorageLostError", "copy", "-f", s.dir)
 		f.follow(0)
 		h.must("restore", "-f", "file:"+place, "-C", "-d", h.newDB())
 		f.came("the target has all files again, and restores")
@@ -104,7 +104,7 @@ var targetHints = []hintCase{
 		waitFor(h.t, "the streamer", func() bool { return strings.Contains(said(), "streaming database") })
 		time.Sleep(300 * time.Millisecond)
 		stop()
-		f := h.fails("*repo.TargetReliedOnError", "copy", "-f", s.dir, "--forget", place)
+		f := h.fails("*repo.StorageReliedOnError", "copy", "-f", s.dir, "--forget", place)
 		f.follow(0, "WHERE", h.t.TempDir())
 		f.follow(1)
 		f.came("with another in its place it is forgotten")
@@ -117,7 +117,7 @@ var targetHints = []hintCase{
 		h.ok(os.CopyFS(dir, os.DirFS(s.dir)), os.Mkdir(place, 0o755))
 		nobody, owner := h.users(dir)
 		h.ok(os.Chown(place, int(owner.Uid), int(owner.Gid)), os.Chmod(dir, 0o777), os.Chmod(filepath.Join(dir, "catalog.db"), 0o666))
-		f := h.failsAs(nobody, "", "*target.Error of a directory", "copy", "-f", dir, "--target", place)
+		f := h.failsAs(nobody, "", "*storage.Error of a directory", "copy", "-f", dir, "--target", place)
 		f.sudo(h, owner)
 		f.came("run as the owner, as the hint says, it is sent")
 	}},
@@ -178,7 +178,7 @@ var targetHints = []hintCase{
 	{"commands that do not list", func(h *hinter) {
 		s := h.fresh()
 		list := regexp.MustCompile(`list="[^"]*"`)
-		f := h.fails("*target.Error", "copy", "-f", s.dir, "--target", list.ReplaceAllString(shellTarget(h.t.TempDir()), `list="echo no key >&2; exit 3"`))
+		f := h.fails("*storage.Error", "copy", "-f", s.dir, "--target", list.ReplaceAllString(shellTarget(h.t.TempDir()), `list="echo no key >&2; exit 3"`))
 		if o := h.shell("echo no key >&2; exit 3"); o.code != 3 || !strings.Contains(o.errors, "no key") {
 			h.t.Error(o.errors)
 		}

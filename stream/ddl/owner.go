@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
 )
 
@@ -67,7 +67,7 @@ func ownerNeeds(owners []event.Owned) (needs []Need) {
 		}
 		key := event.Key(o.Class, o.OID)
 		needs = append(needs, Need{Kind: NeedOwner, Key: key, Value: o.Owner, Sample: State{StateOwner, key}, Commands: []Command{
-			{Tag: repo.TagOwner, SQL: "DO " + sqltext.Literal("BEGIN "+alter+strings.ReplaceAll(OrGone, "''%%''", "'%'")+" END")}}})
+			{Tag: segment.TagOwner, SQL: "DO " + sqltext.Literal("BEGIN "+alter+strings.ReplaceAll(OrGone, "''%%''", "'%'")+" END")}}})
 	}
 	return needs
 }
@@ -143,7 +143,7 @@ func dropsOwned(sql string, start *event.Command, dropped []event.Object) (comma
 	if !ok {
 		return nil
 	}
-	commands = append(commands, Command{Tag: repo.TagOwner, SQL: keep})
+	commands = append(commands, Command{Tag: segment.TagOwner, SQL: keep})
 	for _, o := range dropped {
 		if o.Original && !o.Temporary() && ownedKinds[o.Type] {
 			commands = append(commands, Command{Tag: start.Tag, SQL: dropObject(o)})

@@ -5,13 +5,13 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // RoleTag names the role that a command changes, because roles belong to the
 // target's cluster and not to the restored database: restore may leave alone
 // those that it finds there.
-func RoleTag(name string) string { return repo.TagRole + " " + sqltext.Quoted(name) }
+func RoleTag(name string) string { return segment.TagRole + " " + sqltext.Quoted(name) }
 
 // RoleAside is the name of a role whose old name another role bears, until a
 // sample tells its own.
@@ -21,7 +21,7 @@ const asidePrefix = "scribe_role_"
 
 // RenameTag names a command that renames a role.
 func RenameTag(was, name string) string {
-	return repo.TagRename + " " + sqltext.Quoted(was) + " " + sqltext.Quoted(name)
+	return segment.TagRename + " " + sqltext.Quoted(was) + " " + sqltext.Quoted(name)
 }
 
 // RenameRole is the command of a rename, if the target has the role by its old name.
@@ -38,7 +38,7 @@ SELECT oid INTO old FROM pg_roles WHERE rolname = was;
 SELECT oid INTO here FROM pg_database WHERE datname = current_database();
 IF old IS NULL THEN RETURN; END IF;
 IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = now) THEN
-  IF current_setting('`+repo.KeepRole+`', true) IS DISTINCT FROM 'on' THEN
+  IF current_setting('`+segment.KeepRole+`', true) IS DISTINCT FROM 'on' THEN
     BEGIN EXECUTE format('ALTER ROLE %I RENAME TO %I', was, now); RETURN; EXCEPTION WHEN feature_not_supported THEN NULL; /* the session's own */ END;
   END IF;
   EXECUTE format('CREATE ROLE %I', now);
