@@ -20,7 +20,7 @@ import (
 	"pg_scribe/stream/source"
 )
 
-//go:embed capture/*.sql
+//go:embed capture/[0-9]*.sql
 var captureFiles embed.FS
 
 // captureSQL joins the files of folder capture, one a concern, in the order of
@@ -43,6 +43,9 @@ var captureSQL = sync.OnceValue(func() string {
 
 // captureVersion is that of the files; another one on the source is refused.
 const captureVersion = "7"
+
+// captureSchema is where the capture is.
+const captureSchema = "scribe"
 
 // CaptureError says that the capture on the source cannot be used.
 type CaptureError struct {
@@ -68,7 +71,7 @@ func withLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, rela
 
 // installCapture makes schema, triggers and publication, whatever of them is
 // not there yet, and gives every table a usable replica identity, or lists
-// those that have one. made tells what removeCapture has to take back.
+// those that have one. made says what removeCapture has to take back.
 //
 // The order matters: the event triggers come before the first table is
 // guarded, so that no new table slips through; the publication comes last,
@@ -257,7 +260,7 @@ func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (g
 	return guarded, errors.Join(errs...)
 }
 
-// noteUnsaved tells of the tables whose rows are in no base and no segment.
+// noteUnsaved notes the tables whose rows are in no base and no segment.
 func noteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error {
 	rows, err := conn.Query(ctx, `SELECT extension::text, array_to_string((array_agg(relid::regclass::text ORDER BY relid))[:5], ', ')
 	      || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END
@@ -283,6 +286,15 @@ var eventTriggers = []captureTrigger{
 	{"scribe_r", "table_rewrite", "on_rewrite"},
 	{"scribe_y", "ddl_command_end", "on_end"},
 	{"scribe_z", "ddl_command_end", "on_end_guard"},
+}
+
+// TriggerNames are those of the capture's event triggers.
+func TriggerNames() []string {
+	names := make([]string, len(eventTriggers))
+	for i, t := range eventTriggers {
+		names[i] = t.name
+	}
+	return names
 }
 
 // create makes the trigger, whatever there is of it.
@@ -388,26 +400,4 @@ func uninstall(ctx context.Context, conn *pgx.Conn, publication string) error {
 		return err
 	}
 	return removeCapture(ctx, conn, captureMade{schema: true, guarded: guarded, publications: publications})
-}
-
-// Mark emits a named restore point into the stream and returns once it is
-// committed.
-func Mark(ctx context.Context, connString, name string) error {
-	conn, err := source.Connect(ctx, connString)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	if err := checkCapture(ctx, conn); err != nil {
-		return err
-	}
-	var read bool
-	if err := conn.QueryRow(ctx, "SELECT scribe.active()").Scan(&read); err != nil {
-		return err
-	}
-	if !read {
-		return &CaptureError{Reason: "this database has no replication slot: nobody would read the mark", Gone: true}
-	}
-	_, err = conn.Exec(ctx, "SELECT scribe.mark($1)", name)
-	return err
 }

@@ -78,7 +78,7 @@ func (c captureConfig) write(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// configFunction is the command in folder capture that makes
+// configFunction is the command of the capture that makes
 // scribe.config_values, with a statement in place of its line SETTINGS.
 func configFunction(settings string) string {
 	_, text, _ := strings.Cut(captureSQL(), "CREATE FUNCTION scribe.config_values()")
@@ -96,8 +96,8 @@ func configFunction(settings string) string {
 	return "CREATE OR REPLACE FUNCTION scribe.config_values()" + strings.Join(lines, "\n")
 }
 
-// notePublications tells the capture which publications to guard, unless it
-// knows.
+// notePublications lets the capture know which publications to guard, unless it
+// does.
 func notePublications(ctx context.Context, conn *pgx.Conn, publications []publication) error {
 	return withLocks(ctx, conn, source.LongPatience, "scribe.config", "the publications to guard were not noted", func() error {
 		tx, err := conn.Begin(ctx)
@@ -149,7 +149,7 @@ func CheckOriginal(ctx context.Context, connString string) error {
 	return checkOriginal(ctx, conn)
 }
 
-// IsCopy tells whether the capture in a database came along with a copy of a
+// IsCopy says whether the capture in a database came along with a copy of a
 // captured one.
 func IsCopy(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	err := checkOriginal(ctx, conn)
@@ -162,9 +162,9 @@ func IsCopy(ctx context.Context, conn *pgx.Conn) (bool, error) {
 // checkOriginal returns a CopyError for a database whose capture came along
 // with a copy; nil also for one that has none, and for a role that cannot tell.
 func checkOriginal(ctx context.Context, conn *pgx.Conn) error {
-	var tells bool
+	var known bool
 	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE nspname = 'scribe' AND proname = 'here'
-	    AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))`).Scan(&tells); err != nil || !tells {
+	    AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))`).Scan(&known); err != nil || !known {
 		return err
 	}
 	var here bool

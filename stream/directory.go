@@ -153,8 +153,8 @@ func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 
 // ownEntry tells whether a line of pg_restore --list is pg_scribe's own.
 func (d *dumper) ownEntry(line string) bool {
-	for _, t := range eventTriggers {
-		if strings.Contains(line, " EVENT TRIGGER - "+t.name+" ") || strings.Contains(line, " COMMENT - EVENT TRIGGER "+t.name+" ") {
+	for _, name := range TriggerNames() {
+		if strings.Contains(line, " EVENT TRIGGER - "+name+" ") || strings.Contains(line, " COMMENT - EVENT TRIGGER "+name+" ") {
 			return true
 		}
 	}

@@ -369,9 +369,9 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 		// A later pg_dump sets it for servers that do not know it.
 		own = append(own, []byte("SET transaction_timeout = "))
 	}
-	for _, t := range eventTriggers {
+	for _, name := range TriggerNames() {
 		for _, prefix := range []string{"CREATE EVENT TRIGGER ", "ALTER EVENT TRIGGER ", "COMMENT ON EVENT TRIGGER "} {
-			own = append(own, []byte(prefix+t.name+" "))
+			own = append(own, []byte(prefix+name+" "))
 		}
 	}
 	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {

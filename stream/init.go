@@ -110,7 +110,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 
-	if err := beginWhole(ctx, conn, publications, r); err != nil {
+	if err := keeper(r, opts.Publication, opts.Step).Begin(ctx, conn, opts.Mode); err != nil {
 		return base, err
 	}
 	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
@@ -217,12 +217,6 @@ func markOlder(ctx context.Context, conn *pgx.Conn, open []string, opts InitOpti
 	return emitGap(ctx, conn, reason+" (pg_scribe full-backup heals it)")
 }
 
-// emitGap says in the stream, at its present end, what it lacks.
-func emitGap(ctx context.Context, conn *pgx.Conn, reason string) error {
-	_, err := conn.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", reason)
-	return err
-}
-
 // RoleError says that a role which was named does not exist.
 type RoleError struct{ Role string }
 
@@ -257,72 +251,4 @@ func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgc
 		return FullBackup(ctx, r, d.opts)
 	}
 	return base, err
-}
-
-// beginAgain makes the repository's slot anew and takes a base at its point.
-// The stream begins again there: after a failover, or when the slot was lost.
-// The caller holds the streamer's lock.
-func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src source.Server, version string, opts BaseOptions) (base Base, err error) {
-	var b branch
-	if src.Timeline != info.Timeline {
-		if b, err = compareTimelines(ctx, r, opts.ConnString, src); err != nil {
-			return base, err
-		}
-	} else if b.end, err = r.End(ctx); err != nil {
-		return base, err
-	}
-	lost, err := lostCapture(ctx, conn, info)
-	if err != nil {
-		return base, err
-	}
-	there, err := replaceable(ctx, conn, info, src, b, lost, opts.Force)
-	if err != nil {
-		return base, err
-	}
-	var older []string
-	if lost != nil { // before the slot goes: a role that may not do this loses nothing
-		if older, err = reinstallCapture(ctx, conn, r, info, opts, lost); err != nil {
-			return base, err
-		}
-	}
-	if there {
-		if err := source.DropSlot(ctx, opts.ConnString, info.Slot); err != nil {
-			return base, err
-		}
-	}
-	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
-		return base, err
-	}
-	if err := baselineUnlisted(ctx, conn, info.Publication, r.Catalog()); err != nil {
-		return base, err
-	}
-	kept, _, err := r.Catalog().Setting(ctx, failoverSetting)
-	if err != nil {
-		return base, err
-	}
-	opts.Notice("creating replication slot " + info.Slot)
-	slotConn, err := source.ConnectReplication(ctx, opts.ConnString, src.Encoding, source.SlotLockTimeout)
-	if err != nil {
-		return base, err
-	}
-	defer slotConn.Close(context.WithoutCancel(ctx))
-	created, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: info.Slot, Failover: kept == "on"})
-	if err != nil {
-		return base, source.WithBlockers(ctx, err, opts.ConnString)
-	}
-	if len(older) > 0 {
-		if err := markOlder(ctx, conn, older, InitOptions{BaseOptions: opts}); err != nil {
-			return base, err
-		}
-	}
-	if err := baselineInventory(ctx, conn, r.Catalog(), created.Snapshot); err != nil {
-		return base, err
-	}
-	// From here on the stream begins at the new slot. If the base fails, what is
-	// streamed waits for another one, which needs no new slot.
-	if err := r.Catalog().Follow(ctx, src.Timeline, b.known, created.Point); err != nil {
-		return base, err
-	}
-	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: info.Slot, created: created, version: version, begins: true}
-	return firstBase(ctx, r, d, slotConn, opts.Notice)
 }

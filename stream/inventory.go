@@ -367,7 +367,7 @@ func (u unexplained) mark(ctx context.Context, tx pgx.Tx, slot string) error {
 		gaps = append(gaps, nameOr(u.wentAs[key], key)+" is gone without an event")
 	}
 	for part := range slices.Chunk(gaps, 20) {
-		if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {
+		if err := emitGap(ctx, tx, strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {
 			return err
 		}
 	}

@@ -120,7 +120,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	}
 	call := func(sql string, args ...any) error {
 		return emit(func(tx pgx.Tx) error {
-			if err := emitMessage(ctx, tx, s.slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
+			if err := emitState(ctx, tx, s.slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
 				return err
 			}
 			_, err := tx.Exec(ctx, sql, args...)

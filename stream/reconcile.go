@@ -236,27 +236,6 @@ func keptSample(ctx context.Context, store stateStore, name string) (sample map[
 	return sample, err
 }
 
-// emitStates sends statements of a slot's sample in messages of moderate size.
-func emitStates(ctx context.Context, tx pgx.Tx, slot string, sql []event.State) error {
-	for part := range slices.Chunk(sql, 500) {
-		if err := emitMessage(ctx, tx, slot, part); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// emitMessage sends one message, which tells too whose sample what follows in
-// the transaction is.
-func emitMessage(ctx context.Context, tx pgx.Tx, slot string, sql []event.State) error {
-	payload, err := json.Marshal(map[string]any{"ev": "state", "slot": slot, "states": sql})
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, "SELECT scribe.emit($1)", string(payload))
-	return err
-}
-
 func keepSamples(ctx context.Context, store stateStore, samples map[string]map[string]string) error {
 	for name, sample := range samples {
 		text, err := json.Marshal(sample)

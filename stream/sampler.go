@@ -137,7 +137,7 @@ func sampleOnce(ctx context.Context, s *streamer, src source.Server, thorough bo
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo, s.opts.Notice); err != nil {
+	if err := keeper(s.repo, s.opts.Publication, s.opts.Notice).Repair(ctx, conn); err != nil {
 		return err
 	}
 	mode, err := captureMode(ctx, conn)

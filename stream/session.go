@@ -81,7 +81,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 // prepare makes ready what takes the stream, and what turns it into text.
 func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Server, from catalog.LSN) (r *renderer, mode string, err error) {
 	if s.repo != nil {
-		if err := mendCapture(ctx, side, s.opts.Publication, s.repo, s.opts.Notice); err != nil {
+		if err := keeper(s.repo, s.opts.Publication, s.opts.Notice).Repair(ctx, side); err != nil {
 			return nil, "", err
 		}
 	}

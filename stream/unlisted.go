@@ -102,8 +102,7 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 			before.Changes = t.Since
 		}
 		if before.Marked == 0 && (!certain || before.Changes != t.Changes) {
-			if _, err := conn.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)",
-				"rows of "+t.Name+" were updated or deleted without a replica identity"); err != nil {
+			if err := emitGap(ctx, conn, "rows of "+t.Name+" were updated or deleted without a replica identity"); err != nil {
 				return nil, err
 			}
 			before.Marked = position
