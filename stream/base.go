@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -75,7 +76,7 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 		return Base{}, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := checkOriginal(ctx, conn); err != nil {
+	if err := capture.RefuseCopy(ctx, conn); err != nil {
 		return Base{}, err
 	}
 	src, err := source.Inspect(ctx, conn)
@@ -154,8 +155,8 @@ type backup struct {
 }
 
 // keeper is what keeps the capture of a repository complete.
-func keeper(r *repo.Repository, publication string, notice func(string)) Keeper {
-	return Keeper{Catalog: r.Catalog(), Now: r.Now, Publication: publication, Notice: notice}
+func keeper(r *repo.Repository, publication string, notice func(string)) capture.Keeper {
+	return capture.Keeper{Catalog: r.Catalog(), Now: r.Now, Publication: publication, Notice: notice}
 }
 
 // streamPatience is how long a base waits for a streamer to come to it.

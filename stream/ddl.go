@@ -9,6 +9,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
@@ -284,7 +285,7 @@ var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schem
 // ownObjects tells that a command changed what pg_scribe installed.
 func ownObjects(objects []event.Object) bool {
 	for _, o := range objects {
-		if o.Schema == captureSchema || o.Type == "schema" && o.Identity == captureSchema || o.Own {
+		if o.Schema == capture.Schema || o.Type == "schema" && o.Identity == capture.Schema || o.Own {
 			return true
 		}
 	}

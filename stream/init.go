@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -21,7 +22,7 @@ type InitOptions struct {
 	BaseOptions
 	Dir      string
 	Slot     string
-	Mode     string        // ModeGuarded or ModeNoHarm; empty: guarded
+	Mode     string        // capture.ModeGuarded or capture.ModeNoHarm; empty: guarded
 	GrantTo  string        // role that is to run everything but init and drop; empty: none
 	Failover bool          // the slot is kept in step on standbys; PostgreSQL 17 and later
 	Step     func(string)  // told what begins
@@ -32,7 +33,7 @@ type InitOptions struct {
 // slot's own snapshot. If it fails or ctx ends, everything that it made is
 // undone, and nothing else.
 func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository) (*repo.Repository, error)) (base Base, err error) {
-	opts.Mode = cmp.Or(opts.Mode, ModeGuarded)
+	opts.Mode = cmp.Or(opts.Mode, capture.ModeGuarded)
 	conn, err := source.Connect(ctx, opts.ConnString)
 	if err != nil {
 		return base, err
@@ -88,23 +89,23 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		}
 	}
 
-	publications := publicationsOf(opts.Publication, opts.Mode)
+	publications := capture.Publications(opts.Publication, opts.Mode)
 	what := "publication "
 	for i, p := range publications {
 		if i > 0 {
 			what += " and "
 		}
-		what += p.name
+		what += p.Name
 	}
 	opts.Step("installing the capture of DDL (schema scribe, event triggers, " + what + ")")
-	made, err := installCapture(ctx, conn, opts.Publication, opts.Mode)
+	made, err := capture.Install(ctx, conn, opts.Publication, opts.Mode)
 	undo = append(undo, func(clean context.Context) error {
 		again, cerr := source.Connect(clean, opts.ConnString) // a cancelled query may have closed conn
 		if cerr != nil {
 			return cerr
 		}
 		defer again.Close(clean)
-		return removeCapture(clean, again, made)
+		return capture.Remove(clean, again, made)
 	})
 	if err != nil {
 		return base, err
@@ -120,7 +121,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 	var older []string
-	if made.schema {
+	if made.Schema {
 		if older, err = awaitOlder(ctx, conn, opts); err != nil {
 			return base, err
 		}
@@ -165,13 +166,13 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 // clearCopy removes what came along from a captured database that this one is a
 // copy of: its secret is known elsewhere, or lost.
 func clearCopy(ctx context.Context, conn *pgx.Conn, opts InitOptions) error {
-	err := checkOriginal(ctx, conn)
-	var copied *CopyError
+	err := capture.RefuseCopy(ctx, conn)
+	var copied *capture.CopyError
 	if !errors.As(err, &copied) {
 		return err
 	}
 	opts.Step(copied.Error() + "; removing the capture that came along")
-	return uninstall(ctx, conn, opts.Publication)
+	return capture.RemoveAll(ctx, conn, opts.Publication)
 }
 
 // awaitOlder waits for transactions that began before the event triggers were
@@ -214,7 +215,7 @@ func markOlder(ctx context.Context, conn *pgx.Conn, open []string, opts InitOpti
 	if opts.Notice != nil {
 		opts.Notice(reason + "; take another base when they have ended")
 	}
-	return emitGap(ctx, conn, reason+" (pg_scribe full-backup heals it)")
+	return capture.EmitGap(ctx, conn, reason+" (pg_scribe full-backup heals it)")
 }
 
 // RoleError says that a role which was named does not exist.

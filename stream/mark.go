@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -14,7 +15,7 @@ func Mark(ctx context.Context, connString, name string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	if err := checkCapture(ctx, conn); err != nil {
+	if err := capture.Usable(ctx, conn); err != nil {
 		return err
 	}
 	var read bool
@@ -22,7 +23,7 @@ func Mark(ctx context.Context, connString, name string) error {
 		return err
 	}
 	if !read {
-		return &CaptureError{Reason: "this database has no replication slot: nobody would read the mark", Gone: true}
+		return &capture.Error{Reason: "this database has no replication slot: nobody would read the mark", Gone: true}
 	}
 	_, err = conn.Exec(ctx, "SELECT scribe.mark($1)", name)
 	return err

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/repo"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -82,7 +83,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := emitStates(ctx, tx, s.slot, []event.State{{Tag: repo.TagSample, SQL: repo.SampleMark(position)}}); err != nil {
+		if err := capture.EmitStates(ctx, tx, s.slot, []event.State{{Tag: repo.TagSample, SQL: repo.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -164,7 +165,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	case !kind.goneLast:
 		commands, last = append(commands, last...), nil
 	}
-	if err := emitStates(ctx, sub, r.slot, commands); err != nil {
+	if err := capture.EmitStates(ctx, sub, r.slot, commands); err != nil {
 		return 0, err
 	}
 	if err := sub.Commit(ctx); err != nil {
@@ -199,7 +200,7 @@ func (r *reconciliation) finish(ctx context.Context, conn *pgx.Conn) (err error)
 			return err
 		}
 		defer tx.Rollback(context.WithoutCancel(ctx))
-		if err := emitStates(ctx, tx, r.slot, r.last); err != nil {
+		if err := capture.EmitStates(ctx, tx, r.slot, r.last); err != nil {
 			return err
 		}
 		if err := tx.Commit(ctx); err != nil {

@@ -7,13 +7,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
 // again makes the repository's slot anew and takes a base at its point. The
 // stream begins again there: after a failover, or when the slot or the capture
 // was lost. The caller holds the streamer's lock.
-func (b backup) again(ctx context.Context, lost *CaptureError) (base Base, err error) {
+func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err error) {
 	r, info := b.repo, b.info
 	var at branch
 	if b.src.Timeline != info.Timeline {
@@ -83,7 +84,7 @@ func baselines(ctx context.Context, conn *pgx.Conn, src source.Server, publicati
 // replaceable says whether the repository's slot is there. It is an error if that
 // must not be made anew: it is somebody else's, in use, or has all that the
 // repository needs.
-func (b backup) replaceable(ctx context.Context, at branch, lost *CaptureError) (there bool, err error) {
+func (b backup) replaceable(ctx context.Context, at branch, lost *capture.Error) (there bool, err error) {
 	slot, err := source.ReadSlot(ctx, b.conn, b.info.Slot)
 	var s *source.SlotError
 	switch {
@@ -105,18 +106,18 @@ func (b backup) replaceable(ctx context.Context, at branch, lost *CaptureError) 
 // reinstall installs the capture again for a repository that begins again behind
 // it, and notes in the catalog that commands may be missing since it was last
 // complete. older are the transactions that may escape it (awaitOlder).
-func (b backup) reinstall(ctx context.Context, lost *CaptureError) (older []string, err error) {
+func (b backup) reinstall(ctx context.Context, lost *capture.Error) (older []string, err error) {
 	conn, info, opts := b.conn, b.info, b.opts
 	keep := keeper(b.repo, info.Publication, opts.Notice)
 	if err := keep.NoteLost(ctx, lost); err != nil {
 		return nil, err
 	}
 	opts.Notice("installing the capture of DDL again: " + lost.Reason)
-	made, err := installCapture(ctx, conn, info.Publication, info.Mode)
+	made, err := capture.Install(ctx, conn, info.Publication, info.Mode)
 	if err == nil {
 		err = keep.Begin(ctx, conn, info.Mode)
 	}
-	if err == nil && made.schema {
+	if err == nil && made.Schema {
 		older, err = awaitOlder(ctx, conn, InitOptions{BaseOptions: opts, Step: opts.Notice})
 	}
 	if err != nil {
@@ -125,7 +126,7 @@ func (b backup) reinstall(ctx context.Context, lost *CaptureError) (older []stri
 			return nil, errors.Join(err, cerr)
 		}
 		defer again.Close(context.WithoutCancel(ctx))
-		return nil, errors.Join(err, removeCapture(context.WithoutCancel(ctx), again, made))
+		return nil, errors.Join(err, capture.Remove(context.WithoutCancel(ctx), again, made))
 	}
 	return older, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -20,7 +21,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	defer side.Close(context.WithoutCancel(ctx))
-	if err := checkOriginal(ctx, side); err != nil {
+	if err := capture.RefuseCopy(ctx, side); err != nil {
 		return false, err
 	}
 	src, from, err := s.check(ctx, side)
@@ -85,11 +86,11 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 			return nil, "", err
 		}
 	}
-	secret, err := captureSecret(ctx, side)
+	secret, err := capture.Secret(ctx, side)
 	if err != nil {
 		return nil, "", err
 	}
-	if mode, err = captureMode(ctx, side); err != nil {
+	if mode, err = capture.Mode(ctx, side); err != nil {
 		return nil, "", err
 	}
 	known, err := readFacts(ctx, side, s.opts.Slot)
@@ -98,7 +99,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	}
 	if !s.told {
 		s.told = true
-		if err := noteUnsaved(ctx, side, s.opts.Notice); err != nil {
+		if err := capture.NoteUnsaved(ctx, side, s.opts.Notice); err != nil {
 			return nil, "", err
 		}
 	}
@@ -160,7 +161,7 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Ser
 	if s.binaryUntil != 0 {
 		options = []string{"binary 'true'"}
 	}
-	rec, err = startReplication(ctx, conn, s.opts.Slot, publicationsOf(s.opts.Publication, mode), from, options...)
+	rec, err = startReplication(ctx, conn, s.opts.Slot, capture.Publications(s.opts.Publication, mode), from, options...)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return nil, slot, source.SlotInUse(err, s.opts.Slot)

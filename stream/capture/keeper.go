@@ -1,4 +1,4 @@
-package stream
+package capture
 
 import (
 	"context"
@@ -58,7 +58,7 @@ func (k Keeper) save(ctx context.Context, w lastComplete) error {
 }
 
 // read reads the health with a position that it holds for.
-func (k Keeper) read(ctx context.Context, conn *pgx.Conn, publications []publication) (h health, now lastComplete, err error) {
+func (k Keeper) read(ctx context.Context, conn *pgx.Conn, publications []Publication) (h health, now lastComplete, err error) {
 	now.At = k.Now().UTC()
 	if now.LSN, err = source.Inserted(ctx, conn); err != nil {
 		return h, now, err
@@ -71,7 +71,7 @@ func (k Keeper) read(ctx context.Context, conn *pgx.Conn, publications []publica
 // Begin records the capture of a new repository. An older one that it finds may
 // have been tampered with.
 func (k Keeper) Begin(ctx context.Context, conn *pgx.Conn, mode string) error {
-	publications := publicationsOf(k.Publication, mode)
+	publications := Publications(k.Publication, mode)
 	h, now, err := k.read(ctx, conn, publications)
 	if err == nil && !h.complete() {
 		if err = h.repair(ctx, conn, publications, incomplete+h.String()); err == nil {
@@ -93,13 +93,13 @@ const (
 // Repair puts back what somebody took from the capture, and notes in the
 // catalog, from the last moment at which it was complete, and in the stream that
 // commands or rows may be missing. It says what it found. What cannot be put
-// back is a CaptureError.
+// back is a Error.
 func (k Keeper) Repair(ctx context.Context, conn *pgx.Conn) error {
 	info, err := k.Catalog.Repository(ctx)
 	if err != nil {
 		return err
 	}
-	publications := publicationsOf(k.Publication, info.Mode)
+	publications := Publications(k.Publication, info.Mode)
 	h, now, err := k.read(ctx, conn, publications)
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (k Keeper) Repair(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if h.Missing || h.Lost {
-		return &CaptureError{Reason: h.String(), Gone: true}
+		return &Error{Reason: h.String(), Gone: true}
 	}
 	found := h.String()
 	if err := h.repair(ctx, conn, publications, reason); err != nil {
@@ -135,7 +135,7 @@ func (k Keeper) Repair(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if !h.complete() {
-		return &CaptureError{Reason: h.String()}
+		return &Error{Reason: h.String()}
 	}
 	if found == "" {
 		found = "event triggers of the capture were changed, and put back by somebody"
@@ -149,15 +149,15 @@ func (k Keeper) Repair(ctx context.Context, conn *pgx.Conn) error {
 // tidy makes sure that the capture is one that this program knows, in the
 // repository's mode, and lets it remove what it needs no more.
 func tidy(ctx context.Context, conn *pgx.Conn, mode string) error {
-	if err := checkCapture(ctx, conn); err != nil {
+	if err := Usable(ctx, conn); err != nil {
 		return err
 	}
 	if _, err := conn.Exec(ctx, "SELECT scribe.tidy()"); err != nil {
 		return err
 	}
-	is, err := captureMode(ctx, conn)
+	is, err := Mode(ctx, conn)
 	if err == nil && is != mode {
-		err = &CaptureError{Reason: fmt.Sprintf("the source has it in %s mode, the repository in %s mode", is, mode), Mode: is}
+		err = &Error{Reason: fmt.Sprintf("the source has it in %s mode, the repository in %s mode", is, mode), Mode: is}
 	}
 	return err
 }
@@ -170,19 +170,19 @@ func since(at time.Time) string {
 	return " since " + at.UTC().Format(time.RFC3339)
 }
 
-// Lost is a CaptureError if the repository's schema scribe or publication is
+// Lost is a Error if the repository's schema scribe or publication is
 // gone, so that nothing but beginning again helps; nil if it is there.
-func (k Keeper) Lost(ctx context.Context, conn *pgx.Conn, mode string) (lost *CaptureError, err error) {
-	h, err := readHealth(ctx, conn, publicationsOf(k.Publication, mode))
+func (k Keeper) Lost(ctx context.Context, conn *pgx.Conn, mode string) (lost *Error, err error) {
+	h, err := readHealth(ctx, conn, Publications(k.Publication, mode))
 	if err != nil || !h.Missing && !h.Lost {
 		return nil, err
 	}
-	return &CaptureError{Reason: h.String(), Gone: true}, nil
+	return &Error{Reason: h.String(), Gone: true}, nil
 }
 
 // NoteLost records that commands may be missing since the capture was last
 // complete.
-func (k Keeper) NoteLost(ctx context.Context, lost *CaptureError) error {
+func (k Keeper) NoteLost(ctx context.Context, lost *Error) error {
 	last, err := k.last(ctx)
 	if err != nil {
 		return err
@@ -221,25 +221,25 @@ func gapBehind(base catalog.Artifact, reason string) catalog.Gap {
 type Watch struct {
 	keeper       Keeper
 	conn         *pgx.Conn
-	publications []publication
+	publications []Publication
 	before       health
 	unrepaired   error // why it could not be put back
 }
 
 // Watch puts back what somebody took from the capture, so that the base heals
 // it. Where this role may not, the base is taken all the same. What no base can
-// heal is a CaptureError.
+// heal is a Error.
 func (k Keeper) Watch(ctx context.Context, conn *pgx.Conn) (*Watch, error) {
 	info, err := k.Catalog.Repository(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &Watch{keeper: k, conn: conn, publications: publicationsOf(k.Publication, info.Mode)}
+	w := &Watch{keeper: k, conn: conn, publications: Publications(k.Publication, info.Mode)}
 	if w.before, err = readHealth(ctx, conn, w.publications); err != nil {
 		return nil, err
 	}
 	if w.before.Missing || w.before.Lost {
-		return nil, &CaptureError{Reason: w.before.String(), Gone: true}
+		return nil, &Error{Reason: w.before.String(), Gone: true}
 	}
 	if w.unrepaired = k.Repair(ctx, conn); ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -277,13 +277,13 @@ func (w *Watch) Fault(ctx context.Context, base catalog.Artifact) (string, error
 }
 
 // repair makes the capture complete again and notes a gap in the stream.
-func (h health) repair(ctx context.Context, conn *pgx.Conn, publications []publication, reason string) error {
+func (h health) repair(ctx context.Context, conn *pgx.Conn, publications []Publication, reason string) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	if err := beQuiet(ctx, tx); err != nil {
+	if err := leaveOut(ctx, tx); err != nil {
 		return err
 	}
 	for _, name := range h.Strangers {
@@ -298,13 +298,13 @@ func (h health) repair(ctx context.Context, conn *pgx.Conn, publications []publi
 	}
 	for _, p := range publications {
 		if h.Publication != "" {
-			if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+sqltext.Identifier(p.name)+
+			if _, err := tx.Exec(ctx, "ALTER PUBLICATION "+sqltext.Identifier(p.Name)+
 				" SET (publish = '"+p.actions+"', publish_via_partition_root = false)"); err != nil {
-				return &CaptureError{Reason: h.String() + "; it cannot be put back: " + err.Error()}
+				return &Error{Reason: h.String() + "; it cannot be put back: " + err.Error()}
 			}
 		}
 	}
-	if err := emitGap(ctx, tx, reason); err != nil {
+	if err := EmitGap(ctx, tx, reason); err != nil {
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {

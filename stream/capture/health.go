@@ -1,4 +1,4 @@
-package stream
+package capture
 
 import (
 	"context"
@@ -14,13 +14,13 @@ import (
 
 // A health is what somebody did to the capture.
 type health struct {
-	Missing     bool             // schema scribe is gone
-	Triggers    []captureTrigger // event triggers that do not fire
-	States      []string         // what is wrong with each of them
-	Strangers   []string         // event triggers that call the capture's functions under another name
-	Publication string           // what is wrong with the publications; empty: nothing
-	Lost        bool             // one of them is not there
-	Print       string           // differs once an event trigger was changed, also when it was changed back
+	Missing     bool      // schema scribe is gone
+	Triggers    []trigger // event triggers that do not fire
+	States      []string  // what is wrong with each of them
+	Strangers   []string  // event triggers that call the capture's functions under another name
+	Publication string    // what is wrong with the publications; empty: nothing
+	Lost        bool      // one of them is not there
+	Print       string    // differs once an event trigger was changed, also when it was changed back
 }
 
 func (h health) complete() bool {
@@ -64,7 +64,7 @@ const (
 )
 
 // readHealth looks at what every role may see.
-func readHealth(ctx context.Context, conn *pgx.Conn, publications []publication) (h health, err error) {
+func readHealth(ctx context.Context, conn *pgx.Conn, publications []Publication) (h health, err error) {
 	err = conn.QueryRow(ctx, "SELECT to_regclass('scribe.config') IS NULL").Scan(&h.Missing)
 	if err != nil {
 		return h, err
@@ -103,24 +103,24 @@ func readHealth(ctx context.Context, conn *pgx.Conn, publications []publication)
 		var complete bool
 		err := conn.QueryRow(ctx, `SELECT puballtables = $2 AND NOT pubviaroot AND $3 = concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END,
 		      CASE WHEN pubupdate THEN 'update' END, CASE WHEN pubdelete THEN 'delete' END, CASE WHEN pubtruncate THEN 'truncate' END)
-		    FROM pg_publication WHERE pubname = $1`, p.name, p.all, p.actions).Scan(&complete)
+		    FROM pg_publication WHERE pubname = $1`, p.Name, p.all, p.actions).Scan(&complete)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
-			h.Publication, h.Lost = fmt.Sprintf("publication %q is gone: changes since then cannot be decoded", p.name), true
+			h.Publication, h.Lost = fmt.Sprintf("publication %q is gone: changes since then cannot be decoded", p.Name), true
 			return h, nil
 		case err != nil:
 			return h, err
 		case !complete:
-			h.Publication = fmt.Sprintf("publication %q was altered: rows were left out", p.name)
+			h.Publication = fmt.Sprintf("publication %q was altered: rows were left out", p.Name)
 		}
 	}
 	return h, nil
 }
 
-// CheckCapture returns what keeps an installed capture from being complete, and
+// Check returns what keeps an installed capture from being complete, and
 // what makes an application's commands fail because of it. An empty mode is
 // what the publications look like.
-func CheckCapture(ctx context.Context, connString, publication, mode string) ([]source.Finding, error) {
+func Check(ctx context.Context, connString, publication, mode string) ([]source.Finding, error) {
 	conn, err := source.Connect(ctx, connString)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func CheckCapture(ctx context.Context, connString, publication, mode string) ([]
 			mode = ModeNoHarm
 		}
 	}
-	h, err := readHealth(ctx, conn, publicationsOf(publication, mode))
+	h, err := readHealth(ctx, conn, Publications(publication, mode))
 	if err != nil {
 		return nil, err
 	}
@@ -160,9 +160,9 @@ func CheckCapture(ctx context.Context, connString, publication, mode string) ([]
 func refusing(tables []source.KeylessTable, publication, mode string) (list []source.Finding) {
 	if mode == ModeNoHarm {
 		for _, t := range tables {
-			if slices.Contains(t.Listed, listName(publication)) {
+			if slices.Contains(t.Listed, ListName(publication)) {
 				list = append(list, source.Finding{Critical: true,
-					Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", t.Name, listName(publication)),
+					Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", t.Name, ListName(publication)),
 					Fix:     "start takes it off the list", Command: []string{"start"}})
 			}
 		}
