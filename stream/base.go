@@ -15,6 +15,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -251,7 +252,7 @@ func (b backup) once(ctx context.Context) (Base, error) {
 	}()
 	changes := sampleBefore(ctx, b.repo, b.conn, b.src, b.opts)
 	slot, err := source.CreateSlot(ctx, slotConn, b.src, source.SlotOptions{Name: name, Temporary: true})
-	names, kerr := keptSample(ctx, b.repo.Catalog(), roleNames)
+	names, kerr := keptSample(ctx, b.repo.Catalog(), ddl.StateRoleName)
 	unlockSampling(ctx, b.conn)
 	if err != nil {
 		return Base{}, source.WithBlockers(ctx, err, b.opts.ConnString)

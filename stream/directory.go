@@ -13,13 +13,14 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
 // directory dumps into a directory archive by several sessions. pg_dump
 // compresses it, because pg_restore has to read it as it is.
-func (d *dumper) directory(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+func (d *dumper) directory(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
 	method, codec, err := d.archiveCompression(ctx)
 	if err != nil {
 		return made, err
@@ -60,7 +61,7 @@ func (d *dumper) directory(ctx context.Context, h repo.Header, stamp, snapshot s
 		return made, err
 	}
 	made = madeBase{file: dir, counts: counts}
-	made.artifact, err = dir.Finish(repo.Trailer{Fence: until})
+	made.artifact, err = dir.Finish(segment.Trailer{Fence: until})
 	return made, err
 }
 

@@ -18,6 +18,7 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
@@ -70,7 +71,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if err != nil {
 		return base, err
 	}
-	header := repo.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
+	header := segment.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
 		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
 		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.Point, At: at, Created: d.repo.Now()}
 	header.Dump = d.version
@@ -111,7 +112,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if beside.Wait(); globalsErr != nil {
 		return base, globalsErr
 	}
-	globals, err := globalsFile.Finish(repo.Trailer{}) // not before: of a base that is broken off, they are of no use
+	globals, err := globalsFile.Finish(segment.Trailer{}) // not before: of a base that is broken off, they are of no use
 	if err != nil {
 		return base, err
 	}
@@ -139,7 +140,7 @@ type madeBase struct {
 }
 
 // plain dumps into one file of SQL.
-func (d *dumper) plain(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+func (d *dumper) plain(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
 	file, err := d.repo.CreateDump(h, stamp, d.chain)
 	if err != nil {
 		return made, err
@@ -147,7 +148,7 @@ func (d *dumper) plain(ctx context.Context, h repo.Header, stamp, snapshot strin
 	counts, until, err := d.dumpFenced(ctx, file, snapshot, fence)
 	if err == nil {
 		made = madeBase{file: file, counts: counts}
-		made.artifact, err = file.Finish(repo.Trailer{Fence: until, Tables: counts})
+		made.artifact, err = file.Finish(segment.Trailer{Fence: until, Tables: counts})
 	}
 	if err != nil {
 		file.Abort()
@@ -419,7 +420,7 @@ func (p *dumpProgress) Write(b []byte) (int, error) {
 
 // globals dumps roles and tablespaces, into a file that is still to be finished. They
 // are not tied to the snapshot: no snapshot covers them.
-func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (*repo.DumpWriter, error) {
+func (d *dumper) globals(ctx context.Context, h segment.Header, stamp string) (*repo.DumpWriter, error) {
 	h.Kind = catalog.KindGlobals
 	file, err := d.repo.CreateDump(h, stamp, repo.GlobalsChain(d.chain))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
@@ -72,7 +73,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 
 	opts.Step("creating the repository")
 	r, err := create(catalog.Repository{
-		Format: repo.FormatVersion, SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database,
+		Format: segment.FormatVersion, SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database,
 		DatabaseOID: src.DatabaseOID, Encoding: src.Encoding, Collate: src.Collate, CType: src.CType,
 		LocaleProvider: src.Provider, Locale: src.Locale, ServerVersion: src.Version,
 		Slot: opts.Slot, Publication: opts.Publication, Mode: opts.Mode,

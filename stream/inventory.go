@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
@@ -303,7 +303,7 @@ func (v *inventory) dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key s
 			return err
 		}
 		gone = true
-		return capture.EmitStates(ctx, tx, slot, []event.State{{Tag: repo.TagInventory, SQL: *sql}})
+		return capture.EmitStates(ctx, tx, slot, []event.State{{Tag: segment.TagInventory, SQL: *sql}})
 	})
 	if err != nil || !gone {
 		return err
@@ -358,7 +358,7 @@ func (u unexplained) mark(ctx context.Context, tx pgx.Tx, slot string) error {
 		}
 		switch {
 		case repair != nil:
-			sql = append(sql, event.State{Tag: repo.TagInventory, SQL: *repair})
+			sql = append(sql, event.State{Tag: segment.TagInventory, SQL: *repair})
 		case !there && goesUntold(u.cameAs[key]):
 		default:
 			gaps = append(gaps, nameOr(name, key)+" came about without an event")

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/source"
 )
 
@@ -249,7 +249,7 @@ const stepBack = 10 * time.Second
 
 // watchClock tells when the source's clock was set back: for a while its times
 // come twice, and a restore to one of them ends at the first.
-func (s *streamer) watchClock(stats repo.Stats) {
+func (s *streamer) watchClock(stats segment.Stats) {
 	if first := stats.FirstCommit; !first.IsZero() && first.Before(s.latest.Add(-stepBack)) {
 		s.opts.Notice(fmt.Sprintf("the source's clock went back from %s to %s: --target-time cannot tell moments in between apart, --target-lsn can",
 			s.latest.UTC().Format(time.RFC3339), first.UTC().Format(time.RFC3339)))

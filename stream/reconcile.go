@@ -10,8 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -83,7 +84,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := capture.EmitStates(ctx, tx, s.slot, []event.State{{Tag: repo.TagSample, SQL: repo.SampleMark(position)}}); err != nil {
+		if err := capture.EmitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagSample, SQL: segment.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -123,7 +124,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	if before == nil {
 		before = map[string]string{}
 	}
-	if kind.name == roleNames {
+	if kind.name == ddl.StateRoleName {
 		r.renames = findRenames(before, now, r.taken[kind.name])
 	}
 	r.renames.follow(kind, before)
@@ -142,13 +143,13 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		differ, gone = slices.Sorted(maps.Keys(sql)), nil
 	}
 	var commands, last []event.State
-	if kind.name == roleNames {
+	if kind.name == ddl.StateRoleName {
 		// A name is free before another role takes it. What was put aside is
 		// dropped when nothing needs it.
 		for _, key := range append(slices.Clone(gone), differ...) {
 			commands = append(commands, event.State{Role: &event.RoleName{OID: parseOID(key), Name: now[key]}})
 		}
-		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[roleNames][key] })
+		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[ddl.StateRoleName][key] })
 		differ = nil
 	}
 	for _, key := range differ {

@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/source"
 )
 
@@ -114,19 +115,19 @@ func (s *sourceDB) text() string {
 				s.tb.Fatal(err)
 			}
 			switch item.Kind {
-			case repo.ItemPreamble, repo.ItemReached, repo.ItemEnd:
-			case repo.ItemBegin:
+			case segment.Preamble, segment.Reached, segment.End:
+			case segment.Begin:
 				out.WriteString("BEGIN\n")
-			case repo.ItemCommit:
+			case segment.Commit:
 				out.WriteString("COMMIT\n")
-			case repo.ItemMark:
+			case segment.RestorePoint:
 				out.WriteString("mark " + item.Text + "\n")
-			case repo.ItemGap:
+			case segment.Gap:
 				out.WriteString("gap " + item.Text + "\n")
 			default:
 				out.Write(item.SQL)
 				out.WriteByte('\n')
-				if item.Kind == repo.ItemCopy {
+				if item.Kind == segment.CopyBlock {
 					io.Copy(&out, sr.CopyData())
 					out.WriteString("\\.\n")
 				}

@@ -9,7 +9,9 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -118,7 +120,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	var names map[string]string
 	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
-		names, err = keptSample(ctx, s.repo.Catalog(), roleNames)
+		names, err = keptSample(ctx, s.repo.Catalog(), ddl.StateRoleName)
 		s.inventory.connected(from)
 		brought = s.inventory.tables()
 	}
@@ -246,7 +248,7 @@ func (s *streamer) openSink(ctx context.Context, src source.Server, from catalog
 		s.sink = &textSink{w: s.opts.Text, last: from}
 		return nil
 	}
-	w, err := s.repo.CreateSegment(ctx, repo.Header{
+	w, err := s.repo.CreateSegment(ctx, segment.Header{
 		SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database, Slot: s.opts.Slot,
 		Server: src.Version, Encoding: src.Encoding, Start: from, Created: s.repo.Now(),
 	})

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/pgoutput"
 	"pg_scribe/stream/source"
@@ -70,7 +70,7 @@ func (r *renderer) unknown(rel *pgoutput.Relation) error {
 			sqltext.Literal(d.owner), t.name, sqltext.Identifier(d.owner))
 	}
 	r.open()
-	r.out = repo.AppendDDL(r.out, "CREATE TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
+	r.out = segment.AppendDDL(r.out, "CREATE TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
 		"BEGIN IF pg_catalog.to_regclass(%s) IS NULL THEN %s END IF; END", sqltext.Literal(t.name), sql)))
 	return nil
 }

@@ -26,6 +26,9 @@ func (e *ShellError) Error() string {
 	return text
 }
 
+// NotText says that the text of the file may be in order.
+func (e *ShellError) NotText() bool { return true }
+
 // process is a command at work. It is a process group of its own, so that all
 // of it can be ended, and the signals of a terminal, which ask pg_scribe to
 // finish its file, do not reach it.

@@ -1,0 +1,395 @@
+package segment
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"pg_scribe/catalog"
+)
+
+// FormatVersion is the version of the text format in docs/FORMAT.md. A reader
+// refuses files of a later one and goes on reading all earlier ones.
+const FormatVersion = 1
+
+// Lines that begin so are pg_scribe's own. The writers make sure that no text
+// from the source ever begins a line with one of them.
+const (
+	ownPrefix    = "-- pg_scribe "
+	beginPrefix  = "BEGIN; -- xid "
+	commitPrefix = "COMMIT; -- "
+)
+
+// timeLayout is RFC 3339 in UTC with microseconds, the server's resolution.
+const timeLayout = "2006-01-02T15:04:05.000000Z"
+
+// FormatTime is a time as own lines have it.
+func FormatTime(t time.Time) string { return string(appendTime(nil, t)) }
+
+// appendTime writes a time that parseTime can read, whatever clock it is from.
+func appendTime(dst []byte, t time.Time) []byte {
+	t = t.UTC()
+	if y := t.Year(); y < 1 || y > 9999 {
+		t = time.Date(min(max(y, 1), 9999), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
+	}
+	return t.AppendFormat(dst, timeLayout)
+}
+
+// optionalTime writes a time that may be unknown, and then left out.
+func optionalTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return FormatTime(t)
+}
+
+func optionalLSN(l catalog.LSN) string {
+	if l == 0 {
+		return ""
+	}
+	return l.String()
+}
+
+func parseTime(s string) (time.Time, error) { return time.Parse(time.RFC3339Nano, s) }
+
+// appendLSN writes the form X/X without the detour that LSN.String takes.
+func appendLSN(dst []byte, l catalog.LSN) []byte {
+	from := len(dst)
+	dst = strconv.AppendUint(dst, uint64(l>>32), 16)
+	dst = append(dst, '/')
+	dst = strconv.AppendUint(dst, uint64(uint32(l)), 16)
+	for i := from; i < len(dst); i++ {
+		if dst[i] >= 'a' {
+			dst[i] -= 'a' - 'A'
+		}
+	}
+	return dst
+}
+
+// isOwn tells whether a line begins as only pg_scribe's own lines may.
+func isOwn(line []byte) bool {
+	switch {
+	case len(line) < len(commitPrefix):
+		return false
+	case line[0] == '-':
+		return bytes.HasPrefix(line, []byte(ownPrefix))
+	case line[0] == 'B':
+		return bytes.HasPrefix(line, []byte(beginPrefix))
+	case line[0] == 'C':
+		return bytes.HasPrefix(line, []byte(commitPrefix))
+	}
+	return false
+}
+
+// A Header opens every file of a repository, as comment lines.
+type Header struct {
+	Kind           catalog.Kind
+	Format         int
+	SystemID       string
+	Timeline       uint32
+	Database       string
+	Slot           string // segments only
+	Server         string // version of the source, e.g. 15.18
+	Encoding       string // of the source database and of the text that follows
+	Collate, CType string
+	LocaleProvider string // libc, icu or builtin; with Locale, PostgreSQL 15 and later
+	Locale         string
+	Start          catalog.LSN // first LSN of a segment, consistent point of a base
+	At             time.Time   // source's clock at Start; zero when unknown
+	Created        time.Time
+	Previous       string // text checksum of the segment before, if known
+	Filters        string // what the bytes went through, e.g. zstd
+	Dump           string // bases: version of pg_dump
+	Repository     About
+}
+
+// About is what every file tells of its repository, so that the catalog can be
+// made again from the files alone. Files of earlier versions lack it.
+type About struct {
+	Begun       time.Time // when the repository was made
+	DatabaseOID uint32
+	Slot        string
+	Publication string
+	Compression string // of new files
+	Mode        string
+	StreamStart catalog.LSN // where the present slot begins, when it was made anew
+	Switches    string      // where timelines branched off: "2 1 0/3000060", joined by commas
+}
+
+// field is one "-- key: value" line.
+type field struct{ key, value string }
+
+func appendFields(dst []byte, fields []field) []byte {
+	for _, f := range fields {
+		if f.value == "" {
+			continue
+		}
+		dst = append(dst, "-- "...)
+		dst = append(dst, f.key...)
+		dst = append(dst, ": "...)
+		dst = append(dst, f.value...)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+// Quote makes any text safe in a comment line.
+func Quote(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// Unquote is the inverse of quote.
+func Unquote(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return strconv.Unquote(s)
+}
+
+// plain leaves text as it is that is safe in a comment line, and quotes other.
+func plain(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' || i == 0 && (s[i] == '"' || s[i] == ' ') {
+			return Quote(s)
+		}
+	}
+	return s
+}
+
+// unplain is the inverse of plain.
+func unplain(s string) (string, error) {
+	if strings.HasPrefix(s, `"`) {
+		return Unquote(s)
+	}
+	return s, nil
+}
+
+// Append writes the header's lines, an empty comment line last.
+func (h Header) Append(dst []byte) []byte {
+	dst = append(dst, ownPrefix...)
+	dst = append(dst, h.Kind...)
+	dst = append(dst, '\n')
+	about, oid := h.Repository, ""
+	if about.DatabaseOID != 0 {
+		oid = strconv.FormatUint(uint64(about.DatabaseOID), 10)
+	}
+	dst = appendFields(dst, []field{
+		{"format", strconv.Itoa(h.Format)},
+		{"system", plain(h.SystemID)},
+		{"timeline", strconv.FormatUint(uint64(h.Timeline), 10)},
+		{"database", Quote(h.Database)},
+		{"slot", Quote(h.Slot)},
+		{"server", Quote(h.Server)},
+		{"encoding", plain(h.Encoding)},
+		{"collate", Quote(h.Collate)},
+		{"ctype", Quote(h.CType)},
+		{"provider", plain(h.LocaleProvider)},
+		{"locale", Quote(h.Locale)},
+		{"start", h.Start.String()},
+		{"at", optionalTime(h.At)},
+		{"created", FormatTime(h.Created)},
+		{"previous", plain(h.Previous)},
+		{"filters", Quote(h.Filters)},
+		{"pg_dump", Quote(h.Dump)},
+		{"repository-created", optionalTime(about.Begun)},
+		{"repository-slot", Quote(about.Slot)},
+		{"repository-publication", Quote(about.Publication)},
+		{"repository-compression", Quote(about.Compression)},
+		{"repository-mode", Quote(about.Mode)},
+		{"repository-stream-start", optionalLSN(about.StreamStart)},
+		{"repository-timelines", plain(about.Switches)},
+		{"database-oid", oid},
+	})
+	return append(dst, "--\n"...)
+}
+
+// FormatError says that a file is not what its name or catalog row promises.
+type FormatError struct {
+	File   string
+	Line   int64 // 0: unknown
+	Reason string
+}
+
+func (e *FormatError) Error() string {
+	if e.Line > 0 {
+		return fmt.Sprintf("%s, line %d: %s", e.File, e.Line, e.Reason)
+	}
+	return fmt.Sprintf("%s: %s", e.File, e.Reason)
+}
+
+// parseField splits a "-- key: value" line; ok is false for any other.
+func parseField(line []byte) (f field, ok bool) {
+	rest, ok := bytes.CutPrefix(line, []byte("-- "))
+	if !ok {
+		return field{}, false
+	}
+	key, value, ok := strings.Cut(string(rest), ": ")
+	return field{key, value}, ok
+}
+
+// CheckFormat refuses files and repositories of a later version than this program
+// knows.
+func CheckFormat(version int) error {
+	if version >= 1 && version <= FormatVersion {
+		return nil
+	}
+	return fmt.Errorf("it has format %d; this version of pg_scribe reads formats 1 to %d", version, FormatVersion)
+}
+
+// set takes one line of a header.
+func (h *Header) set(f field) error {
+	var err error
+	switch f.key {
+	case "format":
+		h.Format, err = strconv.Atoi(f.value)
+		if err == nil {
+			err = CheckFormat(h.Format)
+		}
+	case "system":
+		h.SystemID, err = unplain(f.value)
+	case "timeline":
+		var n uint64
+		n, err = strconv.ParseUint(f.value, 10, 32)
+		h.Timeline = uint32(n)
+	case "database":
+		h.Database, err = Unquote(f.value)
+	case "slot":
+		h.Slot, err = Unquote(f.value)
+	case "server":
+		h.Server, err = Unquote(f.value)
+	case "encoding":
+		h.Encoding, err = unplain(f.value)
+	case "collate":
+		h.Collate, err = Unquote(f.value)
+	case "ctype":
+		h.CType, err = Unquote(f.value)
+	case "provider":
+		h.LocaleProvider, err = unplain(f.value)
+	case "locale":
+		h.Locale, err = Unquote(f.value)
+	case "start":
+		h.Start, err = catalog.ParseLSN(f.value)
+	case "at":
+		h.At, err = parseTime(f.value)
+	case "created":
+		h.Created, err = parseTime(f.value)
+	case "previous":
+		h.Previous, err = unplain(f.value)
+	case "filters":
+		h.Filters, err = Unquote(f.value)
+	case "pg_dump":
+		h.Dump, err = Unquote(f.value)
+	case "repository-created":
+		h.Repository.Begun, err = parseTime(f.value)
+	case "repository-slot":
+		h.Repository.Slot, err = Unquote(f.value)
+	case "repository-publication":
+		h.Repository.Publication, err = Unquote(f.value)
+	case "repository-compression":
+		h.Repository.Compression, err = Unquote(f.value)
+	case "repository-mode":
+		h.Repository.Mode, err = Unquote(f.value)
+	case "repository-stream-start":
+		h.Repository.StreamStart, err = catalog.ParseLSN(f.value)
+	case "repository-timelines":
+		h.Repository.Switches, err = unplain(f.value)
+	case "database-oid":
+		var n uint64
+		n, err = strconv.ParseUint(f.value, 10, 32)
+		h.Repository.DatabaseOID = uint32(n)
+	}
+	if err != nil {
+		return fmt.Errorf("header line %q: %w", f.key, err)
+	}
+	return nil
+}
+
+// A Trailer closes every file, so that a file says by itself whether it is
+// whole.
+type Trailer struct {
+	End          catalog.LSN
+	Reached      time.Time // segments: source's clock for which End is complete
+	Fence        catalog.LSN
+	Finished     time.Time // pg_scribe's clock when the file was complete
+	Transactions int64
+	FirstCommit  time.Time // smallest and largest commit time
+	LastCommit   time.Time
+	MinXID       uint32
+	MaxXID       uint32
+	Tables       []catalog.TableCount
+	TextBytes    int64  // of everything before the trailer's last line
+	TextSHA256   string // of the same
+}
+
+const (
+	TrailerLine = ownPrefix + "end\n"
+	sumKey      = "text" // of the trailer's last line
+)
+
+// Append writes the trailer without its last line.
+func (t Trailer) Append(dst []byte) []byte {
+	dst = append(dst, TrailerLine...)
+	fields := []field{{"end", t.End.String()}, {"reached", optionalTime(t.Reached)}, {"finished", optionalTime(t.Finished)}}
+	fields = append(fields, field{"fence", optionalLSN(t.Fence)},
+		field{"transactions", strconv.FormatInt(t.Transactions, 10)},
+		field{"first-commit", optionalTime(t.FirstCommit)},
+		field{"last-commit", optionalTime(t.LastCommit)})
+	if t.Transactions > 0 {
+		fields = append(fields, field{"xids", fmt.Sprintf("%d %d", t.MinXID, t.MaxXID)})
+	}
+	for _, c := range t.Tables {
+		fields = append(fields, field{"table", fmt.Sprintf("%d %d %d %d %s",
+			c.Inserted, c.Updated, c.Deleted, c.Truncated, Quote(c.Table))})
+	}
+	return appendFields(dst, fields)
+}
+
+// AppendSum writes the trailer's last line.
+func (t Trailer) AppendSum(dst []byte) []byte {
+	return appendFields(dst, []field{{sumKey, fmt.Sprintf("%d sha256 %s", t.TextBytes, t.TextSHA256)}})
+}
+
+// set takes one line of a trailer.
+func (t *Trailer) set(f field) error {
+	var err error
+	switch f.key {
+	case "end":
+		t.End, err = catalog.ParseLSN(f.value)
+	case "reached":
+		t.Reached, err = parseTime(f.value)
+	case "finished":
+		t.Finished, err = parseTime(f.value)
+	case "fence":
+		t.Fence, err = catalog.ParseLSN(f.value)
+	case "transactions":
+		t.Transactions, err = strconv.ParseInt(f.value, 10, 64)
+	case "first-commit":
+		t.FirstCommit, err = parseTime(f.value)
+	case "last-commit":
+		t.LastCommit, err = parseTime(f.value)
+	case "xids":
+		_, err = fmt.Sscanf(f.value, "%d %d", &t.MinXID, &t.MaxXID)
+	case "table":
+		var c catalog.TableCount
+		parts := strings.SplitN(f.value, " ", 5)
+		if len(parts) != 5 {
+			return fmt.Errorf("trailer line %q is malformed", f.key)
+		}
+		if _, err = fmt.Sscanf(strings.Join(parts[:4], " "), "%d %d %d %d",
+			&c.Inserted, &c.Updated, &c.Deleted, &c.Truncated); err == nil {
+			c.Table, err = Unquote(parts[4])
+		}
+		t.Tables = append(t.Tables, c)
+	case sumKey:
+		_, err = fmt.Sscanf(f.value, "%d sha256 %s", &t.TextBytes, &t.TextSHA256)
+	}
+	if err != nil {
+		return fmt.Errorf("trailer line %q: %w", f.key, err)
+	}
+	return nil
+}

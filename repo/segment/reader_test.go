@@ -1,0 +1,177 @@
+package segment
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	textHeader = "-- pg_scribe segment\n-- format: 1\n-- start: 0/10\n--\n"
+	textStream = "SET client_encoding = 'UTF8';\n-- pg_scribe stream\n"
+	textBegin  = "BEGIN; -- xid 1 commit 0/10 at 2026-11-21T01:57:58.268382Z\n"
+	textCommit = "COMMIT; -- 0/18\n"
+	textEnd    = "-- pg_scribe end\n"
+)
+
+// testClock is a time that test texts bear.
+var testClock = time.Date(2026, 11, 21, 1, 57, 58, 268382000, time.UTC)
+
+// items reads to the end and returns a line for each item but the preamble.
+func items(reader *Reader) (list []string, err error) {
+	for {
+		item, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		if err != nil {
+			return list, err
+		}
+		if item.Kind != Preamble {
+			list = append(list, item.String())
+		}
+		if item.Kind == CopyBlock {
+			rows, err := io.ReadAll(reader.CopyData())
+			if err != nil {
+				return list, err
+			}
+			list = append(list, string(rows))
+		}
+	}
+}
+
+// readText reads a text as a segment.
+func readText(text string, open bool) ([]string, error) {
+	reader, err := NewReader("file", strings.NewReader(text), open)
+	if err != nil {
+		return nil, err
+	}
+	return items(reader)
+}
+
+func TestReaderRefusesDamagedFraming(t *testing.T) {
+	head := textHeader + textStream
+	first := int64(strings.Count(head, "\n")) // the lines below count from here
+	cases := []struct {
+		name, body string
+		line       int64
+		want       string
+	}{
+		{"ends in a transaction", textBegin + "SELECT 1;\n", 2, "ends too early"},
+		{"ends in a line", textBegin + "SELECT 1", 1, "ends too early"},
+		{"ends in a COPY", textBegin + "COPY t (a) FROM stdin;\n1\n", 3, "ends too early"},
+		{"ends in a row", textBegin + "COPY t (a) FROM stdin;\n1", 2, "ends too early"},
+		{"ends in a ddl", textBegin + "-- pg_scribe ddl 2 X\nSELECT\n", 3, "ends too early"},
+		{"statement outside", "SELECT 1;\n", 1, "outside of a transaction"},
+		{"COPY outside", "COPY t (a) FROM stdin;\n", 1, "outside of a transaction"},
+		{"BEGIN twice", textBegin + textBegin, 2, "within another"},
+		{"COMMIT alone", textCommit, 1, "without a BEGIN"},
+		{"COMMIT twice", textBegin + textCommit + textCommit, 3, "without a BEGIN"},
+		{"end within", textBegin + textEnd, 2, `"end"`},
+		{"reached within", textBegin + "-- pg_scribe reached 0/20\n", 2, `"reached"`},
+		{"ddl outside", "-- pg_scribe ddl 1 X\nSELECT 1;\n", 1, `"ddl"`},
+		{"mark outside", "-- pg_scribe mark \"x\"\n", 1, `"mark"`},
+		{"origin outside", "-- pg_scribe origin 0/1 \"x\"\n", 1, `"origin"`},
+		{"unknown line", "-- pg_scribe fancy\n", 1, `unknown line "fancy"`},
+		{"statement over two lines", textBegin + "SELECT\n1;\n", 2, "does not end with its line"},
+		{"empty line", textBegin + "\n", 2, "does not end with its line"},
+		{"ddl too long", textBegin + "-- pg_scribe ddl 2 X\nSELECT 1;\nCOMMIT; -- 0/18\n", 4, "cut off"},
+		{"ddl too short", textBegin + "-- pg_scribe ddl 1 X\nSELECT\n1;\n", 3, "does not end"},
+		{"ddl without number", textBegin + "-- pg_scribe ddl X\n", 2, "malformed ddl"},
+		{"ddl of none", textBegin + "-- pg_scribe ddl 0 X\n", 2, "malformed ddl"},
+		{"ddl of too many", textBegin + "-- pg_scribe ddl 99999999999999999999 X\n", 2, "malformed ddl"},
+		{"ddl with a bad tag", textBegin + "-- pg_scribe ddl 1 \"X\nSELECT 1;\n", 2, "malformed ddl"},
+		{"COPY that reads a file", textBegin + "COPY t FROM '/etc/passwd';\n", 2, "malformed COPY"},
+		{"malformed xid", "BEGIN; -- xid -1 commit 0/10 at 2026-11-21T01:57:58Z\n", 1, "malformed BEGIN"},
+		{"malformed LSN", "BEGIN; -- xid 1 commit 010 at 2026-11-21T01:57:58Z\n", 1, "malformed BEGIN"},
+		{"malformed time", "BEGIN; -- xid 1 commit 0/10 at now\n", 1, "malformed BEGIN"},
+		{"half a BEGIN", "BEGIN; -- xid 1\n", 1, "malformed BEGIN"},
+		{"malformed COMMIT", textBegin + "COMMIT; -- x\n", 2, "malformed COMMIT"},
+		{"malformed reached", "-- pg_scribe reached x\n", 1, `malformed line "reached"`},
+		{"malformed mark", textBegin + "-- pg_scribe mark x\n", 2, `malformed line "mark"`},
+		{"before the start", strings.Replace(textBegin, "0/10", "0/F", 1), 1, "LSN 0/F follows"},
+		{"transaction again", textBegin + textCommit + textBegin, 3, "LSN 0/10 follows what reaches up to 0/18"},
+		{"behind what was reached", "-- pg_scribe reached 0/11\n" + textBegin, 2, "0/10 follows"},
+		{"reached goes back", "-- pg_scribe reached 0/20\n-- pg_scribe reached 0/1F\n", 2, "goes back"},
+		{"ends before it begins", textBegin + "COMMIT; -- 0/10\n", 2, "ends at 0/10"},
+	}
+	for _, c := range cases {
+		for _, open := range []bool{false, true} {
+			_, err := readText(head+c.body, open)
+			var e *FormatError
+			if !errors.As(err, &e) || e.Line != first+c.line || !strings.Contains(e.Reason, c.want) {
+				t.Errorf("%s: error %v, want one of line %d with %q", c.name, err, first+c.line, c.want)
+			}
+		}
+	}
+}
+
+func TestReaderRefusesBrokenPreamble(t *testing.T) {
+	for name, text := range map[string]string{
+		"other statement": textHeader + "DROP TABLE t;\n" + textStream, "no stream": textHeader + "SET x = 1;\n" + textBegin,
+		"two lines": textHeader + "SET x\n = 1;\n" + textStream, "ends": textHeader + "SET x = 1;\n",
+	} {
+		var e *FormatError
+		if _, err := readText(text, true); !errors.As(err, &e) || e.Line == 0 {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+func TestReaderOfOpenAndSealed(t *testing.T) {
+	body := textHeader + textStream + textBegin + "SELECT 1;\n" + textCommit
+	if list, err := readText(body, true); err != nil || len(list) != 3 {
+		t.Errorf("open: %v, error %v", list, err)
+	}
+	if _, err := readText(body, false); err == nil {
+		t.Error("a sealed segment without a trailer")
+	}
+	end, _ := sealed(body, Trailer{End: 0x18, Transactions: 1})
+	if list, err := readText(body+end, false); err != nil || len(list) != 4 {
+		t.Errorf("sealed: %v, error %v", list, err)
+	}
+	if _, err := readText(body+end, true); err == nil {
+		t.Error("an open segment with a trailer")
+	}
+	for name, tr := range map[string]Trailer{"count": {End: 0x18, Transactions: 2}, "end": {End: 0x17, Transactions: 1}} {
+		end, _ := sealed(body, tr)
+		if _, err := readText(body+end, false); err == nil || !strings.Contains(err.Error(), "the trailer tells") {
+			t.Errorf("trailer with another %s: error %v", name, err)
+		}
+	}
+	reader, err := NewReader("file", strings.NewReader(body+end), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := items(reader); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := reader.Next(); !errors.Is(err, io.EOF) {
+			t.Errorf("behind the end: %v", err)
+		}
+	}
+}
+
+func FuzzSegmentReader(f *testing.F) {
+	body := string(AppendGap(AppendRestorePoint(AppendOrigin(nil, "up", 5), "a\nb"), "x"))
+	body = string(AppendDDL([]byte(body), "CREATE TABLE", "CREATE TABLE t (\n a int)"))
+	body += "COPY t (a) FROM stdin;\n1\n\\N\n\\.\n" + forms[1] + "\n" + otherForms[0].line + "\n"
+	text := textHeader + textStream + textBegin + body + textCommit
+	end, _ := sealed(text, Trailer{End: 0x18, Transactions: 1})
+	f.Add([]byte(text), true)
+	f.Add([]byte(text+end), false)
+	f.Add([]byte(textHeader+textStream+"-- pg_scribe reached 0/20 at 2026-11-21T01:57:58.268382Z\n"), true)
+	f.Fuzz(func(t *testing.T, text []byte, open bool) {
+		list, err := readText(string(text), open)
+		var e *FormatError
+		if err != nil && !errors.As(err, &e) {
+			t.Fatalf("%v is no FormatError", err)
+		}
+		if err == nil && !open && (len(list) == 0 || !strings.HasPrefix(list[len(list)-1], "end ")) {
+			t.Fatalf("read without an end: %q", list)
+		}
+	})
+}
