@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/repo/segment"
 )
 
 var benchValues = map[string][]byte{
@@ -32,18 +33,21 @@ func benchEach(b *testing.B, f func(dst, value []byte) []byte) {
 	}
 }
 
-func BenchmarkAppendLiteral(b *testing.B)   { benchEach(b, sqltext.AppendLiteral) }
-func BenchmarkAppendCopyValue(b *testing.B) { benchEach(b, AppendCopyValue) }
+func BenchmarkAppendLiteral(b *testing.B) { benchEach(b, sqltext.AppendLiteral) }
 
-func BenchmarkSealCopyRow(b *testing.B) {
-	benchEach(b, func(dst, value []byte) []byte { return SealCopyRow(append(dst, value...), 0) })
+func BenchmarkAppendRow(b *testing.B) {
+	row := []segment.Value{{Form: segment.Text}}
+	benchEach(b, func(dst, value []byte) []byte {
+		row[0].Text = value
+		return segment.AppendRow(dst, row)
+	})
 }
 
 func BenchmarkAppendBegin(b *testing.B) {
 	b.ReportAllocs()
 	dst := make([]byte, 0, 1<<10)
 	for b.Loop() {
-		dst = AppendCommit(AppendBegin(dst[:0], 743, 0x1_3829A018, testClock), 0x1_3829A048)
+		dst = segment.AppendCommit(segment.AppendBegin(dst[:0], 743, 0x1_3829A018, testClock), 0x1_3829A048)
 	}
 }
 
@@ -53,7 +57,7 @@ func BenchmarkAppendDDL(b *testing.B) {
 	b.ReportAllocs()
 	var dst []byte
 	for b.Loop() {
-		dst = AppendDDL(dst[:0], "CREATE TABLE", sql)
+		dst = segment.AppendDDL(dst[:0], "CREATE TABLE", sql)
 	}
 }
 
@@ -61,8 +65,8 @@ func BenchmarkAppendDDL(b *testing.B) {
 func benchText(kind string) string {
 	text := []byte(textHeader + textStream)
 	lsn := txLSN(1)
-	begin := func() { text = AppendBegin(text, 1, lsn, testClock) }
-	commit := func() { text, lsn = AppendCommit(text, lsn+8), lsn+16 }
+	begin := func() { text = segment.AppendBegin(text, 1, lsn, testClock) }
+	commit := func() { text, lsn = segment.AppendCommit(text, lsn+8), lsn+16 }
 	for i := range 20_000 {
 		switch {
 		case kind == "transactions" || i%10_000 == 0:
@@ -73,11 +77,11 @@ func benchText(kind string) string {
 			text = fmt.Appendf(text, "UPDATE ONLY \"public\".\"t\" SET \"a\" = '%d', \"b\" = 'some text of a row' WHERE \"id\" = '%d';\n", i, i)
 		case "rows":
 			if i%10_000 == 0 {
-				text = AppendCopyBegin(text, `"public"."t"`, `"id", "a", "b"`)
+				text = copyBegin(text, `"public"."t"`, `"id"`, `"a"`, `"b"`)
 			}
 			text = fmt.Appendf(text, "%d\t%d\tsome text of a row that is as long as rows are\n", i, i)
 			if i%10_000 == 9_999 {
-				text = AppendCopyEnd(text)
+				text = segment.AppendCopyEnd(text)
 			}
 		}
 		if kind == "transactions" || i%10_000 == 9_999 {
@@ -95,10 +99,10 @@ func BenchmarkSegmentReader(b *testing.B) {
 			b.ReportAllocs()
 			buf := make([]byte, 64<<10)
 			for b.Loop() {
-				r, err := newSegmentReader("file", strings.NewReader(text), true)
+				r, err := segment.NewReader("file", strings.NewReader(text), true)
 				for err == nil {
-					var item Item
-					if item, err = r.Next(); item.Kind == ItemCopy && err == nil {
+					var item segment.Item
+					if item, err = r.Next(); item.Kind == segment.CopyBlock && err == nil {
 						_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r.CopyData()}, buf)
 					}
 				}

@@ -17,6 +17,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 // A reader that knows a segment as open reads it up to that point, whatever
@@ -105,7 +106,7 @@ func TestUnfaithfulCommand(t *testing.T) {
 	must(t, err)
 	_, err = d.Write(bytes.Repeat([]byte("-- much\n"), 100))
 	must(t, err)
-	if _, err := d.Finish(Trailer{}); !errors.As(err, &e) {
+	if _, err := d.Finish(segment.Trailer{}); !errors.As(err, &e) {
 		t.Errorf("Finish gives %v", err)
 	}
 	d.Abort()
@@ -145,7 +146,7 @@ func writeDir(t testing.TB, r *Repository, c filter.Chain) catalog.Artifact {
 	for name, text := range map[string]string{"toc.dat": "contents", "1.dat": strings.Repeat("precious row\n", 1000), "empty.dat": ""} {
 		must(t, os.WriteFile(filepath.Join(w.Path(), name), []byte(text), 0o644))
 	}
-	a, err := w.Finish(Trailer{})
+	a, err := w.Finish(segment.Trailer{})
 	must(t, err)
 	must(t, r.AddBase(ctx, a, catalog.Artifact{}))
 	return artifact(t, r, func(b catalog.Artifact) bool { return b.Name == a.Name })
@@ -461,8 +462,8 @@ func TestRestoreEncryptedByHand(t *testing.T) {
 			must(t, r.SetChain(ctx, parseChain(t, specs...)))
 			writeBase(t, r, chain(t, r)) // at 0/10
 			w := createSegment(t, r, 8)
-			must(t, w.Write(AppendCommit(append(AppendBegin(nil, 5, 0x10, testClock), "INSERT INTO public.plain VALUES (100, 'new', NULL);\n"...), 0x11)))
-			w.Add(Stats{End: 0x11, Transactions: 1})
+			must(t, w.Write(segment.AppendCommit(append(segment.AppendBegin(nil, 5, 0x10, testClock), "INSERT INTO public.plain VALUES (100, 'new', NULL);\n"...), 0x11)))
+			w.Add(segment.Stats{End: 0x11, Transactions: 1})
 			must(t, w.Seal(ctx))
 			must(t, r.WriteMetadata(ctx, Metadata{}))
 			b, err := os.ReadFile(r.Path(MetadataName))

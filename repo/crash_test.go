@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/segment"
 )
 
 // snapshots copies the directory of a repository each time a step is reached,
@@ -123,7 +124,7 @@ func crashOfStreamer(t *testing.T, spec string) {
 	copies["written"] = copyDir(t, r.dir)
 	must(t, w.Checkpoint(ctx))
 	addTx(t, w, 2, "SELECT '"+strings.Repeat("x", 1<<20)+"';")
-	must(t, w.Write(AppendBegin(nil, 3, txLSN(3), testClock)))
+	must(t, w.Write(segment.AppendBegin(nil, 3, txLSN(3), testClock)))
 	copies["in a transaction"] = copyDir(t, r.dir)
 	must(t, w.Rollback())
 	copies["rolled back"] = copyDir(t, r.dir)
@@ -230,7 +231,7 @@ func TestPowerLoss(t *testing.T) {
 		stored, err := os.ReadFile(r.Path(a.Name))
 		must(t, err)
 		for name, tail := range map[string][]byte{"zeros": make([]byte, 5000), "garbage": bytes.Repeat([]byte("\xfe\x01x\n"), 3000),
-			"text": []byte(textBegin + "DROP TABLE t;\n" + textCommit + textEnd), "frames again": stored} {
+			"text": []byte(textBegin + "DROP TABLE t;\n" + textCommit + segment.TrailerLine), "frames again": stored} {
 			t.Run(name, func(t *testing.T) {
 				dir := copyDir(t, r.dir)
 				must(t, os.WriteFile(filepath.Join(workDirOf(t, dir), a.Name), append(bytes.Clone(stored), tail...), 0o600))

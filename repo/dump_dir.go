@@ -18,6 +18,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
+	"pg_scribe/repo/segment"
 )
 
 // Names within a base that is a directory. The rest of it is pg_dump's, as
@@ -35,7 +36,7 @@ const (
 // its row.
 type DirWriter struct {
 	repo    *Repository
-	header  Header
+	header  segment.Header
 	sealing filter.Chain // what pg_dump's own files go through
 	name    string
 	work    string     // where pg_dump writes it
@@ -46,11 +47,11 @@ type DirWriter struct {
 // CreateDumpDir begins a base directory. Path is where pg_dump writes it,
 // compressed as the chain's compression says; Finish passes what it wrote
 // through the rest of the chain.
-func (r *Repository) CreateDumpDir(h Header, stamp string, chain filter.Chain) (*DirWriter, error) {
+func (r *Repository) CreateDumpDir(h segment.Header, stamp string, chain filter.Chain) (*DirWriter, error) {
 	if err := r.verifiable(chain); err != nil {
 		return nil, err
 	}
-	h.Kind, h.Format, h.Filters = catalog.KindBase, FormatVersion, chain.String()
+	h.Kind, h.Format, h.Filters = catalog.KindBase, segment.FormatVersion, chain.String()
 	sealing := chain.Sealing()
 	w := &DirWriter{repo: r, header: h, sealing: sealing, name: string(h.Kind) + "-" + stamp + dirSuffix + sealing.Extension()}
 	if err := errors.Join(r.absent(w.name), r.describe(context.Background(), &w.header)); err != nil {
@@ -90,8 +91,8 @@ func (w *DirWriter) Path() string { return w.work }
 
 // Finish writes down the checksum of every file, as pg_dump wrote it, passes
 // the files through the filters, and gives the directory its name.
-func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
-	text := w.header.append(nil)
+func (w *DirWriter) Finish(t segment.Trailer) (catalog.Artifact, error) {
+	text := w.header.Append(nil)
 	names, err := fileNames(w.work)
 	if err == nil && w.work != w.partial() {
 		err = w.mkdir(w.partial())
@@ -114,13 +115,13 @@ func (w *DirWriter) Finish(t Trailer) (catalog.Artifact, error) {
 			return catalog.Artifact{}, err
 		}
 		total += stored
-		text = fmt.Appendf(text, "%s%d %s %s\n", dirFilePrefix, size, sum, quote(name))
+		text = fmt.Appendf(text, "%s%d %s %s\n", dirFilePrefix, size, sum, segment.Quote(name))
 	}
 	t.End, t.Finished = w.header.Start, w.repo.moment()
-	text = t.append(text)
+	text = t.Append(text)
 	whole := sha256.Sum256(text)
 	t.TextBytes, t.TextSHA256 = int64(len(text)), hex.EncodeToString(whole[:])
-	text = t.appendSum(text)
+	text = t.AppendSum(text)
 	if err := writeSynced(filepath.Join(w.work, dirDescribes), text); err != nil {
 		return catalog.Artifact{}, err
 	}
@@ -226,8 +227,8 @@ type DirReader struct {
 
 // dirContents is what the description of a base directory says.
 type dirContents struct {
-	header  Header
-	trailer Trailer
+	header  segment.Header
+	trailer segment.Trailer
 	files   []dirFile
 }
 

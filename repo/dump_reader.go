@@ -7,43 +7,51 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/repo/segment"
 )
 
 // A DumpReader reads the SQL of a base or globals file statement by
-// statement. Items are of the kinds ItemStatement, ItemCopy and ItemEnd.
+// statement. Items are of the kinds segment.Statement, segment.CopyBlock and segment.End.
 type DumpReader struct {
-	Header  Header
-	Trailer Trailer // valid after ItemEnd
+	Header  segment.Header
+	Trailer segment.Trailer // valid behind the item of kind End
 
-	lineReader
+	lines *segment.Lines
 	script
 }
 
-func newDumpReader(kind catalog.Kind, name string, src io.Reader) (*DumpReader, error) {
-	r := &DumpReader{lineReader: newLineReader(name, src)}
+func newDumpReader(kind catalog.Kind, name string, src io.Reader, closers ...io.Closer) (*DumpReader, error) {
+	r := &DumpReader{lines: segment.NewLines(name, src, closers...)}
 	var err error
-	if r.Header, err = r.readHeader(kind); err != nil {
+	if r.Header, err = r.lines.ReadHeader(kind); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
+// CopyData is the rows of the COPY block just begun, without the line that ends
+// them. Next passes over what is not read of them.
+func (r *DumpReader) CopyData() io.Reader { return r.lines.CopyData() }
+
+// Close releases the file.
+func (r *DumpReader) Close() error { return r.lines.Close() }
+
 // Next returns the next statement. Behind the trailer it returns io.EOF.
-func (r *DumpReader) Next() (Item, error) {
+func (r *DumpReader) Next() (segment.Item, error) {
 	for {
-		if r.ended {
-			return Item{}, io.EOF
+		if r.lines.Ended() {
+			return segment.Item{}, io.EOF
 		}
-		item, kind, err := r.script.next(&r.lineReader)
+		item, kind, err := r.script.next(r.lines)
 		if err != nil {
-			return item, r.fault(err)
+			return item, r.lines.Fault(err)
 		}
 		switch {
 		case kind == pieceStatement:
 			return item, nil
-		case string(r.script.text) == trailerLine:
-			r.Trailer, err = r.readTrailer()
-			return Item{Kind: ItemEnd, LSN: r.Trailer.End}, err
+		case string(r.script.text) == segment.TrailerLine:
+			r.Trailer, err = r.lines.ReadTrailer()
+			return segment.Item{Kind: segment.End, LSN: r.Trailer.End}, err
 		}
 	}
 }
@@ -63,16 +71,16 @@ const (
 
 // next reads one piece: a line between statements, or a whole statement and
 // what follows it on its last line.
-func (s *script) next(r *lineReader) (Item, piece, error) {
-	if err := r.skipCopy(); err != nil {
-		return Item{}, pieceOther, err
+func (s *script) next(r *segment.Lines) (segment.Item, piece, error) {
+	if err := r.SkipCopy(); err != nil {
+		return segment.Item{}, pieceOther, err
 	}
 	s.text = s.text[:0]
 	l := sqltext.NewScanner(!s.backslash)
-	item := Item{Kind: ItemStatement, Line: r.line + 1}
+	item := segment.Item{Kind: segment.Statement, Line: r.Line() + 1}
 	whole := false
 	for {
-		line, err := r.readLine()
+		line, err := r.ReadLine()
 		if err != nil {
 			return item, pieceOther, err
 		}
@@ -95,8 +103,9 @@ func (s *script) next(r *lineReader) (Item, piece, error) {
 	}
 	item.SQL = bytes.TrimRight(s.text, " \t\r\n")
 	switch {
-	case bytes.HasPrefix(item.SQL, []byte("COPY ")) && bytes.HasSuffix(item.SQL, []byte(copyFrom)):
-		item.Kind, r.inCopy = ItemCopy, true
+	case bytes.HasPrefix(item.SQL, []byte("COPY ")) && bytes.HasSuffix(item.SQL, []byte(" FROM stdin;")):
+		item.Kind = segment.CopyBlock
+		r.BeginCopy()
 	case string(item.SQL) == "SET standard_conforming_strings = off;":
 		s.backslash = true
 	case string(item.SQL) == "SET standard_conforming_strings = on;":
@@ -109,17 +118,17 @@ func (s *script) next(r *lineReader) (Item, piece, error) {
 // statement as edit returns it, which is nil for one that is left out, and
 // counts the rows of its COPY blocks by table as it goes.
 func FilterDump(dst io.Writer, src io.Reader, edit func(statement []byte) []byte) ([]catalog.TableCount, error) {
-	r := newLineReader("pg_dump", src)
-	r.sum = nil
+	r := segment.NewLines("pg_dump", src)
+	r.NoSum()
 	var s script
 	var counts []catalog.TableCount
 	for {
-		item, kind, err := s.next(&r)
+		item, kind, err := s.next(r)
 		if errors.Is(err, io.EOF) && len(s.text) == 0 {
 			return counts, nil
 		}
 		if err != nil {
-			return counts, r.fault(err)
+			return counts, r.Fault(err)
 		}
 		text := s.text
 		if kind == pieceStatement {
@@ -133,33 +142,16 @@ func FilterDump(dst io.Writer, src io.Reader, edit func(statement []byte) []byte
 		if _, err := dst.Write(text); err != nil {
 			return counts, err
 		}
-		if item.Kind != ItemCopy {
+		if item.Kind != segment.CopyBlock {
 			continue
 		}
-		rows := &lineCounter{w: dst}
-		if _, err := io.Copy(rows, r.CopyData()); err != nil {
+		count, err := r.CountCopy(item.SQL, dst)
+		if err == nil {
+			_, err = dst.Write(segment.AppendCopyEnd(nil))
+		}
+		if err != nil {
 			return counts, err
 		}
-		if _, err := dst.Write(copyEnd); err != nil {
-			return counts, err
-		}
-		counts = append(counts, catalog.TableCount{Table: copyTable(item.SQL), Inserted: rows.n})
+		counts = append(counts, count)
 	}
-}
-
-// copyTable is the table that a COPY statement of a dump names, as it stands
-// there.
-func copyTable(sql []byte) string {
-	sql = bytes.TrimPrefix(sql, []byte("COPY "))
-	return string(sql[:sqltext.NameLen(sql)])
-}
-
-type lineCounter struct {
-	w io.Writer
-	n int64
-}
-
-func (c *lineCounter) Write(p []byte) (int, error) {
-	c.n += int64(bytes.Count(p, []byte{'\n'}))
-	return c.w.Write(p)
 }

@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 func fixture(t testing.TB, name string) string {
@@ -128,16 +129,16 @@ func TestFilterDumpNoticesTruncation(t *testing.T) {
 }
 
 // dumpItems reads a dump as a base and returns what it is made of.
-func dumpItems(t *testing.T, dump string) (list []Item, statements []string) {
+func dumpItems(t *testing.T, dump string) (list []segment.Item, statements []string) {
 	t.Helper()
 	text := "-- pg_scribe base\n-- format: 1\n-- start: 0/10\n--\n" + dump
-	end, _ := sealed(text, Trailer{End: 0x10, Fence: 0x20})
+	end, _ := sealed(text, segment.Trailer{End: 0x10, Fence: 0x20})
 	r, err := newDumpReader(catalog.KindBase, "base", strings.NewReader(text+end))
 	must(t, err)
 	for {
 		item, err := r.Next()
 		must(t, err)
-		if item.Kind == ItemEnd {
+		if item.Kind == segment.End {
 			break
 		}
 		list = append(list, item)
@@ -160,7 +161,7 @@ func TestDumpReader(t *testing.T) {
 			// The statements are there in order; between them stands nothing
 			// but comments, empty lines, psql's commands and the rows of COPY.
 			rest := dump
-			kinds := map[ItemKind]int{}
+			kinds := map[segment.Kind]int{}
 			for i, s := range statements {
 				before, after, found := strings.Cut(rest, s+"\n")
 				if !found {
@@ -175,11 +176,11 @@ func TestDumpReader(t *testing.T) {
 					t.Errorf("%q stands in line %d, got %d", s, want, list[i].Line)
 				}
 				kinds[list[i].Kind]++
-				if rest = after; list[i].Kind == ItemCopy {
+				if rest = after; list[i].Kind == segment.CopyBlock {
 					_, rest, _ = strings.Cut("\n"+rest, "\n\\.\n")
 				}
 			}
-			if kinds[ItemCopy] != len(fixtureCounts) || kinds[ItemStatement] != len(statements)-len(fixtureCounts) || len(statements) != 55 {
+			if kinds[segment.CopyBlock] != len(fixtureCounts) || kinds[segment.Statement] != len(statements)-len(fixtureCounts) || len(statements) != 55 {
 				t.Errorf("%d statements, kinds %v", len(statements), kinds)
 			}
 		})
@@ -195,8 +196,8 @@ func TestDumpReaderKeepsLinesTogether(t *testing.T) {
 	}
 }
 
-func baseHeader(kind catalog.Kind) Header {
-	return Header{Kind: kind, SystemID: "7", Timeline: 1, Database: "customers_db", Server: "15.18", Encoding: "UTF8", Collate: "C.UTF-8", CType: "C.UTF-8",
+func baseHeader(kind catalog.Kind) segment.Header {
+	return segment.Header{Kind: kind, SystemID: "7", Timeline: 1, Database: "customers_db", Server: "15.18", Encoding: "UTF8", Collate: "C.UTF-8", CType: "C.UTF-8",
 		LocaleProvider: "libc", Start: 0x10, At: testClock, Created: testClock, Dump: "pg_dump (PostgreSQL) 15.18"}
 }
 
@@ -210,14 +211,14 @@ func writeBase(t testing.TB, r *Repository, codec filter.Chain) (base, globals c
 	defer w.Close()
 	counts, err := FilterDump(w, strings.NewReader(fixture(t, "pg_dump-15.sql")), dropScribe)
 	must(t, err)
-	base, err = w.Finish(Trailer{Fence: 0x20, Tables: counts})
+	base, err = w.Finish(segment.Trailer{Fence: 0x20, Tables: counts})
 	must(t, err)
 	g, err := r.CreateDump(baseHeader(catalog.KindGlobals), stamp, GlobalsChain(codec))
 	must(t, err)
 	defer g.Close()
 	_, err = io.Copy(g, strings.NewReader(fixture(t, "pg_dumpall-15.sql")))
 	must(t, err)
-	globals, err = g.Finish(Trailer{})
+	globals, err = g.Finish(segment.Trailer{})
 	must(t, err)
 	must(t, r.AddBase(ctx, base, globals))
 	return base, globals
@@ -246,14 +247,14 @@ func TestDumpRoundTrip(t *testing.T) {
 			for {
 				item, err := d.Next()
 				must(t, err)
-				if item.Kind == ItemEnd {
+				if item.Kind == segment.End {
 					break
 				}
 				statements++
 			}
 			h := baseHeader(a.Kind)
 			h.Format, h.Filters = 1, a.Filters
-			h.Repository = About{Begun: testClock, Compression: "zstd"}
+			h.Repository = segment.About{Begun: testClock, Compression: "zstd"}
 			if d.Header != h {
 				t.Errorf("header %+v\nwant %+v", d.Header, h)
 			}
@@ -288,7 +289,7 @@ func TestDumpWithoutFinalLineEnd(t *testing.T) {
 	defer w.Close()
 	_, err = w.Write([]byte("CREATE ROLE a;"))
 	must(t, err)
-	a, err := w.Finish(Trailer{})
+	a, err := w.Finish(segment.Trailer{})
 	must(t, err)
 	d, err := r.OpenDump(a)
 	must(t, err)
@@ -297,7 +298,7 @@ func TestDumpWithoutFinalLineEnd(t *testing.T) {
 	if err != nil || string(item.SQL) != "CREATE ROLE a;" {
 		t.Errorf("%q, error %v", item.SQL, err)
 	}
-	if item, err = d.Next(); err != nil || item.Kind != ItemEnd {
+	if item, err = d.Next(); err != nil || item.Kind != segment.End {
 		t.Errorf("%v, error %v", item.Kind, err)
 	}
 }
@@ -323,7 +324,7 @@ func TestAbort(t *testing.T) {
 		t.Errorf("aborted before the end: %v", got)
 	}
 	w = begin()
-	_, err := w.Finish(Trailer{})
+	_, err := w.Finish(segment.Trailer{})
 	must(t, err)
 	w.Close()
 	w.Abort()
@@ -331,7 +332,7 @@ func TestAbort(t *testing.T) {
 		t.Errorf("aborted after the end: %v", got)
 	}
 	w = begin()
-	a, err := w.Finish(Trailer{})
+	a, err := w.Finish(segment.Trailer{})
 	must(t, err)
 	must(t, r.AddBase(ctx, a, catalog.Artifact{}))
 	w.Abort()
@@ -357,7 +358,7 @@ func TestDumpDoesNotOverwrite(t *testing.T) {
 		t.Errorf("while it is written: %v", err)
 	}
 	must(t, os.WriteFile(r.Path("base-20261122-000000.sql.zst"), []byte("precious"), 0o600))
-	if _, err := w.Finish(Trailer{}); !errors.Is(err, fs.ErrExist) {
+	if _, err := w.Finish(segment.Trailer{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Finish gives %v", err)
 	}
 	w.Abort()

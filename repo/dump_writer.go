@@ -9,6 +9,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 // partialSuffix marks a dump that is being written. Its writer holds a lock
@@ -22,7 +23,7 @@ const stampLayout = "20060102-150405"
 // Finish returned, and until the catalog has its row.
 type DumpWriter struct {
 	repo    *Repository
-	header  Header
+	header  segment.Header
 	chain   filter.Chain
 	name    string
 	file    *os.File
@@ -58,11 +59,11 @@ func (r *Repository) Stamp() (string, error) {
 // CreateDump begins the base or globals file of the given stamp with h as its
 // header. The chain is Chain's or Adopt's. It fails with fs.ErrExist if
 // somebody else has taken the stamp.
-func (r *Repository) CreateDump(h Header, stamp string, chain filter.Chain) (*DumpWriter, error) {
+func (r *Repository) CreateDump(h segment.Header, stamp string, chain filter.Chain) (*DumpWriter, error) {
 	if err := r.verifiable(chain); err != nil {
 		return nil, err
 	}
-	h.Format, h.Filters = FormatVersion, chain.String()
+	h.Format, h.Filters = segment.FormatVersion, chain.String()
 	w := &DumpWriter{repo: r, header: h, chain: chain,
 		name: string(h.Kind) + "-" + stamp + ".sql" + chain.Extension()}
 	if err := r.describe(context.Background(), &w.header); err != nil {
@@ -89,7 +90,7 @@ func (w *DumpWriter) begin() (err error) {
 		return err
 	}
 	w.text.reset(w.enc)
-	_, err = w.Write(w.header.append(nil))
+	_, err = w.Write(w.header.Append(nil))
 	return err
 }
 
@@ -110,7 +111,7 @@ func (w *DumpWriter) StoredBytes() int64 { return w.stored.n.Load() }
 // the catalog; until that has it, Abort takes the file back. A file that has
 // its name is taken for good by a rebuild of the catalog, so whatever could
 // make it bad has to be ruled out before.
-func (w *DumpWriter) Finish(t Trailer) (catalog.Artifact, error) {
+func (w *DumpWriter) Finish(t segment.Trailer) (catalog.Artifact, error) {
 	if err := w.end(&t); err != nil {
 		return catalog.Artifact{}, err
 	}
@@ -142,18 +143,18 @@ func (w *DumpWriter) Finish(t Trailer) (catalog.Artifact, error) {
 }
 
 // end writes the trailer, at the beginning of a line.
-func (w *DumpWriter) end(t *Trailer) error {
+func (w *DumpWriter) end(t *segment.Trailer) error {
 	if w.last != '\n' {
 		if _, err := w.Write([]byte{'\n'}); err != nil {
 			return err
 		}
 	}
 	t.End, t.Finished = w.header.Start, w.repo.moment()
-	if _, err := w.Write(t.append(nil)); err != nil {
+	if _, err := w.Write(t.Append(nil)); err != nil {
 		return err
 	}
 	t.TextBytes, t.TextSHA256 = w.text.n.Load(), w.text.sum()
-	if _, err := w.Write(t.appendSum(nil)); err != nil {
+	if _, err := w.Write(t.AppendSum(nil)); err != nil {
 		return err
 	}
 	return w.enc.Close()

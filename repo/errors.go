@@ -1,6 +1,13 @@
 package repo
 
-import "fmt"
+import (
+	"fmt"
+
+	"pg_scribe/repo/segment"
+)
+
+// FormatError says that a file is not what its name or catalog row promises.
+type FormatError = segment.FormatError
 
 // NotEmptyError says that a directory for a new repository is in use.
 type NotEmptyError struct {

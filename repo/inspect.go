@@ -16,11 +16,12 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 // content is what a file says of itself: all of it was read and found whole.
 type content struct {
-	header Header
+	header segment.Header
 	ended  time.Time      // when the file was complete; zero: it does not say
 	record catalog.Record // of a base or globals: the artifact alone
 	strays []string       // of a directory: files that its description does not name
@@ -129,7 +130,7 @@ func (r *Repository) inspectFile(ctx context.Context, f io.Reader, changed time.
 	text := &inFile{filtered, name}
 	c := content{}
 	a := &c.record.Artifact
-	var t Trailer
+	var t segment.Trailer
 	if kind == catalog.KindSegment {
 		c, t, err = inspectSegment(name, text, open, limit < 0)
 	} else {
@@ -193,20 +194,20 @@ func readFault(name string, err error) error {
 // inspectSegment reads a segment and derives what its writer told the catalog.
 // Of an open one what counts is what stands before its last checkpoint; cut
 // says that anything may follow.
-func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t Trailer, err error) {
+func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t segment.Trailer, err error) {
 	var sum hashCounter
 	sum.reset(nil)
 	if open {
 		text = io.TeeReader(text, &sum)
 	}
-	reader, err := newSegmentReader(name, text, open)
+	reader, err := segment.NewReader(name, text, open)
 	if err != nil {
 		return c, t, err
 	}
 	c.header = reader.Header
-	var all, since Stats // up to the last checkpoint, and behind it
+	var all, since segment.Stats // up to the last checkpoint, and behind it
 	all.End = reader.Header.Start
-	var tx Tx
+	var tx segment.Tx
 	foreign := false
 	for {
 		item, err := reader.Next()
@@ -217,39 +218,39 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t T
 			return c, t, err
 		}
 		switch item.Kind {
-		case ItemBegin:
+		case segment.Begin:
 			tx, foreign = item.Tx, false
-		case ItemOrigin:
+		case segment.Origin:
 			foreign = true
-		case ItemMark:
+		case segment.RestorePoint:
 			since.Points = append(since.Points, catalog.RestorePoint{Name: item.Text, LSN: tx.Commit, XID: tx.XID, At: tx.At})
-		case ItemGap:
-			at := catalog.Gap{Kind: catalog.GapSchema, From: reader.at, To: reader.at, DetectedAt: tx.At, Reason: item.Text}
+		case segment.Gap:
+			at := catalog.Gap{Kind: catalog.GapSchema, From: reader.Reached(), To: reader.Reached(), DetectedAt: tx.At, Reason: item.Text}
 			if !slices.Contains(since.Gaps, at) {
 				since.Gaps = append(since.Gaps, at)
 			}
-		case ItemChange, ItemTruncate, ItemCopy:
+		case segment.RowChange, segment.TruncateTable, segment.CopyBlock:
 			if open { // a sealed one has the counts in its trailer
 				err := reader.CountRows(item, func(c catalog.TableCount) {
-					since.Add(Stats{Tables: map[string]catalog.TableCount{c.Table: c}})
+					since.Add(segment.Stats{Tables: map[string]catalog.TableCount{c.Table: c}})
 				})
 				if err != nil {
-					if cut && item.Kind == ItemCopy {
+					if cut && item.Kind == segment.CopyBlock {
 						continue // Next says it again
 					}
 					return c, t, err
 				}
 			}
-		case ItemCommit:
-			one := Stats{End: item.LSN, Transactions: 1, MinXID: tx.XID, MaxXID: tx.XID}
+		case segment.Commit:
+			one := segment.Stats{End: item.LSN, Transactions: 1, MinXID: tx.XID, MaxXID: tx.XID}
 			if !foreign {
 				one.FirstCommit, one.LastCommit = tx.At, tx.At
 			}
 			since.Add(one)
-		case ItemReached:
-			since.Add(Stats{End: item.LSN, Reached: item.Time})
+		case segment.Reached:
+			since.Add(segment.Stats{End: item.LSN, Reached: item.Time})
 			all.Add(since)
-			since, c.reread = Stats{}, reader.offset()
+			since, c.reread = segment.Stats{}, reader.Offset()
 		}
 	}
 	if !open {
@@ -257,7 +258,7 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t T
 		t = reader.Trailer
 		c.record.Tables = t.Tables
 	} else {
-		t = all.trailer()
+		t = all.Trailer()
 		t.TextBytes, t.TextSHA256 = sum.n.Load(), sum.sum()
 		c.record.Tables = t.Tables
 	}
@@ -265,54 +266,45 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t T
 	return c, t, nil
 }
 
-// trailer is what the counts say at the end of a segment.
-func (s Stats) trailer() Trailer {
-	return Trailer{End: s.End, Reached: s.Reached, Transactions: s.Transactions, FirstCommit: s.FirstCommit,
-		LastCommit: s.LastCommit, MinXID: s.MinXID, MaxXID: s.MaxXID, Tables: s.tables()}
-}
-
-// offset is how much of the text was read.
-func (r *lineReader) offset() int64 { return r.sumSize + int64(r.pos-r.hashed) }
-
 // inspectDump reads a base or globals file, counts its rows, and makes sure
 // that the tool which wrote it came to its end.
-func inspectDump(kind catalog.Kind, name string, text io.Reader) (Header, Trailer, error) {
+func inspectDump(kind catalog.Kind, name string, text io.Reader) (segment.Header, segment.Trailer, error) {
 	r, err := newDumpReader(kind, name, text)
 	if err != nil {
-		return Header{}, Trailer{}, err
+		return segment.Header{}, segment.Trailer{}, err
 	}
 	complete := false
 	var counts []catalog.TableCount
 	for {
-		item, piece, err := r.script.next(&r.lineReader)
+		item, piece, err := r.script.next(r.lines)
 		if err != nil {
-			return r.Header, r.Trailer, r.fault(err)
+			return r.Header, r.Trailer, r.lines.Fault(err)
 		}
 		if piece == pieceOther {
 			line := string(r.script.text)
 			complete = complete || line == dumpEnds[kind]
-			if line == trailerLine {
+			if line == segment.TrailerLine {
 				break
 			}
 		}
-		if item.Kind == ItemCopy {
-			rows := &lineCounter{w: io.Discard}
-			if _, err := io.Copy(rows, r.CopyData()); err != nil {
+		if item.Kind == segment.CopyBlock {
+			count, err := r.lines.CountCopy(item.SQL, io.Discard)
+			if err != nil {
 				return r.Header, r.Trailer, err
 			}
-			counts = append(counts, catalog.TableCount{Table: copyTable(item.SQL), Inserted: rows.n})
+			counts = append(counts, count)
 		}
 	}
-	if r.Trailer, err = r.readTrailer(); err != nil {
+	if r.Trailer, err = r.lines.ReadTrailer(); err != nil {
 		return r.Header, r.Trailer, err
 	}
 	switch {
 	case !complete:
-		return r.Header, r.Trailer, r.failf("the line %q is missing: the dump is cut off", strings.TrimSpace(dumpEnds[kind]))
+		return r.Header, r.Trailer, r.lines.Failf("the line %q is missing: the dump is cut off", strings.TrimSpace(dumpEnds[kind]))
 	case kind == catalog.KindBase && !slices.Equal(counts, r.Trailer.Tables):
-		return r.Header, r.Trailer, r.failf("the rows of its tables are not those that the trailer counts")
+		return r.Header, r.Trailer, r.lines.Failf("the rows of its tables are not those that the trailer counts")
 	case r.Trailer.End != r.Header.Start:
-		return r.Header, r.Trailer, r.failf("its point is %s at the top and %s at the end", r.Header.Start, r.Trailer.End)
+		return r.Header, r.Trailer, r.lines.Failf("its point is %s at the top and %s at the end", r.Header.Start, r.Trailer.End)
 	}
 	return r.Header, r.Trailer, nil
 }
@@ -380,32 +372,32 @@ func (r *Repository) inspectDir(ctx context.Context, name, record string) (c con
 
 // parseDir reads a base directory's description and checks its checksum.
 func parseDir(name string, text []byte) (d dirContents, err error) {
-	r := newLineReader(name+"/"+dirDescribes, bytes.NewReader(text))
-	if d.header, err = r.readHeader(catalog.KindBase); err != nil {
+	r := segment.NewLines(name+"/"+dirDescribes, bytes.NewReader(text))
+	if d.header, err = r.ReadHeader(catalog.KindBase); err != nil {
 		return d, err
 	}
 	for {
-		line, err := r.readLine()
+		line, err := r.ReadLine()
 		if err != nil {
-			return d, r.fault(err)
+			return d, r.Fault(err)
 		}
-		if string(line)+"\n" == trailerLine {
+		if string(line)+"\n" == segment.TrailerLine {
 			break
 		}
 		rest, ok := strings.CutPrefix(string(line), dirFilePrefix)
 		parts := strings.SplitN(rest, " ", 3)
 		if !ok || len(parts) != 3 {
-			return d, r.failf("is malformed")
+			return d, r.Failf("is malformed")
 		}
 		f := dirFile{sum: parts[1]}
 		var err1, err2 error
 		f.size, err1 = strconv.ParseInt(parts[0], 10, 64)
-		f.name, err2 = unquote(parts[2])
+		f.name, err2 = segment.Unquote(parts[2])
 		if err1 != nil || err2 != nil || f.name != filepath.Base(f.name) {
-			return d, r.failf("is malformed")
+			return d, r.Failf("is malformed")
 		}
 		d.files = append(d.files, f)
 	}
-	d.trailer, err = r.readTrailer()
+	d.trailer, err = r.ReadTrailer()
 	return d, err
 }

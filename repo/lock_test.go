@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 func TestLockStreamer(t *testing.T) {
@@ -115,7 +116,7 @@ func TestSweep(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := live.Finish(Trailer{}); err != nil {
+	if _, err := live.Finish(segment.Trailer{}); err != nil {
 		t.Errorf("the one that was being written: %v", err)
 	}
 }
@@ -129,7 +130,7 @@ func TestSweepBesideWriters(t *testing.T) {
 			stamp := testClock.Add(time.Duration(i) * time.Second).Format(stampLayout)
 			w, err := r.CreateDump(baseHeader(catalog.KindBase), stamp, filter.Chain{})
 			if err == nil {
-				_, err = w.Finish(Trailer{})
+				_, err = w.Finish(segment.Trailer{})
 				w.Abort()
 			}
 			if err != nil {

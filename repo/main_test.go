@@ -17,6 +17,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 func TestMain(m *testing.M) {
@@ -92,7 +93,7 @@ func testRepository(t testing.TB, spec string) *Repository {
 		spool = t.TempDir()
 	}
 	specs, chained := chains[spec]
-	info := catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db"}
+	info := catalog.Repository{Format: segment.FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db"}
 	if !chained {
 		info.Compression = spec
 	}
@@ -128,8 +129,8 @@ func reopen(t testing.TB, dir string) *Repository {
 	return r
 }
 
-func segmentHeader(start catalog.LSN) Header {
-	return Header{SystemID: "7", Timeline: 1, Database: "customers_db", Slot: "pg_scribe", Server: "15.18", Encoding: "UTF8",
+func segmentHeader(start catalog.LSN) segment.Header {
+	return segment.Header{SystemID: "7", Timeline: 1, Database: "customers_db", Slot: "pg_scribe", Server: "15.18", Encoding: "UTF8",
 		Start: start, Created: testClock}
 }
 
@@ -148,15 +149,15 @@ func createSegment(t testing.TB, r *Repository, start catalog.LSN) *SegmentWrite
 func addTx(t testing.TB, w *SegmentWriter, n int, lines ...string) {
 	t.Helper()
 	commit, end, at := txLSN(n), txLSN(n)+8, testClock.Add(time.Duration(n)*time.Second)
-	text := AppendBegin(nil, uint32(n), commit, at)
+	text := segment.AppendBegin(nil, uint32(n), commit, at)
 	for _, l := range lines {
 		text = append(append(text, l...), '\n')
 	}
-	text = AppendCommit(text, end)
+	text = segment.AppendCommit(text, end)
 	if err := w.Write(text); err != nil {
 		t.Fatal(err)
 	}
-	w.Add(Stats{End: end, Reached: at, Transactions: 1, FirstCommit: at, LastCommit: at, MinXID: uint32(n), MaxXID: uint32(n),
+	w.Add(segment.Stats{End: end, Reached: at, Transactions: 1, FirstCommit: at, LastCommit: at, MinXID: uint32(n), MaxXID: uint32(n),
 		Tables: map[string]catalog.TableCount{"public.t": {Table: "public.t", Inserted: int64(len(lines))}}})
 }
 
@@ -213,42 +214,23 @@ func readItems(t testing.TB, r *Repository, a catalog.Artifact) ([]string, error
 	return items(reader)
 }
 
-func items(reader *SegmentReader) ([]string, error) {
-	var list []string
+func items(reader *segment.Reader) (list []string, err error) {
 	for {
 		item, err := reader.Next()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return list, nil
-		}
-		if err != nil {
+		case err != nil:
 			return list, err
-		}
-		switch item.Kind {
-		case ItemPreamble:
-		case ItemBegin:
-			list = append(list, fmt.Sprintf("begin %d %s %s", item.Tx.XID, item.Tx.Commit, formatTime(item.Tx.At)))
-		case ItemStatement, ItemChange, ItemTruncate, ItemSetting:
-			list = append(list, "sql "+string(item.SQL))
-		case ItemDDL:
-			list = append(list, "ddl "+item.Tag+": "+string(item.SQL))
-		case ItemCopy:
+		case item.Kind == segment.Preamble:
+		case item.Kind == segment.CopyBlock:
 			rows, err := io.ReadAll(reader.CopyData())
 			if err != nil {
 				return list, err
 			}
 			list = append(list, string(item.SQL)+"\n"+string(rows))
-		case ItemCommit:
-			list = append(list, "commit "+item.LSN.String())
-		case ItemOrigin:
-			list = append(list, fmt.Sprintf("origin %s %q", item.LSN, item.Text))
-		case ItemMark:
-			list = append(list, fmt.Sprintf("mark %q", item.Text))
-		case ItemGap:
-			list = append(list, fmt.Sprintf("gap %q", item.Text))
-		case ItemReached:
-			list = append(list, "reached "+item.LSN.String()+" "+formatTime(item.Time))
-		case ItemEnd:
-			list = append(list, "end "+item.LSN.String())
+		default:
+			list = append(list, item.String())
 		}
 	}
 }
@@ -293,4 +275,44 @@ func hold(dir string) {
 	}
 	fmt.Println("held")
 	time.Sleep(time.Hour) // a select without cases would end a program without cgo
+}
+
+// copyBegin begins a COPY block.
+func copyBegin(dst []byte, table string, columns ...string) []byte {
+	c := segment.Copy{Table: []byte(table)}
+	for _, name := range columns {
+		c.Columns = append(c.Columns, []byte(name))
+	}
+	return segment.AppendCopy(dst, &c)
+}
+
+// copyRow writes a row of it; nil is null.
+func copyRow(dst []byte, row ...any) []byte {
+	var values []segment.Value
+	for _, v := range row {
+		if v == nil {
+			values = append(values, segment.Value{})
+		} else {
+			values = append(values, segment.Value{Form: segment.Text, Text: []byte(v.(string))})
+		}
+	}
+	return segment.AppendRow(dst, values)
+}
+
+const (
+	textHeader = "-- pg_scribe segment\n-- format: 1\n-- start: 0/10\n--\n"
+	textStream = "SET client_encoding = 'UTF8';\n-- pg_scribe stream\n"
+	textBegin  = "BEGIN; -- xid 1 commit 0/10 at 2026-11-21T01:57:58.268382Z\n"
+	textCommit = "COMMIT; -- 0/18\n"
+)
+
+// sealed appends the trailer with its checksum, as the writers do.
+func sealed(before string, t segment.Trailer) (string, segment.Trailer) {
+	var c hashCounter
+	c.reset(nil)
+	c.Write([]byte(before))
+	text := t.Append(nil)
+	c.Write(text)
+	t.TextBytes, t.TextSHA256 = c.n.Load(), c.sum()
+	return string(t.AppendSum(text)), t
 }

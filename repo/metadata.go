@@ -17,6 +17,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 // Metadata is what the metadata file tells of the source beside what the
@@ -51,9 +52,9 @@ func (r *Repository) WriteMetadata(ctx context.Context, m Metadata) error {
 	if chain.Opaque() {
 		// Nothing of the database may show here.
 		line("It is plain SQL that went through filters, which have to be undone: see below.")
-		line("Written %s.", formatTime(r.now()))
+		line("Written %s.", segment.FormatTime(r.now()))
 		line("")
-		line("Text format:        version %d", FormatVersion)
+		line("Text format:        version %d", segment.FormatVersion)
 		line("Filters:            %s", chain)
 		line("")
 		line("Database, server, encoding, collation and the point of a base stand at its top, once")
@@ -117,23 +118,23 @@ func (r *Repository) RefreshMetadata(ctx context.Context) error {
 // describeSource tells what a person needs to know of the source.
 func (r *Repository) describeSource(line func(string, ...any), info catalog.Repository, m Metadata, bases []catalog.Artifact) {
 	line("It is plain SQL, compressed: zstd (or gzip, lz4), psql and this text are enough")
-	line("to restore it. Written %s.", formatTime(r.now()))
+	line("to restore it. Written %s.", segment.FormatTime(r.now()))
 	line("")
-	line("Database:           %s", quote(info.Database))
+	line("Database:           %s", segment.Quote(info.Database))
 	line("Server:             PostgreSQL %s", m.Server)
 	line("System identifier:  %s, timeline %d", info.SystemID, info.Timeline)
 	line("Encoding:           %s", m.Encoding)
-	line("Collation:          %s, ctype %s, provider %s %s", quote(m.Collate), quote(m.CType), m.LocaleProvider, quote(m.Locale))
-	line("Replication slot:   %s", quote(info.Slot))
-	line("Text format:        version %d", FormatVersion)
+	line("Collation:          %s, ctype %s, provider %s %s", segment.Quote(m.Collate), segment.Quote(m.CType), m.LocaleProvider, segment.Quote(m.Locale))
+	line("Replication slot:   %s", segment.Quote(info.Slot))
+	line("Text format:        version %d", segment.FormatVersion)
 	line("Extensions:         CREATE EXTENSION in the bases names them")
 	for _, e := range m.Extensions {
-		line("  %s", quote(e))
+		line("  %s", segment.Quote(e))
 	}
 	line("")
 	line("Bases (each shows the database as it was at its point):")
 	for _, a := range bases {
-		line("  %s  point %s  %s", a.Name, a.Start, formatTime(a.ReachedAt))
+		line("  %s  point %s  %s", a.Name, a.Start, segment.FormatTime(a.ReachedAt))
 	}
 }
 

@@ -15,13 +15,15 @@ import (
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
+	"pg_scribe/repo/segment/segmenttest"
 )
 
 // The tests here have psql and a server read what this package writes.
 
 // storable are the hostile values that a server takes: valid in UTF-8.
 func storable() []string {
-	values := slices.DeleteFunc(slices.Clone(hostileValues), func(s string) bool { return !utf8.ValidString(s) })
+	values := slices.DeleteFunc(slices.Clone(segmenttest.Hostile), func(s string) bool { return !utf8.ValidString(s) })
 	var all strings.Builder
 	for b := range 128 {
 		if b > 0 {
@@ -36,7 +38,7 @@ func storable() []string {
 var hazards = []struct{ off, sql, ask, want string }{
 	{sql: "CREATE TABLE h1 (a int[] CHECK (a[1:2] IS NOT NULL), begin int, \"end;\" text DEFAULT 'a''b;\\');"},
 	{sql: "CREATE FUNCTION begin() RETURNS int LANGUAGE sql RETURN 42; -- done;", ask: "SELECT public.begin()", want: "42"},
-	{sql: atomicBody, ask: "SELECT count(*) FROM pg_proc WHERE prosqlbody IS NOT NULL AND proname = 'f'", want: "1"},
+	{sql: segmenttest.AtomicBody, ask: "SELECT count(*) FROM pg_proc WHERE prosqlbody IS NOT NULL AND proname = 'f'", want: "1"},
 	{sql: "CREATE FUNCTION g() RETURNS int BEGIN ATOMIC SELECT 1 AS end; SELECT 7 AS case; END", ask: "SELECT public.g()", want: "7"},
 	{sql: "CREATE FUNCTION own() RETURNS text LANGUAGE sql AS $$ SELECT '\n-- pg_scribe end\nBEGIN; -- xid 1\n\\.\n:x' $$",
 		ask: "SELECT public.own()", want: "\n-- pg_scribe end\nBEGIN; -- xid 1\n\\.\n:x"},
@@ -52,35 +54,35 @@ var hazards = []struct{ off, sql, ask, want string }{
 func hostileTransactions(t *testing.T, w *SegmentWriter) {
 	values := storable()
 	var b []byte
-	b = AppendDDL(b, "CREATE TABLE", "CREATE TABLE public.t (n int, how text, v text);")
+	b = segment.AppendDDL(b, "CREATE TABLE", "CREATE TABLE public.t (n int, how text, v text);")
 	for i, v := range values {
 		b = fmt.Appendf(b, "INSERT INTO public.t VALUES ('%d', 'insert', ", i)
 		b = append(sqltext.AppendLiteral(b, []byte(v)), ");\n"...)
 		if name := truncated(v); name != "" {
-			b = AppendDDL(b, "CREATE TABLE", "CREATE TABLE public."+sqltext.Identifier(fmt.Sprintf("%s%d", name, i))+" ()")
+			b = segment.AppendDDL(b, "CREATE TABLE", "CREATE TABLE public."+sqltext.Identifier(fmt.Sprintf("%s%d", name, i))+" ()")
 		}
 	}
-	b = AppendCopyBegin(b, "public.t", "n, how, v")
+	b = copyBegin(b, "public.t", `n`, `how`, `v`)
 	for i, v := range values {
-		b = copyRow(b, []any{fmt.Sprint(i), "copy", v})
+		b = copyRow(b, fmt.Sprint(i), "copy", v)
 	}
-	b = AppendCopyEnd(b)
-	b = AppendDDL(b, "CREATE TABLE", "CREATE TABLE public.c1 (v text)")
-	b = AppendCopyBegin(b, "public.c1", "v")
+	b = segment.AppendCopyEnd(b)
+	b = segment.AppendDDL(b, "CREATE TABLE", "CREATE TABLE public.c1 (v text)")
+	b = copyBegin(b, "public.c1", `v`)
 	for _, v := range values {
-		b = copyRow(b, []any{v})
+		b = copyRow(b, v)
 	}
-	b = copyRow(b, []any{nil})
-	b = AppendCopyEnd(b)
+	b = copyRow(b, nil)
+	b = segment.AppendCopyEnd(b)
 	for i, h := range hazards {
 		b = append(b, "SET LOCAL search_path = public, pg_catalog;\n"...)
 		if h.off != "" {
 			b = append(b, "SET LOCAL standard_conforming_strings = off;\nSET LOCAL escape_string_warning = off;\n"...)
 		}
-		b = AppendDDL(b, "DDL", h.sql)
+		b = segment.AppendDDL(b, "DDL", h.sql)
 		b = append(b, "SET LOCAL search_path = '';\nSET LOCAL standard_conforming_strings = on;\n"...)
-		b = AppendMark(b, fmt.Sprintf("after %d\n\\q", i))
-		b = AppendGap(b, ":x \\q '")
+		b = segment.AppendRestorePoint(b, fmt.Sprintf("after %d\n\\q", i))
+		b = segment.AppendGap(b, ":x \\q '")
 	}
 	addTx(t, w, 1, strings.TrimSuffix(string(b), "\n"))
 }
@@ -169,18 +171,18 @@ func TestServerReadsItems(t *testing.T) {
 		item, err := reader.Next()
 		must(t, err)
 		switch item.Kind {
-		case ItemBegin:
+		case segment.Begin:
 			run("BEGIN")
-		case ItemCommit:
+		case segment.Commit:
 			run("COMMIT")
-		case ItemPreamble, ItemStatement, ItemChange, ItemTruncate, ItemSetting, ItemBlock, ItemDDL:
+		case segment.Preamble, segment.Statement, segment.RowChange, segment.TruncateTable, segment.Setting, segment.Block, segment.DDL:
 			run(string(item.SQL))
-		case ItemCopy:
+		case segment.CopyBlock:
 			if _, err := conn.CopyFrom(ctx, reader.CopyData(), string(item.SQL)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if item.Kind == ItemEnd {
+		if item.Kind == segment.End {
 			break
 		}
 	}
@@ -204,15 +206,15 @@ func TestRecipeSkipsByLSN(t *testing.T) {
 	lsns := []catalog.LSN{0x9, 0x10, 0xFFFF, 0x10000, 0xFFFFFFF0, 0x1_00000000, 0x9_00000001, 0x10_00000000, 0x10_00000010, 0xFF_00000000}
 	w := createSegment(t, r, 0)
 	for i, lsn := range lsns {
-		text := AppendBegin(nil, uint32(i), lsn, testClock)
-		text = AppendDDL(text, "X", "SELECT\n\n'BEGIN; -- xid 9 commit 0/0'\n, 'x\nCOMMIT; -- 0/0\n'")
-		text = AppendCopyBegin(text, "t", "v")
+		text := segment.AppendBegin(nil, uint32(i), lsn, testClock)
+		text = segment.AppendDDL(text, "X", "SELECT\n\n'BEGIN; -- xid 9 commit 0/0'\n, 'x\nCOMMIT; -- 0/0\n'")
+		text = copyBegin(text, "t", `v`)
 		for _, v := range []string{"BEGIN; -- xid 1 commit 0/0 at x", "COMMIT; -- 0/0", fmt.Sprintf("row of %d", i), "\x80\xff", strings.Repeat("x", i<<16)} {
-			text = copyRow(text, []any{v})
+			text = copyRow(text, v)
 		}
-		text = AppendCommit(AppendCopyEnd(text), lsn+1)
+		text = segment.AppendCommit(segment.AppendCopyEnd(text), lsn+1)
 		must(t, w.Write(text))
-		w.Add(Stats{End: lsn + 1, Transactions: 1})
+		w.Add(segment.Stats{End: lsn + 1, Transactions: 1})
 		if i%3 == 0 {
 			must(t, w.Checkpoint(ctx))
 		}
@@ -266,8 +268,8 @@ func TestRestoreByHand(t *testing.T) {
 	writeBase(t, r, filter.Default) // at 0/10
 	w := createSegment(t, r, 8)
 	at := func(lsn catalog.LSN, sql string) {
-		must(t, w.Write(AppendCommit(append(AppendBegin(nil, 5, lsn, testClock), sql+"\n"...), lsn+1)))
-		w.Add(Stats{End: lsn + 1, Transactions: 1})
+		must(t, w.Write(segment.AppendCommit(append(segment.AppendBegin(nil, 5, lsn, testClock), sql+"\n"...), lsn+1)))
+		w.Add(segment.Stats{End: lsn + 1, Transactions: 1})
 	}
 	at(8, "INSERT INTO public.plain VALUES (1, 'it is in the base already', NULL);")
 	at(0x10, "INSERT INTO public.plain VALUES (100, 'new', NULL);")

@@ -17,6 +17,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
+	"pg_scribe/repo/segment"
 	"pg_scribe/repo/storage"
 )
 
@@ -260,7 +261,7 @@ func (b *rebuilder) choose(ctx context.Context, given filter.Chain) error {
 	if err != nil || chosen {
 		return err
 	}
-	newest := Header{}
+	newest := segment.Header{}
 	for _, c := range slices.Concat(b.files, b.globals) {
 		if c.header.Created.After(newest.Created) {
 			newest = c.header
@@ -421,7 +422,7 @@ func (r *Repository) sealOpen(ctx context.Context, name string, sealed map[catal
 	}
 	defer text.Close()
 	a := c.record.Artifact
-	t := Trailer{End: a.End, Reached: a.ReachedAt, Finished: r.moment(), Transactions: a.Transactions, FirstCommit: a.FirstCommitAt,
+	t := segment.Trailer{End: a.End, Reached: a.ReachedAt, Finished: r.moment(), Transactions: a.Transactions, FirstCommit: a.FirstCommitAt,
 		LastCommit: a.LastCommitAt, MinXID: a.MinXID, MaxXID: a.MaxXID, Tables: c.record.Tables}
 	var sum hashCounter
 	out, feed := io.Pipe()
@@ -430,11 +431,11 @@ func (r *Repository) sealOpen(ctx context.Context, name string, sealed map[catal
 		sum.reset(feed)
 		_, err := io.CopyN(&sum, text, c.reread)
 		if err == nil {
-			_, err = sum.Write(t.append(nil))
+			_, err = sum.Write(t.Append(nil))
 		}
 		t.TextBytes, t.TextSHA256 = sum.n.Load(), sum.sum()
 		if err == nil {
-			_, err = feed.Write(t.appendSum(nil))
+			_, err = feed.Write(t.AppendSum(nil))
 		}
 		feed.CloseWithError(err)
 	}()

@@ -15,6 +15,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 // describe finds the facts of the repository itself, pairs globals with their
@@ -54,7 +55,7 @@ func (b *rebuilder) describe() {
 		return cmp.Or(recorded(x).Compare(recorded(y)), cmp.Compare(x.header.Start, y.header.Start))
 	})
 	info := &b.report.Repository
-	info.Format = FormatVersion
+	info.Format = segment.FormatVersion
 	for _, c := range b.files { // later ones know better
 		h := c.header
 		info.SystemID, info.Timeline, info.Database = h.SystemID, h.Timeline, h.Database

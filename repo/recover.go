@@ -13,6 +13,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
+	"pg_scribe/repo/segment"
 )
 
 // Recover ends the segments that a streamer left open when it died: each is
@@ -108,7 +109,7 @@ func (w *SegmentWriter) resume(ctx context.Context, a catalog.Artifact) error {
 		return &FormatError{File: a.Name, Reason: err.Error()}
 	}
 	defer text.Close()
-	reader, err := newSegmentReader(a.Name, io.TeeReader(text, &w.text), true)
+	reader, err := segment.NewReader(a.Name, io.TeeReader(text, &w.text), true)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (w *SegmentWriter) resume(ctx context.Context, a catalog.Artifact) error {
 		return err
 	}
 	w.header = reader.Header
-	w.saved.stats = Stats{End: a.End, Reached: a.ReachedAt, Transactions: a.Transactions,
+	w.saved.stats = segment.Stats{End: a.End, Reached: a.ReachedAt, Transactions: a.Transactions,
 		FirstCommit: a.FirstCommitAt, LastCommit: a.LastCommitAt, MinXID: a.MinXID, MaxXID: a.MaxXID,
 		Tables: make(map[string]catalog.TableCount, len(counts))}
 	for _, c := range counts {

@@ -17,6 +17,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
+	"pg_scribe/repo/segment"
 )
 
 const rewriteLockName = "pg_scribe.reencrypt.lock"
@@ -208,6 +209,9 @@ func (r *Repository) rewriteFile(w rewrite, name string) (sums, error) {
 	return r.makeFile(name, w.target, io.TeeReader(&inFile{text, w.old.Name}, proof), proof.check)
 }
 
+// restSize bounds what is kept of a text behind the part that its checksum covers.
+const restSize = 256 << 10
+
 // proof compares a whole text with what the catalog knows of it: the checksum
 // covers all but the last line, which says the checksum.
 type proof struct {
@@ -222,14 +226,14 @@ func (p *proof) Write(b []byte) (int, error) {
 	}
 	n := min(int64(len(b)), p.want.TextBytes-p.text.n.Load())
 	p.text.Write(b[:n]) // to nowhere: cannot fail
-	if len(p.rest) < readSize {
+	if len(p.rest) < restSize {
 		p.rest = append(p.rest, b[n:]...)
 	}
 	return len(b), nil
 }
 
 func (p *proof) check(sums) error {
-	last := Trailer{TextBytes: p.want.TextBytes, TextSHA256: p.want.TextSHA256}.appendSum(nil)
+	last := segment.Trailer{TextBytes: p.want.TextBytes, TextSHA256: p.want.TextSHA256}.AppendSum(nil)
 	if p.text.h == nil || p.text.sum() != p.want.TextSHA256 || string(p.rest) != string(last) {
 		return &FormatError{File: p.want.Name, Reason: "is damaged: its text is not the one in the catalog"}
 	}

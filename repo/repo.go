@@ -32,6 +32,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
+	"pg_scribe/repo/segment"
 )
 
 // Names of the files that every repository has.
@@ -183,8 +184,8 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 	}
 	r.cat = cat
 	_, err = r.Chain(ctx)
-	if info.Format > FormatVersion {
-		err = newerFormat(info.Format)
+	if info.Format > segment.FormatVersion {
+		err = segment.CheckFormat(info.Format)
 	}
 	if err != nil {
 		cat.Close()
@@ -403,17 +404,16 @@ func (r *Repository) openText(a catalog.Artifact) (io.Reader, []io.Closer, error
 }
 
 // OpenSegment reads a segment, an open one up to its last checkpoint.
-func (r *Repository) OpenSegment(a catalog.Artifact) (*SegmentReader, error) {
+func (r *Repository) OpenSegment(a catalog.Artifact) (*segment.Reader, error) {
 	text, closers, err := r.openText(a)
 	if err != nil {
 		return nil, err
 	}
-	sr, err := newSegmentReader(a.Name, text, a.State == catalog.StateOpen)
+	sr, err := segment.NewReader(a.Name, text, a.State == catalog.StateOpen, closers...)
 	if err != nil {
 		closeAll(closers)
 		return nil, err
 	}
-	sr.closers = closers
 	return sr, nil
 }
 
@@ -423,12 +423,11 @@ func (r *Repository) OpenDump(a catalog.Artifact) (*DumpReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	dr, err := newDumpReader(a.Kind, a.Name, text)
+	dr, err := newDumpReader(a.Kind, a.Name, text, closers...)
 	if err != nil {
 		closeAll(closers)
 		return nil, err
 	}
-	dr.closers = closers
 	return dr, nil
 }
 

@@ -11,9 +11,10 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
-var testInfo = catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db", Compression: "zstd"}
+var testInfo = catalog.Repository{Format: segment.FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db", Compression: "zstd"}
 
 func clock() time.Time { return testClock }
 
@@ -67,7 +68,7 @@ func TestOpenRefuses(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(broken, CatalogName), []byte("no catalog"), 0o600))
 	newer := testRepository(t, "zstd")
 	info := testInfo
-	info.Format = FormatVersion + 1
+	info.Format = segment.FormatVersion + 1
 	must(t, newer.cat.SetRepository(ctx, info))
 	cases := []struct{ name, dir, want string }{
 		{"absent", filepath.Join(broken, "absent"), "has no catalog.db"}, {"empty", t.TempDir(), "has no catalog.db"}, {"file", file, "has no catalog.db"},

@@ -16,6 +16,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 // filled is a repository with two bases, one of them a directory, three sealed
@@ -25,7 +26,7 @@ func filled(t testing.TB, spec string) *Repository {
 	r := testRepository(t, spec)
 	tick := testClock
 	r.now = func() time.Time { tick = tick.Add(time.Second); return tick }
-	must(t, r.cat.SetRepository(ctx, catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db", DatabaseOID: 16384,
+	must(t, r.cat.SetRepository(ctx, catalog.Repository{Format: segment.FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db", DatabaseOID: 16384,
 		Encoding: "UTF8", Collate: "C.UTF-8", CType: "C.UTF-8", LocaleProvider: "libc", ServerVersion: "15.18", Slot: "shop",
 		Publication: "a \"name\"", Compression: chain(t, r).String(), Mode: "guarded", CreatedAt: testClock, StreamStart: 8}))
 	must(t, r.cat.AddSwitches(ctx, []catalog.Switch{{SystemID: "7", Timeline: 2, Parent: 1, At: 0x999999}, {SystemID: "7", Timeline: 3, Parent: 2, At: 0xFF}}))
@@ -57,13 +58,13 @@ func filled(t testing.TB, spec string) *Repository {
 func addSpecial(t testing.TB, w *SegmentWriter, n int) {
 	t.Helper()
 	commit, at := txLSN(n), testClock.Add(-time.Hour)
-	text := AppendBegin(nil, uint32(n), commit, at)
-	text = AppendOrigin(text, "elsewhere", 7)
-	text = AppendMark(text, fmt.Sprint("mark ", n))
-	text = AppendGap(text, "lost")
-	text = AppendCommit(text, commit+8)
+	text := segment.AppendBegin(nil, uint32(n), commit, at)
+	text = segment.AppendOrigin(text, "elsewhere", 7)
+	text = segment.AppendRestorePoint(text, fmt.Sprint("mark ", n))
+	text = segment.AppendGap(text, "lost")
+	text = segment.AppendCommit(text, commit+8)
 	must(t, w.Write(text))
-	w.Add(Stats{End: commit + 8, Transactions: 1, MinXID: uint32(n), MaxXID: uint32(n),
+	w.Add(segment.Stats{End: commit + 8, Transactions: 1, MinXID: uint32(n), MaxXID: uint32(n),
 		Points: []catalog.RestorePoint{{Name: fmt.Sprint("mark ", n), LSN: commit, XID: uint32(n), At: at}},
 		Gaps:   []catalog.Gap{{Kind: catalog.GapSchema, From: commit, To: commit, DetectedAt: at, Reason: "lost"}}})
 }
@@ -80,7 +81,7 @@ func writeDirBase(t testing.TB, r *Repository) {
 	for _, name := range []string{"toc.dat", "1.dat.gz", DirListName, DirSettingsIn} {
 		must(t, os.WriteFile(filepath.Join(w.Path(), name), []byte("contents of "+name), 0o600))
 	}
-	base, err := w.Finish(Trailer{Fence: 0x60})
+	base, err := w.Finish(segment.Trailer{Fence: 0x60})
 	must(t, err)
 	h.Kind = catalog.KindGlobals
 	g, err := r.CreateDump(h, stamp, GlobalsChain(chain(t, r)))
@@ -88,7 +89,7 @@ func writeDirBase(t testing.TB, r *Repository) {
 	defer g.Close()
 	_, err = g.Write([]byte(fixture(t, "pg_dumpall-15.sql")))
 	must(t, err)
-	globals, err := g.Finish(Trailer{})
+	globals, err := g.Finish(segment.Trailer{})
 	must(t, err)
 	must(t, r.AddBase(ctx, base, globals))
 }
@@ -220,7 +221,7 @@ func TestVerifyStrays(t *testing.T) {
 	defer live.Abort()
 	_, err = live.Write([]byte("-- PostgreSQL database dump complete\n"))
 	must(t, err)
-	_, err = live.Finish(Trailer{}) // its globals are still being written
+	_, err = live.Finish(segment.Trailer{}) // its globals are still being written
 	must(t, err)
 	for _, name := range []string{"base-20261120-000000.sql.zst", "notes.txt", "base-20261123-000000.sql.zst.partial"} {
 		must(t, os.WriteFile(r.Path(name), []byte("x"), 0o600))
@@ -238,7 +239,7 @@ func TestTamperedSegmentIsFound(t *testing.T) {
 	a := segmentAt(t, r, 0x10)
 	text, err := os.ReadFile(r.Path(a.Name))
 	must(t, err)
-	body, _, _ := strings.Cut(string(text), trailerLine)
+	body, _, _ := strings.Cut(string(text), segment.TrailerLine)
 	body = strings.Replace(body, "VALUES ('3')", "VALUES ('9')", 1)
 	reader, err := r.OpenSegment(a)
 	must(t, err)

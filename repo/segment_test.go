@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 var allCodecs = []string{"none", "zstd", "lz4", "gzip"}
@@ -32,19 +33,19 @@ func eachPlace(t *testing.T, test func(t *testing.T, spec string)) {
 
 // everyKind is a transaction body with every kind of item.
 func everyKind() (text []byte, want []string) {
-	text = AppendOrigin(text, "up\nstream", 0x99)
+	text = segment.AppendOrigin(text, "up\nstream", 0x99)
 	text = append(text, "INSERT INTO \"public\".\"t\" VALUES ('1');\n"...)
-	text = AppendDDL(text, "CREATE TABLE", "CREATE TABLE u (\n\n  a int\n);")
-	text = AppendDDL(text, "COMMENT", "COMMENT ON TABLE u IS ''")
-	text = AppendCopyBegin(text, `"public"."t"`, `"a", "b"`)
-	text = copyRow(text, []any{"1", nil})
-	text = copyRow(text, []any{"-- pg_scribe end", "\\."})
-	text = copyRow(text, []any{"", ""})
-	text = AppendCopyEnd(text)
-	text = AppendCopyBegin(text, `"public"."t"`, `"a"`)
-	text = AppendCopyEnd(text)
-	text = AppendMark(text, "before\nthat")
-	text = AppendGap(text, "no 'privilege'")
+	text = segment.AppendDDL(text, "CREATE TABLE", "CREATE TABLE u (\n\n  a int\n);")
+	text = segment.AppendDDL(text, "COMMENT", "COMMENT ON TABLE u IS ''")
+	text = copyBegin(text, `"public"."t"`, `"a"`, `"b"`)
+	text = copyRow(text, "1", nil)
+	text = copyRow(text, "-- pg_scribe end", "\\.")
+	text = copyRow(text, "", "")
+	text = segment.AppendCopyEnd(text)
+	text = copyBegin(text, `"public"."t"`, `"a"`)
+	text = segment.AppendCopyEnd(text)
+	text = segment.AppendRestorePoint(text, "before\nthat")
+	text = segment.AppendGap(text, "no 'privilege'")
 	text = append(text, "DELETE FROM ONLY \"public\".\"t\";\n"...)
 	return text, []string{
 		`origin 0/99 "up\nstream"`, "sql INSERT INTO \"public\".\"t\" VALUES ('1');",
@@ -64,8 +65,8 @@ func TestSegmentRoundTrip(t *testing.T) {
 		must(t, w.Checkpoint(ctx))
 		addTx(t, w, 2, "SELECT 1;")
 		addTx(t, w, 4)
-		must(t, w.Write(AppendGap(nil, "between")))
-		w.Add(Stats{End: txLSN(6), Reached: testClock.Add(time.Hour)})
+		must(t, w.Write(segment.AppendGap(nil, "between")))
+		w.Add(segment.Stats{End: txLSN(6), Reached: testClock.Add(time.Hour)})
 		must(t, w.Seal(ctx))
 
 		a := segmentAt(t, r, txLSN(1))
@@ -212,7 +213,7 @@ func TestRollback(t *testing.T) {
 		r := testRepository(t, spec)
 		w := createSegment(t, r, txLSN(1))
 		lost := "INSERT INTO lost VALUES ('" + strings.Repeat("x", 3<<20) + "');\n"
-		must(t, w.Write(AppendBegin(nil, 9, txLSN(9), testClock)))
+		must(t, w.Write(segment.AppendBegin(nil, 9, txLSN(9), testClock)))
 		must(t, w.Write([]byte(lost)))
 		must(t, w.Rollback())
 		if w.Dirty() || w.End() != txLSN(1) {
@@ -295,7 +296,7 @@ func TestCheckpointTellsTheCatalog(t *testing.T) {
 	r := testRepository(t, "zstd")
 	w := createSegment(t, r, txLSN(1))
 	addTx(t, w, 1, "SELECT 1;")
-	w.Add(Stats{Points: []catalog.RestorePoint{{Name: "p", LSN: txLSN(1), XID: 1, At: testClock}},
+	w.Add(segment.Stats{Points: []catalog.RestorePoint{{Name: "p", LSN: txLSN(1), XID: 1, At: testClock}},
 		Gaps: []catalog.Gap{{Kind: catalog.GapSchema, From: txLSN(1), To: txLSN(1), Reason: "why"}}})
 	if !w.Dirty() {
 		t.Error("not dirty")
@@ -310,7 +311,7 @@ func TestCheckpointTellsTheCatalog(t *testing.T) {
 		t.Errorf("a checkpoint of nothing wrote %d bytes", again-size)
 	}
 	addTx(t, w, 2, "SELECT 1;", "SELECT 2;")
-	w.Add(Stats{Tables: map[string]catalog.TableCount{"public.u": {Updated: 1, Deleted: 2, Truncated: 3}}})
+	w.Add(segment.Stats{Tables: map[string]catalog.TableCount{"public.u": {Updated: 1, Deleted: 2, Truncated: 3}}})
 	must(t, w.Checkpoint(ctx))
 	a := segmentAt(t, r, txLSN(1))
 	if a.End != txLSN(2)+8 || a.Transactions != 2 || a.MinXID != 1 || a.MaxXID != 2 || !a.ReachedAt.Equal(testClock.Add(2*time.Second)) {
@@ -338,11 +339,11 @@ func TestLongLines(t *testing.T) {
 		w := createSegment(t, r, txLSN(1))
 		long := strings.Repeat("0123456789abcdef", 3<<16) // 3 MB
 		insert := "INSERT INTO t VALUES ('" + long + "');"
-		text := AppendCopyBegin(nil, `"t"`, `"a"`)
-		text = copyRow(text, []any{long})
-		text = copyRow(text, []any{"short"})
-		text = AppendCopyEnd(text)
-		text = AppendDDL(text, "COMMENT", "COMMENT ON TABLE t IS\n'"+long+"'")
+		text := copyBegin(nil, `"t"`, `"a"`)
+		text = copyRow(text, long)
+		text = copyRow(text, "short")
+		text = segment.AppendCopyEnd(text)
+		text = segment.AppendDDL(text, "COMMENT", "COMMENT ON TABLE t IS\n'"+long+"'")
 		addTx(t, w, 1, insert, strings.TrimSuffix(string(text), "\n"))
 		must(t, w.Seal(ctx))
 		got, err := readItems(t, r, segmentAt(t, r, txLSN(1)))
@@ -363,11 +364,11 @@ func TestCopyDataInPieces(t *testing.T) {
 	for size := 1; size < 12; size++ {
 		for piece := 1; piece < 12; piece++ {
 			for stop := range len(rows) / size {
-				reader, err := newSegmentReader("file", &pieces{text, piece}, true)
+				reader, err := segment.NewReader("file", &pieces{text, piece}, true)
 				must(t, err)
 				reader.Next()
 				item, err := reader.Next()
-				if err != nil || item.Kind != ItemCopy {
+				if err != nil || item.Kind != segment.CopyBlock {
 					t.Fatalf("%v, %v", item.Kind, err)
 				}
 				var got []byte
@@ -423,16 +424,16 @@ func TestSegmentNamesSort(t *testing.T) {
 }
 
 func TestStatsAdd(t *testing.T) {
-	var s Stats
-	s.Add(Stats{})
+	var s segment.Stats
+	s.Add(segment.Stats{})
 	if s.Transactions != 0 || s.Tables != nil {
 		t.Errorf("nothing and nothing is %+v", s)
 	}
 	early, late := testClock, testClock.Add(time.Hour)
-	s.Add(Stats{End: 5, Reached: late, Transactions: 1, FirstCommit: late, LastCommit: late, MinXID: 7, MaxXID: 7})
-	s.Add(Stats{End: 9, Reached: early, Transactions: 2, FirstCommit: early, LastCommit: early, MinXID: 3, MaxXID: 5,
+	s.Add(segment.Stats{End: 5, Reached: late, Transactions: 1, FirstCommit: late, LastCommit: late, MinXID: 7, MaxXID: 7})
+	s.Add(segment.Stats{End: 9, Reached: early, Transactions: 2, FirstCommit: early, LastCommit: early, MinXID: 3, MaxXID: 5,
 		Tables: map[string]catalog.TableCount{"t": {Inserted: 1}}})
-	s.Add(Stats{Transactions: 1, MinXID: 9, MaxXID: 9, Tables: map[string]catalog.TableCount{"t": {Inserted: 2, Updated: 3}}}) // no commit time of its own
+	s.Add(segment.Stats{Transactions: 1, MinXID: 9, MaxXID: 9, Tables: map[string]catalog.TableCount{"t": {Inserted: 2, Updated: 3}}}) // no commit time of its own
 	if s.End != 9 || !s.Reached.Equal(late) || s.Transactions != 4 || s.MinXID != 3 || s.MaxXID != 9 ||
 		!s.FirstCommit.Equal(early) || !s.LastCommit.Equal(late) || s.Tables["t"] != (catalog.TableCount{Table: "t", Inserted: 3, Updated: 3}) {
 		t.Errorf("sum %+v", s)

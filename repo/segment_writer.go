@@ -13,6 +13,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
+	"pg_scribe/repo/segment"
 )
 
 // openSuffix marks the segment that is being written.
@@ -46,7 +47,7 @@ func segmentStem(start catalog.LSN) string { return segmentPrefix + start.Hex() 
 type SegmentWriter struct {
 	repo    *Repository
 	id      int64
-	header  Header
+	header  segment.Header
 	codec   filter.Codec
 	name    string // of the open file
 	file    *os.File
@@ -54,24 +55,24 @@ type SegmentWriter struct {
 	stored  hashCounter // of the file's bytes
 	text    hashCounter // of the SQL text
 	saved   checkpoint
-	since   Stats // what was added since the last checkpoint
-	inFrame bool  // text was written since the last frame ended
-	failed  error // the text is not whole; Rollback mends it
-	unsure  error // the catalog may have a later checkpoint than saved
-	lost    error // what is on disk is not known; nothing mends it
+	since   segment.Stats // what was added since the last checkpoint
+	inFrame bool          // text was written since the last frame ended
+	failed  error         // the text is not whole; Rollback mends it
+	unsure  error         // the catalog may have a later checkpoint than saved
+	lost    error         // what is on disk is not known; nothing mends it
 	closed  bool
 }
 
 // checkpoint is what Rollback returns to.
 type checkpoint struct {
 	stored, text hashState
-	stats        Stats // without restore points, gaps and facts: the catalog has them
+	stats        segment.Stats // without restore points, gaps and facts: the catalog has them
 }
 
 // CreateSegment opens the segment that starts at h.Start, writes its header
 // and preamble, and enters it in the catalog. It links the header to the
 // sealed segment that ends where this one starts, if there is one.
-func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWriter, error) {
+func (r *Repository) CreateSegment(ctx context.Context, h segment.Header) (*SegmentWriter, error) {
 	chain, err := r.Chain(ctx)
 	if err == nil {
 		err = r.verifiable(chain)
@@ -79,7 +80,7 @@ func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWrite
 	if err != nil {
 		return nil, err
 	}
-	h.Kind, h.Format, h.Filters = catalog.KindSegment, FormatVersion, chain.String()
+	h.Kind, h.Format, h.Filters = catalog.KindSegment, segment.FormatVersion, chain.String()
 	if err := errors.Join(r.join(ctx, &h), r.describe(ctx, &h)); err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (r *Repository) CreateSegment(ctx context.Context, h Header) (*SegmentWrite
 
 // freeStem is the name of a new segment without its ending. A branch that the
 // source has left may have one that starts at the same LSN.
-func (r *Repository) freeStem(ctx context.Context, h Header) (string, error) {
+func (r *Repository) freeStem(ctx context.Context, h segment.Header) (string, error) {
 	segments, err := r.cat.Artifacts(ctx, catalog.KindSegment)
 	if err != nil {
 		return "", err
@@ -163,7 +164,7 @@ func (r *Repository) strayOf(stem string) (string, error) {
 func sealedName(open string) string { return strings.TrimSuffix(open, openSuffix) }
 
 // join completes a header with what the segment before tells.
-func (r *Repository) join(ctx context.Context, h *Header) error {
+func (r *Repository) join(ctx context.Context, h *segment.Header) error {
 	segments, err := r.cat.Artifacts(ctx, catalog.KindSegment)
 	if err != nil {
 		return err
@@ -183,12 +184,12 @@ func (r *Repository) join(ctx context.Context, h *Header) error {
 }
 
 // describe completes a header with what the catalog alone knew otherwise.
-func (r *Repository) describe(ctx context.Context, h *Header) error {
+func (r *Repository) describe(ctx context.Context, h *segment.Header) error {
 	info, err := r.cat.Repository(ctx)
 	if err != nil {
 		return err
 	}
-	h.Repository = About{Begun: info.CreatedAt, DatabaseOID: info.DatabaseOID, Slot: info.Slot, Publication: info.Publication,
+	h.Repository = segment.About{Begun: info.CreatedAt, DatabaseOID: info.DatabaseOID, Slot: info.Slot, Publication: info.Publication,
 		Compression: info.Compression, Mode: info.Mode, StreamStart: info.StreamStart}
 	known, err := r.cat.Switches(ctx)
 	var list []string
@@ -213,8 +214,7 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 		return err
 	}
 	w.enc = enc
-	text := w.header.append(nil)
-	text = append(text, preamble(w.header.Encoding)...)
+	text := segment.AppendPreamble(w.header.Append(nil), w.header.Encoding)
 	if err := w.Write(text); err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (w *SegmentWriter) usable() error {
 
 // Add records what the text written so far holds. It may be called only when
 // that text ends between two transactions.
-func (w *SegmentWriter) Add(s Stats) { w.since.Add(s) }
+func (w *SegmentWriter) Add(s segment.Stats) { w.since.Add(s) }
 
 // Dirty tells whether a checkpoint would store anything new.
 func (w *SegmentWriter) Dirty() bool {
@@ -300,14 +300,8 @@ func (w *SegmentWriter) Checkpoint(ctx context.Context) error {
 	if !w.Dirty() {
 		return nil
 	}
-	p := w.saved.stats.progress(w.since)
-	line := append([]byte(ownPrefix), "reached "...)
-	line = appendLSN(line, p.End)
-	if !p.ReachedAt.IsZero() {
-		line = append(line, " at "...)
-		line = appendTime(line, p.ReachedAt)
-	}
-	if err := w.write(append(line, '\n')); err != nil {
+	p := w.saved.stats.Progress(w.since)
+	if err := w.write(segment.AppendReached(nil, p.End, p.ReachedAt)); err != nil {
 		return err
 	}
 	if err := w.sync(); err != nil {
@@ -347,7 +341,7 @@ func (w *SegmentWriter) save() {
 	w.saved.stats.Add(w.since)
 	w.saved.stats.Points, w.saved.stats.Gaps, w.saved.stats.Facts = nil, nil, nil
 	w.saved.stored, w.saved.text = w.stored.state(), w.text.state()
-	w.since, w.unsure = Stats{}, nil
+	w.since, w.unsure = segment.Stats{}, nil
 }
 
 // Rollback forgets what was written since the last checkpoint. A connection
@@ -372,7 +366,7 @@ func (w *SegmentWriter) Rollback() error {
 	}
 	w.stored.restore(w.saved.stored, w.file)
 	w.text.restore(w.saved.text, nil)
-	w.since = Stats{}
+	w.since = segment.Stats{}
 	w.inFrame, w.failed = false, nil
 	return nil
 }
@@ -392,18 +386,18 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	if w.End() == w.header.Start {
 		return w.discard(ctx)
 	}
-	p := w.saved.stats.progress(w.since)
+	p := w.saved.stats.Progress(w.since)
 	w.saved.stats.Add(w.since)
-	trailer := Trailer{
+	trailer := segment.Trailer{
 		End: p.End, Reached: p.ReachedAt, Finished: w.repo.moment(), Transactions: p.Transactions,
 		FirstCommit: p.FirstCommitAt, LastCommit: p.LastCommitAt,
-		MinXID: p.MinXID, MaxXID: p.MaxXID, Tables: w.saved.stats.tables(),
+		MinXID: p.MinXID, MaxXID: p.MaxXID, Tables: w.saved.stats.Counts(),
 	}
-	if err := w.write(trailer.append(nil)); err != nil {
+	if err := w.write(trailer.Append(nil)); err != nil {
 		return err
 	}
 	trailer.TextBytes, trailer.TextSHA256 = w.text.n.Load(), w.text.sum()
-	if err := w.write(trailer.appendSum(nil)); err != nil {
+	if err := w.write(trailer.AppendSum(nil)); err != nil {
 		return err
 	}
 	if err := w.sync(); err != nil {
@@ -471,7 +465,7 @@ func (w *SegmentWriter) discard(ctx context.Context) error {
 // error, neither take the next text.
 func (w *SegmentWriter) Next(ctx context.Context) (*SegmentWriter, error) {
 	h := w.header
-	end := w.saved.stats.progress(w.since)
+	end := w.saved.stats.Progress(w.since)
 	h.Start, h.At, h.Created, h.Previous = end.End, end.ReachedAt, w.repo.now(), ""
 	if err := w.Seal(ctx); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 )
 
 // stepDir calls look with each step that r comes to.
@@ -56,7 +57,7 @@ func TestWorkingFilesApart(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(d.Path(), name), []byte("precious"), 0o644))
 	}
 	look("pg_dump has written")
-	a, err := d.Finish(Trailer{})
+	a, err := d.Finish(segment.Trailer{})
 	must(t, err)
 	look("the directory is finished")
 	must(t, r.AddBase(ctx, a, catalog.Artifact{}))
@@ -134,7 +135,7 @@ func TestAbortOfDirectoryApart(t *testing.T) {
 		must(t, err)
 		must(t, os.WriteFile(filepath.Join(w.Path(), "toc.dat"), []byte("precious"), 0o644))
 		if stop == "finished" {
-			_, err = w.Finish(Trailer{})
+			_, err = w.Finish(segment.Trailer{})
 			must(t, err)
 		}
 		w.Abort()
@@ -275,7 +276,7 @@ func TestUnfitSpool(t *testing.T) {
 	must(t, os.MkdirAll(dir, 0o700))
 	link := filepath.Join(place, "link")
 	must(t, os.Symlink(dir, link))
-	info := catalog.Repository{Format: FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db"}
+	info := catalog.Repository{Format: segment.FormatVersion, SystemID: "7", Timeline: 1, Database: "customers_db"}
 	for spool, reason := range map[string]string{filepath.Join(place, "absent"): "no such directory", file: "no directory", open: "everybody",
 		dir: "inside", link: "inside", place + "/a\nb": "control characters"} {
 		var unfit *SpoolUnfitError

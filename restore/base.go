@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // loader brings a plain base into the target: every statement of the dump in
@@ -110,11 +111,11 @@ func (l *loader) fill(ctx context.Context, f *feed) (err error) {
 		}
 		f.textBytes.Add(int64(len(item.SQL)) + 1)
 		switch item.Kind {
-		case repo.ItemCopy:
+		case segment.CopyBlock:
 			err = l.copy(ctx, f, item)
-		case repo.ItemStatement:
+		case segment.Statement:
 			err = l.statement(ctx, f, item)
-		case repo.ItemEnd:
+		case segment.End:
 			err = l.buildNow(ctx, f)
 		}
 		if err != nil {
@@ -123,11 +124,11 @@ func (l *loader) fill(ctx context.Context, f *feed) (err error) {
 	}
 }
 
-func (l *loader) answer(item repo.Item) answer {
+func (l *loader) answer(item segment.Item) answer {
 	return answer{rows: anyRows, line: item.Line, at: l.at, sql: shorten(string(item.SQL))}
 }
 
-func (l *loader) copy(ctx context.Context, f *feed, item repo.Item) error {
+func (l *loader) copy(ctx context.Context, f *feed, item segment.Item) error {
 	table := sqltext.DisplayName(string(item.SQL[len("COPY "):]))
 	f.what.Store(&table)
 	before := f.textBytes.Load()
@@ -151,7 +152,7 @@ func (l *loader) copy(ctx context.Context, f *feed, item repo.Item) error {
 	return err
 }
 
-func (l *loader) statement(ctx context.Context, f *feed, item repo.Item) error {
+func (l *loader) statement(ctx context.Context, f *feed, item segment.Item) error {
 	sql, notice := l.x.spaces.rewrite(string(l.x.searchPath(item.SQL)))
 	l.x.note(notice)
 	if sql == "" {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // SQLSTATEs that tell one thing from another.
@@ -45,22 +45,22 @@ func databaseExists(ctx context.Context, conn *pgconn.PgConn, name string) (bool
 }
 
 // header is that of the base, as far as a new database needs it.
-func (p *Prepared) header() (repo.Header, error) {
+func (p *Prepared) header() (segment.Header, error) {
 	if p.Plan.Base.Format == directoryFormat {
 		r := p.Repository
-		return repo.Header{Encoding: r.Encoding, Collate: r.Collate, CType: r.CType,
+		return segment.Header{Encoding: r.Encoding, Collate: r.Collate, CType: r.CType,
 			LocaleProvider: r.LocaleProvider, Locale: r.Locale}, nil
 	}
 	reader, err := p.repo.OpenDump(p.Plan.Base)
 	if err != nil {
-		return repo.Header{}, err
+		return segment.Header{}, err
 	}
 	return reader.Header, reader.Close()
 }
 
 // createDatabase makes the target as the source was, as far as that is decided
 // when a database is made.
-func createDatabase(ctx context.Context, conn *pgconn.PgConn, s server, name string, like repo.Header) error {
+func createDatabase(ctx context.Context, conn *pgconn.PgConn, s server, name string, like segment.Header) error {
 	_, err := query(ctx, conn, createStatement(s.major, name, like))
 	switch state(err) {
 	case stateDuplicateDatabase:
@@ -72,7 +72,7 @@ func createDatabase(ctx context.Context, conn *pgconn.PgConn, s server, name str
 	return err
 }
 
-func createStatement(major int, name string, like repo.Header) string {
+func createStatement(major int, name string, like segment.Header) string {
 	var b strings.Builder
 	b.WriteString("CREATE DATABASE " + sqltext.Quoted(name) + " TEMPLATE template0")
 	option := func(key, value string) {

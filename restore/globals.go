@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // What to do with the roles, memberships and tablespaces of the globals file.
@@ -48,7 +48,7 @@ func (g *globals) run(ctx context.Context, p *Prepared) error {
 		if err != nil {
 			return err
 		}
-		if item.Kind != repo.ItemStatement {
+		if item.Kind != segment.Statement {
 			continue
 		}
 		if err := g.statement(ctx, string(item.SQL)); err != nil {
@@ -113,8 +113,8 @@ func (x *execution) leavesRole(quoted string) bool {
 
 // keepRole and unkeepRole surround a rename of a role that is not for this target.
 const (
-	keepRole   = "SET " + repo.KeepRole + " = 'on'"
-	unkeepRole = "SET " + repo.KeepRole + " = 'off'"
+	keepRole   = "SET " + segment.KeepRole + " = 'on'"
+	unkeepRole = "SET " + segment.KeepRole + " = 'off'"
 )
 
 // keepsRole tells whether a role, given quoted before its new name, was in the

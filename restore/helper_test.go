@@ -36,7 +36,7 @@ type builder struct {
 	repo    *repo.Repository
 	segment *repo.SegmentWriter
 	now     time.Time
-	header  repo.Header
+	header  segment.Header
 }
 
 func build(t *testing.T) *builder {
@@ -57,7 +57,7 @@ func build(t *testing.T) *builder {
 		r.Close()
 	})
 	b.repo = r
-	b.header = repo.Header{SystemID: testSystem, Timeline: 1, Database: testDatabase, Server: "15.1", Encoding: "UTF8",
+	b.header = segment.Header{SystemID: testSystem, Timeline: 1, Database: testDatabase, Server: "15.1", Encoding: "UTF8",
 		Collate: "C.UTF-8", CType: "C.UTF-8", LocaleProvider: "libc"}
 	return b
 }
@@ -84,7 +84,7 @@ func (b *builder) base(lsn catalog.LSN, second int, sql, globals string) catalog
 	return base
 }
 
-func (b *builder) dump(h repo.Header, stamp, sql string) catalog.Artifact {
+func (b *builder) dump(h segment.Header, stamp, sql string) catalog.Artifact {
 	b.t.Helper()
 	w, err := b.repo.CreateDump(h, stamp, filter.Default)
 	if err != nil {
@@ -94,7 +94,7 @@ func (b *builder) dump(h repo.Header, stamp, sql string) catalog.Artifact {
 	if _, err := w.Write([]byte(sql)); err != nil {
 		b.t.Fatal(err)
 	}
-	a, err := w.Finish(repo.Trailer{})
+	a, err := w.Finish(segment.Trailer{})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -116,18 +116,18 @@ func (b *builder) open(lsn catalog.LSN) {
 // tx appends a transaction whose commit record is 16 bytes long.
 func (b *builder) tx(lsn catalog.LSN, xid uint32, second int, lines ...string) {
 	b.t.Helper()
-	text := repo.AppendBegin(nil, xid, lsn, at(second))
-	s := repo.Stats{End: lsn + 16, Transactions: 1, MinXID: xid, MaxXID: xid, FirstCommit: at(second), LastCommit: at(second)}
+	text := segment.AppendBegin(nil, xid, lsn, at(second))
+	s := segment.Stats{End: lsn + 16, Transactions: 1, MinXID: xid, MaxXID: xid, FirstCommit: at(second), LastCommit: at(second)}
 	for _, line := range lines {
 		switch {
 		case strings.HasPrefix(line, "origin "):
-			text = repo.AppendOrigin(text, line[7:], 1)
+			text = segment.AppendOrigin(text, line[7:], 1)
 			s.FirstCommit, s.LastCommit = time.Time{}, time.Time{}
 		case strings.HasPrefix(line, "mark "):
-			text = repo.AppendMark(text, line[5:])
+			text = segment.AppendRestorePoint(text, line[5:])
 			s.Points = append(s.Points, catalog.RestorePoint{Name: line[5:], LSN: lsn, XID: xid, At: at(second)})
 		case strings.HasPrefix(line, "ddl "):
-			text = repo.AppendDDL(text, "DDL", line[4:])
+			text = segment.AppendDDL(text, "DDL", line[4:])
 		default:
 			text = append(append(text, line...), '\n')
 		}
@@ -138,7 +138,7 @@ func (b *builder) tx(lsn catalog.LSN, xid uint32, second int, lines ...string) {
 			addCount(s.Tables, c)
 		}
 	}
-	text = repo.AppendCommit(text, lsn+16)
+	text = segment.AppendCommit(text, lsn+16)
 	if err := b.segment.Write(text); err != nil {
 		b.t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func (b *builder) next() {
 
 // reach says that the stream is complete up to here.
 func (b *builder) reach(lsn catalog.LSN, second int) {
-	b.segment.Add(repo.Stats{End: lsn, Reached: at(second)})
+	b.segment.Add(segment.Stats{End: lsn, Reached: at(second)})
 }
 
 // checkpoint leaves the segment open, seal ends it.

@@ -11,6 +11,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // A Moment is a transaction of the source: the state right behind it.
@@ -318,7 +319,7 @@ func (s *scan) segment(ctx context.Context, r *repo.Repository, a catalog.Artifa
 		if !ok {
 			return nil
 		}
-		if item.Kind != repo.ItemBegin {
+		if item.Kind != segment.Begin {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -332,7 +333,7 @@ func (s *scan) segment(ctx context.Context, r *repo.Repository, a catalog.Artifa
 }
 
 // transaction decides on the one that has just begun, and counts its rows.
-func (s *scan) transaction(reader *repo.SegmentReader, tx *txReader) error {
+func (s *scan) transaction(reader *segment.Reader, tx *txReader) error {
 	verdict := take
 	wanted := tx.moment.LSN >= s.from
 	if wanted {
@@ -352,7 +353,7 @@ func (s *scan) transaction(reader *repo.SegmentReader, tx *txReader) error {
 			return err
 		}
 		switch item.Kind {
-		case repo.ItemChange, repo.ItemTruncate, repo.ItemCopy:
+		case segment.RowChange, segment.TruncateTable, segment.CopyBlock:
 			if wanted {
 				err := reader.CountRows(item, func(c catalog.TableCount) {
 					c.Table = sqltext.DisplayName(c.Table)
@@ -362,9 +363,9 @@ func (s *scan) transaction(reader *repo.SegmentReader, tx *txReader) error {
 					return err
 				}
 			}
-		case repo.ItemMark:
+		case segment.RestorePoint:
 			s.marked = s.marked || wanted && item.Text == s.mark
-		case repo.ItemCommit:
+		case segment.Commit:
 			if wanted {
 				s.transactions++
 				s.last = tx.moment
@@ -383,12 +384,12 @@ type txReader struct {
 	moment  Moment
 	foreign bool // the commit time is another server's
 
-	ahead    repo.Item
+	ahead    segment.Item
 	hasAhead bool
 }
 
 // next returns false behind the last item.
-func (t *txReader) next(r *repo.SegmentReader) (repo.Item, bool, error) {
+func (t *txReader) next(r *segment.Reader) (segment.Item, bool, error) {
 	if t.hasAhead {
 		t.hasAhead = false
 		return t.ahead, true, nil
@@ -397,7 +398,7 @@ func (t *txReader) next(r *repo.SegmentReader) (repo.Item, bool, error) {
 	if errors.Is(err, io.EOF) {
 		return item, false, nil
 	}
-	if err != nil || item.Kind != repo.ItemBegin {
+	if err != nil || item.Kind != segment.Begin {
 		return item, true, err
 	}
 	t.moment = Moment{LSN: item.Tx.Commit, Time: item.Tx.At, XID: item.Tx.XID}
@@ -405,7 +406,7 @@ func (t *txReader) next(r *repo.SegmentReader) (repo.Item, bool, error) {
 	if err != nil { // a transaction cannot end with its BEGIN
 		return item, true, err
 	}
-	t.foreign = t.ahead.Kind == repo.ItemOrigin
+	t.foreign = t.ahead.Kind == segment.Origin
 	t.hasAhead = !t.foreign
 	return item, true, nil
 }

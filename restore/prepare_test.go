@@ -10,6 +10,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // history is a repository with a base at 100, inside of the first of four
@@ -156,7 +157,7 @@ func TestPrepareRefuses(t *testing.T) {
 		t.Errorf("time after the end: %v", err)
 	}
 	// The catalog knows a point that the text does not hold.
-	b.segment.Add(repo.Stats{End: 520, Points: []catalog.RestorePoint{{Name: "ghost", LSN: 510, XID: 20, At: at(95)}}})
+	b.segment.Add(segment.Stats{End: 520, Points: []catalog.RestorePoint{{Name: "ghost", LSN: 510, XID: 20, At: at(95)}}})
 	b.checkpoint()
 	var unreachable *UnreachableError
 	if err := prepare(catalog.Target{Kind: catalog.ByName, Name: "ghost"}); !errors.As(err, &unreachable) {

@@ -8,7 +8,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // Consecutive source transactions without commands share a transaction of the
@@ -126,7 +126,7 @@ func (r *replayer) segment(a catalog.Artifact) (bool, error) {
 		if err != nil || !ok {
 			return true, err
 		}
-		if item.Kind == repo.ItemPreamble {
+		if item.Kind == segment.Preamble {
 			preamble = append(append(preamble, item.SQL...), '\n')
 			continue
 		}
@@ -136,7 +136,7 @@ func (r *replayer) segment(a catalog.Artifact) (bool, error) {
 			}
 			preamble = nil
 		}
-		if item.Kind != repo.ItemBegin {
+		if item.Kind != segment.Begin {
 			continue
 		}
 		if r.feed.ctx.Err() != nil {
@@ -197,7 +197,7 @@ func (r *replayer) setUp(preamble []byte) error {
 }
 
 // transaction reads the one that has just begun to its end.
-func (r *replayer) transaction(reader *repo.SegmentReader) error {
+func (r *replayer) transaction(reader *segment.Reader) error {
 	skip := r.at.lsn < r.from
 	sampled := true // by pg_scribe, and nothing else
 	r.pending.reset()
@@ -212,13 +212,13 @@ func (r *replayer) transaction(reader *repo.SegmentReader) error {
 			return io.ErrUnexpectedEOF // the reader does not end within a transaction
 		}
 		r.feed.textBytes.Add(int64(len(item.SQL)) + 1)
-		if !skip && item.Kind != repo.ItemCommit {
+		if !skip && item.Kind != segment.Commit {
 			position, ok := item.Sampled()
 			sampled = sampled && ok
 			r.x.sampled = max(r.x.sampled, position)
 		}
 		switch {
-		case item.Kind == repo.ItemCommit:
+		case item.Kind == segment.Commit:
 			if skip {
 				return nil
 			}
@@ -227,7 +227,7 @@ func (r *replayer) transaction(reader *repo.SegmentReader) error {
 			}
 			return r.endTransaction(item.LSN)
 		case skip:
-		case item.Kind == repo.ItemCopy:
+		case item.Kind == segment.CopyBlock:
 			r.inThis++
 			a := r.command("", item.Line)
 			err = copyBlock(r, item.SQL, a, reader.CopyData(), &r.feed.textBytes)
@@ -316,9 +316,9 @@ func (r *replayer) command(sql string, line int64) answer {
 }
 
 // statement sends one statement of a source transaction.
-func (r *replayer) statement(reader *repo.SegmentReader, item repo.Item) error {
+func (r *replayer) statement(reader *segment.Reader, item segment.Item) error {
 	switch item.Kind {
-	case repo.ItemChange:
+	case segment.RowChange:
 		r.inThis++
 		c, err := reader.Change(item)
 		if err != nil {
@@ -328,27 +328,27 @@ func (r *replayer) statement(reader *repo.SegmentReader, item repo.Item) error {
 			return r.plain(item.SQL, r.form.rows, item.Line)
 		}
 		return r.change(item)
-	case repo.ItemLargeObject, repo.ItemPiece:
+	case segment.LargeObject, segment.PieceRow:
 		r.inThis++
 		return r.plain(item.SQL, anyRows, item.Line)
-	case repo.ItemTruncate, repo.ItemSetting:
+	case segment.TruncateTable, segment.Setting:
 		r.inThis++
 		if err := r.separate(); err != nil {
 			return err
 		}
 		r.commands = true
 		return r.rewritten(r.x.searchPath(item.SQL), item.Line)
-	case repo.ItemDDL, repo.ItemBlock, repo.ItemPieceTable:
+	case segment.DDL, segment.Block, segment.PieceTable:
 		r.inThis++
 		return r.ddl(item)
-	case repo.ItemStatement:
+	case segment.Unknown:
 		return reader.Unknown(item)
 	}
 	return nil // a line that means nothing to the target
 }
 
 // change sends a row change as an execution of a prepared statement.
-func (r *replayer) change(item repo.Item) error {
+func (r *replayer) change(item segment.Item) error {
 	b := r.into()
 	if r.free {
 		r.free = false
@@ -398,11 +398,11 @@ var (
 )
 
 // ddl sends a command. The source transaction that holds it stands alone.
-func (r *replayer) ddl(item repo.Item) error {
+func (r *replayer) ddl(item segment.Item) error {
 	if role, ok := strings.CutPrefix(item.Tag, "ROLE "); ok && r.x.leavesRole(role) {
 		return nil
 	}
-	if (item.Tag == repo.TagTablespace || item.Tag == repo.TagParameter) && r.x.o.Globals != GlobalsAll {
+	if (item.Tag == segment.TagTablespace || item.Tag == segment.TagParameter) && r.x.o.Globals != GlobalsAll {
 		return nil // they belong to the target's cluster, not to this database
 	}
 	if err := r.separate(); err != nil {
@@ -410,7 +410,7 @@ func (r *replayer) ddl(item repo.Item) error {
 	}
 	r.commands = true
 	b := r.into()
-	if names, ok := strings.CutPrefix(item.Tag, repo.TagRename+" "); ok && r.x.keepsRole(names) {
+	if names, ok := strings.CutPrefix(item.Tag, segment.TagRename+" "); ok && r.x.keepsRole(names) {
 		b.query([]byte(keepRole), r.command(keepRole, 0))
 		defer func() { r.into().query([]byte(unkeepRole), r.command(unkeepRole, 0)) }()
 	}

@@ -296,7 +296,7 @@ func TestDirectoryBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := w.Finish(repo.Trailer{})
+	base, err := w.Finish(segment.Trailer{})
 	if err != nil {
 		t.Fatal(err)
 	}

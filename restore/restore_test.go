@@ -12,7 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 func execute(t *testing.T, p *Prepared, o Options) Report {
@@ -310,7 +310,7 @@ func TestSourceIsNoTarget(t *testing.T) {
 }
 
 func TestLocale(t *testing.T) {
-	for _, h := range []repo.Header{
+	for _, h := range []segment.Header{
 		{Encoding: "UTF8", Collate: "xx_YY.UTF-8", CType: "C", LocaleProvider: "libc"},
 		{Encoding: "LATIN1", Collate: "C.UTF-8", CType: "C.UTF-8", LocaleProvider: "libc"},
 		{Encoding: "UTF8", Collate: "C", CType: "C", LocaleProvider: "icu", Locale: "not a locale at all"},
@@ -332,7 +332,7 @@ func TestLocale(t *testing.T) {
 		14: `CREATE DATABASE "a""b" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'x' LC_CTYPE 'y'`,
 		17: `CREATE DATABASE "a""b" TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER "builtin" BUILTIN_LOCALE 'z' LC_COLLATE 'x' LC_CTYPE 'y'`,
 	} {
-		h := repo.Header{Encoding: "UTF8", Collate: "x", CType: "y", LocaleProvider: "builtin", Locale: "z"}
+		h := segment.Header{Encoding: "UTF8", Collate: "x", CType: "y", LocaleProvider: "builtin", Locale: "z"}
 		if got := createStatement(major, `a"b`, h); got != want {
 			t.Errorf("version %d: %s", major, got)
 		}

@@ -15,6 +15,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // Sequences are not in the stream: what the base, the commands and the
@@ -232,18 +233,18 @@ func (l *laterSample) read(r *repo.Repository, a catalog.Artifact, from, moment 
 		if err != nil || !ok {
 			return err
 		}
-		if tx.moment.LSN <= from || item.Kind == repo.ItemBegin {
+		if tx.moment.LSN <= from || item.Kind == segment.Begin {
 			continue
 		}
 		position, sampled := item.Sampled()
 		switch {
-		case item.Kind == repo.ItemCommit && l.found:
+		case item.Kind == segment.Commit && l.found:
 			return nil
 		case position >= moment && position != 0:
 			l.found = true
-		case item.Kind == repo.ItemDDL && item.Tag == repo.TagSequence:
+		case item.Kind == segment.DDL && item.Tag == segment.TagSequence:
 			l.sql = append(l.sql, string(item.SQL))
-		case (item.Kind == repo.ItemDDL || item.Kind == repo.ItemTruncate) && !sampled:
+		case (item.Kind == segment.DDL || item.Kind == segment.TruncateTable) && !sampled:
 			l.unsettled = l.unsettled || resets.Match(item.SQL)
 		}
 	}

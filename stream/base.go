@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/stream/source"
 )
 
 // BaseOptions say how a base is taken.
@@ -25,7 +26,7 @@ type BaseOptions struct {
 	Attempts    int          // times to try again when DDL gets in the way; 0: 10
 	NewSlot     bool         // FullBackup makes the slot anew and begins the stream again at this base
 	Force       bool         // also if nothing is wrong with the slot
-	Command     Commander
+	Command     source.Commander
 	Report      func(BaseProgress)
 	Notice      func(string)
 }
@@ -69,7 +70,7 @@ func (e *DumpError) Unwrap() error { return e.Err }
 // FullBackup takes a further base and globals, whether or not a streamer
 // runs: a temporary slot gives the point and the snapshot.
 func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base, error) {
-	conn, err := Connect(ctx, opts.ConnString)
+	conn, err := source.Connect(ctx, opts.ConnString)
 	if err != nil {
 		return Base{}, err
 	}
@@ -77,7 +78,7 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	if err := checkOriginal(ctx, conn); err != nil {
 		return Base{}, err
 	}
-	src, err := inspect(ctx, conn)
+	src, err := source.Inspect(ctx, conn)
 	if err != nil {
 		return Base{}, err
 	}
@@ -87,7 +88,7 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	}
 	info := inv.Repository
 	end, _ := inv.End()
-	proven, err := sameSource(ctx, conn, info, src.identity(), end)
+	proven, err := source.SameDatabase(ctx, conn, info, src.Identity(), end)
 	if err != nil {
 		return Base{}, err
 	}
@@ -96,23 +97,23 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 		return Base{}, err
 	}
 	if src.InRecovery {
-		return Base{}, &StandbyError{}
+		return Base{}, &source.StandbyError{}
 	}
 	if opts.Notice == nil {
 		opts.Notice = func(string) {}
 	}
 	// Without its slot a base is one all the same. With a slot of another
 	// database of that name, none would ever follow it.
-	slot, err := readSlot(ctx, conn, info.Slot)
+	slot, err := source.ReadSlot(ctx, conn, info.Slot)
 	if err == nil {
-		err = slot.belongs(src)
-	} else if none := (*SlotError)(nil); errors.As(err, &none) && none.Problem == SlotMissing {
+		err = slot.Belongs(src)
+	} else if none := (*source.SlotError)(nil); errors.As(err, &none) && none.Problem == source.SlotMissing {
 		err = nil
 	}
 	if err != nil {
 		return Base{}, err
 	}
-	if err := adopt(ctx, r, info, src.identity(), proven, opts.Notice); err != nil {
+	if err := adopt(ctx, r, info, src.Identity(), proven, opts.Notice); err != nil {
 		return Base{}, err
 	}
 	if opts.NewSlot {
@@ -165,11 +166,11 @@ func AwaitStream(ctx context.Context, r *repo.Repository, point catalog.LSN, not
 }
 
 // anotherBase takes a base on the stream's line.
-func anotherBase(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src server, version string, opts BaseOptions) (Base, error) {
+func anotherBase(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src source.Server, version string, opts BaseOptions) (Base, error) {
 	if src.Timeline != info.Timeline {
 		b, err := compareTimelines(ctx, r, opts.ConnString, src)
 		if err == nil && b.err == nil {
-			b.err = &TimelineError{Repository: info.Timeline, Source: src.Timeline, At: switchPoint(b.known, info.Timeline), End: b.end,
+			b.err = &source.TimelineError{Repository: info.Timeline, Source: src.Timeline, At: switchPoint(b.known, info.Timeline), End: b.end,
 				Behind: true, Slot: errors.New("start has not gone over to it yet")}
 		}
 		if err == nil {
@@ -199,18 +200,18 @@ func anotherBase(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info c
 
 // checkTools makes sure that the tools can dump this server, and returns what
 // pg_dump says of its version.
-func checkTools(ctx context.Context, command Commander, src server) (version string, err error) {
+func checkTools(ctx context.Context, command source.Commander, src source.Server) (version string, err error) {
 	tools := []string{"pg_dump", "pg_dumpall"}
 	versions, faults := make([]string, len(tools)), make([]error, len(tools))
 	var wait sync.WaitGroup
 	for i, tool := range tools {
 		wait.Go(func() {
 			var major int
-			versions[i], major, faults[i] = toolVersion(ctx, command, tool)
+			versions[i], major, faults[i] = source.ToolVersion(ctx, command, tool)
 			if faults[i] != nil {
-				faults[i] = &DumpError{tool, "it cannot be run: " + faults[i].Error(), faults[i], src.major()}
-			} else if major < src.major() {
-				faults[i] = &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.major()), nil, src.major()}
+				faults[i] = &DumpError{tool, "it cannot be run: " + faults[i].Error(), faults[i], src.Major()}
+			} else if major < src.Major() {
+				faults[i] = &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.Major()), nil, src.Major()}
 			}
 		})
 	}
@@ -218,8 +219,8 @@ func checkTools(ctx context.Context, command Commander, src server) (version str
 	return versions[0], cmp.Or(faults[0], faults[1])
 }
 
-func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src server, version string, opts BaseOptions) (Base, error) {
-	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
+func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src source.Server, version string, opts BaseOptions) (Base, error) {
+	slotConn, err := source.ConnectReplication(ctx, opts.ConnString, src.Encoding, source.SlotLockTimeout)
 	if err != nil {
 		return Base{}, err
 	}
@@ -227,19 +228,19 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 	defer func() {
 		clean := context.WithoutCancel(ctx)
 		slotConn.Close(clean)
-		waitForSlotEnd(clean, opts.ConnString, name)
+		source.AwaitSlotEnd(clean, opts.ConnString, name)
 	}()
 	changes := sampleBefore(ctx, r, conn, src, opts)
-	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: name, temporary: true})
+	slot, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: name, Temporary: true})
 	names, kerr := keptSample(ctx, r.Catalog(), roleNames)
 	unlockSampling(ctx, conn)
 	if err != nil {
-		return Base{}, withBlockers(ctx, err, opts.ConnString)
+		return Base{}, source.WithBlockers(ctx, err, opts.ConnString)
 	}
 	if kerr != nil {
 		return Base{}, kerr
 	}
-	if err := keepChanges(ctx, r.Catalog(), slot.point, changes); err != nil {
+	if err := keepChanges(ctx, r.Catalog(), slot.Point, changes); err != nil {
 		return Base{}, err
 	}
 	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot, version: version, names: names}
@@ -250,7 +251,7 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 // leaves the sampling locked until the base has its point. What goes wrong
 // with it does not concern the base. changes are those of unlisted tables up
 // to then; nil: unknown.
-func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src server, opts BaseOptions) (changes *unlistedState) {
+func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src source.Server, opts BaseOptions) (changes *unlistedState) {
 	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
 	defer cancel()
 	err := lockSampling(ctx, conn, sampleLimit/2)
@@ -265,15 +266,4 @@ func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src s
 		opts.Notice("no sample was taken before the base: " + err.Error())
 	}
 	return changes
-}
-
-// withBlockers names the transactions that a slot waited for.
-func withBlockers(ctx context.Context, err error, connString string) error {
-	var s *SlotError
-	if errors.As(err, &s) && s.Problem == SlotBlocked {
-		if list := blockers(context.WithoutCancel(ctx), connString); list != "" {
-			s.Detail += ": " + list
-		}
-	}
-	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/pgoutput"
+	"pg_scribe/stream/source"
 )
 
 // The server sends values as text, which doubles a bytea: one of about 500 MB
@@ -21,7 +22,7 @@ import (
 // changeForm decides on the form of the next connection: binary for a
 // transaction that the server cannot send as text, text again behind it.
 func (s *streamer) changeForm(ctx context.Context, err error) bool {
-	var large *LargeValueError
+	var large *source.LargeValueError
 	switch {
 	case ctx.Err() != nil:
 	case errors.As(err, &large) && s.binaryUntil == 0 && large.Commit != 0:
@@ -40,7 +41,7 @@ func (s *streamer) changeForm(ctx context.Context, err error) bool {
 // after a minute.
 func (s *streamer) awaitSlot(ctx context.Context) {
 	for began := time.Now(); ctx.Err() == nil && time.Since(began) < time.Minute; time.Sleep(50 * time.Millisecond) {
-		if slot, err := ReadSlot(ctx, s.opts.ConnString, s.opts.Slot); err != nil || !slot.Active {
+		if slot, err := source.FindSlot(ctx, s.opts.ConnString, s.opts.Slot); err != nil || !slot.Active {
 			return
 		}
 	}
@@ -54,7 +55,7 @@ type textConverter struct {
 
 func newTextConverter(ctx context.Context, connString, encoding string) (*textConverter, error) {
 	ctx = context.WithoutCancel(ctx) // a stop lets the stream come to its end
-	conn, err := Connect(ctx, connString)
+	conn, err := source.Connect(ctx, connString)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/source"
 )
 
 // What comes in binary form is written as what comes as text, but for large
@@ -57,14 +58,14 @@ func TestBinaryFormIsWrittenAlike(t *testing.T) {
 func TestChangeForm(t *testing.T) {
 	s := &streamer{opts: RunOptions{Notice: func(string) {}, Endpos: 200}}
 	ctx := context.Background()
-	large := &LargeValueError{Commit: 100}
+	large := &source.LargeValueError{Commit: 100}
 	if !s.changeForm(ctx, large) || s.binaryUntil != 100 {
 		t.Errorf("binary until %s", s.binaryUntil)
 	}
 	if s.changeForm(ctx, large) {
 		t.Error("what cannot be sent in binary form either is tried again")
 	}
-	if !s.changeForm(ctx, nil) || s.binaryUntil != 0 || s.changeForm(ctx, nil) || s.changeForm(ctx, &LargeValueError{}) {
+	if !s.changeForm(ctx, nil) || s.binaryUntil != 0 || s.changeForm(ctx, nil) || s.changeForm(ctx, &source.LargeValueError{}) {
 		t.Errorf("binary until %s", s.binaryUntil)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/source"
 )
 
 //go:embed capture/*.sql
@@ -54,6 +55,17 @@ type CaptureError struct {
 
 func (e *CaptureError) Error() string { return "DDL capture: " + e.Reason }
 
+// withLocks runs do until it gets its locks, or patience ends, which is a
+// CaptureError. See source.WithLocks.
+func withLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
+	err := source.WithLocks(ctx, conn, patience, relation, what, do)
+	var locked *source.LockError
+	if errors.As(err, &locked) {
+		return &CaptureError{Reason: locked.Error(), Locked: true}
+	}
+	return err
+}
+
 // installCapture makes schema, triggers and publication, whatever of them is
 // not there yet, and gives every table a usable replica identity, or lists
 // those that have one. made tells what removeCapture has to take back.
@@ -82,7 +94,7 @@ func installCapture(ctx context.Context, conn *pgx.Conn, publication, mode strin
 		made.schema = true
 	}
 	if mode == ModeGuarded {
-		if made.guarded, err = guardTables(ctx, conn, longPatience); err != nil {
+		if made.guarded, err = guardTables(ctx, conn, source.LongPatience); err != nil {
 			return made, err
 		}
 	}
@@ -102,7 +114,7 @@ func installCapture(ctx context.Context, conn *pgx.Conn, publication, mode strin
 		return made, err
 	}
 	if mode == ModeNoHarm {
-		return made, listTables(ctx, conn, longPatience, true)
+		return made, listTables(ctx, conn, source.LongPatience, true)
 	}
 	return made, nil
 }
@@ -124,7 +136,7 @@ func createCapture(ctx context.Context, conn *pgx.Conn, mode string) error {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", queueLimit.Milliseconds())); err != nil {
+	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", source.QueueLimit.Milliseconds())); err != nil {
 		return err
 	}
 	if err := alone(ctx, tx); err != nil {
@@ -287,7 +299,7 @@ func (t captureTrigger) create(ctx context.Context, tx pgx.Tx) error {
 func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error {
 	var errs []error
 	do := func(relation, what string, f func() error) {
-		errs = append(errs, withLocks(ctx, conn, longPatience, relation, what, f))
+		errs = append(errs, withLocks(ctx, conn, source.LongPatience, relation, what, f))
 	}
 	for _, name := range made.publications {
 		do("pg_catalog.pg_publication", "publication "+name+" was not dropped", func() error {
@@ -315,7 +327,7 @@ func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error 
 	if err := errors.Join(errs...); err != nil || !made.schema {
 		return err
 	}
-	return withLocks(ctx, conn, longPatience, "scribe.config", "schema scribe was not dropped", func() error {
+	return withLocks(ctx, conn, source.LongPatience, "scribe.config", "schema scribe was not dropped", func() error {
 		_, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS scribe CASCADE")
 		return err
 	})
@@ -342,7 +354,7 @@ func restoreIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) error {
 // Uninstall removes publications and capture and gives tables their original
 // replica identities back. What is not there is not an error.
 func Uninstall(ctx context.Context, connString, publication string) error {
-	conn, err := Connect(ctx, connString)
+	conn, err := source.Connect(ctx, connString)
 	if err != nil {
 		return err
 	}
@@ -381,7 +393,7 @@ func uninstall(ctx context.Context, conn *pgx.Conn, publication string) error {
 // Mark emits a named restore point into the stream and returns once it is
 // committed.
 func Mark(ctx context.Context, connString, name string) error {
-	conn, err := Connect(ctx, connString)
+	conn, err := source.Connect(ctx, connString)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/source"
 )
 
 // captureConfig is what scribe.config holds: keys and values.
@@ -98,7 +99,7 @@ func configFunction(settings string) string {
 // notePublications tells the capture which publications to guard, unless it
 // knows.
 func notePublications(ctx context.Context, conn *pgx.Conn, publications []publication) error {
-	return withLocks(ctx, conn, longPatience, "scribe.config", "the publications to guard were not noted", func() error {
+	return withLocks(ctx, conn, source.LongPatience, "scribe.config", "the publications to guard were not noted", func() error {
 		tx, err := conn.Begin(ctx)
 		if err != nil {
 			return err
@@ -140,7 +141,7 @@ func (e *CopyError) Error() string {
 // CheckOriginal returns a CopyError for a database whose capture came along
 // with a copy of a captured one.
 func CheckOriginal(ctx context.Context, connString string) error {
-	conn, err := Connect(ctx, connString)
+	conn, err := source.Connect(ctx, connString)
 	if err != nil {
 		return err
 	}

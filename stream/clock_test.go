@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -13,10 +13,10 @@ func TestClockSetBackIsTold(t *testing.T) {
 	var notices []string
 	s := &streamer{opts: RunOptions{Notice: func(text string) { notices = append(notices, text) }}}
 	at := func(first, last int) {
-		s.watchClock(repo.Stats{FirstCommit: pgoutput.Epoch.Add(time.Duration(first) * time.Second), LastCommit: pgoutput.Epoch.Add(time.Duration(last) * time.Second)})
+		s.watchClock(segment.Stats{FirstCommit: pgoutput.Epoch.Add(time.Duration(first) * time.Second), LastCommit: pgoutput.Epoch.Add(time.Duration(last) * time.Second)})
 	}
 	at(100, 200)
-	s.watchClock(repo.Stats{}) // nothing but transactions of other servers
+	s.watchClock(segment.Stats{}) // nothing but transactions of other servers
 	at(195, 205)
 	if len(notices) > 0 {
 		t.Fatalf("%q", notices)

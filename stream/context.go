@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
 )
 
@@ -64,7 +64,7 @@ func (r *renderer) bringRoles(m *event.Command) {
 		r.given[f.Name] = f
 		r.stale.add("role", f.Name)
 		r.out = fmt.Appendf(r.out, "%s\n", createRole(f))
-		r.out = repo.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+sqltext.Identifier(f.Name)+roleAttributes(f))
+		r.out = segment.AppendDDL(r.out, roleTag(f.Name), "ALTER ROLE "+sqltext.Identifier(f.Name)+roleAttributes(f))
 	}
 	for _, b := range m.Members {
 		key := b.Role + "\x1f" + b.Member
@@ -76,13 +76,13 @@ func (r *renderer) bringRoles(m *event.Command) {
 		// It may have been the other way round when it was sampled.
 		role, member := sqltext.Identifier(b.Role), sqltext.Identifier(b.Member)
 		grant := fmt.Sprintf("GRANT %s TO %s", role, member)
-		r.out = repo.AppendDDL(r.out, roleTag(b.Member), "DO "+sqltext.Literal(fmt.Sprintf(
+		r.out = segment.AppendDDL(r.out, roleTag(b.Member), "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN %s; EXCEPTION WHEN invalid_grant_operation THEN REVOKE %s FROM %s; %s; END", grant, member, role, grant)))
 	}
 	if m.Create && !r.granted[m.Role] {
 		r.granted[m.Role] = true
 		r.stale.add("database", "acl")
-		r.out = repo.AppendDDL(r.out, "GRANT", "DO "+sqltext.Literal(fmt.Sprintf(
+		r.out = segment.AppendDDL(r.out, "GRANT", "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s); END", sqltext.Literal(m.Role))))
 	}
 }
@@ -113,7 +113,7 @@ func roleAttributes(f event.Role) (sql string) {
 
 // sampled forgets what was brought along of a state that a sample now brings.
 func (r *renderer) sampled(tag string) {
-	if tag == repo.TagOwner {
+	if tag == segment.TagOwner {
 		clear(r.owners)
 	}
 	if tag != "ALTER DATABASE" && !strings.HasPrefix(tag, "ROLE ") {

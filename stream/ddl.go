@@ -8,7 +8,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
@@ -84,7 +84,7 @@ func (r *renderer) logical(m pgoutput.Message, raw []byte) error {
 		return r.gap(e.Reason)
 	case *event.Mark:
 		r.open()
-		r.out = repo.AppendMark(r.out, e.Name)
+		r.out = segment.AppendRestorePoint(r.out, e.Name)
 		r.found.Points = append(r.found.Points, catalog.RestorePoint{Name: e.Name, LSN: r.tx.Commit, XID: r.tx.XID, At: r.tx.At})
 	case *event.Sample:
 		r.writeStates(e)
@@ -141,7 +141,7 @@ func (r *renderer) writeStates(c *event.Sample) {
 			continue
 		}
 		r.sampled(s.Tag)
-		r.out = repo.AppendDDL(r.out, s.Tag, s.SQL)
+		r.out = segment.AppendDDL(r.out, s.Tag, s.SQL)
 	}
 }
 
@@ -360,13 +360,13 @@ func (r *renderer) writeDDL(start *event.Command, end *event.End, dropped []even
 	r.countColumns(end)
 	r.context(start, func() {
 		if end.Attach != nil && end.Attach.Text != "" {
-			r.out = repo.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
+			r.out = segment.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
 		}
 		if end.View != "" && !r.views[end.View] {
 			r.views[end.View] = true
-			r.out = repo.AppendDDL(r.out, "CREATE MATERIALIZED VIEW", end.View)
+			r.out = segment.AppendDDL(r.out, "CREATE MATERIALIZED VIEW", end.View)
 		}
-		r.out = repo.AppendDDL(r.out, start.Tag, sql)
+		r.out = segment.AppendDDL(r.out, start.Tag, sql)
 	})
 	r.writeFacts(start, end)
 	if setUnlogged.MatchString(sql) {
@@ -383,7 +383,7 @@ var setUnlogged = regexp.MustCompile(`(?i)\bset\s+unlogged\b`)
 func (r *renderer) emptyUnlogged(objects []event.Object) {
 	for _, o := range objects {
 		if o.Class == event.ClassRelation && o.Type == "table" && !o.Temporary() {
-			r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
+			r.out = segment.AppendDDL(r.out, "ALTER TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
 				"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s) AND relkind = 'r' AND relpersistence = 'u') THEN TRUNCATE ONLY %s CASCADE; END IF; END",
 				sqltext.Literal(o.Identity), o.Identity)))
 		}
@@ -394,7 +394,7 @@ func (r *renderer) emptyUnlogged(objects []event.Object) {
 func (r *renderer) write(start *event.Command, commands ...string) {
 	r.context(start, func() {
 		for _, sql := range commands {
-			r.out = repo.AppendDDL(r.out, start.Tag, sql)
+			r.out = segment.AppendDDL(r.out, start.Tag, sql)
 		}
 	})
 }
@@ -432,7 +432,7 @@ func (r *renderer) writeOtherwise(start *event.Command, end *event.End, dropped 
 func (r *renderer) writeFacts(start *event.Command, end *event.End) {
 	for _, c := range end.Checks {
 		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", sqltext.Identifier(c.Schema), sqltext.Identifier(c.Table), sqltext.Identifier(c.Name), c.Text)
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
+		r.out = segment.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %s::pg_catalog.regclass AND conname = %s) THEN EXECUTE %s; END IF; END",
 			sqltext.Literal(sqltext.Identifier(c.Schema)+"."+sqltext.Identifier(c.Table)), sqltext.Literal(c.Name), sqltext.Literal(add))))
 	}
@@ -445,7 +445,7 @@ func (r *renderer) writeFacts(start *event.Command, end *event.End) {
 		if r.hidden.rel != name {
 			r.hide(name)
 		}
-		r.out = repo.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
+		r.out = segment.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
 			"BEGIN IF (SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = %[1]s::pg_catalog.regclass AND attname = %[2]s)"+
 				" > (pg_catalog.current_setting('replay.columns')::pg_catalog.jsonb ->> %[1]s)::int4 THEN UPDATE ONLY %[3]s SET %[4]s = %[5]s; END IF; END",
 			sqltext.Literal(name), sqltext.Literal(m.Column), name, sqltext.Identifier(m.Column), value)))
@@ -471,7 +471,7 @@ func (r *renderer) countColumns(end *event.End) {
 	}
 	if len(counts) > 0 {
 		r.open()
-		r.out = repo.AppendDDL(r.out, end.Tag, "DO "+sqltext.Literal(
+		r.out = segment.AppendDDL(r.out, end.Tag, "DO "+sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.set_config('replay.columns', pg_catalog.jsonb_build_object("+strings.Join(counts, ", ")+")::text, false); END"))
 	}
 }
@@ -484,7 +484,7 @@ func (r *renderer) dropEventTriggers(dropped []event.Object) {
 			continue
 		}
 		r.open()
-		r.out = repo.AppendDDL(r.out, "EVENT TRIGGER", "DO "+sqltext.Literal(fmt.Sprintf("DECLARE t name; BEGIN "+
+		r.out = segment.AppendDDL(r.out, "EVENT TRIGGER", "DO "+sqltext.Literal(fmt.Sprintf("DECLARE t name; BEGIN "+
 			"FOR t IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtfoid = pg_catalog.to_regprocedure(%s) LOOP "+
 			"EXECUTE pg_catalog.format('DROP EVENT TRIGGER %%I', t); END LOOP; END", sqltext.Literal(o.Identity))))
 	}

@@ -11,13 +11,16 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/command"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // directory dumps into a directory archive by several sessions. pg_dump
 // compresses it, because pg_restore has to read it as it is.
-func (d *dumper) directory(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+func (d *dumper) directory(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
 	method, codec, err := d.archiveCompression(ctx)
 	if err != nil {
 		return made, err
@@ -58,7 +61,7 @@ func (d *dumper) directory(ctx context.Context, h repo.Header, stamp, snapshot s
 		return made, err
 	}
 	made = madeBase{file: dir, counts: counts}
-	made.artifact, err = dir.Finish(repo.Trailer{Fence: until})
+	made.artifact, err = dir.Finish(segment.Trailer{Fence: until})
 	return made, err
 }
 
@@ -82,7 +85,7 @@ func (e *ArchiveCodecError) Error() string {
 // codec that it then uses. Before version 16 it knows gzip alone.
 func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, error) {
 	c := d.chain.Compression()
-	_, major, err := toolVersion(ctx, d.opts.Command, "pg_dump")
+	_, major, err := source.ToolVersion(ctx, d.opts.Command, "pg_dump")
 	if err != nil {
 		return "", c, &DumpError{Tool: "pg_dump", Reason: err.Error(), Err: err}
 	}
@@ -103,11 +106,11 @@ func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, 
 // of a dump it cannot be edited.
 func (d *dumper) checkOptions(ctx context.Context, dir string) error {
 	cmd := d.opts.Command(ctx, "pg_restore", "--schema-only", "--file=-", dir)
-	var words tail
+	var words command.Tail
 	cmd.Stderr = &words
 	schema, err := cmd.Output()
 	if err != nil {
-		return &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
+		return &DumpError{Tool: "pg_restore", Reason: errorLine(words.String()), Err: err}
 	}
 	found := false
 	_, err = repo.FilterDump(io.Discard, bytes.NewReader(schema), func(statement []byte) []byte {
@@ -127,10 +130,10 @@ func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 	var contents bytes.Buffer
 	cmd := d.opts.Command(ctx, "pg_restore", "--list", dir)
 	cmd.Stdout = &contents
-	var words tail
+	var words command.Tail
 	cmd.Stderr = &words
 	if err := cmd.Run(); err != nil {
-		return nil, &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
+		return nil, &DumpError{Tool: "pg_restore", Reason: errorLine(words.String()), Err: err}
 	}
 	var list strings.Builder
 	var counts []catalog.TableCount

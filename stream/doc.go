@@ -22,7 +22,4 @@ const (
 	// otherwise.
 	DefaultSlot        = "pg_scribe"
 	DefaultPublication = "pg_scribe"
-
-	// minServer and maxServer bound the PostgreSQL major versions.
-	minServer, maxServer = 14, 18
 )

@@ -18,16 +18,18 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // dumper takes one base at one slot's consistent point.
 type dumper struct {
 	repo    *repo.Repository
 	conn    *pgx.Conn // an ordinary session
-	src     server
+	src     source.Server
 	opts    BaseOptions
 	slot    string
-	created createdSlot
+	created source.NewSlot
 	version string // of pg_dump
 	begins  bool   // the stream begins at the slot's point
 	chain   filter.Chain
@@ -60,7 +62,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 		}
 		// Also if another base has to be taken, at a later point: what is known of
 		// the source is known as of this one.
-		if err := d.repo.Catalog().Follow(ctx, d.src.Timeline, nil, d.created.point); err != nil {
+		if err := d.repo.Catalog().Follow(ctx, d.src.Timeline, nil, d.created.Point); err != nil {
 			return base, err
 		}
 	}
@@ -68,9 +70,9 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if err != nil {
 		return base, err
 	}
-	header := repo.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
+	header := segment.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
 		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
-		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.point, At: at, Created: d.repo.Now()}
+		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.Point, At: at, Created: d.repo.Now()}
 	header.Dump = d.version
 	var globalsFile *repo.DumpWriter
 	var globalsErr error
@@ -109,7 +111,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if beside.Wait(); globalsErr != nil {
 		return base, globalsErr
 	}
-	globals, err := globalsFile.Finish(repo.Trailer{}) // not before: of a base that is broken off, they are of no use
+	globals, err := globalsFile.Finish(segment.Trailer{}) // not before: of a base that is broken off, they are of no use
 	if err != nil {
 		return base, err
 	}
@@ -137,7 +139,7 @@ type madeBase struct {
 }
 
 // plain dumps into one file of SQL.
-func (d *dumper) plain(ctx context.Context, h repo.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+func (d *dumper) plain(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
 	file, err := d.repo.CreateDump(h, stamp, d.chain)
 	if err != nil {
 		return made, err
@@ -145,7 +147,7 @@ func (d *dumper) plain(ctx context.Context, h repo.Header, stamp, snapshot strin
 	counts, until, err := d.dumpFenced(ctx, file, snapshot, fence)
 	if err == nil {
 		made = madeBase{file: file, counts: counts}
-		made.artifact, err = file.Finish(repo.Trailer{Fence: until, Tables: counts})
+		made.artifact, err = file.Finish(segment.Trailer{Fence: until, Tables: counts})
 	}
 	if err != nil {
 		file.Abort()
@@ -157,7 +159,7 @@ func (d *dumper) plain(ctx context.Context, h repo.Header, stamp, snapshot strin
 // it while the slot's connection goes on to stream. at is the source's clock
 // once nothing that the snapshot shows can commit any more.
 func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, at time.Time, err error) {
-	keeper, err = Connect(ctx, d.opts.ConnString)
+	keeper, err = source.Connect(ctx, d.opts.ConnString)
 	if err != nil {
 		return nil, "", at, err
 	}
@@ -166,7 +168,7 @@ func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, a
 			keeper.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	if _, err = beginAt(ctx, keeper, d.created.snapshot, pgx.ReadOnly); err != nil {
+	if _, err = source.BeginAt(ctx, keeper, d.created.Snapshot, pgx.ReadOnly); err != nil {
 		return nil, "", at, err
 	}
 	var xmax string
@@ -364,7 +366,7 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 		guarded[s] = true
 	}
 	own := [][]byte{}
-	if d.src.major() < 17 {
+	if d.src.Major() < 17 {
 		// A later pg_dump sets it for servers that do not know it.
 		own = append(own, []byte("SET transaction_timeout = "))
 	}
@@ -417,7 +419,7 @@ func (p *dumpProgress) Write(b []byte) (int, error) {
 
 // globals dumps roles and tablespaces, into a file that is still to be finished. They
 // are not tied to the snapshot: no snapshot covers them.
-func (d *dumper) globals(ctx context.Context, h repo.Header, stamp string) (*repo.DumpWriter, error) {
+func (d *dumper) globals(ctx context.Context, h segment.Header, stamp string) (*repo.DumpWriter, error) {
 	h.Kind = catalog.KindGlobals
 	file, err := d.repo.CreateDump(h, stamp, repo.GlobalsChain(d.chain))
 	if err != nil {

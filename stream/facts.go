@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // facts are what is known of tables and types beside what the stream's own
@@ -397,7 +398,7 @@ func readFacts(ctx context.Context, conn *pgx.Conn, slot string) (*facts, error)
 }
 
 // readLive reads facts in the snapshot of a transaction that has begun.
-func readLive(ctx context.Context, tx querier) (*liveFacts, error) {
+func readLive(ctx context.Context, tx source.Querier) (*liveFacts, error) {
 	l := &liveFacts{tables: map[uint32]knownTable{}, types: map[uint32]event.Type{}, loose: map[uint32]bool{}, xip: map[uint32]bool{}}
 	var oid uint32
 	var name string
@@ -476,5 +477,5 @@ func (d *dumper) keepFacts(ctx context.Context, keeper *pgx.Conn, names map[stri
 	f := newFacts()
 	f.tables, f.types, f.loose, f.since = live.tables, live.types, live.loose, live.at
 	f.takeNames(names)
-	return d.repo.Catalog().SetStreamFacts(ctx, d.created.point, f.all())
+	return d.repo.Catalog().SetStreamFacts(ctx, d.created.Point, f.all())
 }

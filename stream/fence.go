@@ -11,6 +11,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // fence proves that a dump is whole. TRUNCATE and commands that rewrite a
@@ -26,7 +27,7 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	if err != nil {
 		return 0, err
 	}
-	until, err := flushed(ctx, d.conn)
+	until, err := source.Flushed(ctx, d.conn)
 	if err != nil {
 		return 0, err
 	}
@@ -34,7 +35,7 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	if err != nil {
 		return 0, err
 	}
-	rec, err := startReplication(ctx, slotConn, d.slot, publicationsOf(d.opts.Publication, mode), d.created.point)
+	rec, err := startReplication(ctx, slotConn, d.slot, publicationsOf(d.opts.Publication, mode), d.created.Point)
 	if err != nil {
 		return 0, err
 	}
@@ -124,22 +125,4 @@ func (r *renderer) touch(t touch) {
 	if r.fence {
 		r.touched = append(r.touched, t)
 	}
-}
-
-// flushed makes the server write out its WAL and returns the position up to
-// which it did. A commit of another session that ended before is before it;
-// without the flush, the stream of a server that is otherwise idle could take
-// a quarter of a minute to get there.
-func flushed(ctx context.Context, conn *pgx.Conn) (catalog.LSN, error) {
-	if _, err := conn.Exec(ctx, "SET synchronous_commit = local"); err != nil {
-		return 0, err
-	}
-	if _, err := conn.Exec(ctx, "SELECT pg_logical_emit_message(true, 'pg_scribe.flush', '')"); err != nil {
-		return 0, err
-	}
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&text); err != nil {
-		return 0, err
-	}
-	return catalog.ParseLSN(text)
 }

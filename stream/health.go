@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // captureHealth is what somebody did to the capture.
@@ -123,8 +125,8 @@ func readHealth(ctx context.Context, conn *pgx.Conn, publications []publication)
 // CheckCapture tells what keeps an installed capture from being complete, and
 // what makes an application's commands fail because of it. An empty mode is
 // what the publications look like.
-func CheckCapture(ctx context.Context, connString, publication, mode string) ([]Finding, error) {
-	conn, err := Connect(ctx, connString)
+func CheckCapture(ctx context.Context, connString, publication, mode string) ([]source.Finding, error) {
+	conn, err := source.Connect(ctx, connString)
 	if err != nil {
 		return nil, err
 	}
@@ -142,34 +144,47 @@ func CheckCapture(ctx context.Context, connString, publication, mode string) ([]
 	if err != nil {
 		return nil, err
 	}
-	var list []Finding
+	var list []source.Finding
 	switch {
 	case h.Missing || h.Lost:
-		return []Finding{{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
+		return []source.Finding{{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
 			Fix: "the stream cannot go on; begin again with a new slot and base", Command: []string{"full-backup", "--new-slot"}}}, nil
 	case !h.whole():
-		list = append(list, Finding{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
+		list = append(list, source.Finding{Critical: true, Problem: "the capture on the source is not complete: " + h.String(),
 			Fix: "start puts it back and marks the stream; a base behind that makes later moments restorable", Command: []string{"start"}})
 	}
-	c := &checker{ctx: ctx, conn: conn}
+	tables, err := source.Keyless(ctx, conn)
+	if err != nil {
+		return list, err
+	}
+	return append(list, refusing(tables, publication, mode)...), nil
+}
+
+// refusing are the findings on tables whose UPDATEs and DELETEs fail because of
+// the publications.
+func refusing(tables []source.KeylessTable, publication, mode string) (list []source.Finding) {
 	if mode == ModeNoHarm {
-		for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL +
-			" AND EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = c.oid AND p.pubname = " +
-			sqltext.Literal(listName(publication)) + ") ORDER BY 1") {
-			list = append(list, Finding{Critical: true,
-				Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", name, listName(publication)),
-				Fix:     "start takes it off the list", Command: []string{"start"}})
+		for _, t := range tables {
+			if slices.Contains(t.Listed, listName(publication)) {
+				list = append(list, source.Finding{Critical: true,
+					Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", t.Name, listName(publication)),
+					Fix:     "start takes it off the list", Command: []string{"start"}})
+			}
 		}
-		return list, c.err
+		return list
 	}
-	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND NOT " + noFullSQL + " ORDER BY 1") {
-		list = append(list, Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", name),
-			Fix: fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL;", name)})
+	for _, t := range tables {
+		if t.Full {
+			list = append(list, source.Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", t.Name),
+				Fix: fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL;", t.Name)})
+		}
 	}
-	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND " + noFullSQL + " ORDER BY 1") {
-		list = append(list, Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns and no usable key", name), Fix: addKey})
+	for _, t := range tables {
+		if !t.Full {
+			list = append(list, source.Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns and no usable key", t.Name), Fix: source.AddKey})
+		}
 	}
-	return list, c.err
+	return list
 }
 
 // wholeSetting is where the catalog keeps how far the capture was known to be
@@ -370,11 +385,7 @@ func beginWhole(ctx context.Context, conn *pgx.Conn, publications []publication,
 // readHealthNow reads the health with a position that it holds for.
 func readHealthNow(ctx context.Context, conn *pgx.Conn, publications []publication, r *repo.Repository) (h captureHealth, now lastWhole, err error) {
 	now.At = r.Now().UTC()
-	var text string
-	if err = conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
-		return h, now, err
-	}
-	if now.LSN, err = catalog.ParseLSN(text); err != nil {
+	if now.LSN, err = source.Inserted(ctx, conn); err != nil {
 		return h, now, err
 	}
 	h, err = readHealth(ctx, conn, publications)

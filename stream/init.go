@@ -13,6 +13,8 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // InitOptions say how a repository is begun.
@@ -32,17 +34,17 @@ type InitOptions struct {
 // undone, and nothing else.
 func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository) (*repo.Repository, error)) (base Base, err error) {
 	opts.Mode = cmp.Or(opts.Mode, ModeGuarded)
-	conn, err := Connect(ctx, opts.ConnString)
+	conn, err := source.Connect(ctx, opts.ConnString)
 	if err != nil {
 		return base, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	src, err := inspect(ctx, conn)
+	src, err := source.Inspect(ctx, conn)
 	if err != nil {
 		return base, err
 	}
-	if opts.Failover && src.major() < 17 {
-		return base, &FailoverError{src.Version}
+	if opts.Failover && src.Major() < 17 {
+		return base, &source.FailoverError{Version: src.Version}
 	}
 	version, err := checkTools(ctx, opts.Command, src)
 	if err != nil {
@@ -51,8 +53,8 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	if err := checkRole(ctx, conn, opts.GrantTo); err != nil {
 		return base, err
 	}
-	if slot, err := readSlot(ctx, conn, opts.Slot); err == nil {
-		return base, &SlotError{Slot: opts.Slot, Problem: SlotExists, Database: slot.Database}
+	if slot, err := source.ReadSlot(ctx, conn, opts.Slot); err == nil {
+		return base, &source.SlotError{Slot: opts.Slot, Problem: source.SlotExists, Database: slot.Database}
 	}
 	if err := clearCopy(ctx, conn, opts); err != nil {
 		return base, err
@@ -70,7 +72,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 
 	opts.Step("creating the repository")
 	r, err := create(catalog.Repository{
-		Format: repo.FormatVersion, SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database,
+		Format: segment.FormatVersion, SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database,
 		DatabaseOID: src.DatabaseOID, Encoding: src.Encoding, Collate: src.Collate, CType: src.CType,
 		LocaleProvider: src.Provider, Locale: src.Locale, ServerVersion: src.Version,
 		Slot: opts.Slot, Publication: opts.Publication, Mode: opts.Mode,
@@ -98,7 +100,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	opts.Step("installing the capture of DDL (schema scribe, event triggers, " + what + ")")
 	made, err := installCapture(ctx, conn, opts.Publication, opts.Mode)
 	undo = append(undo, func(clean context.Context) error {
-		again, cerr := Connect(clean, opts.ConnString) // a cancelled query may have closed conn
+		again, cerr := source.Connect(clean, opts.ConnString) // a cancelled query may have closed conn
 		if cerr != nil {
 			return cerr
 		}
@@ -125,23 +127,23 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		}
 	}
 	opts.Step("creating replication slot " + opts.Slot)
-	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
+	slotConn, err := source.ConnectReplication(ctx, opts.ConnString, src.Encoding, source.SlotLockTimeout)
 	if err != nil {
 		return base, err
 	}
 	defer slotConn.Close(context.WithoutCancel(ctx))
-	if known, err := timelineHistory(ctx, slotConn, src); err == nil { // the server may have lost the file
+	if known, err := source.TimelineHistory(ctx, slotConn, src); err == nil { // the server may have lost the file
 		if err := r.Catalog().AddSwitches(ctx, known); err != nil {
 			return base, err
 		}
 	}
-	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: opts.Slot, failover: opts.Failover})
+	slot, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: opts.Slot, Failover: opts.Failover})
 	if err != nil {
-		return base, withBlockers(ctx, err, opts.ConnString)
+		return base, source.WithBlockers(ctx, err, opts.ConnString)
 	}
 	undo = append(undo, func(clean context.Context) error {
 		slotConn.Close(clean)
-		return dropSlotWhenFree(clean, opts.ConnString, opts.Slot)
+		return source.DropSlotWhenFree(clean, opts.ConnString, opts.Slot)
 	})
 
 	if len(older) > 0 {
@@ -149,7 +151,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 			return base, err
 		}
 	}
-	if err := baselineInventory(ctx, conn, r.Catalog(), slot.snapshot); err != nil {
+	if err := baselineInventory(ctx, conn, r.Catalog(), slot.Snapshot); err != nil {
 		return base, err
 	}
 	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version, begins: true},
@@ -246,7 +248,7 @@ const failoverSetting = "slot.failover"
 // firstBase takes the base at the new slot's own point, or, when DDL got in
 // the way, at a later one: the slot stands, and any point of its stream will do.
 func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgconn.PgConn, step func(string)) (Base, error) {
-	step("taking the first base at " + d.created.point.String())
+	step("taking the first base at " + d.created.Point.String())
 	base, err := d.take(ctx, slotConn)
 	var fence *FenceError
 	if errors.As(err, &fence) {
@@ -261,7 +263,7 @@ func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgc
 // beginAgain makes the repository's slot anew and takes a base at its point.
 // The stream begins again there: after a failover, or when the slot was lost.
 // The caller holds the streamer's lock.
-func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src server, version string, opts BaseOptions) (base Base, err error) {
+func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src source.Server, version string, opts BaseOptions) (base Base, err error) {
 	var b branch
 	if src.Timeline != info.Timeline {
 		if b, err = compareTimelines(ctx, r, opts.ConnString, src); err != nil {
@@ -285,7 +287,7 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 		}
 	}
 	if there {
-		if err := DropSlot(ctx, opts.ConnString, info.Slot); err != nil {
+		if err := source.DropSlot(ctx, opts.ConnString, info.Slot); err != nil {
 			return base, err
 		}
 	}
@@ -300,26 +302,26 @@ func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info ca
 		return base, err
 	}
 	opts.Notice("creating replication slot " + info.Slot)
-	slotConn, err := connectReplication(ctx, opts.ConnString, src.Encoding, slotLockTimeout)
+	slotConn, err := source.ConnectReplication(ctx, opts.ConnString, src.Encoding, source.SlotLockTimeout)
 	if err != nil {
 		return base, err
 	}
 	defer slotConn.Close(context.WithoutCancel(ctx))
-	created, err := createSlot(ctx, slotConn, src, slotOptions{name: info.Slot, failover: kept == "on"})
+	created, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: info.Slot, Failover: kept == "on"})
 	if err != nil {
-		return base, withBlockers(ctx, err, opts.ConnString)
+		return base, source.WithBlockers(ctx, err, opts.ConnString)
 	}
 	if len(older) > 0 {
 		if err := markOlder(ctx, conn, older, InitOptions{BaseOptions: opts}); err != nil {
 			return base, err
 		}
 	}
-	if err := baselineInventory(ctx, conn, r.Catalog(), created.snapshot); err != nil {
+	if err := baselineInventory(ctx, conn, r.Catalog(), created.Snapshot); err != nil {
 		return base, err
 	}
 	// From here on the stream begins at the new slot. If the base fails, what is
 	// streamed waits for another one, which needs no new slot.
-	if err := r.Catalog().Follow(ctx, src.Timeline, b.known, created.point); err != nil {
+	if err := r.Catalog().Follow(ctx, src.Timeline, b.known, created.Point); err != nil {
 		return base, err
 	}
 	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: info.Slot, created: created, version: version, begins: true}

@@ -12,8 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // The inventory is what the schema is made of. What came or went since the
@@ -139,7 +140,7 @@ func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string,
 
 // baselineInventory keeps what there is where a slot begins, by its snapshot.
 func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore, snapshot string) error {
-	tx, err := beginAt(ctx, conn, snapshot, pgx.ReadOnly)
+	tx, err := source.BeginAt(ctx, conn, snapshot, pgx.ReadOnly)
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func readSample(ctx context.Context, tx pgx.Tx) (s sample, err error) {
 	if s.there, err = readInventory(ctx, tx); err != nil {
 		return s, err
 	}
-	s.at, err = inserted(ctx, tx) // what is seen has committed before
+	s.at, err = source.Inserted(ctx, tx) // what is seen has committed before
 	return s, err
 }
 
@@ -287,7 +288,7 @@ func awaitFlush(ctx context.Context, conn *pgx.Conn, at catalog.LSN, must bool) 
 	if !must {
 		return false, nil
 	}
-	_, err = flushed(ctx, conn)
+	_, err = source.Flushed(ctx, conn)
 	return err == nil, err
 }
 
@@ -301,7 +302,7 @@ func (v *inventory) dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key s
 			return err
 		}
 		gone = true
-		return emitStates(ctx, tx, slot, []event.State{{Tag: repo.TagInventory, SQL: *sql}})
+		return emitStates(ctx, tx, slot, []event.State{{Tag: segment.TagInventory, SQL: *sql}})
 	})
 	if err != nil || !gone {
 		return err
@@ -356,7 +357,7 @@ func (u unexplained) mark(ctx context.Context, tx pgx.Tx, slot string) error {
 		}
 		switch {
 		case repair != nil:
-			sql = append(sql, event.State{Tag: repo.TagInventory, SQL: *repair})
+			sql = append(sql, event.State{Tag: segment.TagInventory, SQL: *repair})
 		case !there && goesUntold(u.cameAs[key]):
 		default:
 			gaps = append(gaps, nameOr(name, key)+" came about without an event")

@@ -11,6 +11,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // What a sample sees has a name though it is dropped before that is looked up:
@@ -47,27 +48,27 @@ func TestInventoryBeginsWithTheSlot(t *testing.T) {
 	s := newSource(t, "CREATE TABLE early (id int)")
 	ctx := t.Context()
 	key := s.cluster.Query(t, s.db, "SELECT 'pg_class'::regclass::oid || ' ' || 'early'::regclass::oid")
-	conn, err := Connect(ctx, s.conn())
+	conn, err := source.Connect(ctx, s.conn())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	src, err := inspect(ctx, conn)
+	src, err := source.Inspect(ctx, conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	slotConn, err := connectReplication(ctx, s.conn(), src.Encoding, slotLockTimeout)
+	slotConn, err := source.ConnectReplication(ctx, s.conn(), src.Encoding, source.SlotLockTimeout)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer slotConn.Close(ctx)
-	slot, err := createSlot(ctx, slotConn, src, slotOptions{name: s.slot + "_new", temporary: true})
+	slot, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: s.slot + "_new", Temporary: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.exec("DROP TABLE early; CREATE TABLE later (id int)")
 	r := s.open()
-	if err := baselineInventory(ctx, conn, r.Catalog(), slot.snapshot); err != nil {
+	if err := baselineInventory(ctx, conn, r.Catalog(), slot.Snapshot); err != nil {
 		t.Fatal(err)
 	}
 	sample, err := keptSample(ctx, r.Catalog(), inventorySample)
@@ -83,7 +84,7 @@ func TestInventoryOutlivesAKill(t *testing.T) {
 	ctx := t.Context()
 	r := s.open()
 	defer r.Close()
-	conn, err := Connect(ctx, s.conn())
+	conn, err := source.Connect(ctx, s.conn())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestInventoryOutlivesAKill(t *testing.T) {
 		return parseOID(s.cluster.Query(t, s.db, "SELECT '"+name+"'::regclass::oid"))
 	}
 	position := func() catalog.LSN {
-		at, err := inserted(ctx, conn)
+		at, err := source.Inserted(ctx, conn)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // Large objects are in no row change and, but for their owner, privileges and
@@ -101,13 +101,13 @@ func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
 
 // emitLargeObjects emits, as the snapshot shows them.
 func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched []uint32, ranges []int64, since any, now json.RawMessage) error {
-	conn, err := Connect(ctx, s.connString)
+	conn, err := source.Connect(ctx, s.connString)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	emit := func(send func(pgx.Tx) error) error {
-		tx, err := beginAt(ctx, conn, snapshot, pgx.ReadWrite)
+		tx, err := source.BeginAt(ctx, conn, snapshot, pgx.ReadWrite)
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	// catalog: these are all the ranges that there are.
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
 	return emit(func(tx pgx.Tx) error {
-		return emitStates(ctx, tx, s.slot, []event.State{{Tag: repo.TagLargeObject, SQL: "DO " + sqltext.Literal(
+		return emitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagLargeObject, SQL: "DO " + sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
 	})
 }

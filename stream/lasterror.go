@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // LastError is the last thing that went wrong with the streamer of a
@@ -48,9 +49,9 @@ func saveLastError(ctx context.Context, r *repo.Repository, e LastError) error {
 // trouble reports that a session ended, and when the next one is tried. The
 // record is for a person: that it cannot be kept must not end the stream.
 func (s *streamer) trouble(ctx context.Context, cause error, delay time.Duration) {
-	var connect *ConnectError
-	var slot *SlotError
-	var standby *StandbyError
+	var connect *source.ConnectError
+	var slot *source.SlotError
+	var standby *source.StandbyError
 	message := cause.Error()
 	var pg *pgconn.PgError
 	if errors.As(cause, &pg) {

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
 )
 
@@ -87,7 +87,7 @@ func (r *renderer) bringOwners(m *event.Command) {
 		if o.Type == "foreign-data wrapper" {
 			alter = strings.NewReplacer("ALTER", alter, "%3$L", sqltext.Literal(o.Identity), "%2$L", sqltext.Literal(o.Owner)).Replace(wrapperOwner)
 		}
-		r.out = repo.AppendDDL(r.out, repo.TagOwner, "DO "+sqltext.Literal("BEGIN "+alter+strings.ReplaceAll(orGone, "''%%''", "'%'")+" END"))
+		r.out = segment.AppendDDL(r.out, segment.TagOwner, "DO "+sqltext.Literal("BEGIN "+alter+strings.ReplaceAll(orGone, "''%%''", "'%'")+" END"))
 	}
 }
 
@@ -155,10 +155,10 @@ func (r *renderer) dropOwned(sql string, start *event.Command, dropped []event.O
 		return
 	}
 	r.open()
-	r.out = repo.AppendDDL(r.out, repo.TagOwner, keep)
+	r.out = segment.AppendDDL(r.out, segment.TagOwner, keep)
 	for _, o := range dropped {
 		if o.Original && !o.Temporary() && ownedKinds[o.Type] {
-			r.out = repo.AppendDDL(r.out, start.Tag, dropObject(o))
+			r.out = segment.AppendDDL(r.out, start.Tag, dropObject(o))
 		}
 	}
 }

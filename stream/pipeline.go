@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // pipeline is one connection's stages.
@@ -97,10 +98,10 @@ var errServerWaits = errors.New("the server shuts down")
 // renderer has ended.
 func (p *pipeline) tooLarge(err error) error {
 	var pg *pgconn.PgError
-	if !errors.As(err, &pg) || pg.Code != "54000" && !isTooLarge(pg.Message) { // 54000: a limit of the program is exceeded
+	if !errors.As(err, &pg) || pg.Code != "54000" && !source.IsTooLarge(pg.Message) { // 54000: a limit of the program is exceeded
 		return err
 	}
-	e := &LargeValueError{Reason: pg.Message}
+	e := &source.LargeValueError{Reason: pg.Message}
 	if p.renderer.inTx {
 		e.XID, e.Commit = p.renderer.tx.XID, p.renderer.tx.Commit
 	}
@@ -201,13 +202,13 @@ func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
 	p.sampler.last(ctx)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	conn, err := Connect(ctx, p.opts.ConnString)
+	conn, err := source.Connect(ctx, p.opts.ConnString)
 	if err != nil {
 		end <- 0
 		return
 	}
 	defer conn.Close(ctx)
-	lsn, err := flushed(ctx, conn)
+	lsn, err := source.Flushed(ctx, conn)
 	if err != nil {
 		lsn = 0
 	}
@@ -248,7 +249,7 @@ const stepBack = 10 * time.Second
 
 // watchClock tells when the source's clock was set back: for a while its times
 // come twice, and a restore to one of them ends at the first.
-func (s *streamer) watchClock(stats repo.Stats) {
+func (s *streamer) watchClock(stats segment.Stats) {
 	if first := stats.FirstCommit; !first.IsZero() && first.Before(s.latest.Add(-stepBack)) {
 		s.opts.Notice(fmt.Sprintf("the source's clock went back from %s to %s: --target-time cannot tell moments in between apart, --target-lsn can",
 			s.latest.UTC().Format(time.RFC3339), first.UTC().Format(time.RFC3339)))

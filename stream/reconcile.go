@@ -10,9 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // stateStore keeps the last sample of each kind, so that what changed while
@@ -51,7 +51,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 	}()
 	// What a sequence had handed out to what commits before this position is
 	// seen below.
-	position, err := inserted(ctx, conn)
+	position, err := source.Inserted(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := emitStates(ctx, tx, s.slot, []event.State{{Tag: repo.TagSample, SQL: repo.SampleMark(position)}}); err != nil {
+		if err := emitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagSample, SQL: segment.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -98,15 +98,6 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		}
 	}
 	return r, keepSamples(ctx, s.store, r.samples)
-}
-
-// inserted is the end of the source's WAL, whether written out or not.
-func inserted(ctx context.Context, q querier) (catalog.LSN, error) {
-	var text string
-	if err := q.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
-		return 0, err
-	}
-	return catalog.ParseLSN(text)
 }
 
 // sampleMark is the setting that holds the next transaction ID as of the last
@@ -281,7 +272,7 @@ func keepSamples(ctx context.Context, store stateStore, samples map[string]map[s
 
 // baseline keeps the present sample without emitting it: a base that is about
 // to be taken holds it.
-func baseline(ctx context.Context, conn *pgx.Conn, src server, store stateStore) error {
+func baseline(ctx context.Context, conn *pgx.Conn, src source.Server, store stateStore) error {
 	samples := map[string]map[string]string{}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {

@@ -1,20 +1,16 @@
 package stream
 
 import (
-	"strings"
-
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
-	"pg_scribe/stream/pgoutput"
 )
 
 // refillState is a rewritten table whose contents follow.
 type refillState struct {
-	oid     uint32
-	name    string
-	columns string
-	left    bool // its rows are left out, as in table
+	oid  uint32
+	copy segment.Copy
+	left bool // its rows are left out, as in table
 }
 
 // beginRefill empties a table that was rewritten; its rows follow.
@@ -30,12 +26,11 @@ func (r *renderer) beginRefill(m *event.Refill) error {
 		return r.gap("contents of " + m.Table + ", a hash partition of " + root + " by a type that hashes by OID, which was rewritten")
 	}
 	name := sqltext.Identifier(m.Schema) + "." + sqltext.Identifier(m.Table)
-	quoted := make([]string, len(m.Columns))
-	for i, c := range m.Columns {
-		quoted[i] = sqltext.Identifier(c)
+	r.ddl.refill = &refillState{oid: m.OID, copy: segment.Copy{Table: []byte(name)}}
+	for _, c := range m.Columns {
+		r.ddl.refill.copy.Columns = append(r.ddl.refill.copy.Columns, sqltext.AppendIdentifier(nil, c))
 	}
-	r.ddl.refill = &refillState{oid: m.OID, name: name, columns: strings.Join(quoted, ", ")}
-	r.out = repo.AppendDDL(r.out, "ALTER TABLE", "DELETE FROM ONLY "+name)
+	r.out = segment.AppendDDL(r.out, "ALTER TABLE", "DELETE FROM ONLY "+name)
 	r.hide(name)
 	return nil
 }
@@ -48,19 +43,19 @@ func (r *renderer) refillRows(m *event.Rows) error {
 	if f.left {
 		return nil
 	}
-	r.out = repo.AppendCopyBegin(r.out, f.name, f.columns)
-	row := make([]pgoutput.Value, 0, 8)
+	r.out = segment.AppendCopy(r.out, &f.copy)
+	row := make([]segment.Value, 0, 8)
 	for _, values := range m.Rows {
 		row = row[:0]
 		for _, v := range values {
 			if v == nil {
-				row = append(row, pgoutput.Value{Kind: pgoutput.Null})
+				row = append(row, segment.Value{})
 			} else {
-				row = append(row, pgoutput.Value{Kind: pgoutput.Text, Text: []byte(*v)})
+				row = append(row, segment.Value{Form: segment.Text, Text: []byte(*v)})
 			}
 		}
-		r.out = appendCopyRow(r.out, row)
+		r.out = segment.AppendRow(r.out, row)
 	}
-	r.out = repo.AppendCopyEnd(r.out)
+	r.out = segment.AppendCopyEnd(r.out)
 	return nil
 }

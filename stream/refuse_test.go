@@ -17,10 +17,11 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
+	"pg_scribe/stream/source"
 )
 
 // runOnce streams to now over one connection and returns the error.
-func (s *source) runOnce(slot string) error {
+func (s *sourceDB) runOnce(slot string) error {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -35,10 +36,10 @@ func (s *source) runOnce(slot string) error {
 
 func TestRunRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	s := newSource(t, "CREATE TABLE t (id int PRIMARY KEY)")
-	var slot *SlotError
-	var mismatch *MismatchError
+	var slot *source.SlotError
+	var mismatch *source.MismatchError
 
-	if err := s.runOnce("no_such_slot"); !errors.As(err, &slot) || slot.Problem != SlotMissing {
+	if err := s.runOnce("no_such_slot"); !errors.As(err, &slot) || slot.Problem != source.SlotMissing {
 		t.Errorf("missing slot: %v", err)
 	}
 	s.exec("SELECT pg_copy_logical_replication_slot('" + s.slot + "', '" + s.slot + "_b')")
@@ -46,14 +47,14 @@ func TestRunRefusesWhatDoesNotBelongTogether(t *testing.T) {
 		t.Errorf("slot of another repository: %v", err)
 	}
 	s.exec("SELECT pg_create_logical_replication_slot('" + s.slot + "_c', 'test_decoding')")
-	if err := s.runOnce(s.slot + "_c"); !errors.As(err, &slot) || slot.Problem != SlotForeign {
+	if err := s.runOnce(s.slot + "_c"); !errors.As(err, &slot) || slot.Problem != source.SlotForeign {
 		t.Errorf("slot of another plugin: %v", err)
 	}
 
 	// Another database of the same cluster.
 	other := *s
 	other.db = s.cluster.CreateDB(t, "other")
-	var identity *IdentityError
+	var identity *source.IdentityError
 	if err := other.runOnce(s.slot); !errors.As(err, &identity) || identity.Now != s.db || identity.Source.Database != other.db {
 		t.Errorf("another database: %v", err)
 	}
@@ -62,7 +63,7 @@ func TestRunRefusesWhatDoesNotBelongTogether(t *testing.T) {
 	s.exec("INSERT INTO t VALUES (1)")
 	lsn := s.lsn()
 	s.exec("SELECT pg_replication_slot_advance('" + s.slot + "', '" + lsn.String() + "')")
-	if err := s.runOnce(s.slot); !errors.As(err, &slot) || slot.Problem != SlotAhead {
+	if err := s.runOnce(s.slot); !errors.As(err, &slot) || slot.Problem != source.SlotAhead {
 		t.Errorf("slot ahead of the repository: %v", err)
 	}
 	if s.text() != "" {
@@ -153,7 +154,7 @@ func TestInitUndoesWhatItMade(t *testing.T) {
 	dir := t.TempDir() + "/again"
 	opts := s.options()
 	opts.ConnString += " application_name=second"
-	try := func(ctx context.Context, slot string, command Commander) error {
+	try := func(ctx context.Context, slot string, command source.Commander) error {
 		o := opts
 		o.Command = command
 		_, err := Init(ctx, InitOptions{BaseOptions: o, Dir: dir, Slot: slot, Step: func(string) {}},
@@ -163,8 +164,8 @@ func TestInitUndoesWhatItMade(t *testing.T) {
 			})
 		return err
 	}
-	var slot *SlotError
-	if err := try(context.Background(), s.slot, opts.Command); !errors.As(err, &slot) || slot.Problem != SlotExists {
+	var slot *source.SlotError
+	if err := try(context.Background(), s.slot, opts.Command); !errors.As(err, &slot) || slot.Problem != source.SlotExists {
 		t.Errorf("an existing slot: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -273,32 +274,32 @@ func TestStatementText(t *testing.T) {
 }
 
 func TestRetriable(t *testing.T) {
-	connect := func(fault ConnectFault, code string) error {
+	connect := func(fault source.ConnectFault, code string) error {
 		var err error = errors.New("refused")
 		if code != "" {
 			err = &pgconn.PgError{Code: code}
 		}
-		return &ConnectError{Fault: fault, Err: err}
+		return &source.ConnectError{Fault: fault, Err: err}
 	}
 	for _, c := range []struct {
 		err  error
 		want bool
 	}{
-		{connect(FaultServer, ""), true},
-		{connect(FaultOther, "57P03"), true}, // the server is starting up
-		{connect(FaultOther, "53300"), true}, // too many connections
-		{connect(FaultPassword, "28P01"), false},
-		{connect(FaultDatabase, "3D000"), false},
+		{connect(source.FaultServer, ""), true},
+		{connect(source.FaultOther, "57P03"), true}, // the server is starting up
+		{connect(source.FaultOther, "53300"), true}, // too many connections
+		{connect(source.FaultPassword, "28P01"), false},
+		{connect(source.FaultDatabase, "3D000"), false},
 		{&pgconn.PgError{Code: "57P01"}, true},
 		{&pgconn.PgError{Code: "42704"}, false},
-		{&SlotError{Problem: SlotBusy}, true},
-		{&SlotError{Problem: SlotLost}, false},
-		{&MismatchError{}, false},
-		{&IdentityError{}, false},
+		{&source.SlotError{Problem: source.SlotBusy}, true},
+		{&source.SlotError{Problem: source.SlotLost}, false},
+		{&source.MismatchError{}, false},
+		{&source.IdentityError{}, false},
 		{&storeError{io.ErrShortWrite}, false},
 		{&renderError{pgoutput.ErrShort}, false},
-		{&TimelineError{}, false},
-		{&StandbyError{}, false},
+		{&source.TimelineError{}, false},
+		{&source.StandbyError{}, false},
 		{io.ErrUnexpectedEOF, true},
 	} {
 		if got := retriable(c.err); got != c.want {
@@ -309,9 +310,9 @@ func TestRetriable(t *testing.T) {
 
 // The client tries a server with TLS and without, and tells of both.
 func TestConnectErrorSaysItOnce(t *testing.T) {
-	_, err := Connect(t.Context(), "host=127.0.0.1 port=1 user=nobody dbname=none")
-	var e *ConnectError
-	if !errors.As(err, &e) || e.Fault != FaultServer {
+	_, err := source.Connect(t.Context(), "host=127.0.0.1 port=1 user=nobody dbname=none")
+	var e *source.ConnectError
+	if !errors.As(err, &e) || e.Fault != source.FaultServer {
 		t.Fatalf("%v", err)
 	}
 	if strings.Count(err.Error(), "connection refused") != 1 || strings.Contains(err.Error(), "\n") {

@@ -8,6 +8,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // lostCapture is a CaptureError if the repository's schema scribe or publication
@@ -23,21 +24,21 @@ func lostCapture(ctx context.Context, conn *pgx.Conn, info catalog.Repository) (
 // replaceable says whether the repository's slot is there. It is an error if that
 // must not be made anew: it is somebody else's, in use, or has all that the
 // repository needs.
-func replaceable(ctx context.Context, conn *pgx.Conn, info catalog.Repository, src server, b branch, lost *CaptureError, force bool) (there bool, err error) {
-	slot, err := readSlot(ctx, conn, info.Slot)
-	var s *SlotError
+func replaceable(ctx context.Context, conn *pgx.Conn, info catalog.Repository, src source.Server, b branch, lost *CaptureError, force bool) (there bool, err error) {
+	slot, err := source.ReadSlot(ctx, conn, info.Slot)
+	var s *source.SlotError
 	switch {
-	case errors.As(err, &s) && s.Problem == SlotMissing:
+	case errors.As(err, &s) && s.Problem == source.SlotMissing:
 		return false, nil
 	case err != nil:
 		return false, err
 	}
-	unfit := errors.Join(slot.usable(src), slot.covers(b.end))
-	if errors.As(unfit, &s) && (s.Problem == SlotForeign || s.Problem == SlotBusy) {
+	unfit := errors.Join(slot.Usable(src), slot.Covers(b.end))
+	if errors.As(unfit, &s) && (s.Problem == source.SlotForeign || s.Problem == source.SlotBusy) {
 		return true, s
 	}
 	if unfit == nil && b.err == nil && lost == nil && !force {
-		return true, &SlotError{Slot: info.Slot, Problem: SlotWhole}
+		return true, &source.SlotError{Slot: info.Slot, Problem: source.SlotIntact}
 	}
 	return true, nil
 }
@@ -63,7 +64,7 @@ func reinstallCapture(ctx context.Context, conn *pgx.Conn, r *repo.Repository, i
 		older, err = awaitOlder(ctx, conn, InitOptions{BaseOptions: opts, Step: opts.Notice})
 	}
 	if err != nil {
-		again, cerr := Connect(context.WithoutCancel(ctx), opts.ConnString) // a cancelled query may have closed conn
+		again, cerr := source.Connect(context.WithoutCancel(ctx), opts.ConnString) // a cancelled query may have closed conn
 		if cerr != nil {
 			return nil, errors.Join(err, cerr)
 		}

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
@@ -26,7 +25,7 @@ const batchBytes = 256 << 10
 type batch struct {
 	text     []byte
 	boundary bool
-	stats    repo.Stats
+	stats    segment.Stats
 
 	explained []explanation
 }
@@ -61,8 +60,8 @@ type renderer struct {
 	brought  map[uint32]bool // tables that the stream told of before this connection; nil: nobody knows
 
 	out     []byte
-	whole   int        // out[:whole] ends between two transactions
-	stats   repo.Stats // of what is complete and not yet handed on
+	whole   int           // out[:whole] ends between two transactions
+	stats   segment.Stats // of what is complete and not yet handed on
 	inTx    bool
 	tx      pgoutput.Begin
 	skip    bool   // the transaction is stored already
@@ -71,7 +70,7 @@ type renderer struct {
 	slot    string // the stream's own; samples of others are left out
 	foreign bool   // what follows in the transaction is another slot's sample
 	count   map[string]catalog.TableCount
-	found   repo.Stats // restore points and gaps of this transaction
+	found   segment.Stats // restore points and gaps of this transaction
 
 	texts  *textConverter // of values that come in binary; nil: none do
 	pieces int            // large values of this row that were written in pieces
@@ -117,13 +116,13 @@ func (r *renderer) take(next []byte) batch {
 		b := batch{text: r.out[:r.whole:r.whole], boundary: true, stats: r.stats, explained: r.explained}
 		b.stats.Facts = r.facts.handOver()
 		r.explained = nil
-		r.out, r.whole, r.stats = append(next[:0], r.out[r.whole:]...), 0, repo.Stats{}
+		r.out, r.whole, r.stats = append(next[:0], r.out[r.whole:]...), 0, segment.Stats{}
 		return b
 	}
 	b := batch{text: r.out, boundary: !r.inTx, explained: r.explained}
 	r.explained = nil
 	if b.boundary {
-		b.stats, r.stats = r.stats, repo.Stats{}
+		b.stats, r.stats = r.stats, segment.Stats{}
 		b.stats.Facts = r.facts.handOver()
 	}
 	r.out, r.whole = next[:0], 0
@@ -172,7 +171,7 @@ func (r *renderer) apply(b []byte) error {
 		}
 		r.alien = true
 		r.open()
-		r.out = repo.AppendOrigin(r.out, m.Name, m.LSN)
+		r.out = segment.AppendOrigin(r.out, m.Name, m.LSN)
 		return nil
 	case 'R':
 		rel, err := r.dec.Relation(body)
@@ -250,7 +249,7 @@ func (r *renderer) prepare(tables []uint32, types bool) {
 func (r *renderer) open() {
 	if !r.begun {
 		r.begun = true
-		r.out = repo.AppendBegin(r.out, r.tx.XID, r.tx.Commit, r.tx.At)
+		r.out = segment.AppendBegin(r.out, r.tx.XID, r.tx.Commit, r.tx.At)
 	}
 }
 
@@ -284,7 +283,7 @@ func (r *renderer) commit(b []byte) error {
 	if !r.begun {
 		return nil
 	}
-	r.out = repo.AppendCommit(r.out, m.End)
+	r.out = segment.AppendCommit(r.out, m.End)
 	r.whole = len(r.out)
 	tx := r.found
 	tx.Transactions, tx.MinXID, tx.MaxXID, tx.Tables = 1, r.tx.XID, r.tx.XID, r.count
@@ -293,7 +292,7 @@ func (r *renderer) commit(b []byte) error {
 	}
 	r.stats.Add(tx)
 	clear(r.count)
-	r.found = repo.Stats{}
+	r.found = segment.Stats{}
 	return nil
 }
 
@@ -348,7 +347,7 @@ func (r *renderer) insert(b []byte) error {
 			return err
 		}
 		r.mendText(r.run, c.New)
-		r.out = appendCopyRow(r.out, c.New)
+		r.out = r.run.appendCopyRow(r.out, c.New)
 		return nil
 	}
 	var buf []byte
@@ -363,8 +362,8 @@ func (r *renderer) insert(b []byte) error {
 		return nil
 	}
 	r.copying = true
-	r.out = repo.AppendCopyBegin(r.out, r.run.target, r.run.columns)
-	return r.flushPending(r.run, func(row []pgoutput.Value) { r.out = appendCopyRow(r.out, row) })
+	r.out = segment.AppendCopy(r.out, &segment.Copy{Table: r.run.written, Columns: r.run.quoted})
+	return r.flushPending(r.run, func(row []pgoutput.Value) { r.out = r.run.appendCopyRow(r.out, row) })
 }
 
 func (r *renderer) flushPending(t *table, write func(row []pgoutput.Value)) error {
@@ -395,7 +394,7 @@ func (r *renderer) endRun() error {
 	r.run = nil
 	if r.copying {
 		r.copying = false
-		r.out = repo.AppendCopyEnd(r.out)
+		r.out = segment.AppendCopyEnd(r.out)
 		return nil
 	}
 	return r.flushPending(t, func(row []pgoutput.Value) { r.out = t.appendInsert(r.out, row) })
@@ -489,7 +488,7 @@ func (r *renderer) explain(keys ...string) {
 func (r *renderer) gap(reason string) error {
 	r.open()
 	r.explain(everything)
-	r.out = repo.AppendGap(r.out, reason)
+	r.out = segment.AppendGap(r.out, reason)
 	if !slices.ContainsFunc(r.found.Gaps, func(g catalog.Gap) bool { return g.Reason == reason }) {
 		r.found.Gaps = append(r.found.Gaps, catalog.Gap{Kind: "schema", From: r.tx.Commit, To: r.tx.Commit,
 			DetectedAt: r.tx.At, Reason: reason})

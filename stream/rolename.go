@@ -9,8 +9,9 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/source"
 )
 
 // A rename of a role tells no event, and everything that it may do and owns
@@ -59,11 +60,11 @@ func (r *renderer) renameRole(oid uint32, was, name string) {
 	clear(r.granted)
 	clear(r.owners)
 	r.facts.nameRole(oid, name)
-	r.out = repo.AppendDDL(r.out, renameTag(was, name), renameRole(was, name))
+	r.out = segment.AppendDDL(r.out, renameTag(was, name), renameRole(was, name))
 }
 
 func renameTag(was, name string) string {
-	return repo.TagRename + " " + sqltext.Quoted(was) + " " + sqltext.Quoted(name)
+	return segment.TagRename + " " + sqltext.Quoted(was) + " " + sqltext.Quoted(name)
 }
 
 // renameRole is the SQL of a rename, if the target has the role by its old name.
@@ -80,7 +81,7 @@ SELECT oid INTO old FROM pg_roles WHERE rolname = was;
 SELECT oid INTO here FROM pg_database WHERE datname = current_database();
 IF old IS NULL THEN RETURN; END IF;
 IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = now) THEN
-  IF current_setting('`+repo.KeepRole+`', true) IS DISTINCT FROM 'on' THEN
+  IF current_setting('`+segment.KeepRole+`', true) IS DISTINCT FROM 'on' THEN
     BEGIN EXECUTE format('ALTER ROLE %I RENAME TO %I', was, now); RETURN; EXCEPTION WHEN feature_not_supported THEN NULL; /* the session's own */ END;
   END IF;
   EXECUTE format('CREATE ROLE %I', now);
@@ -209,7 +210,7 @@ func (r renames) follow(kind stateKind, before map[string]string) {
 }
 
 // sampleNames reads the names of the roles in a transaction's snapshot.
-func sampleNames(ctx context.Context, q querier) (map[string]string, error) {
+func sampleNames(ctx context.Context, q source.Querier) (map[string]string, error) {
 	return readTexts(ctx, q, roleNamesQuery)
 }
 

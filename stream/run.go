@@ -11,6 +11,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // RunOptions say how Run streams. Zero durations and sizes mean: never.
@@ -76,7 +77,7 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 			return s.finish()
 		}
 		// A standby that the stream is led to may be about to be promoted.
-		var standby *StandbyError
+		var standby *source.StandbyError
 		waits := s.sink != nil && errors.As(err, &standby)
 		if opts.NoLoop || !retriable(err) && !waits {
 			return errors.Join(err, s.finish())
@@ -97,21 +98,21 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 // retriable tells whether another connection may do better.
 func retriable(err error) bool {
 	var pg *pgconn.PgError
-	var connect *ConnectError
-	var slot *SlotError
-	var mismatch *MismatchError
-	var identity *IdentityError
-	var timeline *TimelineError
-	var standby *StandbyError
+	var connect *source.ConnectError
+	var slot *source.SlotError
+	var mismatch *source.MismatchError
+	var identity *source.IdentityError
+	var timeline *source.TimelineError
+	var standby *source.StandbyError
 	var capture *CaptureError
-	var large *LargeValueError
+	var large *source.LargeValueError
 	switch {
 	case errors.As(err, &timeline), errors.As(err, &standby), errors.As(err, &large):
 		return false
-	case errors.As(err, &connect) && connect.Fault == FaultPooler, errors.As(err, new(*conninfo.Error)):
+	case errors.As(err, &connect) && connect.Fault == source.FaultPooler, errors.As(err, new(*conninfo.Error)):
 		return false
 	case errors.As(err, &slot):
-		return slot.Problem == SlotBusy // the walsender of our own broken connection may linger
+		return slot.Problem == source.SlotBusy // the walsender of our own broken connection may linger
 	case errors.As(err, &mismatch), errors.As(err, &identity), errors.As(err, &capture), errors.As(err, new(*CopyError)):
 		return false
 	case errors.As(err, &pg) && len(pg.Code) == 5:
@@ -119,7 +120,7 @@ func retriable(err error) bool {
 		// session; class 08: connection; 53: resources; 55006: slot in use.
 		return pg.Code[:2] == "57" || pg.Code[:2] == "08" || pg.Code[:2] == "53" || pg.Code == "55006"
 	case errors.As(err, &connect):
-		return connect.Fault == FaultServer
+		return connect.Fault == source.FaultServer
 	}
 	var store *storeError
 	var render *renderError

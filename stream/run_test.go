@@ -14,10 +14,12 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
-// source is a database under capture with its repository.
-type source struct {
+// sourceDB is a database under capture with its repository.
+type sourceDB struct {
 	tb      testing.TB
 	cluster *pgtest.Cluster
 	db      string
@@ -26,9 +28,9 @@ type source struct {
 	base    Base
 }
 
-func (s *source) conn() string { return s.cluster.ConnString(s.db) }
+func (s *sourceDB) conn() string { return s.cluster.ConnString(s.db) }
 
-func (s *source) options() BaseOptions {
+func (s *sourceDB) options() BaseOptions {
 	return BaseOptions{ConnString: s.conn(), Publication: DefaultPublication,
 		Command: func(ctx context.Context, name string, args ...string) *exec.Cmd {
 			cmd := exec.CommandContext(ctx, filepath.Join(s.cluster.BinDir, name), args...)
@@ -38,23 +40,23 @@ func (s *source) options() BaseOptions {
 }
 
 // newSource prepares a database, runs the set-up SQL in it, and calls Init.
-func newSource(tb testing.TB, setup string) *source {
+func newSource(tb testing.TB, setup string) *sourceDB {
 	tb.Helper()
 	return newSourceOn(tb, pgtest.Shared(tb), setup)
 }
 
-func (s *source) exec(sql string) { s.tb.Helper(); s.cluster.Exec(s.tb, s.db, sql) }
+func (s *sourceDB) exec(sql string) { s.tb.Helper(); s.cluster.Exec(s.tb, s.db, sql) }
 
-func (s *source) lsn() catalog.LSN {
+func (s *sourceDB) lsn() catalog.LSN {
 	s.tb.Helper()
-	lsn, err := flushed(context.Background(), s.cluster.Conn(s.tb, s.db))
+	lsn, err := source.Flushed(context.Background(), s.cluster.Conn(s.tb, s.db))
 	if err != nil {
 		s.tb.Fatal(err)
 	}
 	return lsn
 }
 
-func (s *source) open() *repo.Repository {
+func (s *sourceDB) open() *repo.Repository {
 	s.tb.Helper()
 	r, err := repo.Open(context.Background(), s.dir, time.Now)
 	if err != nil {
@@ -64,7 +66,7 @@ func (s *source) open() *repo.Repository {
 }
 
 // stream runs until everything up to now is stored.
-func (s *source) stream() {
+func (s *sourceDB) stream() {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -90,7 +92,7 @@ func (s *source) stream() {
 }
 
 // text is the SQL of all segments, without what changes from run to run.
-func (s *source) text() string {
+func (s *sourceDB) text() string {
 	s.tb.Helper()
 	r := s.open()
 	defer r.Close()
@@ -113,19 +115,19 @@ func (s *source) text() string {
 				s.tb.Fatal(err)
 			}
 			switch item.Kind {
-			case repo.ItemPreamble, repo.ItemReached, repo.ItemEnd:
-			case repo.ItemBegin:
+			case segment.Preamble, segment.Reached, segment.End:
+			case segment.Begin:
 				out.WriteString("BEGIN\n")
-			case repo.ItemCommit:
+			case segment.Commit:
 				out.WriteString("COMMIT\n")
-			case repo.ItemMark:
+			case segment.RestorePoint:
 				out.WriteString("mark " + item.Text + "\n")
-			case repo.ItemGap:
+			case segment.Gap:
 				out.WriteString("gap " + item.Text + "\n")
 			default:
 				out.Write(item.SQL)
 				out.WriteByte('\n')
-				if item.Kind == repo.ItemCopy {
+				if item.Kind == segment.CopyBlock {
 					io.Copy(&out, sr.CopyData())
 					out.WriteString("\\.\n")
 				}
@@ -193,7 +195,7 @@ func TestRunLeavesTheSlotFree(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i+1)*60*time.Millisecond)
 		defer cancel()
 		err := Run(ctx, nil, RunOptions{ConnString: s.conn(), Slot: s.slot, Publication: DefaultPublication, NoLoop: true, Text: io.Discard})
-		if slot, serr := readSlot(context.Background(), conn, s.slot); err != nil || serr != nil || slot.Active {
+		if slot, serr := source.ReadSlot(context.Background(), conn, s.slot); err != nil || serr != nil || slot.Active {
 			t.Fatalf("round %d: active %t, %v, %v", i, slot.Active, err, serr)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"pg_scribe/stream/source"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -32,7 +34,7 @@ const SampleFault = "state fault"
 
 // startSampler samples at once, at every interval, when a segment is closed
 // and when asked, until ctx ends.
-func startSampler(ctx context.Context, s *streamer, src server) *sampler {
+func startSampler(ctx context.Context, s *streamer, src source.Server) *sampler {
 	m := &sampler{asked: make(chan chan struct{}), rotated: make(chan struct{}, 1), done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
@@ -125,12 +127,12 @@ var samplingLock = [2]int32{0x70677363, 0x72696265}
 
 // sampleOnce mends the capture, guards or lists tables whose replica identity
 // changed, and samples.
-func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) error {
+func sampleOnce(ctx context.Context, s *streamer, src source.Server, thorough bool) error {
 	whole, stop := context.WithCancel(ctx)
 	defer stop()
 	ctx, cancel := context.WithTimeout(whole, sampleLimit)
 	defer cancel()
-	conn, err := Connect(ctx, s.opts.ConnString)
+	conn, err := source.Connect(ctx, s.opts.ConnString)
 	if err != nil {
 		return err
 	}
@@ -143,9 +145,9 @@ func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) err
 		return err
 	}
 	if mode == ModeNoHarm {
-		err = listTables(ctx, conn, shortPatience, false)
+		err = listTables(ctx, conn, source.ShortPatience, false)
 	} else {
-		_, err = guardTables(ctx, conn, shortPatience)
+		_, err = guardTables(ctx, conn, source.ShortPatience)
 	}
 	if err != nil {
 		err = fmt.Errorf("replica identities: %w", err)
@@ -167,7 +169,7 @@ func sampleOnce(ctx context.Context, s *streamer, src server, thorough bool) err
 type sampling struct {
 	connString string
 	slot       string // whose samples these are
-	src        server
+	src        source.Server
 	store      stateStore // of the samples before
 	stale      *staleStates
 }

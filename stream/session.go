@@ -2,21 +2,21 @@ package stream
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"maps"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // session streams over one connection. progressed tells whether anything new
 // was stored.
 func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
-	side, err := Connect(ctx, s.opts.ConnString)
+	side, err := source.Connect(ctx, s.opts.ConnString)
 	if err != nil {
 		return false, err
 	}
@@ -38,7 +38,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	}
 	defer rec.close()
 	s.recovered(ctx)
-	patience, err := serverPatience(ctx, side)
+	patience, err := source.SenderPatience(ctx, side)
 	if err != nil {
 		return false, err
 	}
@@ -80,7 +80,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 }
 
 // prepare makes ready what takes the stream, and what turns it into text.
-func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src server, from catalog.LSN) (r *renderer, mode string, err error) {
+func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Server, from catalog.LSN) (r *renderer, mode string, err error) {
 	if s.repo != nil {
 		if err := mendCapture(ctx, side, s.opts.Publication, s.repo, s.opts.Notice); err != nil {
 			return nil, "", err
@@ -148,12 +148,12 @@ func (s *streamer) storedFacts(ctx context.Context) (at catalog.LSN, known map[c
 }
 
 // replicate takes the slot and begins to receive from it.
-func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src server, mode string, from catalog.LSN) (rec *receiver, slot Slot, err error) {
-	conn, err := connectReplication(ctx, s.opts.ConnString, src.Encoding, 0)
+func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Server, mode string, from catalog.LSN) (rec *receiver, slot source.Slot, err error) {
+	conn, err := source.ConnectReplication(ctx, s.opts.ConnString, src.Encoding, 0)
 	if err != nil {
 		return nil, slot, err
 	}
-	if err := src.same(ctx, conn, from); err != nil {
+	if err := src.CheckConnection(ctx, conn, from); err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return nil, slot, err
 	}
@@ -164,11 +164,11 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src server, mo
 	rec, err = startReplication(ctx, conn, s.opts.Slot, publicationsOf(s.opts.Publication, mode), from, options...)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
-		return nil, slot, slotInUse(err, s.opts.Slot)
+		return nil, slot, source.SlotInUse(err, s.opts.Slot)
 	}
 	// Nobody else can move the slot from here on.
-	if slot, err = readSlot(ctx, side, s.opts.Slot); err == nil {
-		err = slot.covers(from)
+	if slot, err = source.ReadSlot(ctx, side, s.opts.Slot); err == nil {
+		err = slot.Covers(from)
 	}
 	if err != nil {
 		rec.close()
@@ -177,31 +177,10 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src server, mo
 	return rec, slot, nil
 }
 
-// serverPatience is how long the server waits for a sign of life from this
-// session's role before it ends the connection.
-func serverPatience(ctx context.Context, side *pgx.Conn) (time.Duration, error) {
-	var ms int64
-	err := side.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
-	patience := time.Duration(ms) * time.Millisecond
-	if patience == 0 || patience > 40*time.Second {
-		patience = 40 * time.Second
-	}
-	return patience, err
-}
-
-// slotInUse turns the server's refusal of a busy slot into a SlotError.
-func slotInUse(err error, slot string) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "55006" {
-		return &SlotError{Slot: slot, Problem: SlotBusy, Detail: pg.Message}
-	}
-	return err
-}
-
 // check makes sure that slot, source and repository belong together, and
 // returns where to go on.
-func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.LSN, error) {
-	src, err := inspect(ctx, side)
+func (s *streamer) check(ctx context.Context, side *pgx.Conn) (source.Server, catalog.LSN, error) {
+	src, err := source.Inspect(ctx, side)
 	if err != nil {
 		return src, 0, err
 	}
@@ -213,11 +192,11 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 		}
 	}
 	if src.InRecovery {
-		return src, 0, &StandbyError{}
+		return src, 0, &source.StandbyError{}
 	}
-	slot, slotErr := readSlot(ctx, side, s.opts.Slot)
+	slot, slotErr := source.ReadSlot(ctx, side, s.opts.Slot)
 	if slotErr == nil {
-		slotErr = slot.usable(src)
+		slotErr = slot.Usable(src)
 	}
 	if s.repo == nil {
 		from := slot.ConfirmedFlush
@@ -227,7 +206,7 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 		return src, from, slotErr
 	}
 	if info.Slot != s.opts.Slot && slotErr == nil {
-		return src, 0, &MismatchError{"slot", info.Slot, s.opts.Slot}
+		return src, 0, &source.MismatchError{What: "slot", Repository: info.Slot, Source: s.opts.Slot}
 	}
 	if src.Timeline != info.Timeline {
 		slotErr = s.follow(ctx, info, src)
@@ -242,32 +221,32 @@ func (s *streamer) check(ctx context.Context, side *pgx.Conn) (server, catalog.L
 	if s.sink != nil {
 		end = s.sink.end()
 	}
-	if err := slot.covers(end); err != nil {
+	if err := slot.Covers(end); err != nil {
 		return src, 0, err
 	}
 	if slot.WALStatus == "unreserved" {
 		s.opts.Notice("the server is about to remove WAL that slot " + slot.Name + " needs (max_slot_wal_keep_size)")
 	}
-	return src, end, adopt(ctx, s.repo, info, src.identity(), proven, s.opts.Notice)
+	return src, end, adopt(ctx, s.repo, info, src.Identity(), proven, s.opts.Notice)
 }
 
 // belongs makes sure that the repository is of the source.
-func (s *streamer) belongs(ctx context.Context, side *pgx.Conn, src server) (info catalog.Repository, proven bool, err error) {
+func (s *streamer) belongs(ctx context.Context, side *pgx.Conn, src source.Server) (info catalog.Repository, proven bool, err error) {
 	inv, err := s.repo.Catalog().Inventory(ctx)
 	if err != nil {
 		return info, false, err
 	}
 	end, _ := inv.End()
-	proven, err = sameSource(ctx, side, inv.Repository, src.identity(), end)
+	proven, err = source.SameDatabase(ctx, side, inv.Repository, src.Identity(), end)
 	return inv.Repository, proven, err
 }
 
-func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) error {
+func (s *streamer) openSink(ctx context.Context, src source.Server, from catalog.LSN) error {
 	if s.opts.Text != nil {
 		s.sink = &textSink{w: s.opts.Text, last: from}
 		return nil
 	}
-	w, err := s.repo.CreateSegment(ctx, repo.Header{
+	w, err := s.repo.CreateSegment(ctx, segment.Header{
 		SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database, Slot: s.opts.Slot,
 		Server: src.Version, Encoding: src.Encoding, Start: from, Created: s.repo.Now(),
 	})
@@ -282,4 +261,20 @@ func (s *streamer) openSink(ctx context.Context, src server, from catalog.LSN) e
 			}
 		}}
 	return nil
+}
+
+// adopt records what the database of a repository is called now, and its OID
+// where that is proven.
+func adopt(ctx context.Context, r *repo.Repository, info catalog.Repository, src source.Identity, proven bool, notice func(string)) error {
+	oid := info.DatabaseOID
+	if proven {
+		oid = src.OID
+	}
+	if oid == info.DatabaseOID && src.Database == info.Database {
+		return nil
+	}
+	if src.Database != info.Database && notice != nil {
+		notice(fmt.Sprintf("database %q is called %q now; the repository goes on with it", info.Database, src.Database))
+	}
+	return r.Catalog().SetDatabase(ctx, src.Database, oid)
 }

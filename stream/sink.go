@@ -7,6 +7,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // A sink stores what was rendered.
@@ -101,7 +102,7 @@ func (s *segmentSink) rollback() error {
 
 func (s *segmentSink) rotate()              { s.wanted = true }
 func (s *segmentSink) end() catalog.LSN     { return s.w.End() }
-func (s *segmentSink) reached(at time.Time) { s.w.Add(repo.Stats{Reached: at}) }
+func (s *segmentSink) reached(at time.Time) { s.w.Add(segment.Stats{Reached: at}) }
 
 func (s *segmentSink) close(ctx context.Context) error {
 	if s.partial {

@@ -12,6 +12,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
+	"pg_scribe/stream/source"
 )
 
 // A position that the server has not reached yet is accepted by it, and all
@@ -34,7 +35,7 @@ func TestServerBehindTheRepositoryIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Close()
-	var mismatch *MismatchError
+	var mismatch *source.MismatchError
 	if err := s.runOnce(s.slot); !errors.As(err, &mismatch) || mismatch.Repository != future.String() {
 		t.Errorf("%v", err)
 	}
@@ -47,8 +48,8 @@ func TestPhysicalSlotIsRefused(t *testing.T) {
 	s := newSource(t, "")
 	s.exec("SELECT pg_drop_replication_slot('" + s.slot + "'); SELECT pg_create_physical_replication_slot('" + s.slot + "')")
 	defer s.exec("SELECT pg_drop_replication_slot('" + s.slot + "')")
-	var slot *SlotError
-	if err := s.runOnce(s.slot); !errors.As(err, &slot) || slot.Problem != SlotForeign {
+	var slot *source.SlotError
+	if err := s.runOnce(s.slot); !errors.As(err, &slot) || slot.Problem != source.SlotForeign {
 		t.Errorf("%v", err)
 	}
 }
@@ -62,12 +63,12 @@ func TestLostSlotIsRefused(t *testing.T) {
 		s.exec("SELECT pg_switch_wal()")
 		s.exec("CHECKPOINT")
 	}
-	slot, err := ReadSlot(context.Background(), s.conn(), s.slot)
+	slot, err := source.FindSlot(context.Background(), s.conn(), s.slot)
 	if err != nil || slot.WALStatus != "lost" {
 		t.Fatalf("%+v, %v", slot, err)
 	}
-	var refused *SlotError
-	if err := s.runOnce(s.slot); !errors.As(err, &refused) || refused.Problem != SlotLost {
+	var refused *source.SlotError
+	if err := s.runOnce(s.slot); !errors.As(err, &refused) || refused.Problem != source.SlotLost {
 		t.Errorf("%v", err)
 	}
 	if s.text() != "" {
@@ -76,9 +77,9 @@ func TestLostSlotIsRefused(t *testing.T) {
 }
 
 // newSourceOn is newSource on a cluster of its own.
-func newSourceOn(tb testing.TB, cluster *pgtest.Cluster, setup string) *source {
+func newSourceOn(tb testing.TB, cluster *pgtest.Cluster, setup string) *sourceDB {
 	tb.Helper()
-	s := &source{tb: tb, cluster: cluster, db: cluster.CreateDB(tb, "src"), dir: filepath.Join(tb.TempDir(), "repo")}
+	s := &sourceDB{tb: tb, cluster: cluster, db: cluster.CreateDB(tb, "src"), dir: filepath.Join(tb.TempDir(), "repo")}
 	s.slot = s.db
 	if setup != "" {
 		cluster.Exec(tb, s.db, setup)
@@ -95,24 +96,6 @@ func newSourceOn(tb testing.TB, cluster *pgtest.Cluster, setup string) *source {
 	return s
 }
 
-func TestSlotCommand(t *testing.T) {
-	for _, c := range []struct {
-		opts  slotOptions
-		major int
-		want  string
-	}{
-		{slotOptions{name: "s"}, 14, `CREATE_REPLICATION_SLOT "s" LOGICAL pgoutput EXPORT_SNAPSHOT`},
-		{slotOptions{name: `a"b`}, 15, `CREATE_REPLICATION_SLOT "a""b" LOGICAL pgoutput (SNAPSHOT 'export')`},
-		{slotOptions{name: "s", temporary: true}, 18, `CREATE_REPLICATION_SLOT "s" TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')`},
-		{slotOptions{name: "s", failover: true}, 17, `CREATE_REPLICATION_SLOT "s" LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)`},
-		{slotOptions{name: "s", failover: true, temporary: true}, 17, `CREATE_REPLICATION_SLOT "s" TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')`},
-	} {
-		if got := c.opts.command(c.major); got != c.want {
-			t.Errorf("%+v, %d: %s", c.opts, c.major, got)
-		}
-	}
-}
-
 // What keeps a slot from being made is named: a session and a prepared
 // transaction. No slot is left.
 func TestBlockersOfASlot(t *testing.T) {
@@ -123,14 +106,14 @@ func TestBlockersOfASlot(t *testing.T) {
 	if _, err := other.Exec(ctx, "BEGIN; INSERT INTO t VALUES (2)"); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := connectReplication(ctx, s.conn(), "UTF8", 300*time.Millisecond)
+	conn, err := source.ConnectReplication(ctx, s.conn(), "UTF8", 300*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	_, err = createSlot(ctx, conn, server{VersionNum: 150000}, slotOptions{name: s.db + "_blocked"})
-	var blocked *SlotError
-	if err = withBlockers(ctx, err, s.conn()); !errors.As(err, &blocked) || blocked.Problem != SlotBlocked {
+	_, err = source.CreateSlot(ctx, conn, source.Server{VersionNum: 150000}, source.SlotOptions{Name: s.db + "_blocked"})
+	var blocked *source.SlotError
+	if err = source.WithBlockers(ctx, err, s.conn()); !errors.As(err, &blocked) || blocked.Problem != source.SlotBlocked {
 		t.Fatalf("%v", err)
 	}
 	for _, want := range []string{fmt.Sprintf("process %d (idle in transaction, user postgres", other.PgConn().PID()), "prepared transaction '" + s.db + " it''s'"} {

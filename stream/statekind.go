@@ -7,7 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
+	"pg_scribe/stream/source"
 )
 
 // A stateKind is something of the source that changes without an event and
@@ -17,7 +18,7 @@ import (
 type stateKind struct {
 	name  string
 	tag   func(key string) string // of the commands in the segments
-	query func(server) string
+	query func(source.Server) string
 	gone  func(key string) string // SQL for an object that is no longer there; nil: its own event tells
 
 	// The SQL is written at the end, when nothing needs the object any more.
@@ -31,7 +32,7 @@ type stateKind struct {
 }
 
 // same makes a query that every server version understands.
-func same(sql string) func(server) string { return func(server) string { return sql } }
+func same(sql string) func(source.Server) string { return func(source.Server) string { return sql } }
 
 // forgiving wraps a command that must not stop a restore, because another
 // object of the target's cluster may stand in its way.
@@ -44,7 +45,7 @@ const orGone = ` EXCEPTION WHEN undefined_object OR undefined_table OR undefined
 // roleTag names the role that a command changes, because roles belong to the
 // target's cluster and not to the restored database: restore may leave alone
 // those that it finds there.
-func roleTag(name string) string { return repo.TagRole + " " + sqltext.Quoted(name) }
+func roleTag(name string) string { return segment.TagRole + " " + sqltext.Quoted(name) }
 
 func constant(tag string) func(string) string { return func(string) string { return tag } }
 
@@ -64,8 +65,8 @@ var stateKinds = []stateKind{
 		return forgivingly("IF EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member WHERE r.rolname = " +
 			sqltext.Literal(role) + " AND u.rolname = " + sqltext.Literal(member) + ") THEN REVOKE " + sqltext.Quoted(role) + " FROM " + sqltext.Quoted(member) + "; END IF")
 	}},
-	{name: "tablespace", named: true, tag: constant(repo.TagTablespace), query: same(tablespaceStates)},
-	{name: "parameter", named: true, tag: constant(repo.TagParameter), query: parameterStates, gone: func(key string) string {
+	{name: "tablespace", named: true, tag: constant(segment.TagTablespace), query: same(tablespaceStates)},
+	{name: "parameter", named: true, tag: constant(segment.TagParameter), query: parameterStates, gone: func(key string) string {
 		return "DO " + sqltext.Literal("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
 			sqltext.Literal(key)+" LOOP EXECUTE "+sqltext.Literal("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
@@ -73,16 +74,16 @@ var stateKinds = []stateKind{
 		provider, object, _ := strings.Cut(key, "\x1f")
 		return forgivingly("EXECUTE format(" + sqltext.Literal("SECURITY LABEL FOR "+sqltext.Quoted(provider)+" ON "+object+" IS NULL") + ", current_database())")
 	}},
-	{name: "database", named: true, tag: constant(repo.TagDatabase), query: databaseStates, gone: func(key string) string {
+	{name: "database", named: true, tag: constant(segment.TagDatabase), query: databaseStates, gone: func(key string) string {
 		role := strings.TrimPrefix(key, databaseRole)
 		return "DO " + sqltext.Literal("BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = "+sqltext.Literal(role)+
 			") THEN EXECUTE format('ALTER ROLE %I IN DATABASE %I RESET ALL', "+sqltext.Literal(role)+", current_database()); END IF; END")
 	}},
-	{name: "sequence", tag: constant(repo.TagSequence), query: same(`
+	{name: "sequence", tag: constant(segment.TagSequence), query: same(`
 	  SELECT concat_ws(' ', oid, pg_relation_filenode(oid)), -- the file is another one after RESTART
 	    format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; EXCEPTION WHEN numeric_value_out_of_range THEN RAISE WARNING ''%%'', SQLERRM; END', -- it was altered meanwhile
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
-	{name: "event trigger", named: true, tag: constant(repo.TagTrigger), query: same(`
+	{name: "event trigger", named: true, tag: constant(segment.TagTrigger), query: same(`
 	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s` + orGone + ` END',
 	      evtname, evtname, evtevent,
 	      (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(t), ', ') || ')' FROM unnest(evttags) t),
@@ -92,9 +93,9 @@ var stateKinds = []stateKind{
 	      (SELECT format(' COMMENT ON EVENT TRIGGER %I IS %L;', evtname, d) FROM obj_description(e.oid, 'pg_event_trigger') d WHERE d IS NOT NULL)))
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + sqltext.Quoted(key) }},
-	{name: "owner", tag: constant(repo.TagOwner), query: same(ownerStates), sql: ownerCommands},
-	{name: privileges, tag: constant(repo.TagPrivileges), query: same("SELECT '', NULL WHERE false"), sql: privilegeCommands},
-	{name: "cluster", tag: constant(repo.TagCluster), query: same(`
+	{name: "owner", tag: constant(segment.TagOwner), query: same(ownerStates), sql: ownerCommands},
+	{name: privileges, tag: constant(segment.TagPrivileges), query: same("SELECT '', NULL WHERE false"), sql: privilegeCommands},
+	{name: "cluster", tag: constant(segment.TagCluster), query: same(`
 	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
 	    (SELECT format('DO %L', format('BEGIN ALTER TABLE %I.%I CLUSTER ON %I;` + orGone + ` END', n.nspname, c.relname, x.relname))
 	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
@@ -110,7 +111,7 @@ var stateKinds = []stateKind{
 
 // roleStates are the roles with their attributes, settings and, where this
 // role may read them, passwords.
-func roleStates(s server) string {
+func roleStates(s source.Server) string {
 	from, password := "pg_roles", "NULL::text" // which says nothing
 	if s.ReadsRoles {
 		from, password = "pg_authid", "coalesce(quote_literal(r.rolpassword), 'NULL')"
@@ -139,9 +140,9 @@ const settingValue = `CASE WHEN lower(split_part(x, '=', 1)) IN ('search_path', 
 	THEN coalesce(nullif(substr(x, strpos(x, '=') + 1), ''), '''''') ELSE quote_literal(substr(x, strpos(x, '=') + 1)) END`
 
 // membershipStates are who is a member of which role.
-func membershipStates(s server) string {
+func membershipStates(s source.Server) string {
 	options := "CASE WHEN m.admin_option THEN ' WITH ADMIN OPTION' END"
-	if s.major() >= 16 {
+	if s.Major() >= 16 {
 		options = "format(' WITH ADMIN %s, INHERIT %s, SET %s', m.admin_option::text, m.inherit_option::text, m.set_option::text)"
 	}
 	return `SELECT DISTINCT ON (1) r.rolname || chr(31) || u.rolname, ` + forgiving + `format('GRANT %I TO %I%s', r.rolname, u.rolname, ` + options + `)))
@@ -165,8 +166,8 @@ const tablespaceStates = `
   FROM pg_tablespace WHERE oid >= 16384`
 
 // parameterStates are privileges on settings, which a whole cluster shares.
-func parameterStates(s server) string {
-	if s.major() < 15 {
+func parameterStates(s source.Server) string {
+	if s.Major() < 15 {
 		return "SELECT NULL, NULL WHERE false"
 	}
 	return `SELECT parname, format('DO %L', format('DECLARE g record; BEGIN %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
@@ -180,11 +181,11 @@ func labelTag(key string) string {
 	kind, name, _ := strings.Cut(object, " ")
 	switch kind {
 	case "ROLE":
-		return repo.TagRole + " " + strings.ReplaceAll(name, "%%", "%")
+		return segment.TagRole + " " + strings.ReplaceAll(name, "%%", "%")
 	case "TABLESPACE":
-		return repo.TagTablespace
+		return segment.TagTablespace
 	}
-	return repo.TagDatabase
+	return segment.TagDatabase
 }
 
 // labelStates are security labels of the database, of roles and tablespaces,
@@ -202,7 +203,7 @@ const databaseRole = "role "
 
 // databaseStates are what belongs to the database itself. The restored one
 // may have another name.
-func databaseStates(server) string {
+func databaseStates(source.Server) string {
 	return `SELECT 'settings', format('DO %L', format('BEGIN EXECUTE format(''ALTER DATABASE %%I RESET ALL'', current_database());%s END',
 	    (SELECT string_agg(format(' EXECUTE format(''ALTER DATABASE %%I SET %s = %%s'', current_database(), %L);', split_part(x, '=', 1), ` + settingValue + `), '')
 	      FROM pg_db_role_setting g, unnest(g.setconfig) x WHERE g.setrole = 0 AND g.setdatabase = d.oid)))
@@ -227,18 +228,12 @@ func databaseStates(server) string {
 	  FROM pg_database d WHERE datname = current_database()`
 }
 
-func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src server) (map[string]string, error) {
+func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src source.Server) (map[string]string, error) {
 	return readTexts(ctx, tx, k.query(src))
 }
 
-// querier is a connection or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
 // readTexts reads rows of a key and a text. Those without a text are left out.
-func readTexts(ctx context.Context, q querier, query string, args ...any) (map[string]string, error) {
+func readTexts(ctx context.Context, q source.Querier, query string, args ...any) (map[string]string, error) {
 	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err

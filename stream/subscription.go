@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
 )
 
@@ -43,7 +43,7 @@ func (r *renderer) writeSubscriptions(start *event.Command, subs []event.Subscri
 		}
 		r.context(start, func() {
 			for _, q := range sql {
-				r.out = repo.AppendDDL(r.out, start.Tag, q)
+				r.out = segment.AppendDDL(r.out, start.Tag, q)
 			}
 		})
 	}
@@ -55,7 +55,7 @@ func (r *renderer) dropSubscriptions(start *event.Command, dropped []event.Objec
 	r.context(start, func() {
 		for _, o := range dropped {
 			if o.Type == "subscription" && o.Original {
-				r.out = repo.AppendDDL(r.out, start.Tag, detach(o.Identity, "; DROP SUBSCRIPTION "+o.Identity))
+				r.out = segment.AppendDDL(r.out, start.Tag, detach(o.Identity, "; DROP SUBSCRIPTION "+o.Identity))
 			}
 		}
 	})

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
@@ -18,7 +17,6 @@ type table struct {
 	target  string // what its rows are written to: "schema"."name", or a partitioned table above it
 	written []byte // the same
 	only    bool   // target is the table itself
-	columns string // "a", "b"
 	quoted  [][]byte
 	how     []segment.How // how the complete row is compared
 	types   []event.Type
@@ -79,10 +77,6 @@ func newTable(r *pgoutput.Relation, known *facts) *table {
 		if name := unreadable[c.TypeOID]; name != "" {
 			t.lost = fmt.Sprintf("rows of %s cannot be restored: PostgreSQL reads no values of type %s (column %s)", t.name, name, c.Name)
 		}
-		if i > 0 {
-			t.columns += ", "
-		}
-		t.columns += string(t.quoted[i])
 		how, builtIn := comparisons[c.TypeOID]
 		if !builtIn {
 			how = segment.Printed
@@ -127,19 +121,12 @@ func (t *table) appendInsert(dst []byte, row []pgoutput.Value) []byte {
 }
 
 // appendCopyRow writes one row of a COPY block.
-func appendCopyRow(dst []byte, row []pgoutput.Value) []byte {
-	start := len(dst)
-	for i, v := range row {
-		if i > 0 {
-			dst = append(dst, '\t')
-		}
-		if v.Kind == pgoutput.Null {
-			dst = repo.AppendCopyNull(dst)
-		} else {
-			dst = repo.AppendCopyValue(dst, v.Text)
-		}
+func (t *table) appendCopyRow(dst []byte, row []pgoutput.Value) []byte {
+	t.values = t.values[:0]
+	for _, v := range row {
+		t.values = append(t.values, written(v))
 	}
-	return repo.SealCopyRow(dst, start)
+	return segment.AppendRow(dst, t.values)
 }
 
 // appendUpdate writes an UPDATE of one row, or nothing when no column

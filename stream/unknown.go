@@ -9,8 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 	"pg_scribe/stream/pgoutput"
+	"pg_scribe/stream/source"
 )
 
 // A describer asks the source, as it is now, what a relation's description in
@@ -68,7 +69,7 @@ func (r *renderer) unknown(rel *pgoutput.Relation) error {
 			sqltext.Literal(d.owner), t.name, sqltext.Identifier(d.owner))
 	}
 	r.open()
-	r.out = repo.AppendDDL(r.out, "CREATE TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
+	r.out = segment.AppendDDL(r.out, "CREATE TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
 		"BEGIN IF pg_catalog.to_regclass(%s) IS NULL THEN %s END IF; END", sqltext.Literal(t.name), sql)))
 	return nil
 }
@@ -76,7 +77,7 @@ func (r *renderer) unknown(rel *pgoutput.Relation) error {
 // describeOn is a describer that connects for each question.
 func describeOn(ctx context.Context, connString string) describer {
 	return func(rel *pgoutput.Relation) (d tableDescription, err error) {
-		conn, err := Connect(ctx, connString)
+		conn, err := source.Connect(ctx, connString)
 		if err != nil {
 			return d, err
 		}

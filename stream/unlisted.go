@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/source"
 )
 
 // The server's statistics tell that rows of an unlisted table were updated or
@@ -79,11 +80,7 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 	if err != nil {
 		return nil, err
 	}
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&text); err != nil {
-		return nil, err
-	}
-	position, err := catalog.ParseLSN(text)
+	position, err := source.Inserted(ctx, conn)
 	if err != nil {
 		return nil, err
 	}

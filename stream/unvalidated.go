@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // Rows that are there already may violate a constraint that is NOT VALID. The
@@ -29,7 +29,7 @@ type hiding struct {
 func (r *renderer) hide(rel string) {
 	r.show()
 	r.hidden = hiding{on: true, rel: rel}
-	r.out = repo.AppendDDL(r.out, "ALTER TABLE", switchConstraints(rel, "cn", "CN", "false"))
+	r.out = segment.AppendDDL(r.out, "ALTER TABLE", switchConstraints(rel, "cn", "CN", "false"))
 }
 
 // show undoes hide.
@@ -37,7 +37,7 @@ func (r *renderer) show() {
 	if !r.hidden.on {
 		return
 	}
-	r.out = repo.AppendDDL(r.out, "ALTER TABLE", switchConstraints(r.hidden.rel, "CN", "cn", "true"))
+	r.out = segment.AppendDDL(r.out, "ALTER TABLE", switchConstraints(r.hidden.rel, "CN", "cn", "true"))
 	r.hidden = hiding{}
 }
 

@@ -60,7 +60,7 @@ func stored(t *testing.T, dir string) (names []string) {
 }
 
 // equals restores from a place and compares schema and rows with the source.
-func (s *source) equals(place string, flags ...string) {
+func (s *sourceDB) equals(place string, flags ...string) {
 	s.t.Helper()
 	ctx := context.Background()
 	db := s.db + "_r"

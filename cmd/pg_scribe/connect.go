@@ -13,7 +13,7 @@ import (
 
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
-	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // info reads what the flags say. What stands in -d as a keyword string or URI goes before -h, -p and -U, as in libpq;
@@ -50,8 +50,8 @@ func (a *app) connectTo(ctx context.Context, f connFlags, probe string) (string,
 		i = i.With("password", password)
 	}
 	err = a.probe(ctx, i, probe)
-	var refused *stream.ConnectError
-	if !errors.As(err, &refused) || refused.Fault != stream.FaultPassword || !a.mayAsk(f, cfg.Password, refused.Err) {
+	var refused *source.ConnectError
+	if !errors.As(err, &refused) || refused.Fault != source.FaultPassword || !a.mayAsk(f, cfg.Password, refused.Err) {
 		return i.Keywords(), err
 	}
 	password, err := a.askPassword(fmt.Sprintf("Password for user %s: ", oneLine(cfg.User)))
@@ -72,7 +72,7 @@ func (a *app) probe(ctx context.Context, i conninfo.Info, database string) error
 	if database != "" {
 		i = i.With("dbname", database)
 	}
-	conn, err := stream.Connect(ctx, i.Keywords())
+	conn, err := source.Connect(ctx, i.Keywords())
 	if err != nil {
 		return err
 	}
@@ -81,12 +81,12 @@ func (a *app) probe(ctx context.Context, i conninfo.Info, database string) error
 
 // checkSource makes sure that a connection leads to the database that a
 // repository is of, before anything is done with either.
-func checkSource(ctx context.Context, conn string, r *repo.Repository) (stream.Identity, error) {
+func checkSource(ctx context.Context, conn string, r *repo.Repository) (source.Identity, error) {
 	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
-		return stream.Identity{}, err
+		return source.Identity{}, err
 	}
-	return stream.CheckSource(ctx, conn, inv)
+	return source.CheckIdentity(ctx, conn, inv)
 }
 
 // mayAsk tells whether a password would help and somebody is there to give

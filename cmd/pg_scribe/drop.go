@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 type dropCmd struct {
@@ -37,7 +38,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if inv != nil {
-		if _, err := stream.CheckSource(ctx, conn, *inv); err != nil {
+		if _, err := source.CheckIdentity(ctx, conn, *inv); err != nil {
 			return err
 		}
 	}
@@ -46,7 +47,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if len(found.items) == 0 {
-		return &stream.SlotError{Slot: c.Slot, Problem: stream.SlotMissing}
+		return &source.SlotError{Slot: c.Slot, Problem: source.SlotMissing}
 	}
 	for _, other := range found.otherSlots {
 		a.words.warn("slot %s of this database may be another repository's, which needs publication and capture; see --keep-capture", other)
@@ -55,7 +56,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if found.slot {
-		if err := stream.DropSlot(ctx, conn, c.Slot); err != nil {
+		if err := source.DropSlot(ctx, conn, c.Slot); err != nil {
 			return err
 		}
 	}
@@ -107,7 +108,7 @@ type installed struct {
 
 // look finds it, and refuses a slot that is in use before anything is gone.
 func (c *dropCmd) look(ctx context.Context, connString string) (found installed, err error) {
-	conn, err := stream.Connect(ctx, connString)
+	conn, err := source.Connect(ctx, connString)
 	if err != nil {
 		return found, err
 	}
@@ -117,25 +118,25 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	if err != nil {
 		return found, err
 	}
-	slot, err := stream.ReadSlot(ctx, connString, c.Slot)
-	var missing *stream.SlotError
+	slot, err := source.FindSlot(ctx, connString, c.Slot)
+	var missing *source.SlotError
 	switch {
 	case err == nil && slot.Plugin == "":
-		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign, Detail: "it is a physical slot"}
+		return found, &source.SlotError{Slot: c.Slot, Problem: source.SlotForeign, Detail: "it is a physical slot"}
 	case err == nil && slot.Database != found.database: // in use or not; with --keep-capture too
 		leave, err := leavesSlot(ctx, conn, capture)
 		if err == nil && (!leave || c.KeepCapture) {
-			err = &stream.SlotError{Slot: c.Slot, Problem: stream.SlotForeign, Database: slot.Database}
+			err = &source.SlotError{Slot: c.Slot, Problem: source.SlotForeign, Database: slot.Database}
 		}
 		if err != nil {
 			return found, err
 		}
 	case err == nil && slot.Active:
-		return found, &stream.SlotError{Slot: c.Slot, Problem: stream.SlotBusy, PID: slot.ActivePID}
+		return found, &source.SlotError{Slot: c.Slot, Problem: source.SlotBusy, PID: slot.ActivePID}
 	case err == nil:
 		found.slot = true
 		found.items = append(found.items, "replication slot "+c.Slot)
-	case !errors.As(err, &missing) || missing.Problem != stream.SlotMissing:
+	case !errors.As(err, &missing) || missing.Problem != source.SlotMissing:
 		return found, err
 	}
 	if c.KeepCapture {

@@ -78,7 +78,7 @@ func held(dir, kind string) int {
 
 // onLimitedPlaces runs a test with a source of which a base and a segment are
 // on a target that can be made small.
-func onLimitedPlaces(t *testing.T, test func(t *testing.T, s *source, dir, spec string, limit func(bytes int64))) {
+func onLimitedPlaces(t *testing.T, test func(t *testing.T, s *sourceDB, dir, spec string, limit func(bytes int64))) {
 	c := pgtest.Shared(t)
 	for name, place := range limitedPlaces {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func onLimitedPlaces(t *testing.T, test func(t *testing.T, s *source, dir, spec 
 
 // What expire removes makes room for what waits, though the target is full.
 func TestExpireRelievesAFullTarget(t *testing.T) {
-	onLimitedPlaces(t, func(t *testing.T, s *source, dir, spec string, limit func(bytes int64)) {
+	onLimitedPlaces(t, func(t *testing.T, s *sourceDB, dir, spec string, limit func(bytes int64)) {
 		s.must("full-backup", "-d", s.conn, "-f", s.dir)
 		s.c.Exec(t, s.db, "UPDATE t SET v = md5((id * 3)::text) || md5((id * 5)::text) WHERE id % 2 = 0")
 		limit(usedIn(t, dir) + 80<<10)
@@ -121,7 +121,7 @@ func TestExpireRelievesAFullTarget(t *testing.T) {
 // A target keeps what expire has removed as long as it could not restore
 // without.
 func TestFullTargetStaysRestorable(t *testing.T) {
-	onLimitedPlaces(t, func(t *testing.T, s *source, dir, spec string, limit func(bytes int64)) {
+	onLimitedPlaces(t, func(t *testing.T, s *sourceDB, dir, spec string, limit func(bytes int64)) {
 		// The pinned base alone leads less far.
 		bases, _ := filepath.Glob(filepath.Join(s.dir, "base-*"))
 		s.must("keep", filepath.Base(bases[0]), "-f", s.dir)
@@ -158,7 +158,7 @@ func TestFullTargetStaysRestorable(t *testing.T) {
 // What reencrypt has written anew goes only when the new file is there, also
 // where it is not needed to reach the end.
 func TestFullTargetKeepsWhatIsNotReplaced(t *testing.T) {
-	onLimitedPlaces(t, func(t *testing.T, s *source, dir, spec string, limit func(bytes int64)) {
+	onLimitedPlaces(t, func(t *testing.T, s *sourceDB, dir, spec string, limit func(bytes int64)) {
 		s.must("full-backup", "-d", s.conn, "-f", s.dir)
 		there := decode[struct {
 			Bases    []struct{ Name string }

@@ -157,25 +157,25 @@ func decode[T any](t *testing.T, o outcome) T {
 	return doc
 }
 
-// source is a database with a repository.
-type source struct {
+// sourceDB is a database with a repository.
+type sourceDB struct {
 	*bench
 	db, conn, dir, slot string
 }
 
 // newSource initialises one; slots belong to a cluster, so each has its own.
-func newSource(t *testing.T, c *pgtest.Cluster, sql string) *source {
+func newSource(t *testing.T, c *pgtest.Cluster, sql string) *sourceDB {
 	b := newBench(t, c)
 	db := c.CreateDB(t, "cli")
 	c.Exec(t, db, sql)
-	s := &source{bench: b, db: db, conn: c.ConnString(db), dir: filepath.Join(t.TempDir(), "repo"),
+	s := &sourceDB{bench: b, db: db, conn: c.ConnString(db), dir: filepath.Join(t.TempDir(), "repo"),
 		slot: fmt.Sprintf("cli_%d", time.Now().UnixNano())}
 	b.must("init", "-d", s.conn, "-f", s.dir, "-S", s.slot)
 	return s
 }
 
 // catchUp streams everything up to now into the repository and stops.
-func (s *source) catchUp(flags ...string) {
+func (s *sourceDB) catchUp(flags ...string) {
 	s.t.Helper()
 	s.c.Query(s.t, s.db, "SELECT pg_logical_emit_message(true, 'test', '')")
 	end := s.c.Query(s.t, s.db, "SELECT pg_current_wal_flush_lsn()")

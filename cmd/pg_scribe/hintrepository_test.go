@@ -41,7 +41,7 @@ func (h *hinter) unmounted(rule string) {
 }
 
 // encrypted is a source whose files are encrypted.
-func (h *hinter) encrypted(flags ...string) (s *source, recipient, key string) {
+func (h *hinter) encrypted(flags ...string) (s *sourceDB, recipient, key string) {
 	h.t.Helper()
 	recipient, key = newKey(h.t)
 	return h.fresh(append([]string{"-Z", "zstd", "--filter", recipient}, flags...)...), recipient, key

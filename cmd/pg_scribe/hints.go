@@ -19,6 +19,7 @@ import (
 	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // incompleteHint says what a broken-off restore has left, and the way on.
@@ -75,20 +76,20 @@ func rereadHint(f facts) string {
 	return "it may have been removed since the catalog was read, as expire does; begin again with the newest catalog there: " + f.again()
 }
 
-func connectHint(e *stream.ConnectError, f facts) string {
+func connectHint(e *source.ConnectError, f facts) string {
 	switch e.Fault {
-	case stream.FaultPooler:
+	case source.FaultPooler:
 		return "connect to the server itself, by an address that is not the pooler's: " +
 			commandLine("pg_scribe", f.command, "-h", "SERVER", "-p", "5432", "-U", e.User, "-d", e.Database)
-	case stream.FaultServer:
+	case source.FaultServer:
 		return fmt.Sprintf("is PostgreSQL running there? Ask: %s; choose another server with -h and -p",
 			commandLine("pg_isready", "-h", e.Host, "-p", fmt.Sprint(e.Port)))
-	case stream.FaultPassword:
+	case source.FaultPassword:
 		if pg, ok := errors.AsType[*pgconn.PgError](e.Err); ok && pg.Code == "28000" {
 			return refusedHint(pg, e, f)
 		}
 		return "ask for the password with -W, or give the right one in PGPASSWORD or ~/.pgpass"
-	case stream.FaultDatabase:
+	case source.FaultDatabase:
 		if f.command == "restore" {
 			return "create it by restoring with -C, or choose another with -d"
 		}
@@ -159,7 +160,7 @@ func (f facts) slotName() string {
 
 // refusedHint is for a role that no password lets in. The server's words may be
 // in any language; the routine is not.
-func refusedHint(pg *pgconn.PgError, e *stream.ConnectError, f facts) string {
+func refusedHint(pg *pgconn.PgError, e *source.ConnectError, f facts) string {
 	other := "; or connect as another role with -U"
 	switch {
 	case strings.Contains(pg.Message, "is not permitted to log in"):
@@ -190,16 +191,16 @@ func keyHint(e *filter.KeyError, f facts) string {
 	return "give another file, or look at what this one is: " + commandLine("file", e.File)
 }
 
-func slotHint(e *stream.SlotError, f facts) string {
+func slotHint(e *source.SlotError, f facts) string {
 	drop := f.scribe("drop", "-S", e.Slot)
 	switch e.Problem {
-	case stream.SlotExists:
+	case source.SlotExists:
 		beside := "take another name: " + f.run(dropFlags(f.line, f.flags, "slot"), "-S", f.slotName())
 		if e.Database == "" || e.Database != f.base {
 			return beside
 		}
 		return beside + "; or, if no repository streams from it, for whose stream that would be the end, remove it: " + drop
-	case stream.SlotMissing:
+	case source.SlotMissing:
 		if f.command == "drop" {
 			return "see which slots there are: " + f.slots()
 		}
@@ -207,20 +208,20 @@ func slotHint(e *stream.SlotError, f facts) string {
 			return "if it is gone, begin again with a new slot and base: " + f.newSlot()
 		}
 		return "name the right slot with -S; or begin a new repository: " + f.init(e.Slot, "NEW_DIRECTORY")
-	case stream.SlotBusy:
+	case source.SlotBusy:
 		if e.PID == 0 {
 			return "stop the other pg_scribe or pg_recvlogical that reads it; see which: " + f.slots()
 		}
 		return "stop the program that reads it; or end its session: " +
 			f.tool("psql", "-c", fmt.Sprintf("SELECT pg_terminate_backend(%d)", e.PID))
-	case stream.SlotWhole:
+	case source.SlotIntact:
 		return "leave out --new-slot: " + f.scribe("full-backup", "-f", f.dir)
-	case stream.SlotLost, stream.SlotAhead:
+	case source.SlotLost, source.SlotAhead:
 		if f.dir != "" {
 			return "the changes in between are gone; begin again with a new slot and base: " + f.newSlot()
 		}
 		return "the changes in between are gone, and this slot is of no more use; begin anew: " + drop + " --keep-capture && " + f.init(e.Slot, "NEW_DIRECTORY")
-	case stream.SlotForeign:
+	case source.SlotForeign:
 		switch {
 		case f.command == "full-backup":
 			return "the slot of this repository is gone, and another one has its name; begin a new repository with another slot: " +
@@ -231,9 +232,9 @@ func slotHint(e *stream.SlotError, f facts) string {
 			return "name one of this database with -S: " + f.tool("psql", "-c", "SELECT slot_name FROM pg_replication_slots WHERE database = current_database()")
 		}
 		return "choose the slot that init made with -S, and its database with -d: " + f.slots()
-	case stream.SlotBlocked:
+	case source.SlotBlocked:
 		return "end the transactions that it waits for, then run it again: " + f.again()
-	case stream.SlotNoneFree:
+	case source.SlotNoneFree:
 		return "let there be more, then restart the server: " + f.tool("psql", "-c", "ALTER SYSTEM SET max_replication_slots = 20") +
 			"; or see whether one of them is of no use: " + f.slots()
 	}
@@ -245,14 +246,14 @@ func (f facts) slots() string {
 	return f.tool("psql", "-c", "SELECT slot_name, plugin, database, active, active_pid, wal_status FROM pg_replication_slots")
 }
 
-func timelineHint(e *stream.TimelineError, f facts) string {
+func timelineHint(e *source.TimelineError, f facts) string {
 	if e.Behind {
 		return "let start go over to it first, then run this again: " + f.scribe("start", "-f", f.dir)
 	}
 	return "if this server is the source from now on, begin there with a new slot and base: " + f.newSlot()
 }
 
-func largeValueHint(e *stream.LargeValueError, f facts) string {
+func largeValueHint(e *source.LargeValueError, f facts) string {
 	if e.Table != "" {
 		return "make values of 500 MB and more smaller, or take them out of the table; for each COLUMN that may have some: " +
 			f.tool("psql", "-c", "SELECT ctid FROM "+e.Table+" WHERE octet_length(COLUMN) > 500000000")
@@ -272,7 +273,7 @@ func dumpHint(e *stream.DumpError, f facts) string {
 }
 
 func mismatch(err error, f facts) (remedy, bool) {
-	var e *stream.MismatchError
+	var e *source.MismatchError
 	switch {
 	case !errors.As(err, &e):
 		return remedy{}, false
@@ -284,7 +285,7 @@ func mismatch(err error, f facts) (remedy, bool) {
 }
 
 // identityHint is for a repository and a database that are not of each other.
-func identityHint(e *stream.IdentityError, f facts) string {
+func identityHint(e *source.IdentityError, f facts) string {
 	switch {
 	case f.command == "drop" && e.Now != "": // never a command that removes what was not meant
 		return "leave out -f to remove what is in this database; to see what is meant: " + f.onDatabase(e.Now).scribe("status", "-f", f.dir)

@@ -354,7 +354,7 @@ func (o outcome) refusedNot(h *hinter) {
 }
 
 // busyRepository makes the error of a second streamer, and looks at the first.
-func (h *hinter) busyRepository(s *source) *failure {
+func (h *hinter) busyRepository(s *sourceDB) *failure {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan outcome, 1)

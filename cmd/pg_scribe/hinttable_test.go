@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"pg_scribe/internal/pgtest"
-	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // The table of hints: each rule's error is made for real, its hint is read from
@@ -33,7 +33,7 @@ type hintRow struct{ rule, problem, hint, ran, outcome string }
 
 type hinter struct {
 	*bench
-	src  *source // with two bases, a segment and a mark; nobody changes it
+	src  *sourceDB // with two bases, a segment and a mark; nobody changes it
 	rows []hintRow
 }
 
@@ -227,7 +227,7 @@ func (h *hinter) reach(t *testing.T) {
 }
 
 // fresh is a source of its own.
-func (h *hinter) fresh(flags ...string) *source {
+func (h *hinter) fresh(flags ...string) *sourceDB {
 	h.t.Helper()
 	return initSource(h.t, h.c, "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)", flags...)
 }
@@ -323,8 +323,8 @@ func TestHints(t *testing.T) {
 	for _, r := range allRules() {
 		names = append(names, r.name)
 	}
-	for _, p := range []stream.SlotProblem{stream.SlotMissing, stream.SlotExists, stream.SlotBusy, stream.SlotLost, stream.SlotAhead,
-		stream.SlotForeign, stream.SlotBlocked, stream.SlotNoneFree, stream.SlotWhole} {
+	for _, p := range []source.SlotProblem{source.SlotMissing, source.SlotExists, source.SlotBusy, source.SlotLost, source.SlotAhead,
+		source.SlotForeign, source.SlotBlocked, source.SlotNoneFree, source.SlotIntact} {
 		names = append(names, "*stream.SlotError / "+string(p))
 	}
 	for _, name := range names {

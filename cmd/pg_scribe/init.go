@@ -11,6 +11,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 type initCmd struct {
@@ -122,9 +123,9 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 }
 
 // preflight prints all findings at once and decides whether init may go on.
-func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]stream.Finding, error) {
+func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]source.Finding, error) {
 	a.step("checking the source")
-	findings, err := stream.Preflight(ctx, conn, c.Slot, c.Mode, a.command)
+	findings, err := source.Check(ctx, conn, c.Mode == stream.ModeNoHarm, a.command)
 	if err != nil {
 		return nil, err
 	}

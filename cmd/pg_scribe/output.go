@@ -9,6 +9,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // The JSON documents of --output json. docs/CLI.md describes them. They are
@@ -66,7 +67,7 @@ type baseJSON struct {
 	Directory string           `json:"directory"`
 	Database  string           `json:"database"`
 	Slot      string           `json:"slot"`
-	Findings  []stream.Finding `json:"findings,omitzero"` // init only
+	Findings  []source.Finding `json:"findings,omitzero"` // init only
 	Base      *artifactJSON    `json:"base"`              // null when init stopped at the findings
 	Globals   *artifactJSON    `json:"globals"`
 	Tables    int              `json:"tables"`
@@ -197,7 +198,7 @@ type slotJSON struct {
 	Failover       bool        `json:"failover"`
 }
 
-func toSlot(s stream.Slot) *slotJSON {
+func toSlot(s source.Slot) *slotJSON {
 	return &slotJSON{Name: s.Name, Database: s.Database, Plugin: s.Plugin, Active: s.Active, ActivePID: s.ActivePID,
 		RestartLSN: s.RestartLSN, ConfirmedLSN: s.ConfirmedFlush, CurrentLSN: s.CurrentLSN, LagBytes: s.LagBytes,
 		RetainedBytes: s.RetainedBytes, WALStatus: s.WALStatus, SafeBytes: s.SafeWALSize, CatalogXminAge: s.CatalogXminAge,

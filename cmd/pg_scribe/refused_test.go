@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/pgtest"
-	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // A role that the server does not let in, whatever its password, is not asked
@@ -40,7 +40,7 @@ func TestRefusedRoles(t *testing.T) {
 		t.Error("init left its directory")
 	}
 	// A server that speaks another language.
-	foreign := &stream.ConnectError{Fault: stream.FaultPassword, User: "who", Err: &pgconn.PgError{Code: "28000",
+	foreign := &source.ConnectError{Fault: source.FaultPassword, User: "who", Err: &pgconn.PgError{Code: "28000",
 		Message: "Rolle »who« hat keine Berechtigung zum Einloggen", Routine: "InitializeSessionUserId"}}
 	if _, hint := remedyFor(foreign, false, facts{}); !strings.Contains(hint, `ALTER ROLE "who" LOGIN`) || strings.Contains(hint, "-W") {
 		t.Errorf("the hint is %s", hint)

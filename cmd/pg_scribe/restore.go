@@ -9,7 +9,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
-	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 type restoreCmd struct {
@@ -175,8 +175,8 @@ func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, erro
 	// to create it. One to which somebody is connected cannot be renamed.
 	maintenance := "postgres"
 	conn, err := a.connectTo(ctx, c.connFlags, maintenance)
-	refused := (*stream.ConnectError)(nil)
-	if errors.As(err, &refused) && refused.Fault == stream.FaultDatabase || err == nil && c.AllowSource && a.facts.base == maintenance {
+	refused := (*source.ConnectError)(nil)
+	if errors.As(err, &refused) && refused.Fault == source.FaultDatabase || err == nil && c.AllowSource && a.facts.base == maintenance {
 		maintenance = "template1"
 		conn, err = a.connectTo(ctx, c.connFlags, maintenance)
 	}

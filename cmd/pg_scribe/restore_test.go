@@ -115,7 +115,7 @@ func TestBrokenChain(t *testing.T) {
 }
 
 // segments makes some, with one row each.
-func (s *source) segments(n int) {
+func (s *sourceDB) segments(n int) {
 	s.t.Helper()
 	for range n {
 		s.c.Exec(s.t, s.db, "INSERT INTO t SELECT coalesce(max(i), 0) + 1 FROM t")

@@ -19,6 +19,7 @@ import (
 	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // rules are tried in order; the first that knows the error decides.
@@ -47,10 +48,10 @@ var rules = []rule{
 	}),
 	on(exitSlot, timelineHint),
 	on(exitBackup, largeValueHint),
-	on(exitUsage, func(_ *stream.FailoverError, f facts) string {
+	on(exitUsage, func(_ *source.FailoverError, f facts) string {
 		return "leave out --failover; after a failover, full-backup --new-slot begins again: " + f.run(dropFlags(f.line, f.flags, "failover"))
 	}),
-	on(exitUsage, func(_ *stream.StandbyError, f facts) string {
+	on(exitUsage, func(_ *source.StandbyError, f facts) string {
 		return "connect to the primary with -h; if this server is to take its place, promote it: " + f.tool("psql", "-c", "SELECT pg_promote()")
 	}),
 	on(exitSlot, slotHint),

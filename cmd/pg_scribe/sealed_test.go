@@ -51,7 +51,7 @@ const secretSQL = `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SE
 	CREATE TABLE ledger_of_secrets (id int PRIMARY KEY); CREATE ROLE keeper_of_the_ledger`
 
 // nothingInClear complains about a file that names anything of the source.
-func (s *source) nothingInClear(place string) {
+func (s *sourceDB) nothingInClear(place string) {
 	s.t.Helper()
 	names := regexp.MustCompile(`^(base|globals)-\d{8}-\d{6}|^incremental-[0-9A-F]{16}|^catalog-[0-9A-F]{16}-[0-9A-F]{16}\.db|^pg_scribe_(metadata-[0-9A-F]{16}|repository)\.txt$`)
 	for name, content := range filesIn(s.t, place) {

@@ -15,6 +15,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/storage"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 type startCmd struct {
@@ -63,8 +64,8 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 // failed says whether the streamer met an error that somebody who looks later
 // has to know of: not one of the command line alone.
 func (c *startCmd) failed(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() == nil && !errors.As(err, new(*usageError)) && !errors.As(err, new(*stream.IdentityError)) &&
-		!errors.As(err, new(*stream.MismatchError))
+	return err != nil && ctx.Err() == nil && !errors.As(err, new(*usageError)) && !errors.As(err, new(*source.IdentityError)) &&
+		!errors.As(err, new(*source.MismatchError))
 }
 
 // intoRepository streams into a repository until it is stopped.
@@ -77,7 +78,7 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 	if slot == "" {
 		slot = info.Slot
 	} else if slot != info.Slot {
-		return &stream.MismatchError{What: "slot", Repository: info.Slot, Source: slot}
+		return &source.MismatchError{What: "slot", Repository: info.Slot, Source: slot}
 	}
 	opts, err := c.options(ctx, a, slot, info.Publication)
 	if err != nil {

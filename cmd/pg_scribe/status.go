@@ -12,6 +12,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 type statusCmd struct {
@@ -54,7 +55,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 	if c.Dbname != "" {
 		slotErr = s.slot(ctx, c.connFlags)
 	}
-	if errors.As(slotErr, new(*stream.IdentityError)) {
+	if errors.As(slotErr, new(*source.IdentityError)) {
 		return slotErr // a verdict would be on two things that have nothing to do with each other
 	}
 	s.verdict(slotErr)
@@ -141,19 +142,19 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 		return err
 	}
 	if s.inventory != nil {
-		if _, err := stream.CheckSource(ctx, conn, *s.inventory); err != nil {
+		if _, err := source.CheckIdentity(ctx, conn, *s.inventory); err != nil {
 			return err
 		}
 	}
 	if err := stream.CheckOriginal(ctx, conn); err != nil {
 		return err
 	}
-	slot, err := stream.ReadSlot(ctx, conn, s.Slot)
+	slot, err := source.FindSlot(ctx, conn, s.Slot)
 	if err != nil {
 		return err
 	}
 	if slot.Database != "" && slot.Database != a.facts.base {
-		return &stream.SlotError{Slot: s.Slot, Problem: stream.SlotForeign, Database: slot.Database}
+		return &source.SlotError{Slot: s.Slot, Problem: source.SlotForeign, Database: slot.Database}
 	}
 	s.doc.Slot = toSlot(slot)
 	if r := s.doc.Repository; r != nil && r.FreshnessSeconds != nil {
@@ -183,14 +184,14 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 }
 
 // judgeSlot finds what is wrong with a slot.
-func (s *statusReport) judgeSlot(slot stream.Slot) {
+func (s *statusReport) judgeSlot(slot source.Slot) {
 	facts := s.app.facts
 	start := facts.scribe("start", "-f", cmp.Or(facts.dir, "REPOSITORY"))
 	anew := "begin a new repository: " + facts.scribe("init", "-f", "NEW_DIRECTORY")
 	if facts.dir != "" {
 		anew = "begin again with a new slot and base: " + facts.newSlot()
 	}
-	if f, ok := stream.ServerVersionFinding(slot.ServerVersion); !ok {
+	if f, ok := source.ServerVersionFinding(slot.ServerVersion); !ok {
 		s.warn(f.Problem, f.Fix)
 	}
 	if r := s.doc.Repository; r != nil && slot.Timeline != 0 && slot.Timeline != r.Timeline {

@@ -27,7 +27,7 @@ func withS3(b *bench) {
 }
 
 // targetSource is a source whose repository has targets.
-func targetSource(t *testing.T, c *pgtest.Cluster, sql string, targets ...string) *source {
+func targetSource(t *testing.T, c *pgtest.Cluster, sql string, targets ...string) *sourceDB {
 	var flags []string
 	for _, target := range targets {
 		flags = append(flags, "--target", target)
@@ -36,18 +36,18 @@ func targetSource(t *testing.T, c *pgtest.Cluster, sql string, targets ...string
 }
 
 // initSource is a source whose repository was begun with further flags.
-func initSource(t *testing.T, c *pgtest.Cluster, sql string, flags ...string) *source {
+func initSource(t *testing.T, c *pgtest.Cluster, sql string, flags ...string) *sourceDB {
 	b := newBench(t, c)
 	withS3(b)
 	db := c.CreateDB(t, "tgt")
 	c.Exec(t, db, sql)
-	s := &source{bench: b, db: db, conn: c.ConnString(db), dir: filepath.Join(t.TempDir(), "repo"), slot: fmt.Sprintf("tgt_%d", time.Now().UnixNano())}
+	s := &sourceDB{bench: b, db: db, conn: c.ConnString(db), dir: filepath.Join(t.TempDir(), "repo"), slot: fmt.Sprintf("tgt_%d", time.Now().UnixNano())}
 	b.must(append([]string{"init", "-d", s.conn, "-f", s.dir, "-S", s.slot}, flags...)...)
 	return s
 }
 
 // restoredFrom restores from a place and returns what the table holds.
-func (s *source) restoredFrom(place string, flags ...string) string {
+func (s *sourceDB) restoredFrom(place string, flags ...string) string {
 	s.t.Helper()
 	db := s.db + "_r"
 	s.must(append([]string{"restore", "-f", place, "-C", "-d", s.c.ConnString(db)}, flags...)...)
@@ -56,7 +56,7 @@ func (s *source) restoredFrom(place string, flags ...string) string {
 	return got
 }
 
-func (s *source) content() string {
+func (s *sourceDB) content() string {
 	s.t.Helper()
 	return s.c.Query(s.t, s.db, "SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, '|' ORDER BY id)), '') FROM t")
 }
@@ -123,7 +123,7 @@ func TestTargetsAloneRestore(t *testing.T) {
 }
 
 // restoredPoint is the point of the newest base.
-func (s *source) restoredPoint(place string) string {
+func (s *sourceDB) restoredPoint(place string) string {
 	l := decode[struct {
 		Bases []struct {
 			Start catalog.LSN `json:"start_lsn"`
@@ -189,7 +189,7 @@ func TestTargetRefusals(t *testing.T) {
 }
 
 // background runs start until stop is called.
-func (s *source) background(flags ...string) (stop func() (int, string), said func() string) {
+func (s *sourceDB) background(flags ...string) (stop func() (int, string), said func() string) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var out, errs safeBuffer
@@ -585,7 +585,7 @@ func TestCopySendsNoCatalogTwice(t *testing.T) {
 }
 
 // listToNobody lists to a reader that is gone, as head is after some lines.
-func (s *source) listToNobody(spec string) {
+func (s *sourceDB) listToNobody(spec string) {
 	s.t.Helper()
 	self, err := os.Executable()
 	if err != nil {

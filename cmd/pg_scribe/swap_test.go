@@ -12,7 +12,7 @@ import (
 )
 
 // swapSource is a source whose repository ends before its last row.
-func swapSource(t *testing.T) *source {
+func swapSource(t *testing.T) *sourceDB {
 	t.Helper()
 	s := newSource(t, pgtest.Shared(t), "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (1)")
 	s.c.Exec(t, s.db, "INSERT INTO t VALUES (2)")
@@ -28,23 +28,23 @@ func swapSource(t *testing.T) *source {
 }
 
 // siblings are the databases that were made beside the source.
-func (s *source) siblings() []string {
+func (s *sourceDB) siblings() []string {
 	s.t.Helper()
 	return strings.Fields(s.c.Query(s.t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE '"+s.db+"\\_%' ORDER BY datname"))
 }
 
 // rows are those of table t.
-func (s *source) rows(db string) string {
+func (s *sourceDB) rows(db string) string {
 	s.t.Helper()
 	return s.c.Query(s.t, db, "SELECT string_agg(i::text, ',' ORDER BY i) FROM t")
 }
 
-func (s *source) flags(args ...string) []string {
+func (s *sourceDB) flags(args ...string) []string {
 	return append(args, "-h", s.c.Host, "-p", portOf(s.c), "-U", "postgres")
 }
 
 // shell runs a command as a person who pastes it.
-func (s *source) shell(command string) {
+func (s *sourceDB) shell(command string) {
 	s.t.Helper()
 	cmd := exec.Command("bash", "-c", command)
 	cmd.Env = append(s.env, "PATH="+s.c.BinDir+":"+os.Getenv("PATH"))

@@ -18,6 +18,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 func TestTargetTime(t *testing.T) {
@@ -210,10 +211,10 @@ func TestRules(t *testing.T) {
 		&usageError{"p", "h"}, &zoneError{"2026-01-01"}, &validationError{2}, errTargetNeeded, errNoTerminal,
 		&restore.IncompleteError{Err: errors.New("x")}, &restore.IncompleteError{Err: errors.New("x"), Resumable: true},
 		&restore.IncompleteError{Err: errors.New("x"), Created: true},
-		&stream.SlotError{Problem: stream.SlotBusy}, &stream.SlotError{Problem: stream.SlotLost}, &stream.SlotError{Problem: stream.SlotBlocked},
-		&stream.SlotError{Problem: stream.SlotNoneFree}, &stream.SlotError{}, &stream.SlotError{Problem: stream.SlotWhole},
-		&stream.TimelineError{}, &stream.StandbyError{}, &stream.LargeValueError{}, &stream.LargeValueError{Table: "t"}, &stream.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &stream.CaptureError{}, &stream.CopyError{}, &stream.ArchiveCodecError{},
-		&stream.ConnectError{Fault: stream.FaultOther, Err: errors.New("x")},
+		&source.SlotError{Problem: source.SlotBusy}, &source.SlotError{Problem: source.SlotLost}, &source.SlotError{Problem: source.SlotBlocked},
+		&source.SlotError{Problem: source.SlotNoneFree}, &source.SlotError{}, &source.SlotError{Problem: source.SlotIntact},
+		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &stream.CaptureError{}, &stream.CopyError{}, &stream.ArchiveCodecError{},
+		&source.ConnectError{Fault: source.FaultOther, Err: errors.New("x")},
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
 		catalog.SchemaVersionError{Have: 2, Want: 1},
 		&restore.OlderTargetError{}, &restore.LocaleError{Err: errors.New("x")}, &restore.BusyError{}, &restore.ResumeError{},
@@ -363,24 +364,24 @@ func TestCancelledAtOnce(t *testing.T) {
 func TestJudgeSlot(t *testing.T) {
 	few, many := int64(1<<20), int64(1<<30)
 	for _, c := range []struct {
-		slot  stream.Slot
+		slot  source.Slot
 		level string
 		want  string // "": nothing is wrong
 	}{
-		{stream.Slot{Active: true, WALStatus: "reserved"}, "", ""},
-		{stream.Slot{Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &many}, "", ""},
-		{stream.Slot{Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &few}, "warning", "is lost when another 1.0 MB"},
-		{stream.Slot{Active: true, WALStatus: "unreserved"}, "critical", "about to remove WAL"},
-		{stream.Slot{WALStatus: "lost"}, "critical", "is lost: the server has removed"},
-		{stream.Slot{WALStatus: "lost", Invalidation: "wal_removed"}, "critical", "given it up: wal_removed"},
-		{stream.Slot{WALStatus: "reserved"}, "critical", "nothing streams"},
-		{stream.Slot{Active: true, LagBytes: 2 << 30}, "warning", "lags by 2.0 GB"},
-		{stream.Slot{Active: true, LagBytes: 20 << 30}, "critical", "lags by 20 GB"},
-		{stream.Slot{Active: true, ServerVersion: "15.14"}, "", ""},
-		{stream.Slot{Active: true, ServerVersion: "15.13"}, "warning", "out of memory"},
-		{stream.Slot{Active: true, ServerVersion: "17.2"}, "warning", "can lose rows"},
-		{stream.Slot{Active: true, CatalogXminAge: 150_000_000}, "warning", "holds back 150000000 transactions"},
-		{stream.Slot{Active: true, CatalogXminAge: 1_500_000_000}, "critical", "stops at two billion"},
+		{source.Slot{Active: true, WALStatus: "reserved"}, "", ""},
+		{source.Slot{Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &many}, "", ""},
+		{source.Slot{Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &few}, "warning", "is lost when another 1.0 MB"},
+		{source.Slot{Active: true, WALStatus: "unreserved"}, "critical", "about to remove WAL"},
+		{source.Slot{WALStatus: "lost"}, "critical", "is lost: the server has removed"},
+		{source.Slot{WALStatus: "lost", Invalidation: "wal_removed"}, "critical", "given it up: wal_removed"},
+		{source.Slot{WALStatus: "reserved"}, "critical", "nothing streams"},
+		{source.Slot{Active: true, LagBytes: 2 << 30}, "warning", "lags by 2.0 GB"},
+		{source.Slot{Active: true, LagBytes: 20 << 30}, "critical", "lags by 20 GB"},
+		{source.Slot{Active: true, ServerVersion: "15.14"}, "", ""},
+		{source.Slot{Active: true, ServerVersion: "15.13"}, "warning", "out of memory"},
+		{source.Slot{Active: true, ServerVersion: "17.2"}, "warning", "can lose rows"},
+		{source.Slot{Active: true, CatalogXminAge: 150_000_000}, "warning", "holds back 150000000 transactions"},
+		{source.Slot{Active: true, CatalogXminAge: 1_500_000_000}, "critical", "stops at two billion"},
 	} {
 		s := &statusReport{app: &app{}}
 		s.judgeSlot(c.slot)
@@ -407,7 +408,7 @@ func TestJudgeTimelines(t *testing.T) {
 	}
 	s := &statusReport{app: &app{}}
 	s.doc.Repository = &repositoryJSON{Timeline: 1}
-	s.judgeSlot(stream.Slot{Active: true, Timeline: 2})
+	s.judgeSlot(source.Slot{Active: true, Timeline: 2})
 	if len(s.doc.Reasons) != 1 || !strings.Contains(s.doc.Reasons[0].Message, "the source is on timeline 2") {
 		t.Errorf("%+v", s.doc.Reasons)
 	}

@@ -21,7 +21,7 @@ type windowRead struct {
 }
 
 // statusWindows are those that status shows.
-func (s *source) statusWindows(t *testing.T) []windowRead {
+func (s *sourceDB) statusWindows(t *testing.T) []windowRead {
 	t.Helper()
 	return decode[struct {
 		Repository struct{ Windows []windowRead }
@@ -30,7 +30,7 @@ func (s *source) statusWindows(t *testing.T) []windowRead {
 
 // windows are those that status and verify show, which are the same while no
 // streamer runs.
-func (s *source) windows(t *testing.T) []windowRead {
+func (s *sourceDB) windows(t *testing.T) []windowRead {
 	t.Helper()
 	status := s.statusWindows(t)
 	verify := decode[struct{ Windows []windowRead }](t, s.run("verify", "-f", s.dir, "--output", "json", "--read-data-subset", "1/1000"))
@@ -199,7 +199,7 @@ func TestVerdictsAgree(t *testing.T) {
 func TestDisabledTriggerIsSaid(t *testing.T) {
 	c := pgtest.Shared(t)
 	b := newBench(t, c)
-	s := &source{bench: b, db: c.CreateDB(t, "cli"), dir: filepath.Join(t.TempDir(), "repo")}
+	s := &sourceDB{bench: b, db: c.CreateDB(t, "cli"), dir: filepath.Join(t.TempDir(), "repo")}
 	s.conn, s.slot = c.ConnString(s.db), s.db
 	c.Exec(t, s.db, "CREATE TABLE t (i int PRIMARY KEY)")
 	role := s.db + "_small"

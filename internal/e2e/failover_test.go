@@ -13,6 +13,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // beginWithStandby is begin on a cluster of its own with a standby that was
@@ -157,11 +158,11 @@ func TestFailoverWithoutASlot(t *testing.T) {
 		tr.source = standby
 		defer func() { tr.source = old }()
 		return tr.tryStart()
-	}(); !errors.As(err, new(*stream.StandbyError)) {
+	}(); !errors.As(err, new(*source.StandbyError)) {
 		t.Errorf("from a standby: %v", err)
 	}
 	tr.failOver(standby)
-	var e *stream.TimelineError
+	var e *source.TimelineError
 	if err := tr.tryStart(); !errors.As(err, &e) || e.Slot == nil || e.Source != 2 {
 		t.Fatalf("%v", err)
 	}
@@ -215,7 +216,7 @@ func TestFailoverThatLosesWhatIsStored(t *testing.T) {
 	must(t, standby.StartAgain())
 	tr.failOver(standby)
 	tr.run("INSERT INTO t VALUES (2, 'kept')")
-	var e *stream.TimelineError
+	var e *source.TimelineError
 	if err := tr.tryStart(); !errors.As(err, &e) || e.At == 0 || e.At > end || e.End != end {
 		t.Fatalf("%v", err)
 	}

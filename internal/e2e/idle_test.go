@@ -9,6 +9,7 @@ import (
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // streaming streams, with a sample each interval, until stop is called.
@@ -28,7 +29,7 @@ func (tr *trip) streaming(interval time.Duration) (r *repo.Repository, stop func
 // slotState is where a slot stands.
 func (tr *trip) slotState() (confirmed, restart catalog.LSN) {
 	tr.t.Helper()
-	s, err := stream.ReadSlot(context.Background(), tr.conn(), tr.slot)
+	s, err := source.FindSlot(context.Background(), tr.conn(), tr.slot)
 	must(tr.t, err)
 	return s.ConfirmedFlush, s.RestartLSN
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
-	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // A value that the server can store but not send as text comes in binary form,
@@ -41,7 +41,7 @@ func TestValueTooLargeToSend(t *testing.T) {
 	if got, err := tr.rows(catalog.Request{Target: catalog.Target{Kind: catalog.ByLSN, LSN: before}}); err != nil || got != "before" {
 		t.Errorf("what was there before: %q, %v", got, err)
 	}
-	var large *stream.LargeValueError
+	var large *source.LargeValueError
 	if _, err := tr.base(false); !errors.As(err, &large) || large.Table != `public."big ones"` {
 		t.Errorf("a base: %v", err)
 	}
@@ -59,7 +59,7 @@ func TestRowTooLargeInAnyForm(t *testing.T) {
 	// The old and the new row of the UPDATE together are too large.
 	tr.run(`ALTER TABLE "big ones" REPLICA IDENTITY FULL`,
 		`BEGIN; INSERT INTO "big ones" SELECT 7, convert_to(repeat('x', 560000000), 'UTF8'); UPDATE "big ones" SET c = b; COMMIT`, "INSERT INTO t VALUES (2, 'after')")
-	var large *stream.LargeValueError
+	var large *source.LargeValueError
 	xid := tr.source.Query(t, tr.db, `SELECT xmin FROM "big ones"`)
 	if err := tr.tryCapture(); !errors.As(err, &large) || large.Commit < before || !strings.Contains(err.Error(), "transaction "+xid+",") {
 		t.Fatalf("%v", err)

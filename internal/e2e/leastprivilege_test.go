@@ -10,6 +10,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // A role without a superuser's rights streams, marks, samples and takes bases.
@@ -24,7 +25,7 @@ func TestRoleWithoutSuperuser(t *testing.T) {
 	if err := stream.Mark(ctx, tr.conn(), "one"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.ReadSlot(ctx, tr.conn(), tr.slot); err != nil {
+	if _, err := source.FindSlot(ctx, tr.conn(), tr.slot); err != nil {
 		t.Fatal(err)
 	}
 	tr.run(`INSERT INTO private.t VALUES (1, 'a'); CREATE TABLE private.u (a int); INSERT INTO private.u VALUES (1), (1); SELECT nextval('private.q') FROM generate_series(1, 9); SELECT lo_put(100, 3, 'the STREAM'), lo_from_bytea(200, 'new'); CREATE ROLE ` + role + `_other; ALTER TABLE private.u OWNER TO ` + role + `_other`)

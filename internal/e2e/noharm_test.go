@@ -16,6 +16,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // gaps are the reasons of the marks in the stream.
@@ -400,7 +401,7 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 func TestLocksDoNotQueueTheApplication(t *testing.T) {
 	tr := begin(t, `CREATE TABLE keyed (id int PRIMARY KEY)`)
 	ctx := context.Background()
-	if err := stream.DropSlot(ctx, tr.conn(), tr.slot); err != nil {
+	if err := source.DropSlot(ctx, tr.conn(), tr.slot); err != nil {
 		t.Fatal(err)
 	}
 	uninstall := func() error { return stream.Uninstall(ctx, tr.conn(), stream.DefaultPublication) }
@@ -449,7 +450,7 @@ func TestLocksDoNotQueueTheApplication(t *testing.T) {
 	if got := tr.source.Query(t, tr.db, "SELECT count(*) FROM pg_class WHERE relname IN ('busy', 'free') AND relreplident = 'f'"); got != "2" {
 		t.Errorf("%s tables were guarded", got)
 	}
-	if err := stream.DropSlot(ctx, tr.conn(), tr.slot); err != nil {
+	if err := source.DropSlot(ctx, tr.conn(), tr.slot); err != nil {
 		t.Fatal(err)
 	}
 	ddl := tr.source.Conn(t, tr.db) // a command that has not committed holds the capture's own tables

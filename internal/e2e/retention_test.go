@@ -17,6 +17,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
@@ -290,19 +291,19 @@ func flipBits(t *testing.T, flips int, keyAndChain ...string) {
 		bases := tr.bases()
 		first, second = bases[0], bases[1]
 	}
-	open, err := r.CreateSegment(ctx, repo.Header{SystemID: tr.artifacts()[0].SystemID, Timeline: 1, Database: tr.db, Slot: tr.slot,
+	open, err := r.CreateSegment(ctx, segment.Header{SystemID: tr.artifacts()[0].SystemID, Timeline: 1, Database: tr.db, Slot: tr.slot,
 		Server: "15", Encoding: "UTF8", Start: lastEnd(tr.artifacts()), Created: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer open.Close()
 	at := time.Now().UTC().Truncate(time.Microsecond)
-	text := repo.AppendBegin(nil, 999999, open.Start()+8, at)
-	text = repo.AppendCommit(append(text, "SELECT 1;\n"...), open.Start()+16)
+	text := segment.AppendBegin(nil, 999999, open.Start()+8, at)
+	text = segment.AppendCommit(append(text, "SELECT 1;\n"...), open.Start()+16)
 	if err := open.Write(text); err != nil {
 		t.Fatal(err)
 	}
-	open.Add(repo.Stats{End: open.Start() + 16, Transactions: 1, MinXID: 999999, MaxXID: 999999, FirstCommit: at, LastCommit: at})
+	open.Add(segment.Stats{End: open.Start() + 16, Transactions: 1, MinXID: 999999, MaxXID: 999999, FirstCommit: at, LastCommit: at})
 	if err := open.Checkpoint(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // pair is a source and a target cluster that the round trips share.
@@ -179,7 +180,7 @@ func (tr *trip) captureUntil(sample bool) {
 func (tr *trip) stopAfter(ctx context.Context, halt func(), length time.Duration) {
 	defer halt()
 	for began := false; !began && ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
-		slot, err := stream.ReadSlot(ctx, tr.conn(), tr.slot)
+		slot, err := source.FindSlot(ctx, tr.conn(), tr.slot)
 		began = err != nil || slot.Active
 	}
 	time.Sleep(length)

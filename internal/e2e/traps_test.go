@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 // A query that makes a table may have parameters, whose values are not in its
@@ -142,8 +143,8 @@ func TestPreparedTransactionBlocksTheSlot(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	began := time.Now()
-	var blocked *stream.SlotError
-	if _, err := stream.FullBackup(ctx, r, options); !errors.As(err, &blocked) || blocked.Problem != stream.SlotBlocked ||
+	var blocked *source.SlotError
+	if _, err := stream.FullBackup(ctx, r, options); !errors.As(err, &blocked) || blocked.Problem != source.SlotBlocked ||
 		!strings.Contains(blocked.Detail, "prepared transaction '"+tr.db+" it''s'") {
 		t.Errorf("a base beside a prepared transaction: %v", err)
 	}

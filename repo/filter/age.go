@@ -57,6 +57,9 @@ func (e *KeyError) Error() string {
 // Inconclusive tells that the bytes themselves may be whole.
 func (e *KeyError) Inconclusive() bool { return true }
 
+// NotText says that the text of the file may be in order.
+func (e *KeyError) NotText() bool { return true }
+
 func (e *KeyError) Unwrap() error { return e.Err }
 
 // DataError says that bytes are not what the filter wrote.

@@ -29,6 +29,9 @@ func (e *ShellError) Error() string {
 	return text
 }
 
+// NotText says that the text of the file may be in order.
+func (e *ShellError) NotText() bool { return true }
+
 // process is a command at work. Only while somebody waits for it, it must not
 // stand still.
 type process struct{ *command.Process }

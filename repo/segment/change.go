@@ -38,6 +38,7 @@ const (
 	Text         // the value itself; any value of a Change that is to be written
 	Quoted       // what stands between '…', with doubled quotes
 	Escaped      // what stands between E'…'
+	Copied       // what stands in a row of a COPY block, with escapes
 	Pieced       // a number: the value was written in pieces before, see AppendPiece
 )
 
@@ -283,6 +284,8 @@ func (v Value) append(dst []byte) []byte {
 		dst = append(dst, '\'')
 	case Escaped:
 		dst = append(dst, 'E', '\'')
+	case Copied:
+		return sqltext.AppendLiteral(dst, v.Decode(nil))
 	default:
 		return sqltext.AppendLiteral(dst, v.Text)
 	}
@@ -296,8 +299,11 @@ func (v Value) Decode(dst []byte) []byte {
 	if v.Form == Null {
 		return dst
 	}
-	if v.Form == Text || v.Form == Pieced {
+	switch v.Form {
+	case Text, Pieced:
 		return append(dst, s...)
+	case Copied:
+		return decodeCopied(dst, s)
 	}
 	for {
 		n := v.special(s)

@@ -6,19 +6,31 @@ import (
 	"strconv"
 )
 
-// A Kind is what a line of a transaction is, if it is one statement.
+// A Kind is what an item of a file is. Those up to PieceRow are statements that
+// stand on a line of their own in a transaction.
 type Kind byte
 
 const (
-	Unknown       Kind = iota // no statement that segments have
-	RowChange                 // see ParseChange
+	Unknown       Kind = iota // no statement that segments have; see Reader.Unknown
+	RowChange                 // see ParseChange, Reader.Change
 	TruncateTable             // see ParseTruncate
-	CopyBlock                 // begins one: see ParseCopy
-	LargeObject               // see ParsePage
+	CopyBlock                 // begins one: see ParseCopy; read the rows with CopyData
+	LargeObject               // a piece of one: see ParsePage
 	Setting                   // SET LOCAL …: what the command behind it ran under
 	Block                     // DO '…': makes what the command behind it needs of the cluster
 	PieceTable                // made before a row with values that are too large for one statement, dropped behind it
 	PieceRow                  // a piece of such a value
+
+	Preamble     // SQL: a SET statement before the stream
+	Begin        // Tx
+	DDL          // SQL, Tag: a command, which may span lines
+	Commit       // LSN (behind the commit record)
+	Origin       // Text (name), LSN: the commit time is another server's
+	RestorePoint // Text: its name
+	Gap          // Text: what could not be captured
+	Reached      // LSN, Time: nothing else happened up to here
+	End          // the trailer: see Reader.Trailer
+	Statement    // SQL: of a dump, anything but COPY
 )
 
 // pieceTable holds large values between their pieces and their row.

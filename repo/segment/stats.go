@@ -1,4 +1,4 @@
-package repo
+package segment
 
 import (
 	"sort"
@@ -57,9 +57,9 @@ func sumCounts(name string, a, b catalog.TableCount) catalog.TableCount {
 		Deleted: a.Deleted + b.Deleted, Truncated: a.Truncated + b.Truncated}
 }
 
-// progress is what a checkpoint tells the catalog: the totals of s and next,
+// Progress is what a checkpoint tells the catalog: the totals of s and next,
 // with only those tables, points, gaps and facts that next brings.
-func (s Stats) progress(next Stats) catalog.Progress {
+func (s Stats) Progress(next Stats) catalog.Progress {
 	total := s
 	total.Tables, total.Points, total.Gaps, total.Facts = nil, nil, nil, nil
 	total.Add(next)
@@ -70,16 +70,22 @@ func (s Stats) progress(next Stats) catalog.Progress {
 		End: total.End, ReachedAt: total.Reached,
 		FirstCommitAt: total.FirstCommit, LastCommitAt: total.LastCommit,
 		Transactions: total.Transactions, MinXID: total.MinXID, MaxXID: total.MaxXID,
-		Tables: total.tables(), Points: total.Points, Gaps: total.Gaps, Facts: total.Facts,
+		Tables: total.Counts(), Points: total.Points, Gaps: total.Gaps, Facts: total.Facts,
 	}
 }
 
-// tables lists the counts by name.
-func (s Stats) tables() []catalog.TableCount {
+// Counts lists the counts by name.
+func (s Stats) Counts() []catalog.TableCount {
 	list := make([]catalog.TableCount, 0, len(s.Tables))
 	for _, c := range s.Tables {
 		list = append(list, c)
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Table < list[j].Table })
 	return list
+}
+
+// Trailer is what the counts say at the end of a segment.
+func (s Stats) Trailer() Trailer {
+	return Trailer{End: s.End, Reached: s.Reached, Transactions: s.Transactions, FirstCommit: s.FirstCommit,
+		LastCommit: s.LastCommit, MinXID: s.MinXID, MaxXID: s.MaxXID, Tables: s.Counts()}
 }

@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 )
 
 // An Identity is what a repository belongs to: one database of one system.
@@ -53,12 +52,12 @@ func (i Identity) words(now string) string {
 	return fmt.Sprintf("%q", i.Database)
 }
 
-func (s server) identity() Identity { return Identity{s.SystemID, s.DatabaseOID, s.Database} }
+func (s Server) Identity() Identity { return Identity{s.SystemID, s.DatabaseOID, s.Database} }
 
-// CheckSource makes sure that a connection leads to the database that a
+// CheckIdentity makes sure that a connection leads to the database that a
 // repository is of, and returns that as the server knows it. It changes
 // nothing; another database is an IdentityError.
-func CheckSource(ctx context.Context, connString string, inv catalog.Inventory) (Identity, error) {
+func CheckIdentity(ctx context.Context, connString string, inv catalog.Inventory) (Identity, error) {
 	conn, err := Connect(ctx, connString)
 	if err != nil {
 		return Identity{}, err
@@ -71,15 +70,15 @@ func CheckSource(ctx context.Context, connString string, inv catalog.Inventory) 
 		return src, err
 	}
 	end, _ := inv.End()
-	_, err = sameSource(ctx, conn, inv.Repository, src, end)
+	_, err = SameDatabase(ctx, conn, inv.Repository, src, end)
 	return src, err
 }
 
-// sameSource compares a source with what a repository is of. The timeline may
+// SameDatabase compares a source with what a repository is of. The timeline may
 // change: see follow. A repository of an earlier version may lack the OID: then
 // its slot says which database it is of, and without that the name. proven is
 // false in the last case.
-func sameSource(ctx context.Context, conn *pgx.Conn, info catalog.Repository, src Identity, end catalog.LSN) (proven bool, err error) {
+func SameDatabase(ctx context.Context, conn *pgx.Conn, info catalog.Repository, src Identity, end catalog.LSN) (proven bool, err error) {
 	e := &IdentityError{Repository: Identity{info.SystemID, info.DatabaseOID, info.Database}, Source: src}
 	if info.SystemID != src.SystemID {
 		return false, e
@@ -89,12 +88,12 @@ func sameSource(ctx context.Context, conn *pgx.Conn, info catalog.Repository, sr
 	}
 	find, key := "SELECT datname FROM pg_database WHERE oid::text = $1", fmt.Sprint(info.DatabaseOID)
 	if info.DatabaseOID == 0 {
-		slot, err := readSlot(ctx, conn, info.Slot)
+		slot, err := ReadSlot(ctx, conn, info.Slot)
 		if err != nil && !errors.As(err, new(*SlotError)) {
 			return false, err
 		}
 		// Another repository may have got the slot's name; its slot was made later.
-		switch proves := err == nil && slot.Plugin == "pgoutput" && slot.covers(end) == nil; {
+		switch proves := err == nil && slot.Plugin == "pgoutput" && slot.Covers(end) == nil; {
 		case proves && slot.Database == src.Database:
 			return true, nil
 		case !proves && info.Database == src.Database:
@@ -110,20 +109,4 @@ func sameSource(ctx context.Context, conn *pgx.Conn, info catalog.Repository, sr
 		return false, err
 	}
 	return false, e
-}
-
-// adopt records what the database of a repository is called now, and its OID
-// where that is proven.
-func adopt(ctx context.Context, r *repo.Repository, info catalog.Repository, src Identity, proven bool, notice func(string)) error {
-	oid := info.DatabaseOID
-	if proven {
-		oid = src.OID
-	}
-	if oid == info.DatabaseOID && src.Database == info.Database {
-		return nil
-	}
-	if src.Database != info.Database && notice != nil {
-		notice(fmt.Sprintf("database %q is called %q now; the repository goes on with it", info.Database, src.Database))
-	}
-	return r.Catalog().SetDatabase(ctx, src.Database, oid)
 }

@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"reflect"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestParseHistory(t *testing.T) {
-	src := server{SystemID: "7", Timeline: 5}
+	src := Server{SystemID: "7", Timeline: 5}
 	got, err := parseHistory("# made by hand\n1\t0/3000180\tno recovery target specified\n\n2\tA/4\tbefore 2026-01-01\n4\tB/0\t\n", src)
 	want := []catalog.Switch{{SystemID: "7", Timeline: 2, Parent: 1, At: 0x3000180}, {SystemID: "7", Timeline: 4, Parent: 2, At: 0xA00000004},
 		{SystemID: "7", Timeline: 5, Parent: 4, At: 0xB00000000}}

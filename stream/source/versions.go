@@ -1,10 +1,13 @@
-package stream
+package source
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
 )
+
+// minServer and maxServer bound the PostgreSQL major versions.
+const minServer, maxServer = 14, 18
 
 // minorReleases are, for each major version, the first minor release without
 // a bug of logical decoding that loses data, and the one from which on its

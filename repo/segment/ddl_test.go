@@ -1,4 +1,4 @@
-package repo
+package segment
 
 import (
 	"fmt"
@@ -6,13 +6,8 @@ import (
 	"testing"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/repo/segment/segmenttest"
 )
-
-const atomicBody = `CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql
-BEGIN ATOMIC
-  INSERT INTO t VALUES (1); -- a comment; with a semicolon
-  SELECT CASE WHEN a > 1 THEN (CASE a WHEN 2 THEN 3 END) ELSE 4 END;
-END`
 
 func ddlOf(t *testing.T, text string) (statement string, lines int) {
 	t.Helper()
@@ -41,7 +36,7 @@ func TestAppendDDL(t *testing.T) {
 		{"cast", "SELECT '1'::int", "SELECT '1'::int"},
 		{"regular expression", `ALTER TABLE t ADD CHECK (a ~ '^\d+$')`, `ALTER TABLE t ADD CHECK (a ~ '^\d+$')`},
 		{"assignment", "CALL p(a := 1)", "CALL p(a := 1)"},
-		{"atomic body", atomicBody, atomicBody},
+		{"atomic body", segmenttest.AtomicBody, segmenttest.AtomicBody},
 		{"column named begin", "CREATE TABLE t (begin int)", "CREATE TABLE t (begin int)"},
 		{"rule", "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2);", "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2)"},
 	}
@@ -90,7 +85,7 @@ func FuzzAppendDDL(f *testing.F) {
 	for _, sql := range []string{"SELECT 1; SELECT 2", "SELECT E'a'\n  '\\';'; SELECT 2", "SELECT $x$ $$ ; $y$ $x$", "CREATE FUNCTION begin() BEGIN ATOMIC END", "SELECT :x -- y"} {
 		f.Add(sql)
 	}
-	for _, v := range hostileValues {
+	for _, v := range segmenttest.Hostile {
 		f.Add("COMMENT ON TABLE t IS '\n" + v)
 		f.Add(v + "\n" + v)
 	}

@@ -1,4 +1,4 @@
-package repo
+package segment
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"testing/quick"
+
+	"pg_scribe/repo/segment/segmenttest"
 )
 
 // The decoder here reads as PostgreSQL does, written from its documentation
@@ -51,31 +53,19 @@ func readCopyRow(line string) ([]any, error) {
 	return row, nil
 }
 
-// hostileValues are texts that could be taken for something else.
-var hostileValues = []string{
-	"", "'", "''", `\`, `\\`, `\'`, `\.`, `\N`, `\n`, "\n", "\r", "\r\n", "\n\\.\n", "\t", "\b\f\v", "it's", "a\nb", "a'\n'b",
-	"-- pg_scribe end", "-- pg_scribe", "-- pg_scribe ", "\n-- pg_scribe end\n", "BEGIN; -- xid 1 commit 0/0 at x", "BEGIN; -- xid ",
-	"COMMIT; -- 0/1", "COMMIT; -- ", "COMMIT;", "BEGIN;", ":name", ":'name'", "$$", "$1", "/*", "--", ";", "E'x'", `U&"x"`, `"`, `""`,
-	"\x01\x02\x1f\x7f", "\x80\xff", "naïve 🐘", strings.Repeat("x", 100), strings.Repeat("'\n\\", 50), "1234567\\", "12345678\\", "123456\x1f8",
-	"\u2028", "a\u0085b",
-}
-
 func oneLine(s string) bool { return !strings.ContainsAny(s, "\n\r") }
 
 // copyRow renders a row as stream does.
 func copyRow(dst []byte, row []any) []byte {
-	start := len(dst)
-	for i, v := range row {
-		if i > 0 {
-			dst = append(dst, '\t')
-		}
+	var values []Value
+	for _, v := range row {
 		if v == nil {
-			dst = AppendCopyNull(dst)
+			values = append(values, Value{})
 		} else {
-			dst = AppendCopyValue(dst, []byte(v.(string)))
+			values = append(values, Value{Text, []byte(v.(string))})
 		}
 	}
-	return SealCopyRow(dst, start)
+	return AppendRow(dst, values)
 }
 
 func checkCopyRow(row []any) error {
@@ -92,11 +82,64 @@ func checkCopyRow(row []any) error {
 	case line == `\.` || isOwn([]byte(line)):
 		return fmt.Errorf("row %q is written as a line that means something: %q", row, line)
 	}
+	return checkRowLine(line, row)
+}
+
+// checkRowLine: a line that is read is written again, byte for byte, also from
+// the values themselves. row, if there is one, is what it holds.
+func checkRowLine(line string, row []any) error {
+	values, err := ParseRow([]byte(line), nil)
+	if err != nil {
+		return fmt.Errorf("%q: %w", line, err)
+	}
+	if again := string(AppendRow(nil, values)); again != line+"\n" {
+		return fmt.Errorf("%q is written again as %q", line, again)
+	}
+	var read []any
+	for i, v := range values {
+		if v.Form == Null {
+			read = append(read, nil)
+			continue
+		}
+		plain := string(v.Decode(nil))
+		read, values[i] = append(read, plain), Value{Text, []byte(plain)}
+	}
+	if row != nil && !reflect.DeepEqual(read, row) {
+		return fmt.Errorf("row %q comes back as %q", row, read)
+	}
+	if again := string(AppendRow(nil, values)); again != line+"\n" {
+		return fmt.Errorf("%q with its values decoded is %q", line, again)
+	}
 	return nil
 }
 
+func TestRowsOfOtherFormsAreRefused(t *testing.T) {
+	for _, line := range []string{`\.`, `\`, `a\`, `\a`, `\x41`, `a\N`, `\Nb`, "\\\t", "a\rb", "a\bb", `\055`, `\055x`, `\101- pg_scribe x`, `x	\055- pg_scribe x`,
+		"-- pg_scribe end", "BEGIN; -- xid 1", "COMMIT; -- 0/1", `\05`, `\55- pg_scribe x`, `\055- pg_scribe`, `\055- pg_scribe \x`} {
+		if row, err := ParseRow([]byte(line), nil); err == nil {
+			t.Errorf("%q is read as %q", line, row)
+		}
+	}
+}
+
+// FuzzParseRow: whatever is read as a row is written again byte for byte.
+func FuzzParseRow(f *testing.F) {
+	for _, v := range segmenttest.Hostile {
+		f.Add(v)
+		f.Add(strings.TrimSuffix(string(copyRow(nil, []any{v, nil, v})), "\n"))
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		if _, err := ParseRow([]byte(line), nil); err != nil || strings.Contains(line, "\n") {
+			return
+		}
+		if err := checkRowLine(line, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestCopyRowsOfHostileText(t *testing.T) {
-	for _, v := range hostileValues {
+	for _, v := range segmenttest.Hostile {
 		for _, err := range []error{checkCopyRow([]any{v}), checkCopyRow([]any{v, nil, v}), checkCopyRow([]any{nil, v})} {
 			if err != nil {
 				t.Error(err)
@@ -133,7 +176,7 @@ func TestCopyRowsQuick(t *testing.T) {
 }
 
 func FuzzCopyRows(f *testing.F) {
-	for _, v := range hostileValues {
+	for _, v := range segmenttest.Hostile {
 		f.Add([]byte(v), []byte("x"))
 	}
 	f.Fuzz(func(t *testing.T, a, b []byte) {
@@ -166,9 +209,9 @@ func TestFraming(t *testing.T) {
 		{string(AppendBegin(nil, 743, 0x3829A018, testClock)), "BEGIN; -- xid 743 commit 0/3829A018 at 2026-11-21T01:57:58.268382Z\n"},
 		{string(AppendCommit(nil, 0x1_3829A048)), "COMMIT; -- 1/3829A048\n"},
 		{string(AppendOrigin(nil, "up\nstream", 5)), `-- pg_scribe origin 0/5 "up\nstream"` + "\n"},
-		{string(AppendMark(nil, `before "it"`)), `-- pg_scribe mark "before \"it\""` + "\n"},
+		{string(AppendRestorePoint(nil, `before "it"`)), `-- pg_scribe mark "before \"it\""` + "\n"},
 		{string(AppendGap(nil, "no\r\nprivilege")), `-- pg_scribe gap "no\r\nprivilege"` + "\n"},
-		{string(AppendCopyBegin(nil, `"s"."t"`, `"a", "b"`)), `COPY "s"."t" ("a", "b") FROM stdin;` + "\n"},
+		{string(AppendCopy(nil, &Copy{[]byte(`"s"."t"`), [][]byte{[]byte(`"a"`), []byte(`"b"`)}})), `COPY "s"."t" ("a", "b") FROM stdin;` + "\n"},
 		{string(AppendCopyEnd(nil)), "\\.\n"},
 	}
 	for _, c := range cases {

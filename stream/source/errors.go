@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"fmt"
@@ -19,7 +19,7 @@ type SlotError struct {
 // SlotProblem is why.
 type SlotProblem string
 
-// The problems that a user mends in different ways.
+// The problems that a user fixes in different ways.
 const (
 	SlotMissing  SlotProblem = "missing"
 	SlotExists   SlotProblem = "exists"
@@ -29,7 +29,7 @@ const (
 	SlotForeign  SlotProblem = "foreign"  // other plugin or database
 	SlotBlocked  SlotProblem = "blocked"  // running transactions keep it from being made
 	SlotNoneFree SlotProblem = "nonefree" // max_replication_slots is reached
-	SlotWhole    SlotProblem = "whole"    // it was to be made anew, and nothing is wrong with it
+	SlotIntact   SlotProblem = "intact"   // it was to be made anew, and nothing is wrong with it
 )
 
 func (e *SlotError) Error() string {
@@ -41,7 +41,7 @@ func (e *SlotError) Error() string {
 			return fmt.Sprintf("replication slot %q exists already, and is of database %q", e.Slot, e.Database)
 		}
 		return fmt.Sprintf("replication slot %q exists already", e.Slot)
-	case SlotWhole:
+	case SlotIntact:
 		return fmt.Sprintf("replication slot %q has all that the repository needs: a new one would break the stream", e.Slot)
 	case SlotBusy:
 		return fmt.Sprintf("replication slot %q is in use by process %d", e.Slot, e.PID)
@@ -70,8 +70,8 @@ func (e *LargeValueError) Error() string {
 	return what + " holds a value or a row that is too large for the server to send: " + e.Reason
 }
 
-// isTooLarge knows what the server says then. These words are not translated.
-func isTooLarge(text string) bool {
+// IsTooLarge knows what the server says then. These words are not translated.
+func IsTooLarge(text string) bool {
 	return strings.Contains(text, "invalid memory alloc request size") || strings.Contains(text, "enlarge string buffer")
 }
 

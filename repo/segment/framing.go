@@ -1,4 +1,4 @@
-package repo
+package segment
 
 import (
 	"strconv"
@@ -9,13 +9,13 @@ import (
 	"pg_scribe/internal/sqltext"
 )
 
-// The functions here write the framing of a segment; segment_reader.go reads
-// it. docs/FORMAT.md describes both.
+// The functions here write the framing of a segment, which Reader reads.
+// docs/FORMAT.md describes both.
 
-// preamble pins every setting that shapes how the text below it is read, and
+// AppendPreamble pins every setting that shapes how the text below it is read, and
 // disables what already happened on the source (triggers, foreign key actions).
-func preamble(encoding string) []byte {
-	return []byte(`SET client_encoding = ` + sqltext.Literal(encoding) + `;
+func AppendPreamble(dst []byte, encoding string) []byte {
+	return append(dst, `SET client_encoding = `+sqltext.Literal(encoding)+`;
 SET standard_conforming_strings = on;
 SET session_replication_role = replica;
 SET search_path = '';
@@ -37,7 +37,7 @@ SET default_tablespace = '';
 SET default_table_access_method = heap;
 SET client_min_messages = warning;
 SET synchronous_commit = off;
-` + ownPrefix + "stream\n")
+`+ownPrefix+"stream\n"...)
 }
 
 // AppendBegin opens a transaction: its id, the LSN of its commit record and
@@ -66,15 +66,15 @@ func AppendOrigin(dst []byte, name string, lsn catalog.LSN) []byte {
 	dst = append(dst, "origin "...)
 	dst = appendLSN(dst, lsn)
 	dst = append(dst, ' ')
-	dst = append(dst, quote(name)...)
+	dst = append(dst, Quote(name)...)
 	return append(dst, '\n')
 }
 
-// AppendMark notes a named restore point within its transaction.
-func AppendMark(dst []byte, name string) []byte {
+// AppendRestorePoint notes a named restore point within its transaction.
+func AppendRestorePoint(dst []byte, name string) []byte {
 	dst = append(dst, ownPrefix...)
 	dst = append(dst, "mark "...)
-	dst = append(dst, quote(name)...)
+	dst = append(dst, Quote(name)...)
 	return append(dst, '\n')
 }
 
@@ -82,7 +82,21 @@ func AppendMark(dst []byte, name string) []byte {
 func AppendGap(dst []byte, reason string) []byte {
 	dst = append(dst, ownPrefix...)
 	dst = append(dst, "gap "...)
-	dst = append(dst, quote(reason)...)
+	dst = append(dst, Quote(reason)...)
+	return append(dst, '\n')
+}
+
+// AppendReached notes, between two transactions, that everything up to the
+// position is here, and everything that the source committed up to a time, if
+// that is known.
+func AppendReached(dst []byte, lsn catalog.LSN, at time.Time) []byte {
+	dst = append(dst, ownPrefix...)
+	dst = append(dst, "reached "...)
+	dst = appendLSN(dst, lsn)
+	if !at.IsZero() {
+		dst = append(dst, " at "...)
+		dst = appendTime(dst, at)
+	}
 	return append(dst, '\n')
 }
 
@@ -104,55 +118,6 @@ func AppendDDL(dst []byte, tag, sql string) []byte {
 	dst = append(dst, '\n')
 	dst = append(dst, statement...)
 	return append(dst, ";\n"...)
-}
-
-// copyFrom is how every COPY line ends.
-const copyFrom = " FROM stdin;"
-
-// AppendCopyBegin opens a COPY block of rows, each written by AppendCopyRow
-// and ended by AppendCopyEnd. table and columns are quoted SQL.
-func AppendCopyBegin(dst []byte, table, columns string) []byte {
-	dst = append(dst, "COPY "...)
-	dst = append(dst, table...)
-	dst = append(dst, " ("...)
-	dst = append(dst, columns...)
-	dst = append(dst, ')')
-	dst = append(dst, copyFrom...)
-	return append(dst, '\n')
-}
-
-// AppendCopyEnd ends a COPY block.
-func AppendCopyEnd(dst []byte) []byte { return append(dst, copyEnd...) }
-
-// AppendCopyNull and AppendCopyValue write one column of a row.
-func AppendCopyNull(dst []byte) []byte { return append(dst, '\\', 'N') }
-
-// copyEscapes maps the bytes that COPY's text format gives a meaning.
-var copyEscapes = [256]byte{'\\': '\\', '\n': 'n', '\r': 'r', '\t': 't', '\b': 'b', '\f': 'f', '\v': 'v'}
-
-// AppendCopyValue writes one column of a row, escaped.
-func AppendCopyValue(dst, value []byte) []byte {
-	from := 0
-	for i, b := range value {
-		if e := copyEscapes[b]; e != 0 {
-			dst = append(dst, value[from:i]...)
-			dst = append(dst, '\\', e)
-			from = i + 1
-		}
-	}
-	return append(dst, value[from:]...)
-}
-
-// SealCopyRow ends the row that begins at dst[start:]. A row must not look
-// like a line of pg_scribe's: its first byte is then written as an escape.
-func SealCopyRow(dst []byte, start int) []byte {
-	if row := dst[start:]; isOwn(row) {
-		rest := string(row[1:])
-		first := row[0]
-		dst = append(dst[:start], '\\', '0'+first>>6, '0'+first>>3&7, '0'+first&7)
-		dst = append(dst, rest...)
-	}
-	return append(dst, '\n')
 }
 
 // unwrapped returns the one statement of a text without its final semicolon

@@ -1,4 +1,4 @@
-package repo
+package segment
 
 import (
 	"bytes"
@@ -10,12 +10,13 @@ import (
 	"io"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 )
 
-// lineReader reads the text of any file of a repository line by line, keeps
+// Lines reads the text of any file of a repository line by line, keeps
 // the checksum of what it has read, and names the file and line of whatever
 // is wrong.
-type lineReader struct {
+type Lines struct {
 	name    string
 	src     io.Reader
 	srcErr  error  // of src, once it has one
@@ -34,12 +35,26 @@ type lineReader struct {
 
 const readSize = 256 << 10
 
-func newLineReader(name string, src io.Reader) lineReader {
-	return lineReader{name: name, src: src, buf: make([]byte, 0, readSize), sum: sha256.New()}
+// NewLines reads the text of a file, whose name errors bear. Close closes what is
+// given to close.
+func NewLines(name string, src io.Reader, closers ...io.Closer) *Lines {
+	return &Lines{name: name, src: src, buf: make([]byte, 0, readSize), sum: sha256.New(), closers: closers}
 }
 
-// readLine returns the next line without its end, valid until the next call.
-func (r *lineReader) readLine() ([]byte, error) {
+// NoSum says that the text has no trailer, so that nobody asks for its checksum.
+func (r *Lines) NoSum() { r.sum = nil }
+
+// Line is the number of the line that was read last.
+func (r *Lines) Line() int64 { return r.line }
+
+// Ended says that the trailer was read.
+func (r *Lines) Ended() bool { return r.ended }
+
+// Offset is how much of the text was read.
+func (r *Lines) Offset() int64 { return r.sumSize + int64(r.pos-r.hashed) }
+
+// ReadLine returns the next line without its end, valid until the next call.
+func (r *Lines) ReadLine() ([]byte, error) {
 	seen := 0
 	for {
 		if n := bytes.IndexByte(r.buf[r.pos+seen:], '\n'); n >= 0 {
@@ -59,7 +74,7 @@ func (r *lineReader) readLine() ([]byte, error) {
 }
 
 // fill reads more of src behind what was not yet read from here.
-func (r *lineReader) fill() error {
+func (r *Lines) fill() error {
 	if r.srcErr != nil {
 		return r.srcErr
 	}
@@ -85,7 +100,7 @@ func (r *lineReader) fill() error {
 }
 
 // hash takes the text up to buf[to] into the checksum.
-func (r *lineReader) hash(to int) {
+func (r *Lines) hash(to int) {
 	if r.sum != nil {
 		r.sum.Write(r.buf[r.hashed:to])
 		r.sumSize += int64(to - r.hashed)
@@ -93,101 +108,109 @@ func (r *lineReader) hash(to int) {
 	r.hashed = to
 }
 
-func (r *lineReader) failf(format string, args ...any) error {
+// Failf is a FormatError of the line that was read last.
+func (r *Lines) Failf(format string, args ...any) error {
 	return &FormatError{File: r.name, Line: r.line, Reason: fmt.Sprintf(format, args...)}
 }
 
-// fault names the file and line of an error from below.
-func (r *lineReader) fault(err error) error {
+// notText is implemented by errors that say nothing about a file's text: a key is
+// missing, or a command failed.
+type notText interface{ NotText() bool }
+
+// Fault names the file and line of an error from below.
+func (r *Lines) Fault(err error) error {
 	var f *FormatError
 	if errors.As(err, &f) {
 		return err
 	}
-	if isFilterFault(err) {
+	if other := notText(nil); errors.As(err, &other) && other.NotText() {
 		return fmt.Errorf("%s: %w", r.name, err)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return r.failf("ends too early")
+		return r.Failf("ends too early")
 	}
-	return r.failf("%v", err)
+	return r.Failf("%v", err)
 }
 
-// readHeader reads the lines that open a file of the given kind.
-func (r *lineReader) readHeader(kind catalog.Kind) (Header, error) {
+// ReadHeader reads the lines that open a file of the given kind.
+func (r *Lines) ReadHeader(kind catalog.Kind) (Header, error) {
 	h := Header{Kind: kind}
-	line, err := r.readLine()
+	line, err := r.ReadLine()
 	if err != nil {
-		return h, r.fault(err)
+		return h, r.Fault(err)
 	}
 	if string(line) != ownPrefix+string(kind) {
-		return h, r.failf("this is not a %s of pg_scribe", kind)
+		return h, r.Failf("this is not a %s of pg_scribe", kind)
 	}
 	started := false
 	for {
-		line, err := r.readLine()
+		line, err := r.ReadLine()
 		if err != nil {
-			return h, r.fault(err)
+			return h, r.Fault(err)
 		}
 		if string(line) == "--" {
 			break
 		}
 		f, ok := parseField(line)
 		if !ok {
-			return h, r.failf("the header ends without its last line")
+			return h, r.Failf("the header ends without its last line")
 		}
 		if err := h.set(f); err != nil {
-			return h, r.fault(err)
+			return h, r.Fault(err)
 		}
 		started = started || f.key == "start"
 	}
 	if h.Format == 0 || !started {
-		return h, r.failf("the header lacks its format or its start")
+		return h, r.Failf("the header lacks its format or its start")
 	}
 	return h, nil
 }
 
-// readTrailer reads the lines behind the trailer's first one, and checks the
+// ReadTrailer reads the lines behind the trailer's first one, and checks the
 // text against them.
-func (r *lineReader) readTrailer() (Trailer, error) {
+func (r *Lines) ReadTrailer() (Trailer, error) {
 	var t Trailer
 	r.ended = true
 	for {
-		line, err := r.readLine()
+		line, err := r.ReadLine()
 		if err != nil {
-			return t, r.fault(err)
+			return t, r.Fault(err)
 		}
 		f, ok := parseField(line)
 		if !ok {
-			return t, r.failf("the trailer is malformed")
+			return t, r.Failf("the trailer is malformed")
 		}
 		if f.key == sumKey {
 			r.hash(r.start)
 		}
 		if err := t.set(f); err != nil {
-			return t, r.fault(err)
+			return t, r.Fault(err)
 		}
 		if f.key == sumKey {
 			break
 		}
 	}
 	if r.sumSize != t.TextBytes || hex.EncodeToString(r.sum.Sum(nil)) != t.TextSHA256 {
-		return t, r.failf("checksum mismatch: the text is not the one of its trailer")
+		return t, r.Failf("checksum mismatch: the text is not the one of its trailer")
 	}
-	switch _, err := r.readLine(); {
+	switch _, err := r.ReadLine(); {
 	case errors.Is(err, io.EOF):
 		return t, nil
 	case err == nil || errors.Is(err, io.ErrUnexpectedEOF):
-		return t, r.failf("text stands behind the trailer")
+		return t, r.Failf("text stands behind the trailer")
 	default:
-		return t, r.fault(err)
+		return t, r.Fault(err)
 	}
 }
 
+// BeginCopy says that the line read last begins a COPY block.
+func (r *Lines) BeginCopy() { r.inCopy = true }
+
 // CopyData is the rows of the COPY block just begun, in COPY's text format,
 // without the line that ends them. Next passes over what is not read of them.
-func (r *lineReader) CopyData() io.Reader { return &copyData{r: r} }
+func (r *Lines) CopyData() io.Reader { return &copyData{r: r} }
 
-type copyData struct{ r *lineReader }
+type copyData struct{ r *Lines }
 
 var (
 	copyEnd    = []byte("\\.\n")
@@ -213,7 +236,7 @@ func (c *copyData) chunk(limit int) ([]byte, error) {
 			return c.take(b[:min(limit, len(b))]), nil
 		}
 		if err := r.fill(); err != nil {
-			return nil, r.fault(err)
+			return nil, r.Fault(err)
 		}
 	}
 }
@@ -259,8 +282,45 @@ func (c *copyData) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
-// skipCopy reads over the rows that nobody asked for.
-func (r *lineReader) skipCopy() error {
+// copyLine returns the next row of a COPY block as it stands.
+func (r *Lines) copyLine() ([]byte, error) {
+	if !r.inCopy {
+		return nil, io.EOF
+	}
+	line, err := r.ReadLine()
+	if err != nil {
+		return nil, r.Fault(err)
+	}
+	if string(line) == `\.` {
+		r.inCopy = false
+		return nil, io.EOF
+	}
+	return line, nil
+}
+
+// CountCopy copies the rows of the COPY block just begun to w, and counts them.
+// sql is its first line, which may be one of pg_dump's.
+func (r *Lines) CountCopy(sql []byte, w io.Writer) (catalog.TableCount, error) {
+	sql = bytes.TrimPrefix(sql, []byte("COPY "))
+	rows := &lineCounter{w: w}
+	count := catalog.TableCount{Table: string(sql[:sqltext.NameLen(sql)])}
+	_, err := io.Copy(rows, r.CopyData())
+	count.Inserted = rows.n
+	return count, err
+}
+
+type lineCounter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *lineCounter) Write(p []byte) (int, error) {
+	c.n += int64(bytes.Count(p, []byte{'\n'}))
+	return c.w.Write(p)
+}
+
+// SkipCopy reads over the rows that nobody asked for.
+func (r *Lines) SkipCopy() error {
 	if !r.inCopy {
 		return nil
 	}
@@ -269,7 +329,7 @@ func (r *lineReader) skipCopy() error {
 }
 
 // Close releases the file.
-func (r *lineReader) Close() error {
+func (r *Lines) Close() error {
 	var err error
 	for _, c := range r.closers {
 		err = errors.Join(err, c.Close())

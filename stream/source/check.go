@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"context"
@@ -26,22 +26,23 @@ type Finding struct {
 // Commander makes the command of an external tool, as exec.CommandContext.
 type Commander func(ctx context.Context, name string, args ...string) *exec.Cmd
 
-// Preflight checks everything Init relies on and returns all it found,
-// critical findings first. What the mode leaves alone is a warning.
-func Preflight(ctx context.Context, connString, slot, mode string, command Commander) ([]Finding, error) {
+// Check looks at everything that a capture relies on and returns all it found,
+// critical findings first. With leaveKeyless, tables without a usable replica
+// identity are to be left alone, which is a warning.
+func Check(ctx context.Context, connString string, leaveKeyless bool, command Commander) ([]Finding, error) {
 	conn, err := Connect(ctx, connString)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	src, err := inspect(ctx, conn)
+	src, err := Inspect(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
 	c := &checker{ctx: ctx, conn: conn, src: src}
 	c.settings()
 	c.privileges()
-	c.identities(mode)
+	c.identities(leaveKeyless)
 	c.tools(command)
 	c.coverage()
 	return append(c.critical, c.warnings...), c.err
@@ -50,7 +51,7 @@ func Preflight(ctx context.Context, connString, slot, mode string, command Comma
 type checker struct {
 	ctx                context.Context
 	conn               *pgx.Conn
-	src                server
+	src                Server
 	critical, warnings []Finding
 	err                error
 }
@@ -88,7 +89,7 @@ func (c *checker) number(sql string) int {
 }
 
 func (c *checker) settings() {
-	if m := c.src.major(); m < minServer || m > maxServer {
+	if m := c.src.Major(); m < minServer || m > maxServer {
 		c.fail(fmt.Sprintf("the server is PostgreSQL %s; supported are %d to %d", c.src.Version, minServer, maxServer),
 			"upgrade the server, or use a version of pg_scribe that knows it")
 	}
@@ -129,7 +130,7 @@ func (c *checker) privileges() {
 		c.fail(fmt.Sprintf("role %q may not use replication", c.src.CurrentUser),
 			fmt.Sprintf("ALTER ROLE %s REPLICATION;", pgx.Identifier{c.src.CurrentUser}.Sanitize()))
 	}
-	// A trial in a transaction that is rolled back tells more than any
+	// A trial in a transaction that is rolled back says more than any
 	// catalog: managed services grant such rights in their own ways.
 	try := func(sql, problem string) {
 		if c.err != nil {
@@ -156,38 +157,38 @@ func (c *checker) privileges() {
 	try("CREATE PUBLICATION scribe_trial FOR ALL TABLES", "a publication of all tables cannot be created")
 }
 
-// noFullSQL tells a table that cannot have the identity FULL: since version 18
-// a published one with generated columns.
-const noFullSQL = `(current_setting('server_version_num')::int >= 180000
-  AND EXISTS (SELECT FROM pg_attribute g WHERE g.attrelid = c.oid AND g.attgenerated <> '' AND NOT g.attisdropped))`
-
-// addKey is what helps such a table.
-const addKey = "add a primary key or a unique index, on columns that are NOT NULL and not generated"
-
-// unguardedSQL is scribe.unguarded's condition, for a source without it.
-const unguardedSQL = `
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname NOT IN ('scribe', 'information_schema')
-    AND (c.relreplident = 'n' OR c.relreplident = 'f' AND ` + noFullSQL + `
-      OR c.relreplident IN ('d', 'i') AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
-        AND (c.relreplident = 'd' AND i.indisprimary AND i.indimmediate OR c.relreplident = 'i' AND i.indisreplident)
-        AND NOT EXISTS (SELECT FROM pg_attribute a
-          WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) AND a.attgenerated <> '')))`
-
-func (c *checker) identities(mode string) {
-	if mode == ModeNoHarm {
-		if l := c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " ORDER BY 1"); len(l) > 0 {
-			c.warn("UPDATE and DELETE of tables without a usable replica identity are not captured: "+firstNames(l), "add primary keys")
+// identities looks for tables whose UPDATEs and DELETEs would fail once they
+// are published; where they are left alone, for what is not captured of them.
+func (c *checker) identities(leave bool) {
+	if c.err != nil {
+		return
+	}
+	tables, err := Keyless(c.ctx, c.conn)
+	if err != nil {
+		c.err = err
+		return
+	}
+	if leave {
+		if len(tables) > 0 {
+			names := make([]string, len(tables))
+			for i, t := range tables {
+				names[i] = t.Name
+			}
+			c.warn("UPDATE and DELETE of tables without a usable replica identity are not captured: "+firstNames(names), "add primary keys")
 		}
 		return
 	}
-	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND NOT " + noFullSQL + " ORDER BY 1") {
-		c.fail(fmt.Sprintf("table %s has no usable replica identity: its UPDATEs and DELETEs could not be captured", name),
-			fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL; -- or add a primary key, or let init do this for all with --force", name))
+	for _, t := range tables {
+		if t.Full {
+			c.fail(fmt.Sprintf("table %s has no usable replica identity: its UPDATEs and DELETEs could not be captured", t.Name),
+				fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL; -- or add a primary key, or let init do this for all with --force", t.Name))
+		}
 	}
-	for _, name := range c.list("SELECT format('%I.%I', n.nspname, c.relname)" + unguardedSQL + " AND " + noFullSQL + " ORDER BY 1") {
-		c.fail(fmt.Sprintf("table %s has generated columns and no usable replica identity: its UPDATEs and DELETEs would fail", name),
-			addKey+" (--force lets init use such an index, and goes on if there is none)")
+	for _, t := range tables {
+		if !t.Full {
+			c.fail(fmt.Sprintf("table %s has generated columns and no usable replica identity: its UPDATEs and DELETEs would fail", t.Name),
+				AddKey+" (--force lets init use such an index, and goes on if there is none)")
+		}
 	}
 }
 
@@ -195,21 +196,21 @@ var versionNumber = regexp.MustCompile(`\) (\d+)`)
 
 func (c *checker) tools(command Commander) {
 	for _, tool := range []string{"pg_dump", "pg_dumpall"} {
-		_, major, err := toolVersion(c.ctx, command, tool)
+		_, major, err := ToolVersion(c.ctx, command, tool)
 		switch {
 		case err != nil:
-			c.critical = append(c.critical, Finding{Critical: true, Problem: fmt.Sprintf("%s cannot be run: %v", tool, err), Tool: tool, Major: c.src.major(),
-				Fix: fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them in PATH", c.src.major())})
-		case major < c.src.major():
-			c.critical = append(c.critical, Finding{Critical: true, Tool: tool, Major: c.src.major(),
-				Problem: fmt.Sprintf("%s is of version %d, older than the server's %d", tool, major, c.src.major()),
-				Fix:     fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them first in PATH", c.src.major())})
+			c.critical = append(c.critical, Finding{Critical: true, Problem: fmt.Sprintf("%s cannot be run: %v", tool, err), Tool: tool, Major: c.src.Major(),
+				Fix: fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them in PATH", c.src.Major())})
+		case major < c.src.Major():
+			c.critical = append(c.critical, Finding{Critical: true, Tool: tool, Major: c.src.Major(),
+				Problem: fmt.Sprintf("%s is of version %d, older than the server's %d", tool, major, c.src.Major()),
+				Fix:     fmt.Sprintf("install the PostgreSQL client programs, version %d or newer, and put them first in PATH", c.src.Major())})
 		}
 	}
 }
 
-// toolVersion is what a PostgreSQL client program says of its version.
-func toolVersion(ctx context.Context, command Commander, tool string) (version string, major int, err error) {
+// ToolVersion is what a PostgreSQL client program says of its version.
+func ToolVersion(ctx context.Context, command Commander, tool string) (version string, major int, err error) {
 	out, err := command(ctx, tool, "--version").Output()
 	if err != nil {
 		return "", 0, err

@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"context"
@@ -11,39 +11,51 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// queueLimit is how long a command of ours may wait for a lock on the
+// QueueLimit is how long a command of ours may wait for a lock on the
 // application's tables: whatever comes behind it waits as long.
-const queueLimit = 200 * time.Millisecond
+const QueueLimit = 200 * time.Millisecond
 
 // How long a lock is tried for: by commands that a person waits for, and by
 // the sampler, which comes again.
 const (
-	longPatience  = time.Minute
-	shortPatience = 5 * time.Second
+	LongPatience  = time.Minute
+	ShortPatience = 5 * time.Second
 )
 
-// withLocks runs do, whose locks on a relation somebody may hold, again and
-// again until it gets them. It never waits longer than queueLimit at a time,
+// LockError says that somebody held a lock on a relation for too long.
+type LockError struct {
+	Relation string
+	Patience time.Duration // for which it was tried
+	Undone   string        // what could not be done, as a sentence
+	Holders  string        // of locks on it; empty: not known
+}
+
+func (e *LockError) Error() string {
+	text := fmt.Sprintf("%s could not be locked for %s: %s", e.Relation, e.Patience, e.Undone)
+	if e.Holders != "" {
+		text += "; locks are held by " + e.Holders
+	}
+	return text
+}
+
+// WithLocks runs do, whose locks on a relation somebody may hold, again and
+// again until it gets them. It never waits longer than QueueLimit at a time,
 // and rests longer than that in between. When patience ends, the error is a
-// CaptureError that says what could not be done and names who holds the locks.
-func withLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
-	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", queueLimit.Milliseconds())); err != nil {
+// LockError.
+func WithLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", QueueLimit.Milliseconds())); err != nil {
 		return err
 	}
 	defer conn.Exec(context.WithoutCancel(ctx), "RESET lock_timeout")
 	deadline := time.Now().Add(patience)
-	for rest := 2 * queueLimit; ; rest = min(2*rest, 5*time.Second) {
+	for rest := 2 * QueueLimit; ; rest = min(2*rest, 5*time.Second) {
 		err := do()
 		var pg *pgconn.PgError
 		if !errors.As(err, &pg) || pg.Code != "55P03" {
 			return err
 		}
 		if time.Now().After(deadline) {
-			reason := fmt.Sprintf("%s could not be locked for %s: %s", relation, patience, what)
-			if holders := lockHolders(ctx, conn, relation); holders != "" {
-				reason += "; locks are held by " + holders
-			}
-			return &CaptureError{Reason: reason, Locked: true}
+			return &LockError{Relation: relation, Patience: patience, Undone: what, Holders: lockHolders(ctx, conn, relation)}
 		}
 		select {
 		case <-ctx.Done():

@@ -1,4 +1,4 @@
-package repo
+package segment
 
 import (
 	"bytes"
@@ -25,7 +25,8 @@ const (
 // timeLayout is RFC 3339 in UTC with microseconds, the server's resolution.
 const timeLayout = "2006-01-02T15:04:05.000000Z"
 
-func formatTime(t time.Time) string { return string(appendTime(nil, t)) }
+// FormatTime is a time as own lines have it.
+func FormatTime(t time.Time) string { return string(appendTime(nil, t)) }
 
 // appendTime writes a time that parseTime can read, whatever clock it is from.
 func appendTime(dst []byte, t time.Time) []byte {
@@ -41,7 +42,7 @@ func optionalTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return formatTime(t)
+	return FormatTime(t)
 }
 
 func optionalLSN(l catalog.LSN) string {
@@ -134,16 +135,16 @@ func appendFields(dst []byte, fields []field) []byte {
 	return dst
 }
 
-// quote makes any text safe in a comment line.
-func quote(s string) string {
+// Quote makes any text safe in a comment line.
+func Quote(s string) string {
 	if s == "" {
 		return ""
 	}
 	return strconv.QuoteToASCII(s)
 }
 
-// unquote is the inverse of quote.
-func unquote(s string) (string, error) {
+// Unquote is the inverse of quote.
+func Unquote(s string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
@@ -154,7 +155,7 @@ func unquote(s string) (string, error) {
 func plain(s string) string {
 	for i := 0; i < len(s); i++ {
 		if s[i] < ' ' || s[i] > '~' || i == 0 && (s[i] == '"' || s[i] == ' ') {
-			return quote(s)
+			return Quote(s)
 		}
 	}
 	return s
@@ -163,13 +164,13 @@ func plain(s string) string {
 // unplain is the inverse of plain.
 func unplain(s string) (string, error) {
 	if strings.HasPrefix(s, `"`) {
-		return unquote(s)
+		return Unquote(s)
 	}
 	return s, nil
 }
 
-// append writes the header's lines, an empty comment line last.
-func (h Header) append(dst []byte) []byte {
+// Append writes the header's lines, an empty comment line last.
+func (h Header) Append(dst []byte) []byte {
 	dst = append(dst, ownPrefix...)
 	dst = append(dst, h.Kind...)
 	dst = append(dst, '\n')
@@ -181,25 +182,25 @@ func (h Header) append(dst []byte) []byte {
 		{"format", strconv.Itoa(h.Format)},
 		{"system", plain(h.SystemID)},
 		{"timeline", strconv.FormatUint(uint64(h.Timeline), 10)},
-		{"database", quote(h.Database)},
-		{"slot", quote(h.Slot)},
-		{"server", quote(h.Server)},
+		{"database", Quote(h.Database)},
+		{"slot", Quote(h.Slot)},
+		{"server", Quote(h.Server)},
 		{"encoding", plain(h.Encoding)},
-		{"collate", quote(h.Collate)},
-		{"ctype", quote(h.CType)},
+		{"collate", Quote(h.Collate)},
+		{"ctype", Quote(h.CType)},
 		{"provider", plain(h.LocaleProvider)},
-		{"locale", quote(h.Locale)},
+		{"locale", Quote(h.Locale)},
 		{"start", h.Start.String()},
 		{"at", optionalTime(h.At)},
-		{"created", formatTime(h.Created)},
+		{"created", FormatTime(h.Created)},
 		{"previous", plain(h.Previous)},
-		{"filters", quote(h.Filters)},
-		{"pg_dump", quote(h.Dump)},
+		{"filters", Quote(h.Filters)},
+		{"pg_dump", Quote(h.Dump)},
 		{"repository-created", optionalTime(about.Begun)},
-		{"repository-slot", quote(about.Slot)},
-		{"repository-publication", quote(about.Publication)},
-		{"repository-compression", quote(about.Compression)},
-		{"repository-mode", quote(about.Mode)},
+		{"repository-slot", Quote(about.Slot)},
+		{"repository-publication", Quote(about.Publication)},
+		{"repository-compression", Quote(about.Compression)},
+		{"repository-mode", Quote(about.Mode)},
 		{"repository-stream-start", optionalLSN(about.StreamStart)},
 		{"repository-timelines", plain(about.Switches)},
 		{"database-oid", oid},
@@ -231,7 +232,12 @@ func parseField(line []byte) (f field, ok bool) {
 	return field{key, value}, ok
 }
 
-func newerFormat(version int) error {
+// CheckFormat refuses files and repositories of a later version than this program
+// knows.
+func CheckFormat(version int) error {
+	if version >= 1 && version <= FormatVersion {
+		return nil
+	}
 	return fmt.Errorf("it has format %d; this version of pg_scribe reads formats 1 to %d", version, FormatVersion)
 }
 
@@ -241,8 +247,8 @@ func (h *Header) set(f field) error {
 	switch f.key {
 	case "format":
 		h.Format, err = strconv.Atoi(f.value)
-		if err == nil && (h.Format < 1 || h.Format > FormatVersion) {
-			err = newerFormat(h.Format)
+		if err == nil {
+			err = CheckFormat(h.Format)
 		}
 	case "system":
 		h.SystemID, err = unplain(f.value)
@@ -251,21 +257,21 @@ func (h *Header) set(f field) error {
 		n, err = strconv.ParseUint(f.value, 10, 32)
 		h.Timeline = uint32(n)
 	case "database":
-		h.Database, err = unquote(f.value)
+		h.Database, err = Unquote(f.value)
 	case "slot":
-		h.Slot, err = unquote(f.value)
+		h.Slot, err = Unquote(f.value)
 	case "server":
-		h.Server, err = unquote(f.value)
+		h.Server, err = Unquote(f.value)
 	case "encoding":
 		h.Encoding, err = unplain(f.value)
 	case "collate":
-		h.Collate, err = unquote(f.value)
+		h.Collate, err = Unquote(f.value)
 	case "ctype":
-		h.CType, err = unquote(f.value)
+		h.CType, err = Unquote(f.value)
 	case "provider":
 		h.LocaleProvider, err = unplain(f.value)
 	case "locale":
-		h.Locale, err = unquote(f.value)
+		h.Locale, err = Unquote(f.value)
 	case "start":
 		h.Start, err = catalog.ParseLSN(f.value)
 	case "at":
@@ -275,19 +281,19 @@ func (h *Header) set(f field) error {
 	case "previous":
 		h.Previous, err = unplain(f.value)
 	case "filters":
-		h.Filters, err = unquote(f.value)
+		h.Filters, err = Unquote(f.value)
 	case "pg_dump":
-		h.Dump, err = unquote(f.value)
+		h.Dump, err = Unquote(f.value)
 	case "repository-created":
 		h.Repository.Begun, err = parseTime(f.value)
 	case "repository-slot":
-		h.Repository.Slot, err = unquote(f.value)
+		h.Repository.Slot, err = Unquote(f.value)
 	case "repository-publication":
-		h.Repository.Publication, err = unquote(f.value)
+		h.Repository.Publication, err = Unquote(f.value)
 	case "repository-compression":
-		h.Repository.Compression, err = unquote(f.value)
+		h.Repository.Compression, err = Unquote(f.value)
 	case "repository-mode":
-		h.Repository.Mode, err = unquote(f.value)
+		h.Repository.Mode, err = Unquote(f.value)
 	case "repository-stream-start":
 		h.Repository.StreamStart, err = catalog.ParseLSN(f.value)
 	case "repository-timelines":
@@ -321,13 +327,13 @@ type Trailer struct {
 }
 
 const (
-	trailerLine = ownPrefix + "end\n"
+	TrailerLine = ownPrefix + "end\n"
 	sumKey      = "text" // of the trailer's last line
 )
 
-// append writes the trailer without its last line.
-func (t Trailer) append(dst []byte) []byte {
-	dst = append(dst, trailerLine...)
+// Append writes the trailer without its last line.
+func (t Trailer) Append(dst []byte) []byte {
+	dst = append(dst, TrailerLine...)
 	fields := []field{{"end", t.End.String()}, {"reached", optionalTime(t.Reached)}, {"finished", optionalTime(t.Finished)}}
 	fields = append(fields, field{"fence", optionalLSN(t.Fence)},
 		field{"transactions", strconv.FormatInt(t.Transactions, 10)},
@@ -338,13 +344,13 @@ func (t Trailer) append(dst []byte) []byte {
 	}
 	for _, c := range t.Tables {
 		fields = append(fields, field{"table", fmt.Sprintf("%d %d %d %d %s",
-			c.Inserted, c.Updated, c.Deleted, c.Truncated, quote(c.Table))})
+			c.Inserted, c.Updated, c.Deleted, c.Truncated, Quote(c.Table))})
 	}
 	return appendFields(dst, fields)
 }
 
-// appendSum writes the trailer's last line.
-func (t Trailer) appendSum(dst []byte) []byte {
+// AppendSum writes the trailer's last line.
+func (t Trailer) AppendSum(dst []byte) []byte {
 	return appendFields(dst, []field{{sumKey, fmt.Sprintf("%d sha256 %s", t.TextBytes, t.TextSHA256)}})
 }
 
@@ -376,7 +382,7 @@ func (t *Trailer) set(f field) error {
 		}
 		if _, err = fmt.Sscanf(strings.Join(parts[:4], " "), "%d %d %d %d",
 			&c.Inserted, &c.Updated, &c.Deleted, &c.Truncated); err == nil {
-			c.Table, err = unquote(parts[4])
+			c.Table, err = Unquote(parts[4])
 		}
 		t.Tables = append(t.Tables, c)
 	case sumKey:

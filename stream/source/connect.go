@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"bufio"
@@ -24,7 +24,7 @@ import (
 // ConnectFault says why a connection could not be made.
 type ConnectFault string
 
-// The faults that a user mends in different ways.
+// The faults that a user fixes in different ways.
 const (
 	FaultServer   ConnectFault = "server"   // nothing answers there
 	FaultPassword ConnectFault = "password" // missing, wrong, or refused by pg_hba.conf
@@ -117,7 +117,7 @@ func Connect(ctx context.Context, connString string) (*pgx.Conn, error) {
 	}
 	err = foundPooler(ctx, cfg, conn.PgConn())
 	if err == nil {
-		err = unhurried(ctx, conn.PgConn())
+		err = withoutTimeout(ctx, conn.PgConn())
 	}
 	if err != nil {
 		conn.Close(ctx)
@@ -126,9 +126,9 @@ func Connect(ctx context.Context, connString string) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// unhurried lifts a limit that servers before version 17 would not accept when
+// withoutTimeout lifts a limit that servers before version 17 would not accept when
 // the session starts.
-func unhurried(ctx context.Context, conn *pgconn.PgConn) error {
+func withoutTimeout(ctx context.Context, conn *pgconn.PgConn) error {
 	major, _, _ := strings.Cut(conn.ParameterStatus("server_version"), ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 17 {
 		return nil
@@ -136,10 +136,10 @@ func unhurried(ctx context.Context, conn *pgconn.PgConn) error {
 	return conn.Exec(ctx, "SET transaction_timeout = 0").Close()
 }
 
-// connectReplication opens a connection for logical replication, with the
+// ConnectReplication opens a connection for logical replication, with the
 // pins verified and text in the server's own encoding: conversion could fail,
 // and logical messages are not converted anyway.
-func connectReplication(ctx context.Context, connString, encoding string, lockTimeout time.Duration) (*pgconn.PgConn, error) {
+func ConnectReplication(ctx context.Context, connString, encoding string, lockTimeout time.Duration) (*pgconn.PgConn, error) {
 	parsed, err := conninfo.Config(connString)
 	if err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func connectReplication(ctx context.Context, connString, encoding string, lockTi
 	if err != nil {
 		return nil, connectError(cfg, err)
 	}
-	if err := unhurried(ctx, conn); err != nil {
+	if err := withoutTimeout(ctx, conn); err != nil {
 		conn.Close(ctx)
 		return nil, err
 	}
@@ -216,8 +216,8 @@ func show(ctx context.Context, conn *pgconn.PgConn, name string) (string, error)
 	return string(results[0].Rows[0][0]), nil
 }
 
-// A server is what the source says of itself.
-type server struct {
+// A Server is what the source says of itself.
+type Server struct {
 	SystemID     string
 	Timeline     uint32
 	Version      string // e.g. 15.18
@@ -238,13 +238,13 @@ type server struct {
 	ReadsRoles   bool // with their passwords
 }
 
-func (s server) major() int { return s.VersionNum / 10000 }
+func (s Server) Major() int { return s.VersionNum / 10000 }
 
-// same makes sure that a connection for replication leads to the same server,
+// CheckConnection makes sure that a connection for replication leads to the same server,
 // which several hosts in a connection string or a proxy do not promise, and
 // that the server's history reaches a position: one in the future is accepted,
 // and everything before it passed over in silence.
-func (s server) same(ctx context.Context, conn *pgconn.PgConn, from catalog.LSN) error {
+func (s Server) CheckConnection(ctx context.Context, conn *pgconn.PgConn, from catalog.LSN) error {
 	id, err := pglogrepl.IdentifySystem(ctx, conn)
 	switch {
 	case err != nil:
@@ -258,9 +258,9 @@ func (s server) same(ctx context.Context, conn *pgconn.PgConn, from catalog.LSN)
 	return nil
 }
 
-// inspect asks the source who it is.
-func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
-	var s server
+// Inspect asks the source who it is.
+func Inspect(ctx context.Context, conn *pgx.Conn) (Server, error) {
+	var s Server
 	locale := "NULL"
 	var num int
 	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&num); err != nil {
@@ -297,9 +297,9 @@ func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
 	return s, nil
 }
 
-// beginAt begins a transaction that sees what an exported snapshot shows; without
+// BeginAt begins a transaction that sees what an exported snapshot shows; without
 // one, what there is now.
-func beginAt(ctx context.Context, conn *pgx.Conn, snapshot string, mode pgx.TxAccessMode) (pgx.Tx, error) {
+func BeginAt(ctx context.Context, conn *pgx.Conn, snapshot string, mode pgx.TxAccessMode) (pgx.Tx, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: mode})
 	if err != nil || snapshot == "" {
 		return tx, err
@@ -308,4 +308,16 @@ func beginAt(ctx context.Context, conn *pgx.Conn, snapshot string, mode pgx.TxAc
 		return nil, errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
 	}
 	return tx, nil
+}
+
+// SenderPatience is how long the server waits for a sign of life from this
+// session's role before it ends the connection.
+func SenderPatience(ctx context.Context, side *pgx.Conn) (time.Duration, error) {
+	var ms int64
+	err := side.QueryRow(ctx, "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'").Scan(&ms)
+	patience := time.Duration(ms) * time.Millisecond
+	if patience == 0 || patience > 40*time.Second {
+		patience = 40 * time.Second
+	}
+	return patience, err
 }

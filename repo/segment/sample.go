@@ -1,4 +1,4 @@
-package repo
+package segment
 
 import (
 	"strings"
@@ -39,9 +39,9 @@ func SampleMark(position catalog.LSN) string {
 // 0.
 func (i Item) Sampled() (position catalog.LSN, ok bool) {
 	switch i.Kind {
-	case ItemLargeObject:
+	case LargeObject:
 		return 0, true
-	case ItemDDL:
+	case DDL:
 		word, _, _ := strings.Cut(i.Tag, " ")
 		switch {
 		case i.Tag == TagSample:

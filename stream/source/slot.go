@@ -1,4 +1,4 @@
-package stream
+package source
 
 import (
 	"context"
@@ -36,22 +36,22 @@ type Slot struct {
 	Failover       bool   // kept in step on standbys; PostgreSQL 17 and later
 }
 
-// ReadSlot reads one slot; a missing one is a SlotError.
-func ReadSlot(ctx context.Context, connString, name string) (Slot, error) {
+// FindSlot reads one slot; a missing one is a SlotError.
+func FindSlot(ctx context.Context, connString, name string) (Slot, error) {
 	conn, err := Connect(ctx, connString)
 	if err != nil {
 		return Slot{}, err
 	}
 	defer conn.Close(ctx)
-	return readSlot(ctx, conn, name)
+	return ReadSlot(ctx, conn, name)
 }
 
 // timelineSQL is the timeline of a primary. After a promotion
-// pg_control_checkpoint() tells the old one until the first checkpoint is
+// pg_control_checkpoint() returns the old one until the first checkpoint is
 // complete.
 const timelineSQL = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int"
 
-func readSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
+func ReadSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	s := Slot{Name: name}
 	var plugin, database, restart, confirmed, status, current, invalidation *string
 	var pid *int32
@@ -101,8 +101,8 @@ func (s Slot) problem(p SlotProblem, format string, args ...any) error {
 	return &SlotError{Slot: s.Name, Problem: p, Detail: fmt.Sprintf(format, args...), PID: s.ActivePID}
 }
 
-// belongs tells whether the slot is one of ours for the source's database.
-func (s Slot) belongs(src server) error {
+// Belongs says whether the slot is one of ours for the source's database.
+func (s Slot) Belongs(src Server) error {
 	switch {
 	case s.Plugin == "":
 		return s.problem(SlotForeign, "it is a physical slot")
@@ -114,10 +114,10 @@ func (s Slot) belongs(src server) error {
 	return nil
 }
 
-// usable tells whether streaming from the slot can go on.
-func (s Slot) usable(src server) error {
+// Usable says whether streaming from the slot can go on.
+func (s Slot) Usable(src Server) error {
 	problem := s.problem
-	if err := s.belongs(src); err != nil {
+	if err := s.Belongs(src); err != nil {
 		return err
 	}
 	switch {
@@ -131,9 +131,9 @@ func (s Slot) usable(src server) error {
 	return nil
 }
 
-// covers tells whether the slot still has everything from the repository's end
+// Covers says whether the slot still has everything from the repository's end
 // on. The server would begin at the confirmed position without a word.
-func (s Slot) covers(end catalog.LSN) error {
+func (s Slot) Covers(end catalog.LSN) error {
 	if s.ConfirmedFlush <= end {
 		return nil
 	}
@@ -141,33 +141,33 @@ func (s Slot) covers(end catalog.LSN) error {
 		Detail: fmt.Sprintf("it was confirmed up to %s, the repository ends at %s: changes in between are lost", s.ConfirmedFlush, end)}
 }
 
-// slotLockTimeout bounds how long making a slot waits for running
+// SlotLockTimeout bounds how long making a slot waits for running
 // transactions; statement_timeout has no effect on it.
-const slotLockTimeout = 30 * time.Second
+const SlotLockTimeout = 30 * time.Second
 
-// createdSlot is a new slot and the snapshot that shows what precedes it.
-type createdSlot struct {
-	point    catalog.LSN
-	snapshot string
+// NewSlot is a new slot and the snapshot that shows what precedes it.
+type NewSlot struct {
+	Point    catalog.LSN
+	Snapshot string
 }
 
-// slotOptions say what slot to make.
-type slotOptions struct {
-	name      string
-	temporary bool
-	failover  bool // kept in step on standbys
+// SlotOptions say what slot to make.
+type SlotOptions struct {
+	Name      string
+	Temporary bool
+	Failover  bool // kept in step on standbys
 }
 
 // command is the replication command that makes the slot and exports its
 // snapshot, in the words of the server's version.
-func (o slotOptions) command(major int) string {
-	sql := "CREATE_REPLICATION_SLOT " + sqltext.Quoted(o.name)
-	if o.temporary {
+func (o SlotOptions) command(major int) string {
+	sql := "CREATE_REPLICATION_SLOT " + sqltext.Quoted(o.Name)
+	if o.Temporary {
 		sql += " TEMPORARY"
 	}
 	sql += " LOGICAL pgoutput"
 	switch {
-	case o.failover && !o.temporary:
+	case o.Failover && !o.Temporary:
 		return sql + " (SNAPSHOT 'export', FAILOVER true)"
 	case major >= 15:
 		return sql + " (SNAPSHOT 'export')"
@@ -175,18 +175,18 @@ func (o slotOptions) command(major int) string {
 	return sql + " EXPORT_SNAPSHOT"
 }
 
-// createSlot makes a logical slot and exports its snapshot, which lives until
+// CreateSlot makes a logical slot and exports its snapshot, which lives until
 // the connection's next command.
-func createSlot(ctx context.Context, conn *pgconn.PgConn, src server, opts slotOptions) (createdSlot, error) {
+func CreateSlot(ctx context.Context, conn *pgconn.PgConn, src Server, opts SlotOptions) (NewSlot, error) {
 	// lock_timeout is per lock, and the wait takes one after the other.
-	ctx, cancel := context.WithTimeout(ctx, 3*slotLockTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 3*SlotLockTimeout)
 	defer cancel()
-	result, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, opts.command(src.major())))
+	result, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, opts.command(src.Major())))
 	if err != nil {
-		return createdSlot{}, slotCreation(err, opts.name)
+		return NewSlot{}, slotCreation(err, opts.Name)
 	}
 	point, err := catalog.ParseLSN(result.ConsistentPoint)
-	return createdSlot{point, result.SnapshotName}, err
+	return NewSlot{point, result.SnapshotName}, err
 }
 
 // slotCreation says what kept a slot from being made.
@@ -238,7 +238,7 @@ func DropSlot(ctx context.Context, connString, name string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	slot, err := readSlot(ctx, conn, name)
+	slot, err := ReadSlot(ctx, conn, name)
 	if err != nil {
 		return err
 	}
@@ -249,9 +249,9 @@ func DropSlot(ctx context.Context, connString, name string) error {
 	return err
 }
 
-// dropSlotWhenFree drops a slot whose connection was just closed: the server
+// DropSlotWhenFree drops a slot whose connection was just closed: the server
 // may need a moment to notice.
-func dropSlotWhenFree(ctx context.Context, connString, name string) error {
+func DropSlotWhenFree(ctx context.Context, connString, name string) error {
 	for wait := 10 * time.Millisecond; ; wait *= 2 {
 		err := DropSlot(ctx, connString, name)
 		var s *SlotError
@@ -262,9 +262,9 @@ func dropSlotWhenFree(ctx context.Context, connString, name string) error {
 	}
 }
 
-// waitForSlotEnd returns when a temporary slot whose connection was closed is
+// AwaitSlotEnd returns when a temporary slot whose connection was closed is
 // gone: the server needs a moment for it, or, if it is out of reach, a while.
-func waitForSlotEnd(ctx context.Context, connString, name string) {
+func AwaitSlotEnd(ctx context.Context, connString, name string) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	conn, err := Connect(ctx, connString)
@@ -284,4 +284,24 @@ func waitForSlotEnd(ctx context.Context, connString, name string) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// WithBlockers names the transactions that a slot waited for.
+func WithBlockers(ctx context.Context, err error, connString string) error {
+	var s *SlotError
+	if errors.As(err, &s) && s.Problem == SlotBlocked {
+		if list := blockers(context.WithoutCancel(ctx), connString); list != "" {
+			s.Detail += ": " + list
+		}
+	}
+	return err
+}
+
+// SlotInUse turns the server's refusal of a busy slot into a SlotError.
+func SlotInUse(err error, slot string) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "55006" {
+		return &SlotError{Slot: slot, Problem: SlotBusy, Detail: pg.Message}
+	}
+	return err
 }

@@ -1,6 +1,8 @@
-package repo
+package segment
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"math/rand"
 	"reflect"
@@ -13,8 +15,8 @@ import (
 )
 
 func readHeader(text string) (Header, error) {
-	r := newLineReader("file", strings.NewReader(text))
-	return r.readHeader(catalog.KindSegment)
+	r := NewLines("file", strings.NewReader(text))
+	return r.ReadHeader(catalog.KindSegment)
 }
 
 var hostileNames = []string{
@@ -27,7 +29,7 @@ func TestHeaderRoundTrip(t *testing.T) {
 		h := Header{Kind: catalog.KindSegment, Format: FormatVersion, SystemID: "7341", Timeline: 3, Database: name, Slot: name,
 			Server: name, Encoding: "UTF8", Collate: name, CType: name, LocaleProvider: "icu", Locale: name,
 			Start: 0x1_0000_00AB, At: testClock, Created: testClock, Previous: "00ff", Filters: "zstd:3", Dump: name}
-		text := string(h.append(nil))
+		text := string(h.Append(nil))
 		for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 			if !strings.HasPrefix(line, "--") {
 				t.Errorf("name %q breaks out of the comment: line %q", name, line)
@@ -44,7 +46,7 @@ func TestHeaderRoundTripQuick(t *testing.T) {
 	same := func(database, system, encoding string, timeline uint32, start uint64, sec int32) bool {
 		h := Header{Kind: catalog.KindSegment, Format: 1, Database: database, SystemID: system, Encoding: encoding, Timeline: timeline,
 			Start: catalog.LSN(start), Created: time.Unix(int64(sec), 5000).UTC()}
-		got, err := readHeader(string(h.append(nil)))
+		got, err := readHeader(string(h.Append(nil)))
 		return err == nil && got == h
 	}
 	if err := quick.Check(same, &quick.Config{MaxCount: 2000}); err != nil {
@@ -53,7 +55,7 @@ func TestHeaderRoundTripQuick(t *testing.T) {
 }
 
 func TestHeaderRefused(t *testing.T) {
-	good := string(Header{Kind: catalog.KindSegment, Format: 1, Start: 1, Created: testClock}.append(nil))
+	good := string(Header{Kind: catalog.KindSegment, Format: 1, Start: 1, Created: testClock}.Append(nil))
 	cases := []struct{ name, text, want string }{
 		{"newer format", strings.Replace(good, "format: 1", "format: 2", 1), "it has format 2; this version of pg_scribe reads formats 1 to 1"},
 		{"format zero", strings.Replace(good, "format: 1", "format: 0", 1), "format 0"},
@@ -80,7 +82,7 @@ func TestHeaderRefused(t *testing.T) {
 }
 
 func TestHeaderIgnoresUnknownFields(t *testing.T) {
-	text := string(Header{Kind: catalog.KindSegment, Format: 1, Start: 1, Created: testClock}.append(nil))
+	text := string(Header{Kind: catalog.KindSegment, Format: 1, Start: 1, Created: testClock}.Append(nil))
 	text = strings.Replace(text, "-- start", "-- colour: blue\n-- start", 1)
 	if h, err := readHeader(text); err != nil || h.Start != 1 {
 		t.Errorf("%+v, error %v", h, err)
@@ -88,27 +90,25 @@ func TestHeaderIgnoresUnknownFields(t *testing.T) {
 }
 
 func readTrailer(before, text string) (Trailer, error) {
-	r := newLineReader("file", strings.NewReader(before+text))
+	r := NewLines("file", strings.NewReader(before+text))
 	for range strings.Count(before, "\n") {
-		if _, err := r.readLine(); err != nil {
+		if _, err := r.ReadLine(); err != nil {
 			return Trailer{}, err
 		}
 	}
-	if line, err := r.readLine(); err != nil || string(line)+"\n" != trailerLine {
+	if line, err := r.ReadLine(); err != nil || string(line)+"\n" != TrailerLine {
 		return Trailer{}, errors.New("no trailer")
 	}
-	return r.readTrailer()
+	return r.ReadTrailer()
 }
 
 // sealed appends the trailer with its checksum, as the writers do.
 func sealed(before string, t Trailer) (string, Trailer) {
-	var c hashCounter
-	c.reset(nil)
-	c.Write([]byte(before))
-	text := t.append(nil)
-	c.Write(text)
-	t.TextBytes, t.TextSHA256 = c.n.Load(), c.sum()
-	return string(t.appendSum(text)), t
+	text := t.Append(nil)
+	whole := before + string(text)
+	sum := sha256.Sum256([]byte(whole))
+	t.TextBytes, t.TextSHA256 = int64(len(whole)), hex.EncodeToString(sum[:])
+	return string(t.AppendSum(text)), t
 }
 
 func TestTrailerRoundTrip(t *testing.T) {
@@ -167,7 +167,7 @@ func TestQuoteRoundTrip(t *testing.T) {
 		for _, pair := range []struct {
 			to   func(string) string
 			from func(string) (string, error)
-		}{{quote, unquote}, {plain, unplain}} {
+		}{{Quote, Unquote}, {plain, unplain}} {
 			q := pair.to(s)
 			back, err := pair.from(q)
 			if err != nil || back != s || strings.ContainsAny(q, "\n\r\x00") {
@@ -192,13 +192,13 @@ func TestQuoteRoundTrip(t *testing.T) {
 func TestTimesOfAnyClockCanBeRead(t *testing.T) {
 	for _, at := range []time.Time{{}, testClock, time.Date(-4713, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(294276, 12, 31, 23, 59, 59, 999999000, time.UTC),
 		time.Date(2024, 2, 29, 23, 59, 59, 999999999, time.FixedZone("", -3600))} {
-		text := formatTime(at)
+		text := FormatTime(at)
 		back, err := parseTime(text)
-		if err != nil || formatTime(back) != text || len(text) != len("2026-11-21T01:57:58.268382Z") {
+		if err != nil || FormatTime(back) != text || len(text) != len("2026-11-21T01:57:58.268382Z") {
 			t.Errorf("%v is written %s and read as %v, error %v", at, text, back, err)
 		}
 	}
-	if got := formatTime(testClock); got != "2026-11-21T01:57:58.268382Z" {
+	if got := FormatTime(testClock); got != "2026-11-21T01:57:58.268382Z" {
 		t.Errorf("got %s", got)
 	}
 }
