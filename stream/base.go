@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -232,7 +233,7 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 	}()
 	changes := sampleBefore(ctx, r, conn, src, opts)
 	slot, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: name, Temporary: true})
-	names, kerr := keptSample(ctx, r.Catalog(), roleNames)
+	names, kerr := keptSample(ctx, r.Catalog(), ddl.StateRoleName)
 	unlockSampling(ctx, conn)
 	if err != nil {
 		return Base{}, source.WithBlockers(ctx, err, opts.ConnString)

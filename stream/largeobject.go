@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -165,30 +164,4 @@ func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) erro
 func (r *renderer) largeObject(m *event.LargeObject) {
 	r.open()
 	r.out = segment.AppendPage(r.out, &segment.Page{OID: m.OID, Offset: m.Offset, Base64: []byte(m.Data)})
-}
-
-// largeObjectList is that of a GRANT or REVOKE.
-var largeObjectList = regexp.MustCompile(`(?is)^(\s*(?:grant|revoke)\s.*?\son\s+large\s+object\s+)([\d\s,]+?)(\s+(?:to|from)\s.*)$`)
-
-// guardLargeObjects makes a command on large objects one that passes over
-// those which are not there yet, or belong to another role: the next sample
-// brings them as the command left them.
-func guardLargeObjects(sql string, objects []event.Object) (guarded []string, ok bool) {
-	guard := func(oid, sql string) {
-		guarded = append(guarded, "DO "+sqltext.Escaped(fmt.Sprintf(
-			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN NULL; END",
-			oid, sqltext.Escaped(sql))))
-	}
-	if m := largeObjectList.FindStringSubmatch(sql); m != nil {
-		for oid := range strings.SplitSeq(m[2], ",") {
-			oid = strings.TrimSpace(oid)
-			guard(oid, m[1]+oid+m[3])
-		}
-		return guarded, true
-	}
-	if len(objects) == 1 && objects[0].Class == event.ClassLargeObject {
-		guard(fmt.Sprint(objects[0].OID), sql)
-		return guarded, true
-	}
-	return nil, false
 }

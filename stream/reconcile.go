@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -122,7 +123,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	if before == nil {
 		before = map[string]string{}
 	}
-	if kind.name == roleNames {
+	if kind.name == ddl.StateRoleName {
 		r.renames = findRenames(before, now, r.taken[kind.name])
 	}
 	r.renames.follow(kind, before)
@@ -141,13 +142,13 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		differ, gone = slices.Sorted(maps.Keys(sql)), nil
 	}
 	var commands, last []event.State
-	if kind.name == roleNames {
+	if kind.name == ddl.StateRoleName {
 		// A name is free before another role takes it. What was put aside is
 		// dropped when nothing needs it.
 		for _, key := range append(slices.Clone(gone), differ...) {
 			commands = append(commands, event.State{Role: &event.RoleName{OID: parseOID(key), Name: now[key]}})
 		}
-		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[roleNames][key] })
+		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[ddl.StateRoleName][key] })
 		differ = nil
 	}
 	for _, key := range differ {

@@ -10,6 +10,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -118,7 +119,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	var names map[string]string
 	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
-		names, err = keptSample(ctx, s.repo.Catalog(), roleNames)
+		names, err = keptSample(ctx, s.repo.Catalog(), ddl.StateRoleName)
 		s.inventory.connected(from)
 		brought = s.inventory.tables()
 	}
