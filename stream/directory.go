@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/command"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
@@ -106,11 +107,11 @@ func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, 
 // of a dump it cannot be edited.
 func (d *dumper) checkOptions(ctx context.Context, dir string) error {
 	cmd := d.opts.Command(ctx, "pg_restore", "--schema-only", "--file=-", dir)
-	var words tail
+	var words command.Tail
 	cmd.Stderr = &words
 	schema, err := cmd.Output()
 	if err != nil {
-		return &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
+		return &DumpError{Tool: "pg_restore", Reason: errorLine(words.String()), Err: err}
 	}
 	found := false
 	_, err = repo.FilterDump(io.Discard, bytes.NewReader(schema), func(statement []byte) []byte {
@@ -130,10 +131,10 @@ func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 	var contents bytes.Buffer
 	cmd := d.opts.Command(ctx, "pg_restore", "--list", dir)
 	cmd.Stdout = &contents
-	var words tail
+	var words command.Tail
 	cmd.Stderr = &words
 	if err := cmd.Run(); err != nil {
-		return nil, &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
+		return nil, &DumpError{Tool: "pg_restore", Reason: errorLine(words.String()), Err: err}
 	}
 	var list strings.Builder
 	var counts []catalog.TableCount
