@@ -11,6 +11,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -118,7 +119,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	}
 	call := func(sql string, args ...any) error {
 		return emit(func(tx pgx.Tx) error {
-			if err := emitMessage(ctx, tx, s.slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
+			if err := capture.EmitState(ctx, tx, s.slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
 				return err
 			}
 			_, err := tx.Exec(ctx, sql, args...)
@@ -142,7 +143,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	// catalog: these are all the ranges that there are.
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
 	return emit(func(tx pgx.Tx) error {
-		return emitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagLargeObject, SQL: "DO " + sqltext.Literal(
+		return capture.EmitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagLargeObject, SQL: "DO " + sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
 	})
 }

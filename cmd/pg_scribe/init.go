@@ -12,6 +12,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -126,7 +127,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 // preflight prints all findings at once and decides whether init may go on.
 func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]source.Finding, error) {
 	a.step("checking the source")
-	findings, err := source.Check(ctx, conn, c.Mode == stream.ModeNoHarm, a.command)
+	findings, err := source.Check(ctx, conn, c.Mode == capture.ModeNoHarm, a.command)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ func checkNames(slot, publication, mode string) error {
 	if err := checkSlotName(slot); err != nil {
 		return err
 	}
-	longest := stream.MaxPublication(mode)
+	longest := capture.MaxPublication(mode)
 	if publication == "" || len(publication) > longest {
 		return &usageError{fmt.Sprintf("%q cannot be a publication's name", publication), fmt.Sprintf("give a name of 1 to %d bytes with --publication", longest)}
 	}

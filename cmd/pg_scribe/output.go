@@ -161,6 +161,7 @@ type restoreJSON struct {
 	RolesCreated []string    `json:"roles_created"`
 	RolesKept    []string    `json:"roles_kept"`
 	Sequences    int         `json:"sequences"`
+	LeftOut      []string    `json:"left_out"` // what of the base could not be made, or not as it is in the source
 	Notices      []string    `json:"notices"`
 	Seconds      float64     `json:"seconds"`
 }

@@ -91,6 +91,9 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	doc.fill(report, a.now().Sub(began))
+	if err == nil && len(report.LeftOut) > 0 {
+		err = &exitError{exitWarnings}
+	}
 	if c.json() {
 		return errors.Join(err, writeJSON(a.stdout, doc))
 	}

@@ -93,6 +93,9 @@ func (a *app) printReport(r restore.Report, took time.Duration) {
 	for _, notice := range r.Notices {
 		a.words.warn("%s", notice)
 	}
+	for _, left := range r.LeftOut {
+		a.words.warn("left out: %s", left)
+	}
 }
 
 // printSwap says what became of the source, and what that means for its backup.
@@ -154,4 +157,5 @@ func (d *restoreJSON) fill(r restore.Report, took time.Duration) {
 		d.Phases = append(d.Phases, phaseJSON{p.Name, p.Duration.Seconds()})
 	}
 	d.RolesCreated, d.RolesKept, d.Notices = append([]string{}, r.RolesCreated...), append([]string{}, r.RolesKept...), append([]string{}, r.Notices...)
+	d.LeftOut = append([]string{}, r.LeftOut...)
 }

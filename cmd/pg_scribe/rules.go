@@ -20,6 +20,7 @@ import (
 	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -63,7 +64,7 @@ var rules = []rule{
 	}),
 	on(exitBackup, dumpHint),
 	on(exitBackup, captureHint),
-	on(exitBackup, func(e *stream.CopyError, f facts) string {
+	on(exitBackup, func(e *capture.CopyError, f facts) string {
 		return "to back it up itself: " + f.init(f.slotName(), "NEW_DIRECTORY") + "; to remove what came along: " + f.scribe("drop")
 	}),
 	on(exitUsage, func(e *repo.NotEmptyError, f facts) string {

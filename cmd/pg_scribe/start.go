@@ -54,7 +54,7 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 	defer r.Close()
 	r.Keys(keys)
 	err = c.intoRepository(ctx, a, r)
-	if c.failed(ctx, err) && !r.StreamerRunning() { // another one's record is its own
+	if failed(ctx, err) && !r.StreamerRunning() { // another one's record is its own
 		if kept := stream.KeepLastError(context.WithoutCancel(ctx), r, problemOf(err, false)); kept != nil {
 			a.words.warn("the error is not in the catalog: %v", kept)
 		}
@@ -64,17 +64,18 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 
 // failed says whether the streamer met an error that somebody who looks later
 // has to know of: not one of the command line alone.
-func (c *startCmd) failed(ctx context.Context, err error) bool {
+func failed(ctx context.Context, err error) bool {
 	return err != nil && ctx.Err() == nil && !errors.As(err, new(*usageError)) && !errors.As(err, new(*source.IdentityError)) &&
 		!errors.As(err, new(*source.MismatchError))
 }
 
 // intoRepository streams into a repository until it is stopped.
 func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repository) error {
-	info, err := r.Catalog().Repository(ctx)
+	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
 		return err
 	}
+	info := inv.Repository
 	slot := c.Slot
 	if slot == "" {
 		slot = info.Slot
@@ -85,7 +86,7 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 	if err != nil {
 		return err
 	}
-	source, err := checkSource(ctx, opts.ConnString, r)
+	its, err := source.CheckIdentity(ctx, opts.ConnString, inv)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 		if err != nil {
 			return err
 		}
-		a.words.say("streaming database %q through slot %s into %s from %s", source.Database, slot, r.Dir(), end)
+		a.words.say("streaming database %q through slot %s into %s from %s", its.Database, slot, r.Dir(), end)
 		if err := c.stream(ctx, a, r, opts); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -101,7 +102,7 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 			return err
 		}
 	}
-	if err := stream.CheckOriginal(ctx, conn); err != nil {
+	if err := capture.CheckOriginal(ctx, conn); err != nil {
 		return err
 	}
 	slot, err := source.FindSlot(ctx, conn, s.Slot)
@@ -124,7 +125,7 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	if s.doc.Repository != nil {
 		publication, mode = s.doc.Repository.Publication, s.doc.Repository.Mode
 	}
-	findings, err := stream.CheckCapture(ctx, conn, publication, mode)
+	findings, err := capture.Check(ctx, conn, publication, mode)
 	if err != nil {
 		return err
 	}

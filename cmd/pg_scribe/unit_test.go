@@ -19,6 +19,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -214,7 +215,7 @@ func TestRules(t *testing.T) {
 		&restore.IncompleteError{Err: errors.New("x"), Created: true},
 		&source.SlotError{Problem: source.SlotBusy}, &source.SlotError{Problem: source.SlotLost}, &source.SlotError{Problem: source.SlotBlocked},
 		&source.SlotError{Problem: source.SlotNoneFree}, &source.SlotError{}, &source.SlotError{Problem: source.SlotIntact},
-		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &stream.CaptureError{}, &stream.CopyError{}, &stream.ArchiveCodecError{},
+		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &capture.Error{}, &capture.CopyError{}, &stream.ArchiveCodecError{},
 		&source.ConnectError{Fault: source.FaultOther, Err: errors.New("x")},
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
 		catalog.SchemaVersionError{Have: 2, Want: 1},
