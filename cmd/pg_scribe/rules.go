@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
@@ -172,7 +173,7 @@ var planRules = []rule{
 	on(exitBackup, func(e catalog.HoleError, f facts) string {
 		hint := "bring the missing segment back; or restore to where it is missing"
 		if !e.ReachableAt.IsZero() {
-			hint += ", " + showTime(e.ReachableAt)
+			hint += ", " + show.Time(e.ReachableAt)
 		}
 		return hint + ": " + f.toTarget("--target-lsn", e.Reachable.String())
 	}),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/storage"
 	"pg_scribe/stream"
@@ -244,8 +245,8 @@ func reporter(a *app) func(stream.Progress) {
 			}
 			return float64(n) / seconds
 		}
-		a.words.say("%s, lag %s, stored to %s, %s (%.0f/s), %s", p.Position, showBytes(p.LagBytes), p.Confirmed,
-			plural(p.Transactions, "transaction"), rate(p.Transactions-before.Transactions),
+		a.words.say("%s, lag %s, stored to %s, %s (%.0f/s), %s", p.Position, show.Bytes(p.LagBytes), p.Confirmed,
+			show.Plural(p.Transactions, "transaction"), rate(p.Transactions-before.Transactions),
 			fmt.Sprintf("%.1f MB/s", rate(p.TextBytes-before.TextBytes)/(1<<20)))
 		before = p
 	}
