@@ -19,6 +19,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/charset"
 	"pg_scribe/stream/source"
 )
@@ -272,7 +273,7 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 	}
 	// A dump that queues behind DDL would only find out at its end that it
 	// cannot be used.
-	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
+	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.src.Encoding, "--exclude-schema=" + capture.Schema,
 		"--no-unlogged-table-data"}
 	if args, err = d.throughRoots(ctx, args); err != nil {
 		return nil, err
@@ -302,27 +303,20 @@ func (d *dumper) throughRoots(ctx context.Context, args []string) ([]string, err
 // writeSettings writes what belongs to the database itself, which pg_dump
 // leaves to the command that creates one.
 func (d *dumper) writeSettings(ctx context.Context, file io.Writer) error {
-	for _, kind := range stateKinds {
-		if kind.name != "database" {
-			continue
-		}
-		tx, err := d.conn.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		states, err := kind.sample(ctx, tx, d.src)
-		if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
-			return err
-		}
-		text := "\n-- Settings, comment and privileges of the database\n\n"
-		for _, key := range slices.Sorted(maps.Keys(states)) {
-			text += states[key] + ";\n"
-		}
-		if _, err := file.Write([]byte(text)); err != nil {
-			return err
-		}
+	tx, err := d.conn.Begin(ctx)
+	if err != nil {
+		return err
 	}
-	return nil
+	settings, err := databaseSettings(ctx, tx, d.src)
+	if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
+		return err
+	}
+	text := "\n-- Settings, comment and privileges of the database\n\n"
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		text += settings[key] + ";\n"
+	}
+	_, err = file.Write([]byte(text))
+	return err
 }
 
 // serverOption is what the newest minor versions keep among a column's options
@@ -358,7 +352,7 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	mode, err := captureMode(ctx, d.conn)
+	mode, err := capture.Mode(ctx, d.conn)
 	if err != nil {
 		return nil, err
 	}
@@ -371,14 +365,14 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 		// A later pg_dump sets it for servers that do not know it.
 		own = append(own, []byte("SET transaction_timeout = "))
 	}
-	for _, t := range eventTriggers {
+	for _, name := range capture.TriggerNames() {
 		for _, prefix := range []string{"CREATE EVENT TRIGGER ", "ALTER EVENT TRIGGER ", "COMMENT ON EVENT TRIGGER "} {
-			own = append(own, []byte(prefix+t.name+" "))
+			own = append(own, []byte(prefix+name+" "))
 		}
 	}
 	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {
-		for _, p := range publicationsOf(d.opts.Publication, mode) {
-			own = append(own, []byte(prefix+sqltext.Bare(p.name)+" "))
+		for _, p := range capture.Publications(d.opts.Publication, mode) {
+			own = append(own, []byte(prefix+sqltext.Bare(p.Name)+" "))
 		}
 	}
 	return func(statement []byte) []byte {

@@ -11,6 +11,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
@@ -26,7 +27,7 @@ import (
 //
 // It returns the position up to which it looked.
 func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx.Conn) (catalog.LSN, error) {
-	secret, err := captureSecret(ctx, d.conn)
+	secret, err := capture.Secret(ctx, d.conn)
 	if err != nil {
 		return 0, err
 	}
@@ -34,11 +35,11 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	if err != nil {
 		return 0, err
 	}
-	mode, err := captureMode(ctx, d.conn)
+	mode, err := capture.Mode(ctx, d.conn)
 	if err != nil {
 		return 0, err
 	}
-	rec, err := startReplication(ctx, slotConn, d.slot, publicationsOf(d.opts.Publication, mode), d.created.Point)
+	rec, err := startReplication(ctx, slotConn, d.slot, capture.Publications(d.opts.Publication, mode), d.created.Point)
 	if err != nil {
 		return 0, err
 	}
@@ -138,7 +139,7 @@ func (f *fenceReader) Message(b []byte) error {
 			if rel == nil {
 				return fmt.Errorf("a TRUNCATE names relation %d, which was not described", oid)
 			}
-			if rel.Schema != captureSchema {
+			if rel.Schema != event.Schema {
 				f.pending = append(f.pending, touch{"TRUNCATE", event.ClassRelation, oid, sqltext.Identifier(rel.Schema) + "." + sqltext.Identifier(rel.Name)})
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/charset"
 )
 
@@ -56,7 +57,7 @@ func (d *dumper) markMended(ctx context.Context) error {
 		if d.opts.Notice != nil {
 			d.opts.Notice(reason)
 		}
-		if err := emitGap(ctx, d.conn, reason); err != nil {
+		if err := capture.EmitGap(ctx, d.conn, reason); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/pgoutput"
 	"pg_scribe/stream/source"
 )
@@ -188,7 +189,7 @@ func TestInitUndoesWhatItMade(t *testing.T) {
 		t.Errorf("slots, publications, schema, identity: %s; want what the first init made", got)
 	}
 	// With the first one's capture removed, a failing init leaves nothing.
-	if err := Uninstall(context.Background(), s.conn(), DefaultPublication); err != nil {
+	if err := capture.Uninstall(context.Background(), s.conn(), DefaultPublication); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel = context.WithCancel(context.Background())

@@ -10,6 +10,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/charset"
 	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/render"
@@ -24,7 +25,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	defer side.Close(context.WithoutCancel(ctx))
-	if err := checkOriginal(ctx, side); err != nil {
+	if err := capture.RefuseCopy(ctx, side); err != nil {
 		return false, err
 	}
 	src, from, err := s.check(ctx, side)
@@ -67,7 +68,9 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
 	if s.repo != nil && s.opts.StateInterval > 0 {
-		s.sampler = startSampler(clockCtx, s, src)
+		s.sampler = startSampler(clockCtx, samplerOptions{
+			sampling: sampling{ConnString: s.opts.ConnString, Slot: s.opts.Slot, Server: src, Store: s.repo.Catalog(), Stale: s.stale},
+			Catalog:  s.repo.Catalog(), Keeper: keeper(s.repo, s.opts.Publication, s.opts.Notice), Inventory: s.inventory, Interval: s.opts.StateInterval})
 	}
 	if s.opts.Durable == nil {
 		s.confirmed = max(s.confirmed, from)
@@ -88,15 +91,15 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 // prepare makes ready what takes the stream, and what turns it into text.
 func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Server, from catalog.LSN) (o render.Options, mode string, err error) {
 	if s.repo != nil {
-		if err := mendCapture(ctx, side, s.opts.Publication, s.repo, s.opts.Notice); err != nil {
+		if err := keeper(s.repo, s.opts.Publication, s.opts.Notice).Repair(ctx, side); err != nil {
 			return o, "", err
 		}
 	}
-	secret, err := captureSecret(ctx, side)
+	secret, err := capture.Secret(ctx, side)
 	if err != nil {
 		return o, "", err
 	}
-	if mode, err = captureMode(ctx, side); err != nil {
+	if mode, err = capture.Mode(ctx, side); err != nil {
 		return o, "", err
 	}
 	known, err := readSchema(ctx, side, s.opts.Slot)
@@ -105,7 +108,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	}
 	if !s.told {
 		s.told = true
-		if err := noteUnsaved(ctx, side, s.opts.Notice); err != nil {
+		if err := capture.NoteUnsaved(ctx, side, s.opts.Notice); err != nil {
 			return o, "", err
 		}
 	}
@@ -165,7 +168,7 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Ser
 	if s.binaryUntil != 0 {
 		options = []string{"binary 'true'"}
 	}
-	rec, err = startReplication(ctx, conn, s.opts.Slot, publicationsOf(s.opts.Publication, mode), from, options...)
+	rec, err = startReplication(ctx, conn, s.opts.Slot, capture.Publications(s.opts.Publication, mode), from, options...)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return nil, slot, source.SlotInUse(err, s.opts.Slot)

@@ -7,7 +7,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
-	"pg_scribe/stream/ddl"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 	"pg_scribe/stream/schema"
 )
@@ -68,7 +68,7 @@ var comparisons = map[uint32]segment.How{
 // newTable prepares a relation.
 func newTable(r *pgoutput.Relation, known *schema.State) *table {
 	its := known.Table(r.OID)
-	t := &table{Relation: r, left: r.Schema == ddl.CaptureSchema || its.Unsaved}
+	t := &table{Relation: r, left: r.Schema == event.Schema || its.Unsaved}
 	t.name = sqltext.Identifier(r.Schema) + "." + sqltext.Identifier(r.Name)
 	t.target, t.only = t.name, true
 	if its.Root != "" {

@@ -1,4 +1,4 @@
-package stream
+package capture
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -17,20 +16,21 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
-//go:embed capture/*.sql
-var captureFiles embed.FS
+//go:embed [0-9]*.sql
+var files embed.FS
 
-// captureSQL joins the files of folder capture, one a concern, in the order of
+// installSQL joins the files, one a concern, in the order of
 // their numbers: what a view or a function in SQL names has to be there first.
-var captureSQL = sync.OnceValue(func() string {
+var installSQL = sync.OnceValue(func() string {
 	var sql strings.Builder
-	files, err := fs.ReadDir(captureFiles, "capture")
-	for _, f := range files {
+	list, err := files.ReadDir(".")
+	for _, f := range list {
 		var text []byte
-		if text, err = captureFiles.ReadFile("capture/" + f.Name()); err != nil {
+		if text, err = files.ReadFile(f.Name()); err != nil {
 			break
 		}
 		sql.Write(append(text, '\n'))
@@ -41,11 +41,14 @@ var captureSQL = sync.OnceValue(func() string {
 	return sql.String()
 })
 
-// captureVersion is that of the files; another one on the source is refused.
-const captureVersion = "7"
+// wantedVersion is that of the files; another one on the source is refused.
+const wantedVersion = "7"
 
-// CaptureError says that the capture on the source cannot be used.
-type CaptureError struct {
+// Schema is where the capture is.
+const Schema = event.Schema
+
+// Error says that the capture on the source cannot be used.
+type Error struct {
 	Reason string
 	Denied bool   // this role lacks the right to it
 	Locked bool   // somebody held a lock for too long
@@ -53,80 +56,80 @@ type CaptureError struct {
 	Mode   string // it is installed in this mode, another than the repository's
 }
 
-func (e *CaptureError) Error() string { return "DDL capture: " + e.Reason }
+func (e *Error) Error() string { return "DDL capture: " + e.Reason }
 
 // withLocks runs do until it gets its locks, or patience ends, which is a
-// CaptureError. See source.WithLocks.
+// Error. See source.WithLocks.
 func withLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, relation, what string, do func() error) error {
 	err := source.WithLocks(ctx, conn, patience, relation, what, do)
 	var locked *source.LockError
 	if errors.As(err, &locked) {
-		return &CaptureError{Reason: locked.Error(), Locked: true}
+		return &Error{Reason: locked.Error(), Locked: true}
 	}
 	return err
 }
 
-// installCapture makes schema, triggers and publication, whatever of them is
+// Install makes schema, triggers and publication, whatever of them is
 // not there yet, and gives every table a usable replica identity, or lists
-// those that have one. made tells what removeCapture has to take back.
+// those that have one. made says what Remove has to take back.
 //
 // The order matters: the event triggers come before the first table is
 // guarded, so that no new table slips through; the publication comes last,
 // so that no UPDATE finds it before its table is guarded.
-func installCapture(ctx context.Context, conn *pgx.Conn, publication, mode string) (made captureMade, err error) {
+func Install(ctx context.Context, conn *pgx.Conn, publication, mode string) (made Made, err error) {
 	var version *string
 	if err := conn.QueryRow(ctx, "SELECT to_regnamespace('scribe')::text").Scan(&version); err != nil {
 		return made, err
 	}
 	if version != nil {
-		if err := checkCapture(ctx, conn); err != nil {
+		if err := Usable(ctx, conn); err != nil {
 			return made, err
 		}
-		if is, err := captureMode(ctx, conn); err != nil {
+		if is, err := Mode(ctx, conn); err != nil {
 			return made, err
 		} else if is != mode {
-			return made, &CaptureError{Reason: fmt.Sprintf("it is installed in %s mode, for another repository", is), Mode: is}
+			return made, &Error{Reason: fmt.Sprintf("it is installed in %s mode, for another repository", is), Mode: is}
 		}
 	} else {
-		if err := createCapture(ctx, conn, mode); err != nil {
+		if err := create(ctx, conn, mode); err != nil {
 			return made, err
 		}
-		made.schema = true
+		made.Schema = true
 	}
 	if mode == ModeGuarded {
-		if made.guarded, err = guardTables(ctx, conn, source.LongPatience); err != nil {
+		if made.guarded, err = GuardTables(ctx, conn, source.LongPatience); err != nil {
 			return made, err
 		}
 	}
-	for _, p := range publicationsOf(publication, mode) {
+	for _, p := range Publications(publication, mode) {
 		var exists bool
-		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", p.name).Scan(&exists); err != nil {
+		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", p.Name).Scan(&exists); err != nil {
 			return made, err
 		}
 		if !exists {
-			if err := quietly(ctx, conn, p.create()); err != nil {
+			if err := execUncaptured(ctx, conn, p.create()); err != nil {
 				return made, err
 			}
-			made.publications = append(made.publications, p.name)
+			made.publications = append(made.publications, p.Name)
 		}
 	}
-	if err := notePublications(ctx, conn, publicationsOf(publication, mode)); err != nil {
+	if err := notePublications(ctx, conn, Publications(publication, mode)); err != nil {
 		return made, err
 	}
 	if mode == ModeNoHarm {
-		return made, listTables(ctx, conn, source.LongPatience, true)
+		return made, ListTables(ctx, conn, source.LongPatience, true)
 	}
 	return made, nil
 }
 
-// captureMade is what one installCapture made.
-type captureMade struct {
-	schema       bool
+// Made is what one Install made.
+type Made struct {
+	Schema       bool
 	guarded      []uint32 // tables whose replica identity it changed
 	publications []string // without those that were there
 }
 
-func createCapture(ctx context.Context, conn *pgx.Conn, mode string) error {
+func create(ctx context.Context, conn *pgx.Conn, mode string) error {
 	secret := make([]byte, 32)
 	if _, err := rand.Read(secret); err != nil {
 		return err
@@ -139,13 +142,13 @@ func createCapture(ctx context.Context, conn *pgx.Conn, mode string) error {
 	if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", source.QueueLimit.Milliseconds())); err != nil {
 		return err
 	}
-	if err := alone(ctx, tx); err != nil {
+	if err := withoutTriggers(ctx, tx); err != nil {
 		return err
 	}
-	if _, err := tx.Conn().PgConn().Exec(ctx, captureSQL()).ReadAll(); err != nil {
+	if _, err := tx.Conn().PgConn().Exec(ctx, installSQL()).ReadAll(); err != nil {
 		return err
 	}
-	config := captureConfig{"version": captureVersion, "mode": mode, secretKey: hex.EncodeToString(secret)}
+	config := config{"version": wantedVersion, "mode": mode, secretKey: hex.EncodeToString(secret)}
 	if config[systemKey], config[databaseKey], err = whereabouts(ctx, tx); err != nil {
 		return err
 	}
@@ -160,28 +163,28 @@ func createCapture(ctx context.Context, conn *pgx.Conn, mode string) error {
 	return tx.Commit(ctx)
 }
 
-// checkCapture makes sure that an installed capture is one this program knows,
+// Usable makes sure that an installed capture is one this program knows,
 // and that it was installed in this database.
-func checkCapture(ctx context.Context, conn *pgx.Conn) error {
+func Usable(ctx context.Context, conn *pgx.Conn) error {
 	var version string
 	err := conn.QueryRow(ctx, "SELECT value FROM scribe.config WHERE key = 'version'").Scan(&version)
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &pg) && pg.Code == "42501":
-		return &CaptureError{Reason: "this role may not read scribe.config; connect as the role that ran init", Denied: true}
+		return &Error{Reason: "this role may not read scribe.config; connect as the role that ran init", Denied: true}
 	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pg) && slices.Contains([]string{"42P01", "3F000", "55000"}, pg.Code): // 55000: a view that is not populated
-		return &CaptureError{Reason: "it is not installed, or schema scribe is not pg_scribe's", Gone: true}
+		return &Error{Reason: "it is not installed, or schema scribe is not pg_scribe's", Gone: true}
 	case err != nil:
 		return err
-	case version != captureVersion:
-		return &CaptureError{Reason: fmt.Sprintf("the source has version %s of it, this program needs %s", version, captureVersion)}
+	case version != wantedVersion:
+		return &Error{Reason: fmt.Sprintf("the source has version %s of it, this program needs %s", version, wantedVersion)}
 	}
-	return checkOriginal(ctx, conn)
+	return RefuseCopy(ctx, conn)
 }
 
-// captureSecret reads what signs the capture's messages.
-func captureSecret(ctx context.Context, conn *pgx.Conn) ([]byte, error) {
-	if err := checkCapture(ctx, conn); err != nil {
+// Secret reads what signs the capture's messages.
+func Secret(ctx context.Context, conn *pgx.Conn) ([]byte, error) {
+	if err := Usable(ctx, conn); err != nil {
 		return nil, err
 	}
 	var secret string
@@ -191,21 +194,21 @@ func captureSecret(ctx context.Context, conn *pgx.Conn) ([]byte, error) {
 	return hex.DecodeString(secret)
 }
 
-// alone keeps event triggers of others from firing for our own commands,
+// withoutTriggers keeps event triggers of others from firing for our own commands,
 // where this role may: one that fails would make them fail.
-func alone(ctx context.Context, tx pgx.Tx) error {
+func withoutTriggers(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx, "SELECT set_config('session_replication_role', 'replica', true) FROM pg_roles WHERE rolname = current_user AND rolsuper")
 	return err
 }
 
-// quietly runs DDL of our own, which the capture then leaves out.
-func quietly(ctx context.Context, conn *pgx.Conn, sql string) error {
+// execUncaptured runs DDL of our own, which the capture then leaves out.
+func execUncaptured(ctx context.Context, conn *pgx.Conn, sql string) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	if err := beQuiet(ctx, tx); err != nil {
+	if err := leaveOut(ctx, tx); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, sql); err != nil {
@@ -214,18 +217,18 @@ func quietly(ctx context.Context, conn *pgx.Conn, sql string) error {
 	return tx.Commit(ctx)
 }
 
-// beQuiet keeps the capture from taking what a transaction does, and other
+// leaveOut keeps the capture from taking what a transaction does, and other
 // event triggers from firing.
-func beQuiet(ctx context.Context, tx pgx.Tx) error {
+func leaveOut(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, "SELECT set_config('scribe.quiet', (SELECT value FROM scribe.config WHERE key = 'secret'), true)"); err != nil {
 		return err
 	}
-	return alone(ctx, tx)
+	return withoutTriggers(ctx, tx)
 }
 
-// guardTables gives every unguarded table a replica identity, if it can have
+// GuardTables gives every unguarded table a replica identity, if it can have
 // one. It returns those that it changed, also when one of them stays locked.
-func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (guarded []uint32, err error) {
+func GuardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (guarded []uint32, err error) {
 	rows, err := conn.Query(ctx, `SELECT relid, format('%I.%I', schema, "table") FROM scribe.unguarded WHERE remedy IS NOT NULL ORDER BY 2`)
 	if err != nil {
 		return nil, err
@@ -244,7 +247,7 @@ func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (g
 			_, err := conn.Exec(ctx, "SELECT scribe.guard_table($1) FROM scribe.unguarded WHERE relid = $1", t.OID)
 			return err
 		})
-		var busy *CaptureError
+		var busy *Error
 		switch {
 		case err == nil:
 			guarded = append(guarded, t.OID)
@@ -257,8 +260,8 @@ func guardTables(ctx context.Context, conn *pgx.Conn, patience time.Duration) (g
 	return guarded, errors.Join(errs...)
 }
 
-// noteUnsaved tells of the tables whose rows are in no base and no segment.
-func noteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error {
+// NoteUnsaved notes the tables whose rows are in no base and no segment.
+func NoteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error {
 	rows, err := conn.Query(ctx, `SELECT extension::text, array_to_string((array_agg(relid::regclass::text ORDER BY relid))[:5], ', ')
 	      || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END
 	  FROM scribe.unsaved GROUP BY 1 ORDER BY 1`)
@@ -273,10 +276,10 @@ func noteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error
 	return err
 }
 
-// A captureTrigger is an event trigger that calls a function of folder capture.
-type captureTrigger struct{ name, event, function string }
+// A trigger is an event trigger that calls a function of folder capture.
+type trigger struct{ name, event, function string }
 
-var eventTriggers = []captureTrigger{
+var eventTriggers = []trigger{
 	{"scribe_a", "ddl_command_start", "on_start_user"},
 	{"scribe_b", "ddl_command_start", "on_start"},
 	{"scribe_d", "sql_drop", "on_drop"},
@@ -285,28 +288,37 @@ var eventTriggers = []captureTrigger{
 	{"scribe_z", "ddl_command_end", "on_end_guard"},
 }
 
+// TriggerNames are those of the capture's event triggers.
+func TriggerNames() []string {
+	names := make([]string, len(eventTriggers))
+	for i, t := range eventTriggers {
+		names[i] = t.name
+	}
+	return names
+}
+
 // create makes the trigger, whatever there is of it.
-func (t captureTrigger) create(ctx context.Context, tx pgx.Tx) error {
+func (t trigger) create(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(`DROP EVENT TRIGGER IF EXISTS %[1]s;
 	  CREATE EVENT TRIGGER %[1]s ON %[2]s EXECUTE FUNCTION scribe.%[3]s(); ALTER EVENT TRIGGER %[1]s ENABLE ALWAYS`,
 		t.name, t.event, t.function)).ReadAll()
 	return err
 }
 
-// removeCapture takes back what installCapture made. The event triggers go
+// Remove takes back what Install made. The event triggers go
 // before anything has to wait, and the schema only when every table has its
 // replica identity back: it holds which one that was.
-func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error {
+func Remove(ctx context.Context, conn *pgx.Conn, made Made) error {
 	var errs []error
 	do := func(relation, what string, f func() error) {
 		errs = append(errs, withLocks(ctx, conn, source.LongPatience, relation, what, f))
 	}
 	for _, name := range made.publications {
 		do("pg_catalog.pg_publication", "publication "+name+" was not dropped", func() error {
-			return quietly(ctx, conn, "DROP PUBLICATION IF EXISTS "+sqltext.Identifier(name))
+			return execUncaptured(ctx, conn, "DROP PUBLICATION IF EXISTS "+sqltext.Identifier(name))
 		})
 	}
-	if made.schema {
+	if made.Schema {
 		for _, t := range eventTriggers {
 			do("pg_catalog.pg_event_trigger", "event trigger "+t.name+" was not dropped", func() error {
 				_, err := conn.Exec(ctx, "DROP EVENT TRIGGER IF EXISTS "+t.name)
@@ -324,7 +336,7 @@ func removeCapture(ctx context.Context, conn *pgx.Conn, made captureMade) error 
 		}
 		do(*name, "its replica identity is still FULL", func() error { return restoreIdentity(ctx, conn, oid) })
 	}
-	if err := errors.Join(errs...); err != nil || !made.schema {
+	if err := errors.Join(errs...); err != nil || !made.Schema {
 		return err
 	}
 	return withLocks(ctx, conn, source.LongPatience, "scribe.config", "schema scribe was not dropped", func() error {
@@ -348,7 +360,7 @@ func restoreIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) error {
 	if err != nil {
 		return err
 	}
-	return quietly(ctx, conn, *sql)
+	return execUncaptured(ctx, conn, *sql)
 }
 
 // Uninstall removes publications and capture and gives tables their original
@@ -359,10 +371,10 @@ func Uninstall(ctx context.Context, connString, publication string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	return uninstall(ctx, conn, publication)
+	return RemoveAll(ctx, conn, publication)
 }
 
-func uninstall(ctx context.Context, conn *pgx.Conn, publication string) error {
+func RemoveAll(ctx context.Context, conn *pgx.Conn, publication string) error {
 	var installed bool
 	if err := conn.QueryRow(ctx, "SELECT to_regclass('scribe.config') IS NOT NULL").Scan(&installed); err != nil {
 		return err
@@ -387,27 +399,5 @@ func uninstall(ctx context.Context, conn *pgx.Conn, publication string) error {
 	if err != nil {
 		return err
 	}
-	return removeCapture(ctx, conn, captureMade{schema: true, guarded: guarded, publications: publications})
-}
-
-// Mark emits a named restore point into the stream and returns once it is
-// committed.
-func Mark(ctx context.Context, connString, name string) error {
-	conn, err := source.Connect(ctx, connString)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	if err := checkCapture(ctx, conn); err != nil {
-		return err
-	}
-	var read bool
-	if err := conn.QueryRow(ctx, "SELECT scribe.active()").Scan(&read); err != nil {
-		return err
-	}
-	if !read {
-		return &CaptureError{Reason: "this database has no replication slot: nobody would read the mark", Gone: true}
-	}
-	_, err = conn.Exec(ctx, "SELECT scribe.mark($1)", name)
-	return err
+	return Remove(ctx, conn, Made{Schema: true, guarded: guarded, publications: publications})
 }

@@ -1,4 +1,4 @@
-package stream
+package capture
 
 import (
 	"context"
@@ -21,46 +21,46 @@ const (
 	ModeNoHarm = "no-harm"
 )
 
-// A publication is one that the capture makes.
-type publication struct {
-	name    string
+// A Publication is one that the capture makes.
+type Publication struct {
+	Name    string
 	all     bool   // FOR ALL TABLES; else it lists them
 	actions string // in pg_publication's order
 }
 
-// publicationsOf are the publications of a mode. The server publishes of a
+// Publications are the publications of a mode. The server publishes of a
 // table what any of them does.
-func publicationsOf(name, mode string) []publication {
+func Publications(name, mode string) []Publication {
 	if mode != ModeNoHarm {
-		return []publication{{name, true, "insert, update, delete, truncate"}}
+		return []Publication{{name, true, "insert, update, delete, truncate"}}
 	}
-	return []publication{{name, true, "insert, truncate"}, {listName(name), false, "update, delete"}}
+	return []Publication{{name, true, "insert, truncate"}, {ListName(name), false, "update, delete"}}
 }
 
-// listName is the name of the no-harm mode's second publication.
-func listName(publication string) string { return publication + "_ud" }
+// ListName is the name of the no-harm mode's second publication.
+func ListName(publication string) string { return publication + "_ud" }
 
 // MaxPublication is how many bytes a publication's name may have in a mode.
 func MaxPublication(mode string) int {
 	if mode == ModeNoHarm {
-		return 63 - len(listName(""))
+		return 63 - len(ListName(""))
 	}
 	return 63
 }
 
-func (p publication) create() string {
-	sql := "CREATE PUBLICATION " + sqltext.Identifier(p.name)
+func (p Publication) create() string {
+	sql := "CREATE PUBLICATION " + sqltext.Identifier(p.Name)
 	if p.all {
 		sql += " FOR ALL TABLES"
 	}
 	return sql + " WITH (publish = '" + p.actions + "')"
 }
 
-// captureMode is the mode of the capture on the source.
-func captureMode(ctx context.Context, conn *pgx.Conn) (mode string, err error) {
+// Mode is the mode of the capture on the source.
+func Mode(ctx context.Context, conn *pgx.Conn) (mode string, err error) {
 	err = conn.QueryRow(ctx, "SELECT value FROM scribe.config WHERE key = 'mode'").Scan(&mode)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return "", &CaptureError{Reason: "scribe.config does not tell its mode"}
+		return "", &Error{Reason: "scribe.config does not tell its mode"}
 	}
 	return mode, err
 }
@@ -69,10 +69,10 @@ func captureMode(ctx context.Context, conn *pgx.Conn) (mode string, err error) {
 // itself, and the list of the no-harm mode. In a copy of a captured database
 // they are all that came along.
 func InstalledPublications(ctx context.Context, conn *pgx.Conn, name string) ([]string, error) {
-	list := publicationsOf(name, ModeNoHarm)[1]
+	list := Publications(name, ModeNoHarm)[1]
 	rows, err := conn.Query(ctx, `SELECT pubname::text FROM pg_publication WHERE pubname = $1
 	    OR pubname = $2 AND NOT puballtables AND pubupdate AND pubdelete AND NOT pubinsert AND NOT pubtruncate
-	  ORDER BY pubname <> $1`, name, list.name)
+	  ORDER BY pubname <> $1`, name, list.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func InstalledPublications(ctx context.Context, conn *pgx.Conn, name string) ([]
 	if err != nil {
 		return nil, err
 	}
-	copied := checkOriginal(ctx, conn)
+	copied := RefuseCopy(ctx, conn)
 	if !errors.As(copied, new(*CopyError)) {
 		return names, copied
 	}
@@ -93,9 +93,9 @@ func InstalledPublications(ctx context.Context, conn *pgx.Conn, name string) ([]
 	return append(names, more...), err
 }
 
-// listTables brings the list of the no-harm mode up to date. fresh: nothing
+// ListTables brings the list of the no-harm mode up to date. fresh: nothing
 // relied on it yet. It goes on when one of the tables stays locked.
-func listTables(ctx context.Context, conn *pgx.Conn, patience time.Duration, fresh bool) error {
+func ListTables(ctx context.Context, conn *pgx.Conn, patience time.Duration, fresh bool) error {
 	rows, err := conn.Query(ctx, `SELECT list, relid, format('%I.%I', schema, "table"), safe FROM scribe.mislisted ORDER BY 3`)
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func listTables(ctx context.Context, conn *pgx.Conn, patience time.Duration, fre
 			_, err := conn.Exec(ctx, "SELECT scribe.list_table($1, $2, $3) FROM pg_class WHERE oid = $2", t.List, t.OID, fresh)
 			return err
 		})
-		var busy *CaptureError
+		var busy *Error
 		if err != nil && !errors.As(err, &busy) {
 			return fmt.Errorf("table %s: %w", t.Name, err)
 		}

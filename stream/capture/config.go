@@ -1,4 +1,4 @@
-package stream
+package capture
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// captureConfig is what scribe.config holds: keys and values.
-type captureConfig map[string]string
+// config is what scribe.config holds: keys and values.
+type config map[string]string
 
 // Keys of scribe.config that no copy by pg_dump has.
 const (
@@ -33,12 +33,12 @@ func whereabouts(ctx context.Context, tx pgx.Tx) (system, database string, err e
 	return system, database, err
 }
 
-func readConfig(ctx context.Context, tx pgx.Tx) (captureConfig, error) {
+func readConfig(ctx context.Context, tx pgx.Tx) (config, error) {
 	rows, err := tx.Query(ctx, "SELECT key, value FROM scribe.config")
 	if err != nil {
 		return nil, err
 	}
-	config := captureConfig{}
+	config := config{}
 	var key, value string
 	_, err = pgx.ForEachRow(rows, []any{&key, &value}, func() error {
 		config[key] = value
@@ -50,7 +50,7 @@ func readConfig(ctx context.Context, tx pgx.Tx) (captureConfig, error) {
 // write replaces what scribe.config holds, and what a copy by pg_dump is to
 // have in its place: all but the secret and where it belongs. REFRESH locks
 // scribe.config until the transaction ends, and waits for all that have used it.
-func (c captureConfig) write(ctx context.Context, tx pgx.Tx) error {
+func (c config) write(ctx context.Context, tx pgx.Tx) error {
 	var values, publications []string
 	for _, key := range slices.Sorted(maps.Keys(c)) {
 		if name, ok := strings.CutPrefix(key, publicationKey); ok {
@@ -78,10 +78,10 @@ func (c captureConfig) write(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// configFunction is the command in folder capture that makes
+// configFunction is the command of the capture that makes
 // scribe.config_values, with a statement in place of its line SETTINGS.
 func configFunction(settings string) string {
-	_, text, _ := strings.Cut(captureSQL(), "CREATE FUNCTION scribe.config_values()")
+	_, text, _ := strings.Cut(installSQL(), "CREATE FUNCTION scribe.config_values()")
 	text, _, _ = strings.Cut(text, "REVOKE ALL ON FUNCTION scribe.config_values()")
 	quote := "$fn$"
 	for strings.Contains(settings, quote) {
@@ -96,9 +96,9 @@ func configFunction(settings string) string {
 	return "CREATE OR REPLACE FUNCTION scribe.config_values()" + strings.Join(lines, "\n")
 }
 
-// notePublications tells the capture which publications to guard, unless it
-// knows.
-func notePublications(ctx context.Context, conn *pgx.Conn, publications []publication) error {
+// notePublications lets the capture know which publications to guard, unless it
+// does.
+func notePublications(ctx context.Context, conn *pgx.Conn, publications []Publication) error {
 	return withLocks(ctx, conn, source.LongPatience, "scribe.config", "the publications to guard were not noted", func() error {
 		tx, err := conn.Begin(ctx)
 		if err != nil {
@@ -112,15 +112,15 @@ func notePublications(ctx context.Context, conn *pgx.Conn, publications []public
 		before := maps.Clone(config)
 		for _, p := range publications {
 			var oid string
-			if err := tx.QueryRow(ctx, "SELECT oid::text FROM pg_publication WHERE pubname = $1", p.name).Scan(&oid); err != nil {
+			if err := tx.QueryRow(ctx, "SELECT oid::text FROM pg_publication WHERE pubname = $1", p.Name).Scan(&oid); err != nil {
 				return err
 			}
-			config[publicationKey+p.name] = oid
+			config[publicationKey+p.Name] = oid
 		}
 		if maps.Equal(before, config) {
 			return nil
 		}
-		if err := beQuiet(ctx, tx); err != nil {
+		if err := leaveOut(ctx, tx); err != nil {
 			return err
 		}
 		if err := config.write(ctx, tx); err != nil {
@@ -146,25 +146,25 @@ func CheckOriginal(ctx context.Context, connString string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	return checkOriginal(ctx, conn)
+	return RefuseCopy(ctx, conn)
 }
 
-// IsCopy tells whether the capture in a database came along with a copy of a
+// IsCopy says whether the capture in a database came along with a copy of a
 // captured one.
 func IsCopy(ctx context.Context, conn *pgx.Conn) (bool, error) {
-	err := checkOriginal(ctx, conn)
+	err := RefuseCopy(ctx, conn)
 	if errors.As(err, new(*CopyError)) {
 		return true, nil
 	}
 	return false, err
 }
 
-// checkOriginal returns a CopyError for a database whose capture came along
+// RefuseCopy returns a CopyError for a database whose capture came along
 // with a copy; nil also for one that has none, and for a role that cannot tell.
-func checkOriginal(ctx context.Context, conn *pgx.Conn) error {
-	var tells bool
+func RefuseCopy(ctx context.Context, conn *pgx.Conn) error {
+	var known bool
 	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE nspname = 'scribe' AND proname = 'here'
-	    AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))`).Scan(&tells); err != nil || !tells {
+	    AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE'))`).Scan(&known); err != nil || !known {
 		return err
 	}
 	var here bool
