@@ -32,6 +32,9 @@ type loader struct {
 	helper  *helper // a second session for large COPY blocks
 	alone   bool    // there can be none
 	inBlock bool    // between BEGIN and COMMIT, where another session sees nothing
+
+	left      leftovers
+	unchecked bool // constraints that may judge otherwise are out of force
 }
 
 // sessionState is the settings that a dump has made so far, for the sessions
@@ -116,7 +119,12 @@ func (l *loader) fill(ctx context.Context, f *feed) (err error) {
 		case segment.Statement:
 			err = l.statement(ctx, f, item)
 		case segment.End:
-			err = l.buildNow(ctx, f)
+			if err = l.check(f); err == nil {
+				err = l.buildNow(ctx, f)
+			}
+			if err == nil {
+				err = f.wait(func() error { return l.settle(ctx) })
+			}
 		}
 		if err != nil {
 			return err
@@ -129,6 +137,9 @@ func (l *loader) answer(item segment.Item) answer {
 }
 
 func (l *loader) copy(ctx context.Context, f *feed, item segment.Item) error {
+	if err := l.uncheck(ctx, f); err != nil {
+		return err
+	}
 	table := sqltext.DisplayName(string(item.SQL[len("COPY "):]))
 	f.what.Store(&table)
 	before := f.textBytes.Load()
@@ -170,22 +181,52 @@ func (l *loader) statement(ctx context.Context, f *feed, item segment.Item) erro
 			l.state.drop(name)
 			return nil
 		}
+		if name == "row_security" && l.x.server.superuser { // whose rows no policy stops, but REFRESH runs as the owner
+			sql = "SET row_security = on;"
+			l.state.statements[name] = sql
+		}
 		if l.build != nil {
 			return nil // taken along by what is put aside, and sent behind it
 		}
 		return f.query([]byte(sql), l.answer(item))
 	}
+	if !ofRows.MatchString(sql) {
+		if err := l.check(f); err != nil {
+			return err
+		}
+	}
 	if l.build == nil {
 		l.build = &buildPlan{groups: map[string]*buildGroup{}, byIndex: map[string]*buildGroup{}}
 	}
-	if l.build.take(sql, buildStep{sql: sql, line: item.Line, space: l.state.statements["default_tablespace"]}) {
+	step := buildStep{sql: sql, line: item.Line, space: l.state.statements["default_tablespace"]}
+	if l.build.take(sql, step) {
 		return nil
 	}
 	if err := l.buildNow(ctx, f); err != nil {
 		return err
 	}
-	return f.query([]byte(sql), l.answer(item))
+	a := l.answer(item)
+	if !l.inBlock {
+		a.forgive = func(err error) bool { return l.forgive(step, err) }
+	}
+	return f.query([]byte(sql), a)
 }
+
+// forgive keeps a statement that failed for later, if that may help.
+func (l *loader) forgive(step buildStep, err error) bool {
+	if !forLater(step.sql, err) {
+		return false
+	}
+	var s *StatementError
+	if errors.As(err, &s) {
+		err = s.Err
+	}
+	l.left.add(step, err)
+	return true
+}
+
+// ofRows are statements of the part of a dump that holds the rows.
+var ofRows = regexp.MustCompile(`^(?:SELECT pg_catalog\.(?:setval|lo|set_config)|SET |BEGIN;|COMMIT;|ALTER LARGE OBJECT |COMMENT ON LARGE OBJECT |(?:GRANT|REVOKE) .* ON LARGE OBJECT )`)
 
 // buildNow builds what was put aside, and waits for it.
 func (l *loader) buildNow(ctx context.Context, f *feed) error {
@@ -198,7 +239,7 @@ func (l *loader) buildNow(ctx context.Context, f *feed) error {
 	what := "indexes"
 	f.what.Store(&what)
 	plan.largestFirst(l.bytes)
-	if err := f.wait(func() error { return l.x.buildIndexes(ctx, plan, session, l.at) }); err != nil {
+	if err := f.wait(func() error { return l.buildIndexes(ctx, plan, session) }); err != nil {
 		return err
 	}
 	// Settings that came while statements were put aside.

@@ -117,7 +117,7 @@ func (b *buildPlan) largestFirst(bytes map[string]int64) {
 }
 
 // buildIndexes builds on several sessions at once.
-func (x *execution) buildIndexes(ctx context.Context, plan *buildPlan, session []string, at *place) error {
+func (l *loader) buildIndexes(ctx context.Context, plan *buildPlan, session []string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	queue := make(chan *buildGroup, len(plan.order))
@@ -126,9 +126,9 @@ func (x *execution) buildIndexes(ctx context.Context, plan *buildPlan, session [
 	}
 	close(queue)
 	var workers sync.WaitGroup
-	for range min(x.o.sessions(), len(plan.order)) {
+	for range min(l.x.o.sessions(), len(plan.order)) {
 		workers.Go(func() {
-			if err := x.buildWorker(ctx, queue, session, at); err != nil {
+			if err := l.buildWorker(ctx, queue, session); err != nil {
 				cancel(err)
 			}
 		})
@@ -137,15 +137,15 @@ func (x *execution) buildIndexes(ctx context.Context, plan *buildPlan, session [
 	return context.Cause(ctx)
 }
 
-func (x *execution) buildWorker(ctx context.Context, queue <-chan *buildGroup, session []string, at *place) error {
-	conn, err := x.server.open(ctx, x.o.TargetConn)
+func (l *loader) buildWorker(ctx context.Context, queue <-chan *buildGroup, session []string) error {
+	conn, err := l.x.server.open(ctx, l.x.o.TargetConn)
 	if err != nil {
 		return err
 	}
 	defer closeNow(conn)
 	for _, sql := range session {
 		if _, err := query(ctx, conn, sql); err != nil {
-			return (&answer{at: at, sql: shorten(sql)}).fail(err)
+			return (&answer{at: l.at, sql: shorten(sql)}).fail(err)
 		}
 	}
 	for g := range queue {
@@ -153,8 +153,8 @@ func (x *execution) buildWorker(ctx context.Context, queue <-chan *buildGroup, s
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := buildOne(ctx, conn, step); err != nil {
-				return (&answer{at: at, line: step.line, sql: shorten(step.sql)}).fail(err)
+			if err := buildOne(ctx, conn, step); err != nil && !l.forgive(step, err) {
+				return (&answer{at: l.at, line: step.line, sql: shorten(step.sql)}).fail(err)
 			}
 		}
 	}

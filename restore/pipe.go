@@ -234,6 +234,9 @@ func (p *pipe) checkQuery(a *answer) error {
 	for {
 		msg, err := p.receive(a)
 		if err != nil {
+			if a.forgive != nil && a.forgive(err) {
+				continue
+			}
 			return err
 		}
 		switch msg := msg.(type) {

@@ -61,11 +61,13 @@ type replayer struct {
 	free     bool  // the planner is left alone
 
 	// The current transaction of the target.
-	open    bool
-	group   int64 // source transactions
-	inGroup int64 // statements
-	end     catalog.LSN
-	endAt   *place
+	open      bool
+	found     bool  // the lists of what may judge rows otherwise are right
+	unchecked bool  // … and it is out of force
+	group     int64 // source transactions
+	inGroup   int64 // statements
+	end       catalog.LSN
+	endAt     *place
 
 	total milestone // of what is complete
 }
@@ -193,7 +195,11 @@ func (r *replayer) setUp(preamble []byte) error {
 			return err
 		}
 	}
-	return r.feed.query([]byte(replaySettings), r.command(replaySettings, 0))
+	settings := replaySettings
+	if r.x.server.superuser { // whose rows no policy stops, but commands run as other roles
+		settings += "; SET row_security = on"
+	}
+	return r.feed.query([]byte(settings), r.command(settings, 0))
 }
 
 // transaction reads the one that has just begun to its end.
@@ -229,6 +235,7 @@ func (r *replayer) transaction(reader *segment.Reader) error {
 		case skip:
 		case item.Kind == segment.CopyBlock:
 			r.inThis++
+			r.uncheck()
 			a := r.command("", item.Line)
 			err = copyBlock(r, item.SQL, a, reader.CopyData(), &r.feed.textBytes)
 		default:
@@ -260,6 +267,7 @@ func (r *replayer) begin() {
 	if !r.open {
 		r.open = true
 		r.feed.cur.query([]byte("BEGIN"), r.command("BEGIN", 0))
+		r.switchChecks(true)
 	}
 }
 
@@ -295,6 +303,7 @@ func (r *replayer) commit() error {
 		return nil
 	}
 	r.open = false
+	r.check()
 	f := r.feed
 	if r.own && r.commands {
 		// The stream may have left another role behind.
@@ -320,6 +329,7 @@ func (r *replayer) statement(reader *segment.Reader, item segment.Item) error {
 	switch item.Kind {
 	case segment.RowChange:
 		r.inThis++
+		r.uncheck()
 		c, err := reader.Change(item)
 		if err != nil {
 			return err
@@ -337,6 +347,7 @@ func (r *replayer) statement(reader *segment.Reader, item segment.Item) error {
 			return err
 		}
 		r.commands = true
+		r.check()
 		return r.rewritten(r.x.searchPath(item.SQL), item.Line)
 	case segment.DDL, segment.Block, segment.PieceTable:
 		r.inThis++
@@ -409,6 +420,8 @@ func (r *replayer) ddl(item segment.Item) error {
 		return err
 	}
 	r.commands = true
+	r.check()
+	r.found = false
 	b := r.into()
 	if names, ok := strings.CutPrefix(item.Tag, segment.TagRename+" "); ok && r.x.keepsRole(names) {
 		b.query([]byte(keepRole), r.command(keepRole, 0))

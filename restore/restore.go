@@ -111,6 +111,7 @@ type Report struct {
 	RolesCreated []string
 	RolesKept    []string // existed before
 	Sequences    int      // moved
+	LeftOut      []string // what of the base could not be made, or not as it is in the source
 	Notices      []string // what did not go as in the source, and what the server said; no secrets
 }
 
@@ -245,6 +246,13 @@ func (x *execution) note(notice string) {
 		return
 	}
 	x.report.Notices = append(x.report.Notices, notice)
+}
+
+// leaveOut lists what of the base is missing, or is not as it is in the source.
+func (x *execution) leaveOut(what string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.report.LeftOut = append(x.report.LeftOut, what)
 }
 
 func (x *execution) run(ctx context.Context) error {

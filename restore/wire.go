@@ -97,6 +97,9 @@ type answer struct {
 	started *atomic.Bool  // answerCopyStart: to be set
 	sent    *atomic.Int64 // answerCopyEnd: rows written, known at the end only
 	done    *milestone    // answerCommit
+
+	// answerQuery: takes an error of the server as an answer, if it returns true.
+	forgive func(error) bool
 }
 
 // milestone is what holds once a transaction of the target is committed.

@@ -14,6 +14,8 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/stream/capture"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -75,7 +77,7 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 		return Base{}, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := checkOriginal(ctx, conn); err != nil {
+	if err := capture.RefuseCopy(ctx, conn); err != nil {
 		return Base{}, err
 	}
 	src, err := source.Inspect(ctx, conn)
@@ -116,29 +118,46 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	if err := adopt(ctx, r, info, src.Identity(), proven, opts.Notice); err != nil {
 		return Base{}, err
 	}
+	b := backup{repo: r, conn: conn, info: info, src: src, version: version, opts: opts}
 	if opts.NewSlot {
-		lost, err := lostCapture(ctx, conn, info)
+		lost, err := keeper(r, info.Publication, opts.Notice).Lost(ctx, conn, info.Mode)
 		if err != nil {
 			return Base{}, err
 		}
 		if lost != nil { // there is nothing to watch before it is installed again
-			return beginAgain(ctx, r, conn, info, src, version, opts)
+			return b.again(ctx, lost)
 		}
 	}
-	capture, err := watchCapture(ctx, conn, opts.Publication, r, opts.Notice)
+	watch, err := keeper(r, opts.Publication, opts.Notice).Watch(ctx, conn)
 	if err != nil {
 		return Base{}, err
 	}
-	take := anotherBase
+	var base Base
 	if opts.NewSlot {
-		take = beginAgain
+		base, err = b.again(ctx, nil)
+	} else {
+		base, err = b.another(ctx)
 	}
-	base, err := take(ctx, r, conn, info, src, version, opts)
 	if err != nil {
 		return base, err
 	}
-	base.Fault, err = capture.fault(ctx, base.Base)
+	base.Fault, err = watch.Fault(ctx, base.Base)
 	return base, err
+}
+
+// A backup is a further base of a repository, on its way.
+type backup struct {
+	repo    *repo.Repository
+	conn    *pgx.Conn // an ordinary session
+	info    catalog.Repository
+	src     source.Server
+	version string // of pg_dump
+	opts    BaseOptions
+}
+
+// keeper is what keeps the capture of a repository complete.
+func keeper(r *repo.Repository, publication string, notice func(string)) capture.Keeper {
+	return capture.Keeper{Catalog: r.Catalog(), Now: r.Now, Publication: publication, Notice: notice}
 }
 
 // streamPatience is how long a base waits for a streamer to come to it.
@@ -165,31 +184,31 @@ func AwaitStream(ctx context.Context, r *repo.Repository, point catalog.LSN, not
 	return nil
 }
 
-// anotherBase takes a base on the stream's line.
-func anotherBase(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src source.Server, version string, opts BaseOptions) (Base, error) {
-	if src.Timeline != info.Timeline {
-		b, err := compareTimelines(ctx, r, opts.ConnString, src)
-		if err == nil && b.err == nil {
-			b.err = &source.TimelineError{Repository: info.Timeline, Source: src.Timeline, At: switchPoint(b.known, info.Timeline), End: b.end,
+// another takes a base on the stream's line.
+func (b backup) another(ctx context.Context) (Base, error) {
+	if b.src.Timeline != b.info.Timeline {
+		at, err := compareTimelines(ctx, b.repo, b.opts.ConnString, b.src)
+		if err == nil && at.err == nil {
+			at.err = &source.TimelineError{Repository: b.info.Timeline, Source: b.src.Timeline, At: switchPoint(at.known, b.info.Timeline), End: at.end,
 				Behind: true, Slot: errors.New("start has not gone over to it yet")}
 		}
 		if err == nil {
-			err = b.err
+			err = at.err
 		}
 		return Base{}, err
 	}
-	attempts := opts.Attempts
+	attempts := b.opts.Attempts
 	if attempts == 0 {
 		attempts = 10
 	}
 	for attempt := 1; ; attempt++ {
-		base, err := fullBackupOnce(ctx, r, conn, src, version, opts)
+		base, err := b.once(ctx)
 		var fence *FenceError
 		if !errors.As(err, &fence) || attempt == attempts {
 			return base, err
 		}
 		pause := time.Duration(attempt*attempt) * 200 * time.Millisecond
-		opts.Notice(fmt.Sprintf("%v; taking it again in %s", err, pause))
+		b.opts.Notice(fmt.Sprintf("%v; taking it again in %s", err, pause))
 		select {
 		case <-ctx.Done():
 			return Base{}, ctx.Err()
@@ -219,8 +238,9 @@ func checkTools(ctx context.Context, command source.Commander, src source.Server
 	return versions[0], cmp.Or(faults[0], faults[1])
 }
 
-func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src source.Server, version string, opts BaseOptions) (Base, error) {
-	slotConn, err := source.ConnectReplication(ctx, opts.ConnString, src.Encoding, source.SlotLockTimeout)
+// once takes a base at a temporary slot's point.
+func (b backup) once(ctx context.Context) (Base, error) {
+	slotConn, err := source.ConnectReplication(ctx, b.opts.ConnString, b.src.Encoding, source.SlotLockTimeout)
 	if err != nil {
 		return Base{}, err
 	}
@@ -228,22 +248,22 @@ func fullBackupOnce(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src
 	defer func() {
 		clean := context.WithoutCancel(ctx)
 		slotConn.Close(clean)
-		source.AwaitSlotEnd(clean, opts.ConnString, name)
+		source.AwaitSlotEnd(clean, b.opts.ConnString, name)
 	}()
-	changes := sampleBefore(ctx, r, conn, src, opts)
-	slot, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: name, Temporary: true})
-	names, kerr := keptSample(ctx, r.Catalog(), roleNames)
-	unlockSampling(ctx, conn)
+	changes := sampleBefore(ctx, b.repo, b.conn, b.src, b.opts)
+	slot, err := source.CreateSlot(ctx, slotConn, b.src, source.SlotOptions{Name: name, Temporary: true})
+	names, kerr := keptSample(ctx, b.repo.Catalog(), ddl.StateRoleName)
+	unlockSampling(ctx, b.conn)
 	if err != nil {
-		return Base{}, source.WithBlockers(ctx, err, opts.ConnString)
+		return Base{}, source.WithBlockers(ctx, err, b.opts.ConnString)
 	}
 	if kerr != nil {
 		return Base{}, kerr
 	}
-	if err := keepChanges(ctx, r.Catalog(), slot.Point, changes); err != nil {
+	if err := keepChanges(ctx, b.repo.Catalog(), slot.Point, changes); err != nil {
 		return Base{}, err
 	}
-	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: name, created: slot, version: version, names: names}
+	d := &dumper{repo: b.repo, conn: b.conn, src: b.src, opts: b.opts, slot: name, created: slot, version: b.version, names: names}
 	return d.take(ctx, slotConn)
 }
 

@@ -1,14 +1,13 @@
 package stream
 
 import (
-	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
-	"pg_scribe/catalog"
-	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
+
+	"pg_scribe/catalog"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
@@ -26,9 +25,7 @@ type ddlState struct {
 	// Texts that commands of this transaction refer to.
 	texts map[string]string
 
-	run    stringRun // of the last command of a string of several
-	split  splitText
-	nested struct{ frames, text string }
+	finder ddl.Finder
 
 	refill *refillState
 
@@ -37,7 +34,8 @@ type ddlState struct {
 
 func (d *ddlState) reset() {
 	d.held.drop()
-	*d = ddlState{}
+	d.finder.Reset()
+	*d = ddlState{finder: d.finder}
 }
 
 // logical takes a logical decoding message; raw is the whole of it.
@@ -140,7 +138,7 @@ func (r *renderer) writeStates(c *event.Sample) {
 			r.nameRole(s.Role.OID, s.Role.Name)
 			continue
 		}
-		r.sampled(s.Tag)
+		r.has.sampled(s.Tag)
 		r.out = segment.AppendDDL(r.out, s.Tag, s.SQL)
 	}
 }
@@ -155,66 +153,33 @@ func (r *renderer) abandonDDL() error {
 	return r.ddl.held.release(r.message)
 }
 
-// scriptTags are commands whose replay does again what they did inside, so
-// that nothing of it may come from the stream as well.
-var scriptTags = map[string]bool{
-	"CREATE EXTENSION": true, "ALTER EXTENSION": true, "REFRESH MATERIALIZED VIEW": true,
-}
-
 // endDDL writes a command now that its end is known, and what it held back.
 func (r *renderer) endDDL(start *event.Command, end *event.End) error {
 	dropped := r.ddl.dropped
 	r.ddl.dropped = nil
 	r.nameRoles(start.Roles)
-	if err := r.hashPartitions(end, dropped); err != nil {
+	c := ddl.NewCase(&r.ddl.finder, start, end, dropped)
+	for _, reason := range c.Gaps() {
+		if err := r.gap(reason); err != nil {
+			return err
+		}
+	}
+	r.learn(c)
+	r.explainCase(c)
+	r.resample(c.Overtaken()...)
+	if c.ChangesOwners() {
+		defer clear(r.has.needs[ddl.NeedOwner])
+	}
+	if err := r.writeDDL(c); err != nil {
 		return err
 	}
-	for _, t := range end.Tables {
-		r.facts.add(t, r.tx.XID)
-		r.prepare([]uint32{t.OID}, false)
+	if c.ChangesDefaults() {
+		r.ddl.defaults = true
 	}
-	r.facts.addTypes(end.Types, r.tx.XID)
-	r.prepare(nil, r.facts.loosen(end.Loose) || len(end.Types) > 0)
-	if scriptTags[start.Tag] {
-		if err := r.scriptTables(end.Tables); err != nil {
-			return err
-		}
+	if r.ddl.lsn < r.facts.defaults {
+		r.resample(c.Privileges()...)
 	}
-	for _, objects := range [][]event.Object{end.Objects, dropped} {
-		for _, o := range objects {
-			if o.Class == event.ClassRelation {
-				r.facts.settled(o.OID)
-				r.facts.announced[o.OID] = true
-			}
-			if !o.Invalid {
-				r.touch(touch{start.Tag, o.Class, o.OID, o.Type + " " + o.Identity})
-			}
-		}
-	}
-	r.explainObjects(end.Objects, dropped)
-	if end.View != "" { // REFRESH brings the view where nothing else told of it
-		for _, o := range end.Objects {
-			r.explain(came(o.Key()))
-		}
-	}
-	// Also where it is not written: of a string of several commands, each has
-	// to be passed over at its turn.
-	sql, textErr := r.statementText(start, slices.Concat(end.Objects, dropped))
-	r.moveTables(end.Moved, schemaRenamed(sql, start.Conforming()))
-	if textErr != nil || changesOwners.MatchString(sql) {
-		defer clear(r.owners)
-	}
-	r.overtakeSamples(end.Objects, sql, textErr != nil)
-	if !onlyTemporary(end.Objects, dropped) && !ownObjects(end.Objects) && !onlyInvalid(end.Objects) {
-		if err := r.writeDDL(start, end, dropped, sql, textErr); err != nil {
-			return err
-		}
-	}
-	r.checkDefaults(start.Tag, end.Objects)
-	if scriptTags[start.Tag] {
-		if start.Tag != "REFRESH MATERIALIZED VIEW" { // which makes nothing that stays
-			r.explain(everything)
-		}
+	if c.Script() {
 		r.ddl.held.drop()
 		r.forget(dropped)
 		return nil
@@ -226,15 +191,45 @@ func (r *renderer) endDDL(start *event.Command, end *event.End) error {
 	return r.endRun()
 }
 
-// explainObjects notes which objects a command explains.
-func (r *renderer) explainObjects(objects, dropped []event.Object) {
-	for _, o := range objects {
+// learn takes what a command's end tells of tables and types.
+func (r *renderer) learn(c *ddl.Case) {
+	end := c.End
+	for _, t := range end.Tables {
+		r.facts.add(t, r.tx.XID)
+		r.prepare([]uint32{t.OID}, false)
+		if c.Script() { // which names none of the tables that it made
+			r.facts.announced[t.OID] = true
+		}
+	}
+	r.facts.addTypes(end.Types, r.tx.XID)
+	r.prepare(nil, r.facts.loosen(end.Loose) || len(end.Types) > 0)
+	for _, o := range slices.Concat(end.Objects, c.Dropped) {
+		if o.Class == event.ClassRelation {
+			r.facts.settled(o.OID)
+			r.facts.announced[o.OID] = true
+		}
+		if !o.Invalid {
+			r.touch(touch{c.Start.Tag, o.Class, o.OID, o.Type + " " + o.Identity})
+		}
+	}
+	r.moveTables(end.Moved, c.SchemaRenamed())
+}
+
+// explainCase notes which objects a command explains.
+func (r *renderer) explainCase(c *ddl.Case) {
+	for _, o := range c.End.Objects {
 		if !o.Invalid {
 			r.explain(explains(o)...)
 		}
+		if c.End.View != "" { // REFRESH brings the view where nothing else told of it
+			r.explain(came(o.Key()))
+		}
 	}
-	for _, o := range dropped {
+	for _, o := range c.Dropped {
 		r.explain(went(o.Key()))
+	}
+	if c.Unsaid() {
+		r.explain(everything)
 	}
 }
 
@@ -261,238 +256,94 @@ func (r *renderer) forget(dropped []event.Object) {
 	}
 }
 
-// scriptTables takes what an extension's command tells of all extensions' tables. One whose
-// rows were left out so far is marked when they no longer are: its rows are
-// neither in a base nor in the stream.
-func (r *renderer) scriptTables(tables []event.Table) error {
-	for _, t := range tables {
-		r.facts.announced[t.OID] = true
-		if t.Freed {
-			if err := r.gap(fmt.Sprintf("rows of %s.%s were left out while it belonged to an extension that does not have them dumped",
-				sqltext.Identifier(t.Schema), sqltext.Identifier(t.Table))); err != nil {
-				return err
+// writeDDL writes the command as it is to be run again, or a mark.
+func (r *renderer) writeDDL(c *ddl.Case) error {
+	w, err := ddl.Rewrite(c)
+	if err != nil {
+		return r.gap(err.Error())
+	}
+	r.append(w.Before...)
+	if w.Session != nil {
+		for _, need := range w.Session.Needs {
+			if !r.has.bring(need) {
+				r.resample(need.Sample)
+				r.append(need.Commands...)
 			}
 		}
+		r.append(w.Session.Set...)
+		r.append(w.Commands...)
+		r.append(w.Session.Reset...)
 	}
+	r.append(w.After...)
 	return nil
 }
 
-// ownGrant is a privilege on what pg_scribe installed: GRANT and REVOKE do not
-// tell the event triggers what they are about.
-var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schema\s+"?scribe"?\s|(?:\w+\s+)*"?scribe"?\.|all\s+\w+\s+in\s+schema\s+"?scribe"?\s)`)
-
-// ownObjects tells that a command changed what pg_scribe installed.
-func ownObjects(objects []event.Object) bool {
-	for _, o := range objects {
-		if o.Schema == captureSchema || o.Type == "schema" && o.Identity == captureSchema || o.Own {
-			return true
-		}
-	}
-	return false
-}
-
-// onlyTemporary tells that a command touched nothing that outlives a session.
-func onlyTemporary(created, dropped []event.Object) bool {
-	if len(created)+len(dropped) == 0 {
-		return false
-	}
-	for _, o := range created {
-		if !o.Temporary() {
-			return false
-		}
-	}
-	for _, o := range dropped {
-		if !o.Temporary() {
-			return false
-		}
-	}
-	return true
-}
-
-// onlyInvalid tells that a command was about indexes that are there by name
-// only; the inventory makes them as they are once they are valid.
-func onlyInvalid(objects []event.Object) bool {
-	return len(objects) > 0 && !slices.ContainsFunc(objects, func(o event.Object) bool { return !o.Invalid })
-}
-
-// writeDDL writes the command as it is to be run again. sql is its text,
-// unless err says why that is not known.
-func (r *renderer) writeDDL(start *event.Command, end *event.End, dropped []event.Object, sql string, err error) error {
-	if r.writeOtherwise(start, end, dropped, sql) {
-		return nil
-	}
-	if err != nil {
-		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
-	}
-	if end.Parts == "column" || end.Parts != "" && start.Tag != "CREATE TABLE" {
-		return r.gap(fmt.Sprintf("%s: it gives a permanent table something that vanishes with the session", start.Tag))
-	}
-	if len(end.Creates) > 0 && (end.Parts != "" || likeTransient(sql, start.Conforming(), end.Gone) || end.Like && len(likes(sql, start.Conforming())) > 0) {
-		r.writeDefinitions(start, end.Creates)
-		return nil
-	}
-	if end.Late {
-		sql = withoutConcurrently(sql)
-	}
-	if ownGrant.MatchString(sql) {
-		return nil
-	}
-	if start.Tag == "GRANT" || start.Tag == "REVOKE" {
-		if sql, err = withoutTransient(sql, start.Conforming(), end.Gone); err != nil {
-			return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
-		}
-		if sql == "" {
-			return nil
-		}
-	}
-	if guarded, ok := guardLargeObjects(sql, end.Objects); ok {
-		r.write(start, guarded...)
-		return nil
-	}
-	r.dropOwned(sql, start, dropped)
-	sql = detachFinal.ReplaceAllString(sql, "$1")
-	sql = dropIfExists(withBounds(withIndexName(sql, end.Objects), end.Bounds))
-	sql = withSessionUser(sql, start)
-	if sql, err = withDates(sql, start.Conforming(), end.Folded); err != nil {
-		return r.gap(fmt.Sprintf("%s: %v", start.Tag, err))
-	}
-	r.dropEventTriggers(dropped)
-	r.countColumns(end)
-	r.context(start, func() {
-		if end.Attach != nil && end.Attach.Text != "" {
-			r.out = segment.AppendDDL(r.out, "CREATE INDEX", end.Attach.Text)
-		}
-		if end.View != "" && !r.views[end.View] {
-			r.views[end.View] = true
-			r.out = segment.AppendDDL(r.out, "CREATE MATERIALIZED VIEW", end.View)
-		}
-		r.out = segment.AppendDDL(r.out, start.Tag, sql)
-	})
-	r.writeFacts(start, end)
-	if setUnlogged.MatchString(sql) {
-		r.emptyUnlogged(end.Objects)
-	}
-	return nil
-}
-
-// setUnlogged finds commands that may have made a table unlogged.
-var setUnlogged = regexp.MustCompile(`(?i)\bset\s+unlogged\b`)
-
-// emptyUnlogged empties tables that became unlogged: nothing tells of their rows
-// from then on, and those from before could stand in the way of a later command.
-func (r *renderer) emptyUnlogged(objects []event.Object) {
-	for _, o := range objects {
-		if o.Class == event.ClassRelation && o.Type == "table" && !o.Temporary() {
-			r.out = segment.AppendDDL(r.out, "ALTER TABLE", "DO "+sqltext.Literal(fmt.Sprintf(
-				"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%s) AND relkind = 'r' AND relpersistence = 'u') THEN TRUNCATE ONLY %s CASCADE; END IF; END",
-				sqltext.Literal(o.Identity), o.Identity)))
-		}
-	}
-}
-
-// write writes commands under the settings of one.
-func (r *renderer) write(start *event.Command, commands ...string) {
-	r.context(start, func() {
-		for _, sql := range commands {
-			r.out = segment.AppendDDL(r.out, start.Tag, sql)
-		}
-	})
-}
-
-// writeOtherwise writes commands that are not written by their text, and tells
-// whether this is one.
-func (r *renderer) writeOtherwise(start *event.Command, end *event.End, dropped []event.Object, sql string) bool {
-	switch {
-	case start.Tag == "CREATE TABLE AS" || start.Tag == "SELECT INTO" || start.Tag == "IMPORT FOREIGN SCHEMA":
-		r.writeDefinitions(start, end.Creates)
-		return true
-	case len(end.Instead) > 0:
-		r.write(start, end.Instead...)
-		return true
-	case end.Attach != nil && !end.Attach.Valid:
-		return true
-	case len(end.Subs) > 0:
-		r.writeSubscriptions(start, end.Subs, sql)
-		return true
-	case start.Tag == "DROP SUBSCRIPTION":
-		r.dropSubscriptions(start, dropped)
-		return true
-	}
-	kept, ok := dropsPart(start.Tag, dropped)
-	for _, sql := range kept {
-		if ok {
-			r.write(start, sql)
-		}
-	}
-	return ok
-}
-
-// writeFacts writes what the command's text does not give again: constraints
-// that it copied, and values that it computed.
-func (r *renderer) writeFacts(start *event.Command, end *event.End) {
-	for _, c := range end.Checks {
-		add := fmt.Sprintf("ALTER TABLE ONLY %s.%s ADD CONSTRAINT %s %s", sqltext.Identifier(c.Schema), sqltext.Identifier(c.Table), sqltext.Identifier(c.Name), c.Text)
-		r.out = segment.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
-			"BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %s::pg_catalog.regclass AND conname = %s) THEN EXECUTE %s; END IF; END",
-			sqltext.Literal(sqltext.Identifier(c.Schema)+"."+sqltext.Identifier(c.Table)), sqltext.Literal(c.Name), sqltext.Literal(add))))
-	}
-	for _, m := range end.Missing {
-		value := "NULL"
-		if m.Value != nil {
-			value = sqltext.Literal(*m.Value)
-		}
-		name := tableOf(m)
-		if r.hidden.rel != name {
-			r.hide(name)
-		}
-		r.out = segment.AppendDDL(r.out, start.Tag, "DO "+sqltext.Literal(fmt.Sprintf(
-			"BEGIN IF (SELECT attnum FROM pg_catalog.pg_attribute WHERE attrelid = %[1]s::pg_catalog.regclass AND attname = %[2]s)"+
-				" > (pg_catalog.current_setting('replay.columns')::pg_catalog.jsonb ->> %[1]s)::int4 THEN UPDATE ONLY %[3]s SET %[4]s = %[5]s; END IF; END",
-			sqltext.Literal(name), sqltext.Literal(m.Column), name, sqltext.Identifier(m.Column), value)))
-	}
-	r.show()
-}
-
-// tableOf is the name of a value's table in SQL.
-func tableOf(m event.MissingValue) string {
-	return sqltext.Identifier(m.Schema) + "." + sqltext.Identifier(m.Table)
-}
-
-// countColumns notes how many columns the tables have before the command. Of
-// those whose value is sent, it added the ones beyond; others it only changed,
-// and their rows may have got other values since.
-func (r *renderer) countColumns(end *event.End) {
-	var counts []string
-	for _, m := range end.Missing {
-		count := fmt.Sprintf("%[1]s, (SELECT pg_catalog.max(attnum) FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(%[1]s))", sqltext.Literal(tableOf(m)))
-		if !slices.Contains(counts, count) {
-			counts = append(counts, count)
-		}
-	}
-	if len(counts) > 0 {
-		r.open()
-		r.out = segment.AppendDDL(r.out, end.Tag, "DO "+sqltext.Literal(
-			"BEGIN PERFORM pg_catalog.set_config('replay.columns', pg_catalog.jsonb_build_object("+strings.Join(counts, ", ")+")::text, false); END"))
-	}
-}
-
-// dropEventTriggers makes way for dropping a function that may have served
-// event triggers: dropping those fires no event, and a sample tells of it later.
-func (r *renderer) dropEventTriggers(dropped []event.Object) {
-	for _, o := range dropped {
-		if o.Type != "function" || !strings.HasSuffix(o.Identity, "()") || o.Temporary() {
-			continue
+// append writes commands.
+func (r *renderer) append(commands ...ddl.Command) {
+	for _, c := range commands {
+		if c.Once {
+			if r.has.once[c.SQL] {
+				continue
+			}
+			r.has.once[c.SQL] = true
 		}
 		r.open()
-		r.out = segment.AppendDDL(r.out, "EVENT TRIGGER", "DO "+sqltext.Literal(fmt.Sprintf("DECLARE t name; BEGIN "+
-			"FOR t IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtfoid = pg_catalog.to_regprocedure(%s) LOOP "+
-			"EXECUTE pg_catalog.format('DROP EVENT TRIGGER %%I', t); END LOOP; END", sqltext.Literal(o.Identity))))
+		if c.Tag == "" {
+			r.out = append(append(r.out, c.SQL...), ";\n"...)
+		} else {
+			r.out = segment.AppendDDL(r.out, c.Tag, c.SQL)
+		}
 	}
 }
 
-// writeDefinitions writes commands that the capture made from the catalogs.
-func (r *renderer) writeDefinitions(start *event.Command, commands []string) {
-	bare := *start
-	bare.Path = `""`
-	r.write(&bare, commands...)
+// resample has states sampled again, which the stream has changed.
+func (r *renderer) resample(states ...ddl.State) {
+	for _, s := range states {
+		r.stale.add(s.Kind, s.Key)
+	}
+}
+
+// belongings are what the stream has brought to the target's cluster on this
+// connection beside the samples, which have to put it right again.
+type belongings struct {
+	needs map[ddl.NeedKind]map[string]string
+	once  map[string]bool // commands that are written once only
+}
+
+func newBelongings() belongings {
+	b := belongings{needs: map[ddl.NeedKind]map[string]string{}, once: map[string]bool{}}
+	for _, kind := range []ddl.NeedKind{ddl.NeedRole, ddl.NeedMembership, ddl.NeedCreate, ddl.NeedOwner} {
+		b.needs[kind] = map[string]string{}
+	}
+	return b
+}
+
+// bring notes that the target gets what a command needs, and tells whether it
+// had it already.
+func (b belongings) bring(n ddl.Need) (had bool) {
+	value, known := b.needs[n.Kind][n.Key]
+	b.needs[n.Kind][n.Key] = n.Value
+	return known && value == n.Value
+}
+
+// forgetGrants forgets memberships, and rights in the database.
+func (b belongings) forgetGrants() {
+	clear(b.needs[ddl.NeedMembership])
+	clear(b.needs[ddl.NeedCreate])
+}
+
+// sampled forgets what was brought along of a state that a sample now brings.
+func (b belongings) sampled(tag string) {
+	if tag == segment.TagOwner {
+		clear(b.needs[ddl.NeedOwner])
+	}
+	if tag != "ALTER DATABASE" && !strings.HasPrefix(tag, "ROLE ") {
+		return
+	}
+	b.forgetGrants()
+	for name := range b.needs[ddl.NeedRole] {
+		if ddl.RoleTag(name) == tag {
+			delete(b.needs[ddl.NeedRole], name)
+		}
+	}
 }

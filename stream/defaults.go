@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
-	"pg_scribe/stream/event"
+	"pg_scribe/stream/ddl"
 )
 
 // Default privileges count when an object is made, and the stream has
@@ -16,35 +16,8 @@ import (
 
 const defaultsFact = "defaults"
 
-// privileges is the kind of state of which nothing is sampled but what is stale.
-const privileges = "privileges"
-
 // defaultsKey is where facts.defaults is stored.
 var defaultsKey = catalog.FactKey{Kind: defaultsFact}
-
-// defaultTags are the commands that change default privileges.
-var defaultTags = map[string]bool{"ALTER DEFAULT PRIVILEGES": true, "DROP OWNED": true}
-
-// defaultKinds are the objects that default privileges are for. Large objects
-// are sampled.
-var defaultKinds = map[string]bool{"table": true, "view": true, "materialized view": true, "foreign table": true, "sequence": true,
-	"function": true, "procedure": true, "aggregate": true, "type": true, "domain": true, "schema": true}
-
-// checkDefaults has the privileges sampled of objects that were made before
-// other defaults came about which the target has by then.
-func (r *renderer) checkDefaults(tag string, objects []event.Object) {
-	if defaultTags[tag] {
-		r.ddl.defaults = true
-	}
-	if r.ddl.lsn >= r.facts.defaults {
-		return
-	}
-	for _, o := range objects {
-		if o.Class != 0 && defaultKinds[o.Type] && !o.Temporary() {
-			r.stale.add(privileges, o.Key())
-		}
-	}
-}
 
 // changeDefaults notes at its end that a transaction changed default privileges.
 func (f *facts) changeDefaults(commit catalog.LSN) {
@@ -54,7 +27,7 @@ func (f *facts) changeDefaults(commit catalog.LSN) {
 
 // privilegeCommands give objects the privileges that they have now.
 func privilegeCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {
-	return readTexts(ctx, tx, `SELECT k, format('DO %L', format('DECLARE g record; BEGIN %s`+orGone+` END',
+	return readTexts(ctx, tx, `SELECT k, format('DO %L', format('DECLARE g record; BEGIN %s`+ddl.OrGone+` END',
 	      scribe.acl_sql(x.word || ' ' || i.identity, coalesce(x.acl, acldefault(x.kind::"char", x.owner)), x.owner,
 	        format('(SELECT coalesce(%1$sacl, acldefault(%2$L, %1$sowner)) FROM %3$s WHERE oid = to_reg%4$s(%5$L))', x.prefix, x.kind, x.class, x.lookup, i.identity))))
 	  FROM (SELECT k, split_part(k, ' ', 1)::oid AS class, split_part(k, ' ', 2)::oid AS oid FROM unnest($1::text[]) k) o,

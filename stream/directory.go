@@ -11,9 +11,11 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/command"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -37,7 +39,7 @@ func (d *dumper) directory(ctx context.Context, h segment.Header, stamp, snapsho
 			dir.Abort()
 		}
 	}()
-	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
+	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.src.Encoding, "--exclude-schema=" + capture.Schema,
 		"--no-unlogged-table-data", "--lock-wait-timeout=60s", "--format=directory", fmt.Sprintf("--jobs=%d", d.opts.Jobs),
 		"--compress=" + method, "--file=" + dir.Path()}
 	if args, err = d.throughRoots(ctx, args); err != nil {
@@ -105,11 +107,11 @@ func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, 
 // of a dump it cannot be edited.
 func (d *dumper) checkOptions(ctx context.Context, dir string) error {
 	cmd := d.opts.Command(ctx, "pg_restore", "--schema-only", "--file=-", dir)
-	var words tail
+	var words command.Tail
 	cmd.Stderr = &words
 	schema, err := cmd.Output()
 	if err != nil {
-		return &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
+		return &DumpError{Tool: "pg_restore", Reason: errorLine(words.String()), Err: err}
 	}
 	found := false
 	_, err = repo.FilterDump(io.Discard, bytes.NewReader(schema), func(statement []byte) []byte {
@@ -129,10 +131,10 @@ func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 	var contents bytes.Buffer
 	cmd := d.opts.Command(ctx, "pg_restore", "--list", dir)
 	cmd.Stdout = &contents
-	var words tail
+	var words command.Tail
 	cmd.Stderr = &words
 	if err := cmd.Run(); err != nil {
-		return nil, &DumpError{Tool: "pg_restore", Reason: words.String(), Err: err}
+		return nil, &DumpError{Tool: "pg_restore", Reason: errorLine(words.String()), Err: err}
 	}
 	var list strings.Builder
 	var counts []catalog.TableCount
@@ -154,12 +156,12 @@ func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 
 // ownEntry tells whether a line of pg_restore --list is pg_scribe's own.
 func (d *dumper) ownEntry(line string) bool {
-	for _, t := range eventTriggers {
-		if strings.Contains(line, " EVENT TRIGGER - "+t.name+" ") || strings.Contains(line, " COMMENT - EVENT TRIGGER "+t.name+" ") {
+	for _, name := range capture.TriggerNames() {
+		if strings.Contains(line, " EVENT TRIGGER - "+name+" ") || strings.Contains(line, " COMMENT - EVENT TRIGGER "+name+" ") {
 			return true
 		}
 	}
-	for _, name := range []string{d.opts.Publication, listName(d.opts.Publication)} {
+	for _, name := range []string{d.opts.Publication, capture.ListName(d.opts.Publication)} {
 		if strings.Contains(line, " PUBLICATION - "+name+" ") || strings.Contains(line, " COMMENT - PUBLICATION "+name+" ") ||
 			strings.Contains(line, " PUBLICATION TABLE ") && strings.Contains(line, " "+name+" ") {
 			return true

@@ -12,12 +12,10 @@
 // has stored everything up to it for good; transactions that the server sends
 // again are dropped by their LSN; a transaction is stored whole or not at all.
 //
-// Start with Preflight and Init, then Run; FullBackup takes further bases.
+// Start with source.Check and Init, then Run; FullBackup takes further bases.
 package stream
 
 const (
-	captureSchema = "scribe"
-
 	// DefaultSlot and DefaultPublication are the names used unless told
 	// otherwise.
 	DefaultSlot        = "pg_scribe"

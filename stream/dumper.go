@@ -19,6 +19,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -271,7 +272,7 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 	}
 	// A dump that queues behind DDL would only find out at its end that it
 	// cannot be used.
-	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.src.Encoding, "--exclude-schema=" + captureSchema,
+	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.src.Encoding, "--exclude-schema=" + capture.Schema,
 		"--no-unlogged-table-data"}
 	if args, err = d.throughRoots(ctx, args); err != nil {
 		return nil, err
@@ -357,7 +358,7 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	mode, err := captureMode(ctx, d.conn)
+	mode, err := capture.Mode(ctx, d.conn)
 	if err != nil {
 		return nil, err
 	}
@@ -370,14 +371,14 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 		// A later pg_dump sets it for servers that do not know it.
 		own = append(own, []byte("SET transaction_timeout = "))
 	}
-	for _, t := range eventTriggers {
+	for _, name := range capture.TriggerNames() {
 		for _, prefix := range []string{"CREATE EVENT TRIGGER ", "ALTER EVENT TRIGGER ", "COMMENT ON EVENT TRIGGER "} {
-			own = append(own, []byte(prefix+t.name+" "))
+			own = append(own, []byte(prefix+name+" "))
 		}
 	}
 	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {
-		for _, p := range publicationsOf(d.opts.Publication, mode) {
-			own = append(own, []byte(prefix+sqltext.Bare(p.name)+" "))
+		for _, p := range capture.Publications(d.opts.Publication, mode) {
+			own = append(own, []byte(prefix+sqltext.Bare(p.Name)+" "))
 		}
 	}
 	return func(statement []byte) []byte {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -189,7 +190,7 @@ func (d *dumper) markMended(ctx context.Context) error {
 		if d.opts.Notice != nil {
 			d.opts.Notice(reason)
 		}
-		if err := emitGap(ctx, d.conn, reason); err != nil {
+		if err := capture.EmitGap(ctx, d.conn, reason); err != nil {
 			return err
 		}
 	}

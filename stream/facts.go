@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -27,11 +28,10 @@ type facts struct {
 	types  map[uint32]event.Type
 	loose  map[uint32]bool // types that hold, or held, values of a domain with a constraint that is NOT VALID
 
-	moved   map[uint32]move     // tables whose schema was renamed
-	strings map[uint32]position // strings of several statements that may go on, by process
-	since   int64               // strings sent until then may have begun before all this, in µs since 1970; see notBegun
-	names   map[uint32]string   // of roles in the target, by their OIDs on the source
-	named   map[string]uint32   // the other way round
+	moved   map[uint32]move   // tables whose schema was renamed
+	strings *ddl.Strings      // of several statements that may go on
+	names   map[uint32]string // of roles in the target, by their OIDs on the source
+	named   map[string]uint32 // the other way round
 
 	defaults catalog.LSN // commit of the last transaction that changed default privileges
 
@@ -80,13 +80,19 @@ const (
 	roleFact   = "role"
 )
 
+// sinceKey is where the beginning of what is known of strings is stored: no
+// process has the number 0.
+var sinceKey = catalog.FactKey{Kind: stringFact}
+
 func roleKey(oid uint32) catalog.FactKey { return catalog.FactKey{Kind: roleFact, OID: oid} }
 
 func newFacts() *facts {
-	return &facts{tables: map[uint32]knownTable{}, types: map[uint32]event.Type{}, loose: map[uint32]bool{},
-		moved: map[uint32]move{}, strings: map[uint32]position{}, made: map[uint32]uint32{}, announced: map[uint32]bool{},
+	f := &facts{tables: map[uint32]knownTable{}, types: map[uint32]event.Type{}, loose: map[uint32]bool{},
+		moved: map[uint32]move{}, strings: ddl.NewStrings(), made: map[uint32]uint32{}, announced: map[uint32]bool{},
 		names: map[uint32]string{}, named: map[string]uint32{},
 		told: map[catalog.FactKey]bool{}, dirty: map[catalog.FactKey]bool{}}
+	f.strings.Changed = func(process uint32) { f.dirty[catalog.FactKey{Kind: stringFact, OID: process}] = true }
+	return f
 }
 
 // note marks a fact as changed; xid is of the transaction whose command told it.
@@ -228,8 +234,8 @@ func (f *facts) value(key catalog.FactKey) string {
 		event.Widen(&m)
 		v = m
 	case stringFact:
-		if v, known = f.strings[key.OID]; key == sinceKey {
-			v, known = f.since, f.since != 0
+		if v, known = f.strings.At[key.OID]; key == sinceKey {
+			v, known = f.strings.Since, f.strings.Since != 0
 		}
 	case defaultsFact:
 		v, known = f.defaults, f.defaults != 0
@@ -262,11 +268,11 @@ func (f *facts) all() map[catalog.FactKey]string {
 	add(typeFact, maps.Keys(f.types))
 	add(looseFact, maps.Keys(f.loose))
 	add(moveFact, maps.Keys(f.moved))
-	add(stringFact, maps.Keys(f.strings))
+	add(stringFact, maps.Keys(f.strings.At))
 	if f.defaults != 0 {
 		set[defaultsKey] = f.value(defaultsKey)
 	}
-	if f.since != 0 {
+	if f.strings.Since != 0 {
 		set[sinceKey] = f.value(sinceKey)
 	}
 	add(roleFact, maps.Keys(f.names))
@@ -324,13 +330,13 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 		f.names[key.OID], f.named[name] = name, key.OID
 	case stringFact:
 		if key == sinceKey {
-			return json.Unmarshal(text, &f.since)
+			return json.Unmarshal(text, &f.strings.Since)
 		}
-		var p position
+		var p ddl.Position
 		if err := json.Unmarshal(text, &p); err != nil {
 			return err
 		}
-		f.strings[key.OID] = p
+		f.strings.At[key.OID] = p
 	}
 	return nil
 }
@@ -340,7 +346,7 @@ func (f *facts) recallOne(key catalog.FactKey, text []byte) error {
 // names of roles that were sampled last.
 func (f *facts) follow(at catalog.LSN, stored map[catalog.FactKey]string, from catalog.LSN, names map[string]string) error {
 	if at == 0 || at != from {
-		f.since = notBegun
+		f.strings.Since = ddl.NotBegun
 		f.takeNames(names)
 		f.done = &catalog.FactChanges{Anew: true, Set: f.all()}
 		return nil
@@ -475,7 +481,7 @@ func (d *dumper) keepFacts(ctx context.Context, keeper *pgx.Conn, names map[stri
 		return err
 	}
 	f := newFacts()
-	f.tables, f.types, f.loose, f.since = live.tables, live.types, live.loose, live.at
+	f.tables, f.types, f.loose, f.strings.Since = live.tables, live.types, live.loose, live.at
 	f.takeNames(names)
 	return d.repo.Catalog().SetStreamFacts(ctx, d.created.Point, f.all())
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -23,7 +24,7 @@ import (
 //
 // It returns the position up to which it looked.
 func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx.Conn) (catalog.LSN, error) {
-	secret, err := captureSecret(ctx, d.conn)
+	secret, err := capture.Secret(ctx, d.conn)
 	if err != nil {
 		return 0, err
 	}
@@ -31,11 +32,11 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	if err != nil {
 		return 0, err
 	}
-	mode, err := captureMode(ctx, d.conn)
+	mode, err := capture.Mode(ctx, d.conn)
 	if err != nil {
 		return 0, err
 	}
-	rec, err := startReplication(ctx, slotConn, d.slot, publicationsOf(d.opts.Publication, mode), d.created.Point)
+	rec, err := startReplication(ctx, slotConn, d.slot, capture.Publications(d.opts.Publication, mode), d.created.Point)
 	if err != nil {
 		return 0, err
 	}

@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -22,7 +23,7 @@ type InitOptions struct {
 	BaseOptions
 	Dir      string
 	Slot     string
-	Mode     string        // ModeGuarded or ModeNoHarm; empty: guarded
+	Mode     string        // capture.ModeGuarded or capture.ModeNoHarm; empty: guarded
 	GrantTo  string        // role that is to run everything but init and drop; empty: none
 	Failover bool          // the slot is kept in step on standbys; PostgreSQL 17 and later
 	Step     func(string)  // told what begins
@@ -33,7 +34,7 @@ type InitOptions struct {
 // slot's own snapshot. If it fails or ctx ends, everything that it made is
 // undone, and nothing else.
 func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository) (*repo.Repository, error)) (base Base, err error) {
-	opts.Mode = cmp.Or(opts.Mode, ModeGuarded)
+	opts.Mode = cmp.Or(opts.Mode, capture.ModeGuarded)
 	conn, err := source.Connect(ctx, opts.ConnString)
 	if err != nil {
 		return base, err
@@ -89,29 +90,29 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		}
 	}
 
-	publications := publicationsOf(opts.Publication, opts.Mode)
+	publications := capture.Publications(opts.Publication, opts.Mode)
 	what := "publication "
 	for i, p := range publications {
 		if i > 0 {
 			what += " and "
 		}
-		what += p.name
+		what += p.Name
 	}
 	opts.Step("installing the capture of DDL (schema scribe, event triggers, " + what + ")")
-	made, err := installCapture(ctx, conn, opts.Publication, opts.Mode)
+	made, err := capture.Install(ctx, conn, opts.Publication, opts.Mode)
 	undo = append(undo, func(clean context.Context) error {
 		again, cerr := source.Connect(clean, opts.ConnString) // a cancelled query may have closed conn
 		if cerr != nil {
 			return cerr
 		}
 		defer again.Close(clean)
-		return removeCapture(clean, again, made)
+		return capture.Remove(clean, again, made)
 	})
 	if err != nil {
 		return base, err
 	}
 
-	if err := beginWhole(ctx, conn, publications, r); err != nil {
+	if err := keeper(r, opts.Publication, opts.Step).Begin(ctx, conn, opts.Mode); err != nil {
 		return base, err
 	}
 	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
@@ -121,7 +122,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 	var older []string
-	if made.schema {
+	if made.Schema {
 		if older, err = awaitOlder(ctx, conn, opts); err != nil {
 			return base, err
 		}
@@ -166,13 +167,13 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 // clearCopy removes what came along from a captured database that this one is a
 // copy of: its secret is known elsewhere, or lost.
 func clearCopy(ctx context.Context, conn *pgx.Conn, opts InitOptions) error {
-	err := checkOriginal(ctx, conn)
-	var copied *CopyError
+	err := capture.RefuseCopy(ctx, conn)
+	var copied *capture.CopyError
 	if !errors.As(err, &copied) {
 		return err
 	}
 	opts.Step(copied.Error() + "; removing the capture that came along")
-	return uninstall(ctx, conn, opts.Publication)
+	return capture.RemoveAll(ctx, conn, opts.Publication)
 }
 
 // awaitOlder waits for transactions that began before the event triggers were
@@ -215,13 +216,7 @@ func markOlder(ctx context.Context, conn *pgx.Conn, open []string, opts InitOpti
 	if opts.Notice != nil {
 		opts.Notice(reason + "; take another base when they have ended")
 	}
-	return emitGap(ctx, conn, reason+" (pg_scribe full-backup heals it)")
-}
-
-// emitGap says in the stream, at its present end, what it lacks.
-func emitGap(ctx context.Context, conn *pgx.Conn, reason string) error {
-	_, err := conn.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", reason)
-	return err
+	return capture.EmitGap(ctx, conn, reason+" (pg_scribe full-backup heals it)")
 }
 
 // RoleError says that a role which was named does not exist.
@@ -258,72 +253,4 @@ func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgc
 		return FullBackup(ctx, r, d.opts)
 	}
 	return base, err
-}
-
-// beginAgain makes the repository's slot anew and takes a base at its point.
-// The stream begins again there: after a failover, or when the slot was lost.
-// The caller holds the streamer's lock.
-func beginAgain(ctx context.Context, r *repo.Repository, conn *pgx.Conn, info catalog.Repository, src source.Server, version string, opts BaseOptions) (base Base, err error) {
-	var b branch
-	if src.Timeline != info.Timeline {
-		if b, err = compareTimelines(ctx, r, opts.ConnString, src); err != nil {
-			return base, err
-		}
-	} else if b.end, err = r.End(ctx); err != nil {
-		return base, err
-	}
-	lost, err := lostCapture(ctx, conn, info)
-	if err != nil {
-		return base, err
-	}
-	there, err := replaceable(ctx, conn, info, src, b, lost, opts.Force)
-	if err != nil {
-		return base, err
-	}
-	var older []string
-	if lost != nil { // before the slot goes: a role that may not do this loses nothing
-		if older, err = reinstallCapture(ctx, conn, r, info, opts, lost); err != nil {
-			return base, err
-		}
-	}
-	if there {
-		if err := source.DropSlot(ctx, opts.ConnString, info.Slot); err != nil {
-			return base, err
-		}
-	}
-	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
-		return base, err
-	}
-	if err := baselineUnlisted(ctx, conn, info.Publication, r.Catalog()); err != nil {
-		return base, err
-	}
-	kept, _, err := r.Catalog().Setting(ctx, failoverSetting)
-	if err != nil {
-		return base, err
-	}
-	opts.Notice("creating replication slot " + info.Slot)
-	slotConn, err := source.ConnectReplication(ctx, opts.ConnString, src.Encoding, source.SlotLockTimeout)
-	if err != nil {
-		return base, err
-	}
-	defer slotConn.Close(context.WithoutCancel(ctx))
-	created, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: info.Slot, Failover: kept == "on"})
-	if err != nil {
-		return base, source.WithBlockers(ctx, err, opts.ConnString)
-	}
-	if len(older) > 0 {
-		if err := markOlder(ctx, conn, older, InitOptions{BaseOptions: opts}); err != nil {
-			return base, err
-		}
-	}
-	if err := baselineInventory(ctx, conn, r.Catalog(), created.Snapshot); err != nil {
-		return base, err
-	}
-	// From here on the stream begins at the new slot. If the base fails, what is
-	// streamed waits for another one, which needs no new slot.
-	if err := r.Catalog().Follow(ctx, src.Timeline, b.known, created.Point); err != nil {
-		return base, err
-	}
-	d := &dumper{repo: r, conn: conn, src: src, opts: opts, slot: info.Slot, created: created, version: version, begins: true}
-	return firstBase(ctx, r, d, slotConn, opts.Notice)
 }

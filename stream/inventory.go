@@ -13,6 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -302,7 +303,7 @@ func (v *inventory) dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key s
 			return err
 		}
 		gone = true
-		return emitStates(ctx, tx, slot, []event.State{{Tag: segment.TagInventory, SQL: *sql}})
+		return capture.EmitStates(ctx, tx, slot, []event.State{{Tag: segment.TagInventory, SQL: *sql}})
 	})
 	if err != nil || !gone {
 		return err
@@ -367,11 +368,11 @@ func (u unexplained) mark(ctx context.Context, tx pgx.Tx, slot string) error {
 		gaps = append(gaps, nameOr(u.wentAs[key], key)+" is gone without an event")
 	}
 	for part := range slices.Chunk(gaps, 20) {
-		if _, err := tx.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)", strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {
+		if err := capture.EmitGap(ctx, tx, strings.Join(part, "; ")+" (pg_scribe full-backup heals it)"); err != nil {
 			return err
 		}
 	}
-	return emitStates(ctx, tx, slot, sql)
+	return capture.EmitStates(ctx, tx, slot, sql)
 }
 
 // nameOr is the name of an object, which may have been gone before it could be read.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -119,7 +119,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	}
 	call := func(sql string, args ...any) error {
 		return emit(func(tx pgx.Tx) error {
-			if err := emitMessage(ctx, tx, s.slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
+			if err := capture.EmitState(ctx, tx, s.slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
 				return err
 			}
 			_, err := tx.Exec(ctx, sql, args...)
@@ -143,7 +143,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	// catalog: these are all the ranges that there are.
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
 	return emit(func(tx pgx.Tx) error {
-		return emitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagLargeObject, SQL: "DO " + sqltext.Literal(
+		return capture.EmitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagLargeObject, SQL: "DO " + sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
 	})
 }
@@ -165,30 +165,4 @@ func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) erro
 func (r *renderer) largeObject(m *event.LargeObject) {
 	r.open()
 	r.out = segment.AppendPage(r.out, &segment.Page{OID: m.OID, Offset: m.Offset, Base64: []byte(m.Data)})
-}
-
-// largeObjectList is that of a GRANT or REVOKE.
-var largeObjectList = regexp.MustCompile(`(?is)^(\s*(?:grant|revoke)\s.*?\son\s+large\s+object\s+)([\d\s,]+?)(\s+(?:to|from)\s.*)$`)
-
-// guardLargeObjects makes a command on large objects one that passes over
-// those which are not there yet, or belong to another role: the next sample
-// brings them as the command left them.
-func guardLargeObjects(sql string, objects []event.Object) (guarded []string, ok bool) {
-	guard := func(oid, sql string) {
-		guarded = append(guarded, "DO "+sqltext.Escaped(fmt.Sprintf(
-			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN NULL; END",
-			oid, sqltext.Escaped(sql))))
-	}
-	if m := largeObjectList.FindStringSubmatch(sql); m != nil {
-		for oid := range strings.SplitSeq(m[2], ",") {
-			oid = strings.TrimSpace(oid)
-			guard(oid, m[1]+oid+m[3])
-		}
-		return guarded, true
-	}
-	if len(objects) == 1 && objects[0].Class == event.ClassLargeObject {
-		guard(fmt.Sprint(objects[0].OID), sql)
-		return guarded, true
-	}
-	return nil, false
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"pg_scribe/catalog"
-	"pg_scribe/internal/sqltext"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
@@ -86,17 +85,4 @@ func (r *renderer) movedSkipped(m pgoutput.Message) {
 			}
 		}
 	}
-}
-
-// schemaRenamed is the name that an ALTER SCHEMA … RENAME replaces.
-func schemaRenamed(sql string, conforming bool) string {
-	t := sqltext.Tokens(sql[:min(len(sql), 400)], conforming)
-	if len(t) < 5 || !t[0].Is("alter") || !t[1].Is("schema") || !t[3].Is("rename") {
-		return ""
-	}
-	name, ok := sqltext.TokensName(t[2:3])
-	if !ok {
-		return ""
-	}
-	return name[0]
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -82,7 +84,7 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := emitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagSample, SQL: segment.SampleMark(position)}}); err != nil {
+		if err := capture.EmitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagSample, SQL: segment.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -122,7 +124,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	if before == nil {
 		before = map[string]string{}
 	}
-	if kind.name == roleNames {
+	if kind.name == ddl.StateRoleName {
 		r.renames = findRenames(before, now, r.taken[kind.name])
 	}
 	r.renames.follow(kind, before)
@@ -141,13 +143,13 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		differ, gone = slices.Sorted(maps.Keys(sql)), nil
 	}
 	var commands, last []event.State
-	if kind.name == roleNames {
+	if kind.name == ddl.StateRoleName {
 		// A name is free before another role takes it. What was put aside is
 		// dropped when nothing needs it.
 		for _, key := range append(slices.Clone(gone), differ...) {
 			commands = append(commands, event.State{Role: &event.RoleName{OID: parseOID(key), Name: now[key]}})
 		}
-		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[roleNames][key] })
+		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[ddl.StateRoleName][key] })
 		differ = nil
 	}
 	for _, key := range differ {
@@ -164,7 +166,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	case !kind.goneLast:
 		commands, last = append(commands, last...), nil
 	}
-	if err := emitStates(ctx, sub, r.slot, commands); err != nil {
+	if err := capture.EmitStates(ctx, sub, r.slot, commands); err != nil {
 		return 0, err
 	}
 	if err := sub.Commit(ctx); err != nil {
@@ -199,7 +201,7 @@ func (r *reconciliation) finish(ctx context.Context, conn *pgx.Conn) (err error)
 			return err
 		}
 		defer tx.Rollback(context.WithoutCancel(ctx))
-		if err := emitStates(ctx, tx, r.slot, r.last); err != nil {
+		if err := capture.EmitStates(ctx, tx, r.slot, r.last); err != nil {
 			return err
 		}
 		if err := tx.Commit(ctx); err != nil {
@@ -234,27 +236,6 @@ func keptSample(ctx context.Context, store stateStore, name string) (sample map[
 		err = json.Unmarshal([]byte(text), &sample)
 	}
 	return sample, err
-}
-
-// emitStates sends statements of a slot's sample in messages of moderate size.
-func emitStates(ctx context.Context, tx pgx.Tx, slot string, sql []event.State) error {
-	for part := range slices.Chunk(sql, 500) {
-		if err := emitMessage(ctx, tx, slot, part); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// emitMessage sends one message, which tells too whose sample what follows in
-// the transaction is.
-func emitMessage(ctx context.Context, tx pgx.Tx, slot string, sql []event.State) error {
-	payload, err := json.Marshal(map[string]any{"ev": "state", "slot": slot, "states": sql})
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, "SELECT scribe.emit($1)", string(payload))
-	return err
 }
 
 func keepSamples(ctx context.Context, store stateStore, samples map[string]map[string]string) error {

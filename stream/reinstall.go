@@ -7,25 +7,85 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
-// lostCapture is a CaptureError if the repository's schema scribe or publication
-// is gone, so that nothing but beginning again helps; nil if it is there.
-func lostCapture(ctx context.Context, conn *pgx.Conn, info catalog.Repository) (lost *CaptureError, err error) {
-	h, err := readHealth(ctx, conn, publicationsOf(info.Publication, info.Mode))
-	if err != nil || !h.Missing && !h.Lost {
-		return nil, err
+// again makes the repository's slot anew and takes a base at its point. The
+// stream begins again there: after a failover, or when the slot or the capture
+// was lost. The caller holds the streamer's lock.
+func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err error) {
+	r, info := b.repo, b.info
+	var at branch
+	if b.src.Timeline != info.Timeline {
+		if at, err = compareTimelines(ctx, r, b.opts.ConnString, b.src); err != nil {
+			return base, err
+		}
+	} else if at.end, err = r.End(ctx); err != nil {
+		return base, err
 	}
-	return &CaptureError{Reason: h.String(), Gone: true}, nil
+	there, err := b.replaceable(ctx, at, lost)
+	if err != nil {
+		return base, err
+	}
+	var older []string
+	if lost != nil { // before the slot goes: a role that may not do this loses nothing
+		if older, err = b.reinstall(ctx, lost); err != nil {
+			return base, err
+		}
+	}
+	if there {
+		if err := source.DropSlot(ctx, b.opts.ConnString, info.Slot); err != nil {
+			return base, err
+		}
+	}
+	kept, _, err := r.Catalog().Setting(ctx, failoverSetting)
+	if err != nil {
+		return base, err
+	}
+	if err := baselines(ctx, b.conn, b.src, info.Publication, r.Catalog()); err != nil {
+		return base, err
+	}
+	b.opts.Notice("creating replication slot " + info.Slot)
+	slotConn, err := source.ConnectReplication(ctx, b.opts.ConnString, b.src.Encoding, source.SlotLockTimeout)
+	if err != nil {
+		return base, err
+	}
+	defer slotConn.Close(context.WithoutCancel(ctx))
+	created, err := source.CreateSlot(ctx, slotConn, b.src, source.SlotOptions{Name: info.Slot, Failover: kept == "on"})
+	if err != nil {
+		return base, source.WithBlockers(ctx, err, b.opts.ConnString)
+	}
+	if len(older) > 0 {
+		if err := markOlder(ctx, b.conn, older, InitOptions{BaseOptions: b.opts}); err != nil {
+			return base, err
+		}
+	}
+	if err := baselineInventory(ctx, b.conn, r.Catalog(), created.Snapshot); err != nil {
+		return base, err
+	}
+	// From here on the stream begins at the new slot. If the base fails, what is
+	// streamed waits for another one, which needs no new slot.
+	if err := r.Catalog().Follow(ctx, b.src.Timeline, at.known, created.Point); err != nil {
+		return base, err
+	}
+	d := &dumper{repo: r, conn: b.conn, src: b.src, opts: b.opts, slot: info.Slot, created: created, version: b.version, begins: true}
+	return firstBase(ctx, r, d, slotConn, b.opts.Notice)
+}
+
+// baselines keep what is sampled as it is before a stream begins.
+func baselines(ctx context.Context, conn *pgx.Conn, src source.Server, publication string, store *catalog.Catalog) error {
+	if err := baseline(ctx, conn, src, store); err != nil {
+		return err
+	}
+	return baselineUnlisted(ctx, conn, publication, store)
 }
 
 // replaceable says whether the repository's slot is there. It is an error if that
 // must not be made anew: it is somebody else's, in use, or has all that the
 // repository needs.
-func replaceable(ctx context.Context, conn *pgx.Conn, info catalog.Repository, src source.Server, b branch, lost *CaptureError, force bool) (there bool, err error) {
-	slot, err := source.ReadSlot(ctx, conn, info.Slot)
+func (b backup) replaceable(ctx context.Context, at branch, lost *capture.Error) (there bool, err error) {
+	slot, err := source.ReadSlot(ctx, b.conn, b.info.Slot)
 	var s *source.SlotError
 	switch {
 	case errors.As(err, &s) && s.Problem == source.SlotMissing:
@@ -33,34 +93,31 @@ func replaceable(ctx context.Context, conn *pgx.Conn, info catalog.Repository, s
 	case err != nil:
 		return false, err
 	}
-	unfit := errors.Join(slot.Usable(src), slot.Covers(b.end))
+	unfit := errors.Join(slot.Usable(b.src), slot.Covers(at.end))
 	if errors.As(unfit, &s) && (s.Problem == source.SlotForeign || s.Problem == source.SlotBusy) {
 		return true, s
 	}
-	if unfit == nil && b.err == nil && lost == nil && !force {
-		return true, &source.SlotError{Slot: info.Slot, Problem: source.SlotIntact}
+	if unfit == nil && at.err == nil && lost == nil && !b.opts.Force {
+		return true, &source.SlotError{Slot: b.info.Slot, Problem: source.SlotIntact}
 	}
 	return true, nil
 }
 
-// reinstallCapture installs the capture again for a repository that begins again
-// behind it, and notes in the catalog that commands may be missing since it was
-// last whole. older are the transactions that may escape it (awaitOlder).
-func reinstallCapture(ctx context.Context, conn *pgx.Conn, r *repo.Repository, info catalog.Repository, opts BaseOptions,
-	lost *CaptureError) (older []string, err error) {
-	last, err := readWhole(ctx, r)
-	if err == nil {
-		err = addGaps(ctx, r, last, "the capture was not complete: "+lost.Reason)
-	}
-	if err != nil {
+// reinstall installs the capture again for a repository that begins again behind
+// it, and notes in the catalog that commands may be missing since it was last
+// complete. older are the transactions that may escape it (awaitOlder).
+func (b backup) reinstall(ctx context.Context, lost *capture.Error) (older []string, err error) {
+	conn, info, opts := b.conn, b.info, b.opts
+	keep := keeper(b.repo, info.Publication, opts.Notice)
+	if err := keep.NoteLost(ctx, lost); err != nil {
 		return nil, err
 	}
 	opts.Notice("installing the capture of DDL again: " + lost.Reason)
-	made, err := installCapture(ctx, conn, info.Publication, info.Mode)
+	made, err := capture.Install(ctx, conn, info.Publication, info.Mode)
 	if err == nil {
-		err = beginWhole(ctx, conn, publicationsOf(info.Publication, info.Mode), r)
+		err = keep.Begin(ctx, conn, info.Mode)
 	}
-	if err == nil && made.schema {
+	if err == nil && made.Schema {
 		older, err = awaitOlder(ctx, conn, InitOptions{BaseOptions: opts, Step: opts.Notice})
 	}
 	if err != nil {
@@ -69,7 +126,7 @@ func reinstallCapture(ctx context.Context, conn *pgx.Conn, r *repo.Repository, i
 			return nil, errors.Join(err, cerr)
 		}
 		defer again.Close(context.WithoutCancel(ctx))
-		return nil, errors.Join(err, removeCapture(context.WithoutCancel(ctx), again, made))
+		return nil, errors.Join(err, capture.Remove(context.WithoutCancel(ctx), again, made))
 	}
 	return older, nil
 }

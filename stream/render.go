@@ -8,6 +8,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
@@ -44,13 +45,8 @@ type renderer struct {
 	from   catalog.LSN // transactions that commit before are stored already
 	secret []byte      // signs the capture's messages
 
-	// What the stream has brought to the target's cluster on this connection
-	// beside the samples, which have to put it right again.
-	given   map[string]event.Role
-	granted map[string]bool
-	owners  map[string]string // by class and OID
-	views   map[string]bool   // definitions of materialized views, written on this connection
-	stale   *staleStates      // nil: nobody samples
+	has   belongings
+	stale *staleStates // nil: nobody samples
 
 	dec    pgoutput.Decoder
 	tables map[uint32]*table // as this connection described them
@@ -94,8 +90,7 @@ type renderer struct {
 }
 
 func newRenderer(from catalog.LSN, secret []byte, known *facts) *renderer {
-	return &renderer{from: from, secret: secret, facts: known,
-		given: map[string]event.Role{}, granted: map[string]bool{}, owners: map[string]string{}, views: map[string]bool{},
+	return &renderer{from: from, secret: secret, facts: known, has: newBelongings(), ddl: ddlState{finder: *ddl.NewFinder(known.strings)},
 		tables: map[uint32]*table{}, count: map[string]catalog.TableCount{}}
 }
 
@@ -275,7 +270,7 @@ func (r *renderer) commit(b []byte) error {
 	}
 	r.ddl.reset()
 	if !r.skip && !r.alien {
-		r.facts.begin(r.tx.At)
+		r.facts.strings.Begin(r.tx.At)
 	}
 	r.facts.settle()
 	r.inTx = false

@@ -11,6 +11,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -104,7 +105,7 @@ func retriable(err error) bool {
 	var identity *source.IdentityError
 	var timeline *source.TimelineError
 	var standby *source.StandbyError
-	var capture *CaptureError
+	var unusable *capture.Error
 	var large *source.LargeValueError
 	switch {
 	case errors.As(err, &timeline), errors.As(err, &standby), errors.As(err, &large):
@@ -113,7 +114,7 @@ func retriable(err error) bool {
 		return false
 	case errors.As(err, &slot):
 		return slot.Problem == source.SlotBusy // the walsender of our own broken connection may linger
-	case errors.As(err, &mismatch), errors.As(err, &identity), errors.As(err, &capture), errors.As(err, new(*CopyError)):
+	case errors.As(err, &mismatch), errors.As(err, &identity), errors.As(err, &unusable), errors.As(err, new(*capture.CopyError)):
 		return false
 	case errors.As(err, &pg) && len(pg.Code) == 5:
 		// Class 57: the server starts, shuts down or was told to end the

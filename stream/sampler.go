@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 
 	"github.com/jackc/pgx/v5"
@@ -137,17 +138,17 @@ func sampleOnce(ctx context.Context, s *streamer, src source.Server, thorough bo
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := mendCapture(ctx, conn, s.opts.Publication, s.repo, s.opts.Notice); err != nil {
+	if err := keeper(s.repo, s.opts.Publication, s.opts.Notice).Repair(ctx, conn); err != nil {
 		return err
 	}
-	mode, err := captureMode(ctx, conn)
+	mode, err := capture.Mode(ctx, conn)
 	if err != nil {
 		return err
 	}
-	if mode == ModeNoHarm {
-		err = listTables(ctx, conn, source.ShortPatience, false)
+	if mode == capture.ModeNoHarm {
+		err = capture.ListTables(ctx, conn, source.ShortPatience, false)
 	} else {
-		_, err = guardTables(ctx, conn, source.ShortPatience)
+		_, err = capture.GuardTables(ctx, conn, source.ShortPatience)
 	}
 	if err != nil {
 		err = fmt.Errorf("replica identities: %w", err)

@@ -10,6 +10,8 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -21,7 +23,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	defer side.Close(context.WithoutCancel(ctx))
-	if err := checkOriginal(ctx, side); err != nil {
+	if err := capture.RefuseCopy(ctx, side); err != nil {
 		return false, err
 	}
 	src, from, err := s.check(ctx, side)
@@ -82,15 +84,15 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 // prepare makes ready what takes the stream, and what turns it into text.
 func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Server, from catalog.LSN) (r *renderer, mode string, err error) {
 	if s.repo != nil {
-		if err := mendCapture(ctx, side, s.opts.Publication, s.repo, s.opts.Notice); err != nil {
+		if err := keeper(s.repo, s.opts.Publication, s.opts.Notice).Repair(ctx, side); err != nil {
 			return nil, "", err
 		}
 	}
-	secret, err := captureSecret(ctx, side)
+	secret, err := capture.Secret(ctx, side)
 	if err != nil {
 		return nil, "", err
 	}
-	if mode, err = captureMode(ctx, side); err != nil {
+	if mode, err = capture.Mode(ctx, side); err != nil {
 		return nil, "", err
 	}
 	known, err := readFacts(ctx, side, s.opts.Slot)
@@ -99,7 +101,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	}
 	if !s.told {
 		s.told = true
-		if err := noteUnsaved(ctx, side, s.opts.Notice); err != nil {
+		if err := capture.NoteUnsaved(ctx, side, s.opts.Notice); err != nil {
 			return nil, "", err
 		}
 	}
@@ -118,7 +120,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	var names map[string]string
 	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
-		names, err = keptSample(ctx, s.repo.Catalog(), roleNames)
+		names, err = keptSample(ctx, s.repo.Catalog(), ddl.StateRoleName)
 		s.inventory.connected(from)
 		brought = s.inventory.tables()
 	}
@@ -161,7 +163,7 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Ser
 	if s.binaryUntil != 0 {
 		options = []string{"binary 'true'"}
 	}
-	rec, err = startReplication(ctx, conn, s.opts.Slot, publicationsOf(s.opts.Publication, mode), from, options...)
+	rec, err = startReplication(ctx, conn, s.opts.Slot, capture.Publications(s.opts.Publication, mode), from, options...)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return nil, slot, source.SlotInUse(err, s.opts.Slot)

@@ -8,6 +8,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -38,28 +39,19 @@ func same(sql string) func(source.Server) string { return func(source.Server) st
 // object of the target's cluster may stand in its way.
 const forgiving = `format('DO %L', format('BEGIN %s; EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END', `
 
-// orGone ends a command on an object that somebody may have dropped after the
-// sample looked and before it committed. It is part of a pattern of format().
-const orGone = ` EXCEPTION WHEN undefined_object OR undefined_table OR undefined_function OR invalid_schema_name OR wrong_object_type THEN RAISE WARNING ''%%'', SQLERRM;`
-
-// roleTag names the role that a command changes, because roles belong to the
-// target's cluster and not to the restored database: restore may leave alone
-// those that it finds there.
-func roleTag(name string) string { return segment.TagRole + " " + sqltext.Quoted(name) }
-
 func constant(tag string) func(string) string { return func(string) string { return tag } }
 
 // stateKinds are sampled in this order, and replayed in it.
 var stateKinds = []stateKind{
-	{name: roleNames, query: same(roleNamesQuery), goneLast: true, tag: func(key string) string { return renameTag(roleAside(parseOID(key)), "") }, gone: func(key string) string {
-		return forgivingly("DROP ROLE IF EXISTS " + roleAside(parseOID(key)))
+	{name: ddl.StateRoleName, query: same(roleNamesQuery), goneLast: true, tag: func(key string) string { return ddl.RenameTag(ddl.RoleAside(parseOID(key)), "") }, gone: func(key string) string {
+		return forgivingly("DROP ROLE IF EXISTS " + ddl.RoleAside(parseOID(key)))
 	}},
-	{name: "role", named: true, tag: roleTag, query: roleStates, goneLast: true, gone: func(key string) string {
+	{name: "role", named: true, tag: ddl.RoleTag, query: roleStates, goneLast: true, gone: func(key string) string {
 		return "DO " + sqltext.Literal("BEGIN DROP ROLE IF EXISTS "+sqltext.Quoted(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
 	{name: "membership", named: true, tag: func(key string) string {
 		_, member, _ := strings.Cut(key, "\x1f")
-		return roleTag(member)
+		return ddl.RoleTag(member)
 	}, query: membershipStates, goneFirst: true, gone: func(key string) string {
 		role, member, _ := strings.Cut(key, "\x1f")
 		return forgivingly("IF EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member WHERE r.rolname = " +
@@ -84,7 +76,7 @@ var stateKinds = []stateKind{
 	    format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; EXCEPTION WHEN numeric_value_out_of_range THEN RAISE WARNING ''%%'', SQLERRM; END', -- it was altered meanwhile
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
 	{name: "event trigger", named: true, tag: constant(segment.TagTrigger), query: same(`
-	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s` + orGone + ` END',
+	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s` + ddl.OrGone + ` END',
 	      evtname, evtname, evtevent,
 	      (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(t), ', ') || ')' FROM unnest(evttags) t),
 	      (SELECT format('%I.%I', n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = evtfoid),
@@ -94,10 +86,10 @@ var stateKinds = []stateKind{
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + sqltext.Quoted(key) }},
 	{name: "owner", tag: constant(segment.TagOwner), query: same(ownerStates), sql: ownerCommands},
-	{name: privileges, tag: constant(segment.TagPrivileges), query: same("SELECT '', NULL WHERE false"), sql: privilegeCommands},
+	{name: ddl.StatePrivileges, tag: constant(segment.TagPrivileges), query: same("SELECT '', NULL WHERE false"), sql: privilegeCommands},
 	{name: "cluster", tag: constant(segment.TagCluster), query: same(`
 	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
-	    (SELECT format('DO %L', format('BEGIN ALTER TABLE %I.%I CLUSTER ON %I;` + orGone + ` END', n.nspname, c.relname, x.relname))
+	    (SELECT format('DO %L', format('BEGIN ALTER TABLE %I.%I CLUSTER ON %I;` + ddl.OrGone + ` END', n.nspname, c.relname, x.relname))
 	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
 	    format('ALTER TABLE %I.%I SET WITHOUT CLUSTER', n.nspname, c.relname))
 	  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

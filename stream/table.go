@@ -6,6 +6,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
 )
@@ -61,7 +62,7 @@ var comparisons = map[uint32]segment.How{
 // newTable prepares a relation.
 func newTable(r *pgoutput.Relation, known *facts) *table {
 	its := known.tables[r.OID]
-	t := &table{Relation: r, left: r.Schema == captureSchema || its.Unsaved}
+	t := &table{Relation: r, left: r.Schema == capture.Schema || its.Unsaved}
 	t.name = sqltext.Identifier(r.Schema) + "." + sqltext.Identifier(r.Name)
 	t.target, t.only = t.name, true
 	if its.Root != "" {

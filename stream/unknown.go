@@ -10,6 +10,7 @@ import (
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/pgoutput"
 	"pg_scribe/stream/source"
 )
@@ -35,7 +36,7 @@ type tableDescription struct {
 // subtransaction, or of another transaction that committed before. Without them
 // it is taken for known. The table is made only if the target lacks it.
 func (r *renderer) unknown(rel *pgoutput.Relation) error {
-	if r.describe == nil || r.skip || rel.Schema == captureSchema || r.tables[rel.OID] != nil || r.facts.announced[rel.OID] || r.facts.tables[rel.OID].Unsaved {
+	if r.describe == nil || r.skip || rel.Schema == capture.Schema || r.tables[rel.OID] != nil || r.facts.announced[rel.OID] || r.facts.tables[rel.OID].Unsaved {
 		return nil
 	}
 	made, there := r.facts.made[rel.OID]

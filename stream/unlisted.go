@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -54,7 +55,7 @@ func readUnlisted(ctx context.Context, conn *pgx.Conn, publication string) (tabl
 	  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	  WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname NOT IN ('scribe', 'information_schema')
 	    AND NOT EXISTS (SELECT FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = c.oid AND p.pubname = $1)
-	  ORDER BY 2`, listName(publication))
+	  ORDER BY 2`, capture.ListName(publication))
 	if err != nil {
 		return nil, "", false, err
 	}
@@ -66,7 +67,7 @@ func readUnlisted(ctx context.Context, conn *pgx.Conn, publication string) (tabl
 // the last sample, or may have. It returns what the statistics say; nil in the
 // guarded mode. The caller holds the sampling lock.
 func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (*unlistedState, error) {
-	if mode, err := captureMode(ctx, conn); err != nil || mode != ModeNoHarm {
+	if mode, err := capture.Mode(ctx, conn); err != nil || mode != capture.ModeNoHarm {
 		return nil, err
 	}
 	var last, atBase unlistedState
@@ -102,8 +103,7 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 			before.Changes = t.Since
 		}
 		if before.Marked == 0 && (!certain || before.Changes != t.Changes) {
-			if _, err := conn.Exec(ctx, "SELECT scribe.emit(jsonb_build_object('ev', 'gap', 'reason', $1::text)::text)",
-				"rows of "+t.Name+" were updated or deleted without a replica identity"); err != nil {
+			if err := capture.EmitGap(ctx, conn, "rows of "+t.Name+" were updated or deleted without a replica identity"); err != nil {
 				return nil, err
 			}
 			before.Marked = position
@@ -116,7 +116,7 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 
 // baselineUnlisted records what the statistics say before a stream begins.
 func baselineUnlisted(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) error {
-	if mode, err := captureMode(ctx, conn); err != nil || mode != ModeNoHarm {
+	if mode, err := capture.Mode(ctx, conn); err != nil || mode != capture.ModeNoHarm {
 		return err
 	}
 	tables, epoch, _, err := readUnlisted(ctx, conn, publication)

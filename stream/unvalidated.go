@@ -1,22 +1,6 @@
 package stream
 
-import (
-	"strings"
-
-	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo/segment"
-)
-
-// Rows that are there already may violate a constraint that is NOT VALID. The
-// source checks it for new rows, and so does the target: only where rows come
-// that the source did not check is it hidden from the server until they are
-// written. These are the contents of a rewritten table, values of an added
-// column, and values of domains, which a row keeps through an UPDATE and gives
-// to another one unchecked.
-//
-// It is hidden by its kind in the catalogs, so that all else stays: definition,
-// comment, what inherits it and from whom. Nobody else is in the target. The
-// transaction shows it again before it does anything but write rows.
+import "pg_scribe/stream/ddl"
 
 // hiding says which constraints are hidden in the transaction.
 type hiding struct {
@@ -29,7 +13,7 @@ type hiding struct {
 func (r *renderer) hide(rel string) {
 	r.show()
 	r.hidden = hiding{on: true, rel: rel}
-	r.out = segment.AppendDDL(r.out, "ALTER TABLE", switchConstraints(rel, "cn", "CN", "false"))
+	r.append(ddl.HideUnvalidated(rel))
 }
 
 // show undoes hide.
@@ -37,7 +21,7 @@ func (r *renderer) show() {
 	if !r.hidden.on {
 		return
 	}
-	r.out = segment.AppendDDL(r.out, "ALTER TABLE", switchConstraints(r.hidden.rel, "CN", "cn", "true"))
+	r.append(ddl.ShowUnvalidated(r.hidden.rel))
 	r.hidden = hiding{}
 }
 
@@ -49,24 +33,4 @@ func (r *renderer) relax(t *table) {
 	if t.loose && !r.hidden.on {
 		r.hide("")
 	}
-}
-
-// switchConstraints turns the kinds of constraints that are not valid, CHECK
-// and NOT NULL, into others, and brings what the catalogs derive from them
-// into line. It needs a superuser only where there is such a constraint.
-func switchConstraints(rel, from, to, notNull string) string {
-	which := "NOT convalidated AND (conrelid = 0 AND contype = '" + from[:1] + "'"
-	if rel != "" {
-		which += " OR conrelid = " + sqltext.Literal(rel) + "::pg_catalog.regclass AND contype IN ('" + from[:1] + "', '" + from[1:] + "')"
-	}
-	which += ")"
-	sql := "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE " + which + ") THEN " +
-		"UPDATE pg_catalog.pg_constraint SET contype = pg_catalog.translate(contype::pg_catalog.text, '" + from + "', '" + to + "')::pg_catalog.\"char\" WHERE " + which + "; "
-	if rel != "" {
-		sql += strings.NewReplacer("REL", sqltext.Literal(rel)+"::pg_catalog.regclass", "KIND", to[1:], "VALUE", notNull).Replace(
-			"UPDATE pg_catalog.pg_class SET relchecks = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_constraint WHERE conrelid = REL AND contype = 'c') WHERE oid = REL; " +
-				"UPDATE pg_catalog.pg_attribute SET attnotnull = VALUE WHERE attrelid = REL AND attnum IN " +
-				"(SELECT conkey[1] FROM pg_catalog.pg_constraint WHERE conrelid = REL AND contype = 'KIND' AND NOT convalidated); ")
-	}
-	return "DO " + sqltext.Literal(sql+"END IF; END")
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"pg_scribe/internal/spec"
+
 	"github.com/alecthomas/kong"
 )
 
@@ -125,23 +127,14 @@ func configLine(line string) (name, value string, err error) {
 		value, _, _ = strings.Cut(value, "#")
 		return name, strings.TrimSpace(value), nil
 	}
-	var text strings.Builder
-	for rest := value[1:]; ; {
-		part, after, closed := strings.Cut(rest, "'")
-		text.WriteString(part)
-		after = strings.TrimLeft(after, " \t")
-		switch {
-		case !closed:
-			return "", "", fmt.Errorf("the quote is not closed: %s", line)
-		case strings.HasPrefix(rest[len(part)+1:], "'"):
-			text.WriteByte('\'')
-			rest = rest[len(part)+2:]
-		case after == "" || after[0] == '#':
-			return name, text.String(), nil
-		default:
-			return "", "", fmt.Errorf("there is something behind the closing quote: %s", line)
-		}
+	text, after, closed := spec.Unquote(value)
+	if !closed {
+		return "", "", fmt.Errorf("the quote is not closed: %s", line)
 	}
+	if after = strings.TrimLeft(after, " \t"); after != "" && after[0] != '#' {
+		return "", "", fmt.Errorf("there is something behind the closing quote: %s", line)
+	}
+	return name, text, nil
 }
 
 // knownFlag tells whether a command has the flag; without a section any may.

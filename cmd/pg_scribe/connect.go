@@ -12,7 +12,6 @@ import (
 	"golang.org/x/term"
 
 	"pg_scribe/internal/conninfo"
-	"pg_scribe/repo"
 	"pg_scribe/stream/source"
 )
 
@@ -77,16 +76,6 @@ func (a *app) probe(ctx context.Context, i conninfo.Info, database string) error
 		return err
 	}
 	return conn.Close(ctx)
-}
-
-// checkSource makes sure that a connection leads to the database that a
-// repository is of, before anything is done with either.
-func checkSource(ctx context.Context, conn string, r *repo.Repository) (source.Identity, error) {
-	inv, err := r.Catalog().Inventory(ctx)
-	if err != nil {
-		return source.Identity{}, err
-	}
-	return source.CheckIdentity(ctx, conn, inv)
 }
 
 // mayAsk tells whether a password would help and somebody is there to give

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/storage"
@@ -59,19 +59,19 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	storages, err := copyStorages(ctx, r)
+	storages, err := r.Catalog().Storages(ctx)
 	if err != nil {
 		return err
 	}
 	for _, t := range storages {
-		a.print("%s: %s, %s", oneLine(t.Storage), plural(int64(t.Files), "file"), showBytes(t.Bytes))
+		a.print("%s: %s, %s", oneLine(t.Spec), show.Plural(int64(t.Copies), "file"), show.Bytes(t.CopiesBytes))
 	}
 	return nil
 }
 
 func (c *copyCmd) forget(ctx context.Context, a *app) error {
 	if len(c.Target) > 0 {
-		return &usageError{"--forget with --target: " + named(c.Target),
+		return &usageError{"--forget with --target: " + show.Names(c.Target),
 			"give one after the other; --target may also stand in PG_SCRIBE_TARGET or in a configuration file, from where copy would add it again"}
 	}
 	r, err := a.openRepository(ctx, c.File)
@@ -88,7 +88,7 @@ func (c *copyCmd) forget(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		a.print("%s is forgotten: nothing is sent there any more. Nothing there was removed: %s, %s.", oneLine(t.Spec), plural(int64(t.Copies), "file"), showBytes(t.CopiesBytes))
+		a.print("%s is forgotten: nothing is sent there any more. Nothing there was removed: %s, %s.", oneLine(t.Spec), show.Plural(int64(t.Copies), "file"), show.Bytes(t.CopiesBytes))
 		a.print("To remove what is there: %s", removeWords(t.Spec))
 		a.print("To send there again: %s", commandLine("pg_scribe", "copy", "-f", c.File, "--target", t.Spec))
 		return nil
@@ -286,40 +286,4 @@ func (a *app) shipDirectory(ctx context.Context, dir string, keys *filter.Keys) 
 	defer r.Close()
 	r.Keys(keys)
 	return a.ship(ctx, r)
-}
-
-func copyStorages(ctx context.Context, r *repo.Repository) ([]storageJSON, error) {
-	known, err := r.Catalog().Storages(ctx)
-	list := []storageJSON{}
-	for _, t := range known {
-		if t.PendingSince.Before(t.AddedAt) {
-			t.PendingSince = t.AddedAt
-		}
-		list = append(list, storageJSON{Storage: t.Spec, Files: t.Copies, Bytes: t.CopiesBytes, Pending: t.Pending, PendingBytes: t.PendingBytes,
-			SeenAt: moment(t.SeenAt), FailedSince: moment(t.FailedSince), Error: t.Error, pendingSince: t.PendingSince})
-	}
-	return list, err
-}
-
-// slowStorage is how far behind a storage may be that does not fail. A base may
-// take that long.
-const slowStorage = time.Hour
-
-// judgeStorages finds what is wrong with the storages.
-func (s *statusReport) judgeStorages(doc *repositoryJSON) {
-	send := commandLine("pg_scribe", "copy", "-f", doc.Directory)
-	for _, t := range doc.Storages {
-		since := time.Time(t.FailedSince)
-		switch {
-		case !since.IsZero():
-			s.warn(fmt.Sprintf("target %s fails since %s, %s not there yet: %s", t.Storage, showTime(since), plural(int64(t.Pending), "file"), t.Error),
-				"fix the cause; then start sends what waits, or: "+send+"; if it is gone for good: "+
-					commandLine("pg_scribe", "copy", "-f", doc.Directory, "--forget", t.Storage))
-		case t.Pending > 0 && doc.StreamerRunning && !t.pendingSince.IsZero() && s.app.now().Sub(t.pendingSince) > slowStorage:
-			s.warn(fmt.Sprintf("target %s lacks %s, the oldest of %s, though start runs", t.Storage, plural(int64(t.Pending), "file"), showTime(t.pendingSince)),
-				"see what start says; it is too slow, or hangs")
-		case t.Pending > 0 && !doc.StreamerRunning:
-			s.warn(fmt.Sprintf("%s not on target %s, and nothing sends them", plural(int64(t.Pending), "file"), t.Storage), send)
-		}
-	}
 }

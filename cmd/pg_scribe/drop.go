@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -61,7 +62,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	if !c.KeepCapture {
-		if err := stream.Uninstall(ctx, conn, c.Publication); err != nil {
+		if err := capture.Uninstall(ctx, conn, c.Publication); err != nil {
 			return err
 		}
 	}
@@ -95,7 +96,7 @@ func (c *dropCmd) names(ctx context.Context, a *app) (inv *catalog.Inventory, er
 		c.Publication = publication
 	}
 	a.facts.slot = c.Slot
-	return inv, checkNames(c.Slot, c.Publication, stream.ModeGuarded)
+	return inv, checkNames(c.Slot, c.Publication, capture.ModeGuarded)
 }
 
 // installed is what there is to be removed.
@@ -113,8 +114,8 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 		return found, err
 	}
 	defer conn.Close(ctx)
-	var capture bool
-	err = conn.QueryRow(ctx, "SELECT current_database(), to_regclass('scribe.config') IS NOT NULL").Scan(&found.database, &capture)
+	var captured bool
+	err = conn.QueryRow(ctx, "SELECT current_database(), to_regclass('scribe.config') IS NOT NULL").Scan(&found.database, &captured)
 	if err != nil {
 		return found, err
 	}
@@ -124,7 +125,7 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	case err == nil && slot.Plugin == "":
 		return found, &source.SlotError{Slot: c.Slot, Problem: source.SlotForeign, Detail: "it is a physical slot"}
 	case err == nil && slot.Database != found.database: // in use or not; with --keep-capture too
-		leave, err := leavesSlot(ctx, conn, capture)
+		leave, err := leavesSlot(ctx, conn, captured)
 		if err == nil && (!leave || c.KeepCapture) {
 			err = &source.SlotError{Slot: c.Slot, Problem: source.SlotForeign, Database: slot.Database}
 		}
@@ -142,14 +143,14 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	if c.KeepCapture {
 		return found, nil
 	}
-	publications, err := stream.InstalledPublications(ctx, conn, c.Publication)
+	publications, err := capture.InstalledPublications(ctx, conn, c.Publication)
 	if err != nil {
 		return found, err
 	}
 	for _, name := range publications {
 		found.items = append(found.items, fmt.Sprintf("publication %q", name))
 	}
-	if capture {
+	if captured {
 		found.items = append(found.items, "capture of DDL (schema scribe, event triggers, replica identities)")
 	}
 	rows, err := conn.Query(ctx, `SELECT slot_name::text FROM pg_replication_slots WHERE plugin = 'pgoutput'
@@ -161,11 +162,11 @@ func (c *dropCmd) look(ctx context.Context, connString string) (found installed,
 	return found, err
 }
 
-// leavesSlot tells whether a slot of that name in another database is the
+// leavesSlot says whether a slot of that name in another database is the
 // original's, of which this database is a copy: it has a capture and no slot
 // that could serve it.
-func leavesSlot(ctx context.Context, conn *pgx.Conn, capture bool) (leave bool, err error) {
-	if leave, err = stream.IsCopy(ctx, conn); err != nil || leave || !capture {
+func leavesSlot(ctx context.Context, conn *pgx.Conn, captured bool) (leave bool, err error) {
+	if leave, err = capture.IsCopy(ctx, conn); err != nil || leave || !captured {
 		return leave, err
 	}
 	err = conn.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_replication_slots

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/show"
 	"pg_scribe/restore"
 )
 
@@ -33,7 +34,7 @@ func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) 
 type validationError struct{ critical int }
 
 func (e *validationError) Error() string {
-	return plural(int64(e.critical), "critical finding") + "; nothing was changed"
+	return show.Plural(int64(e.critical), "critical finding") + "; nothing was changed"
 }
 
 // A remedy is what the program makes of an error.

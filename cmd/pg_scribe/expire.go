@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 )
 
@@ -71,7 +72,7 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 	}
 	damage.Mark(&inv)
 	if bad := slices.Concat(damage.Missing, damage.Resized, damage.Failed); len(bad) > 0 {
-		a.words.finding("warning", "missing or damaged, and not relied on: "+named(bad), "see what it is: "+commandLine("pg_scribe", "verify", "-f", c.File))
+		a.words.finding("warning", "missing or damaged, and not relied on: "+show.Names(bad), "see what it is: "+commandLine("pg_scribe", "verify", "-f", c.File))
 	}
 	plan := catalog.Retain(inv, policy, a.now())
 	doc := expireJSON{Directory: c.File, Policy: policy.String(), Confirmed: c.Confirm, Artifacts: []decisionJSON{},
@@ -109,7 +110,7 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 		c.conclude(a, doc)
 	}
 	if err == nil && len(doc.InUse) > 0 {
-		a.words.warn("%s left because a restore reads them: %s", plural(int64(len(doc.InUse)), "file"), named(doc.InUse))
+		a.words.warn("%s left because a restore reads them: %s", show.Plural(int64(len(doc.InUse)), "file"), show.Names(doc.InUse))
 		err = &exitError{exitWarnings}
 	}
 	return err
@@ -157,9 +158,9 @@ func (c *expireCmd) conclude(a *app, doc expireJSON) {
 	case doc.Remove == 0:
 		a.print("\nNothing to remove.")
 	case !c.Confirm:
-		a.print("\n%s, %s, would be removed. To remove: add --confirm", plural(int64(doc.Remove), "file"), showBytes(doc.Bytes))
+		a.print("\n%s, %s, would be removed. To remove: add --confirm", show.Plural(int64(doc.Remove), "file"), show.Bytes(doc.Bytes))
 	default:
-		a.print("\nRemoved %s, %s.", plural(int64(doc.Removed), "file"), showBytes(doc.RemovedBytes))
+		a.print("\nRemoved %s, %s.", show.Plural(int64(doc.Removed), "file"), show.Bytes(doc.RemovedBytes))
 	}
 }
 
@@ -169,7 +170,7 @@ func (a *app) printRetention(policy catalog.Policy, plan catalog.Retention) {
 	show := func(title string, keep bool) {
 		var rows [][]any
 		for _, run := range runsOf(plan.Decisions, keep) {
-			rows = append(rows, []any{run.name, run.files, showBytes(run.bytes), run.why})
+			rows = append(rows, []any{run.name, run.files, show.Bytes(run.bytes), run.why})
 		}
 		a.print("")
 		a.table(title, "FILE\tFILES\tSTORED\tWHY", rows)

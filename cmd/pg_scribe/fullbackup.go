@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"pg_scribe/stream"
+	"pg_scribe/stream/source"
 )
 
 type fullBackupCmd struct {
@@ -33,16 +34,17 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer r.Close()
 	r.Keys(keys)
-	info, err := r.Catalog().Repository(ctx)
+	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
 		return err
 	}
+	info := inv.Repository
 	a.facts.slot = info.Slot
 	conn, err := a.connect(ctx, c.connFlags)
 	if err != nil {
 		return err
 	}
-	source, err := checkSource(ctx, conn, r)
+	its, err := source.CheckIdentity(ctx, conn, inv)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	a.words.say("taking a base of database %q", source.Database)
+	a.words.say("taking a base of database %q", its.Database)
 	var base stream.Base
 	err = a.operation(ctx, r, "full-backup", func() (err error) {
 		if base, err = stream.FullBackup(ctx, r, opts); err != nil || c.NewSlot { // then no streamer runs
@@ -85,7 +87,7 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.json() {
-		report := baseJSON{Directory: c.File, Database: source.Database, Slot: info.Slot}
+		report := baseJSON{Directory: c.File, Database: its.Database, Slot: info.Slot}
 		report.fill(base)
 		err = writeJSON(a.stdout, report)
 	} else {

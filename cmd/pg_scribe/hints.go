@@ -19,6 +19,7 @@ import (
 	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -115,7 +116,7 @@ func (f facts) rights(role string) string {
 func quoteSQL(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // captureHint leads back to a capture that works.
-func captureHint(e *stream.CaptureError, f facts) string {
+func captureHint(e *capture.Error, f facts) string {
 	switch {
 	case e.Denied:
 		return "connect with -U as the role that ran init; or, " + f.rights(f.role)

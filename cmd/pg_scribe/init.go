@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -125,7 +127,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 // preflight prints all findings at once and decides whether init may go on.
 func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]source.Finding, error) {
 	a.step("checking the source")
-	findings, err := source.Check(ctx, conn, c.Mode == stream.ModeNoHarm, a.command)
+	findings, err := source.Check(ctx, conn, c.Mode == capture.ModeNoHarm, a.command)
 	if err != nil {
 		return nil, err
 	}
@@ -146,9 +148,9 @@ func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]source.
 	case critical > 0 && !c.Force:
 		return findings, &validationError{critical}
 	case critical > 0:
-		a.words.warn("going on in spite of %s, because of --force", plural(int64(critical), "critical finding"))
+		a.words.warn("going on in spite of %s, because of --force", show.Plural(int64(critical), "critical finding"))
 	default:
-		a.words.say("the source is fit: no critical findings, %s", plural(int64(len(findings)), "warning"))
+		a.words.say("the source is fit: no critical findings, %s", show.Plural(int64(len(findings)), "warning"))
 	}
 	return findings, nil
 }
@@ -160,7 +162,7 @@ func checkNames(slot, publication, mode string) error {
 	if err := checkSlotName(slot); err != nil {
 		return err
 	}
-	longest := stream.MaxPublication(mode)
+	longest := capture.MaxPublication(mode)
 	if publication == "" || len(publication) > longest {
 		return &usageError{fmt.Sprintf("%q cannot be a publication's name", publication), fmt.Sprintf("give a name of 1 to %d bytes with --publication", longest)}
 	}
@@ -184,7 +186,7 @@ func (a *app) baseOptions(conn, publication string, chain filter.Chain) stream.B
 			if now := a.now(); now.Sub(last) >= 2*time.Second {
 				last = now
 				a.words.say("base: %s read, %s stored, table %d of %d: %s",
-					showBytes(p.TextBytes), showBytes(p.StoredBytes), min(p.Tables+1, p.TotalTables), p.TotalTables, p.Table)
+					show.Bytes(p.TextBytes), show.Bytes(p.StoredBytes), min(p.Tables+1, p.TotalTables), p.TotalTables, p.Table)
 			}
 		}}
 }
@@ -197,8 +199,8 @@ func (a *app) printBase(b stream.Base) {
 	}
 	a.print("  base      %s", b.Base.Name)
 	a.print("  globals   %s", b.Globals.Name)
-	a.print("  point     %s at %s", b.Base.Start, showTime(b.Base.ReachedAt))
-	a.print("  content   %s, %s", plural(int64(b.Tables), "table"), plural(b.Rows, "row"))
-	a.print("  size      %s of SQL, %s stored%s", showBytes(b.Base.TextBytes), showBytes(b.Base.Bytes), share)
-	a.print("  duration  %s", showSpan(b.Duration))
+	a.print("  point     %s at %s", b.Base.Start, show.Time(b.Base.ReachedAt))
+	a.print("  content   %s, %s", show.Plural(int64(b.Tables), "table"), show.Plural(b.Rows, "row"))
+	a.print("  size      %s of SQL, %s stored%s", show.Bytes(b.Base.TextBytes), show.Bytes(b.Base.Bytes), share)
+	a.print("  duration  %s", show.Span(b.Duration))
 }

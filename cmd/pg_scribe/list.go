@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 )
 
 type listCmd struct {
@@ -112,7 +113,7 @@ func (a *app) listBases(inv catalog.Inventory) {
 		if art.Kind != catalog.KindBase {
 			continue
 		}
-		row := []any{art.Name, art.Start, a.cellTime(cmp.Or(art.ReachedAt, art.FinishedAt)), showBytes(art.Bytes), showBytes(art.TextBytes), art.Filters, art.ServerVersion}
+		row := []any{art.Name, art.Start, a.cellTime(cmp.Or(art.ReachedAt, art.FinishedAt)), show.Bytes(art.Bytes), show.Bytes(art.TextBytes), art.Filters, art.ServerVersion}
 		if pinned {
 			row = append(row, art.PinnedReason)
 		}
@@ -133,7 +134,7 @@ func (a *app) listSegments(inv catalog.Inventory) {
 		if art.Transactions == 0 {
 			first, last = "none", "none"
 		}
-		rows = append(rows, []any{art.Name, first, last, art.Transactions, showBytes(art.Bytes)})
+		rows = append(rows, []any{art.Name, first, last, art.Transactions, show.Bytes(art.Bytes)})
 	}
 	a.table("Segments", "NAME\tFIRST COMMIT\tLAST COMMIT\tCOMMITS\tSTORED", rows)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/health"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
@@ -160,6 +161,7 @@ type restoreJSON struct {
 	RolesCreated []string    `json:"roles_created"`
 	RolesKept    []string    `json:"roles_kept"`
 	Sequences    int         `json:"sequences"`
+	LeftOut      []string    `json:"left_out"` // what of the base could not be made, or not as it is in the source
 	Notices      []string    `json:"notices"`
 	Seconds      float64     `json:"seconds"`
 }
@@ -267,7 +269,7 @@ func toVerified(v catalog.Verification) verifiedJSON {
 	return verifiedJSON{moment(v.StartedAt), moment(v.FinishedAt), v.Outcome, v.Subset, v.Files, v.FilesRead, v.BytesRead, v.Failed, v.Inconclusive}
 }
 
-// targetJSON is a place that the files are sent to.
+// storageJSON is a place that the files are sent to.
 type storageJSON struct {
 	Storage      string `json:"target"`
 	Files        int    `json:"files"`
@@ -277,8 +279,15 @@ type storageJSON struct {
 	SeenAt       moment `json:"seen_at"` // when it was last found in order
 	FailedSince  moment `json:"failed_since"`
 	Error        string `json:"error"`
+}
 
-	pendingSince time.Time // since when the oldest pending file could be there
+func toStorages(known []catalog.Storage) []storageJSON {
+	list := []storageJSON{}
+	for _, t := range known {
+		list = append(list, storageJSON{Storage: t.Spec, Files: t.Copies, Bytes: t.CopiesBytes, Pending: t.Pending, PendingBytes: t.PendingBytes,
+			SeenAt: moment(t.SeenAt), FailedSince: moment(t.FailedSince), Error: t.Error})
+	}
+	return list
 }
 
 // groupJSON sums up the files of one kind.
@@ -333,6 +342,14 @@ type diskJSON struct {
 	TotalBytes  int64   `json:"total_bytes"`
 	FreeBytes   int64   `json:"free_bytes"`
 	UsedPercent float64 `json:"used_percent"`
+}
+
+// of is what of it is judged.
+func (d *diskJSON) of(dir string) health.Disk {
+	if d == nil {
+		return health.Disk{Directory: dir}
+	}
+	return health.Disk{Directory: dir, UsedPercent: d.UsedPercent, FreeBytes: d.FreeBytes}
 }
 
 func toWindows(list []catalog.Window) []windowJSON {

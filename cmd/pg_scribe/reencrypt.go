@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 )
 
@@ -53,7 +54,7 @@ func (c *reencryptCmd) Run(ctx context.Context, a *app) error {
 		}
 		if !c.NewOnly {
 			err := r.Reencrypt(ctx, func(f repo.Rewritten) {
-				a.words.say("%d of %d: %s is now %s, %s", f.Done, f.Total, f.Old, f.New, showBytes(f.Bytes))
+				a.words.say("%d of %d: %s is now %s, %s", f.Done, f.Total, f.Old, f.New, show.Bytes(f.Bytes))
 				doc.Files = append(doc.Files, rewrittenJSON{Old: f.Old, New: f.New, Bytes: f.Bytes})
 			})
 			if err != nil {
@@ -78,7 +79,7 @@ func (c *reencryptCmd) Run(ctx context.Context, a *app) error {
 	}
 	a.print("New files go through %s.", doc.Filters)
 	if !c.NewOnly {
-		a.print("%s written anew.", plural(int64(len(doc.Files)), "file"))
+		a.print("%s written anew.", show.Plural(int64(len(doc.Files)), "file"))
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/health"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream/source"
@@ -89,6 +91,9 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	doc.fill(report, a.now().Sub(began))
+	if err == nil && len(report.LeftOut) > 0 {
+		err = &exitError{exitWarnings}
+	}
 	if c.json() {
 		return errors.Join(err, writeJSON(a.stdout, doc))
 	}
@@ -102,23 +107,17 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 // warnUnlisted tells of segments that an older catalog does not know: without
 // it a restore of all that there is would silently be one of less.
 func (a *app) warnUnlisted(ctx context.Context, r *repo.Repository, file string) error {
-	problem, fix, err := unlisted(ctx, r, file)
-	if problem != "" {
-		a.words.finding("warning", problem, fix)
-	}
-	return err
-}
-
-func unlisted(ctx context.Context, r *repo.Repository, file string) (problem, fix string, err error) {
 	names, err := r.Unlisted(ctx)
 	if err != nil || len(names) == 0 {
-		return "", "", err
+		return err
 	}
-	command := []string{"pg_scribe", "catalog", "rebuild", "--force", "-f", file}
+	rebuild := []string{"catalog", "rebuild", "--force", "-f", file}
 	if r.Remote() {
-		command = []string{"pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", file}
+		rebuild = []string{"catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", file}
 	}
-	return "the catalog does not know newer segments, and what they hold is not restored: " + named(names), "take them in first: " + commandLine(command...), nil
+	f := health.Unlisted(names, health.Command{Args: rebuild})
+	a.words.finding("warning", f.Text, a.facts.fix(f.Fix))
+	return nil
 }
 
 // request reads the target. zone is that of a time, to be shown back.
@@ -207,9 +206,9 @@ func (a *app) restoreProgress() func(restore.Progress) {
 		case begins:
 			a.words.say("%s", phaseWords[p.Phase])
 		case p.Total > 0:
-			a.words.say("%s: %s of %s, %s", p.Phase, showBytes(p.Done), showBytes(p.Total), p.What)
+			a.words.say("%s: %s of %s, %s", p.Phase, show.Bytes(p.Done), show.Bytes(p.Total), p.What)
 		default:
-			a.words.say("%s: %s, %s", p.Phase, showBytes(p.Done), p.What)
+			a.words.say("%s: %s, %s", p.Phase, show.Bytes(p.Done), p.What)
 		}
 	}
 }

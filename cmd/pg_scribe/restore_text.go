@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 	"pg_scribe/restore"
 )
 
@@ -18,7 +19,7 @@ func (a *app) printPlan(p *restore.Prepared, zone *time.Location) {
 	}
 	a.print("Plan")
 	row("target", "%s", targetWords(p.Plan.Target, zone))
-	row("base", "%s, point %s at %s, %s", p.Plan.Base.Name, p.Plan.From, showTime(p.Plan.Base.ReachedAt), showBytes(p.Plan.Base.Bytes))
+	row("base", "%s, point %s at %s, %s", p.Plan.Base.Name, p.Plan.From, show.Time(p.Plan.Base.ReachedAt), show.Bytes(p.Plan.Base.Bytes))
 	globals := p.Plan.Globals.Name
 	if globals == "" {
 		globals = "none in the repository"
@@ -32,8 +33,8 @@ func (a *app) printPlan(p *restore.Prepared, zone *time.Location) {
 	default:
 		row("segments", "%d, %s to %s", len(list), list[0].Name, list[len(list)-1].Name)
 	}
-	row("replay", "%s, %s changed", plural(p.Transactions, "transaction"), plural(changes(p.Tables), "row"))
-	row("read", "%s stored, %s of SQL", showBytes(p.Plan.Bytes), showBytes(p.Plan.TextBytes))
+	row("replay", "%s, %s changed", show.Plural(p.Transactions, "transaction"), show.Plural(changes(p.Tables), "row"))
+	row("read", "%s stored, %s of SQL", show.Bytes(p.Plan.Bytes), show.Bytes(p.Plan.TextBytes))
 	if p.Last.LSN == 0 {
 		row("ends", "with the base, at %s", p.Plan.From)
 	} else {
@@ -47,9 +48,9 @@ func (a *app) printPlan(p *restore.Prepared, zone *time.Location) {
 // zoned shows a moment in UTC and, if another one was used, in that zone.
 func zoned(t time.Time, zone *time.Location) string {
 	if _, offset := t.In(zone).Zone(); offset == 0 {
-		return showTime(t)
+		return show.Time(t)
 	}
-	return fmt.Sprintf("%s = %s", t.In(zone).Format("2006-01-02 15:04:05.999999-07:00"), showTime(t))
+	return fmt.Sprintf("%s = %s", t.In(zone).Format("2006-01-02 15:04:05.999999-07:00"), show.Time(t))
 }
 
 func targetWords(t catalog.Target, zone *time.Location) string {
@@ -80,10 +81,10 @@ func (a *app) printReport(r restore.Report, took time.Duration) {
 	}
 	a.print("\nDatabase %q is restored.", r.Database)
 	for _, phase := range r.Phases {
-		row(phase.Name, "%s", showSpan(phase.Duration))
+		row(phase.Name, "%s", show.Span(phase.Duration))
 	}
-	row("total", "%s", showSpan(took))
-	row("replayed", "%s, %s", plural(r.Transactions, "transaction"), plural(r.Statements, "statement"))
+	row("total", "%s", show.Span(took))
+	row("replayed", "%s, %s", show.Plural(r.Transactions, "transaction"), show.Plural(r.Statements, "statement"))
 	if len(r.RolesCreated)+len(r.RolesKept) > 0 {
 		row("roles", "created: %s; existed: %s", listed(r.RolesCreated), listed(r.RolesKept))
 	}
@@ -91,6 +92,9 @@ func (a *app) printReport(r restore.Report, took time.Duration) {
 	a.printTables(r.Tables)
 	for _, notice := range r.Notices {
 		a.words.warn("%s", notice)
+	}
+	for _, left := range r.LeftOut {
+		a.words.warn("left out: %s", left)
 	}
 }
 
@@ -125,7 +129,7 @@ func (a *app) printTables(list []catalog.TableCount) {
 	}
 	a.table("Rows by table", "TABLE\tINSERTED\tUPDATED\tDELETED", rows)
 	if more := len(list) - reportTables; more > 0 {
-		a.print("  and %s", plural(int64(more), "further table"))
+		a.print("  and %s", show.Plural(int64(more), "further table"))
 	}
 }
 
@@ -153,4 +157,5 @@ func (d *restoreJSON) fill(r restore.Report, took time.Duration) {
 		d.Phases = append(d.Phases, phaseJSON{p.Name, p.Duration.Seconds()})
 	}
 	d.RolesCreated, d.RolesKept, d.Notices = append([]string{}, r.RolesCreated...), append([]string{}, r.RolesKept...), append([]string{}, r.Notices...)
+	d.LeftOut = append([]string{}, r.LeftOut...)
 }

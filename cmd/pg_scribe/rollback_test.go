@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"pg_scribe/internal/pgtest"
 )
@@ -134,19 +133,6 @@ func TestExpireDoesNotRelyOnDamage(t *testing.T) {
 			}
 			b.must("restore", "-f", dir, "--base-backup", first, "--dry-run")
 		})
-	}
-}
-
-// A target that neither fails nor gets on is told of while start runs.
-func TestStatusTellsOfASlowTarget(t *testing.T) {
-	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	for age, want := range map[time.Duration]int{59 * time.Minute: 0, 61 * time.Minute: 1} {
-		s := &statusReport{app: &app{now: func() time.Time { return now }}}
-		s.judgeStorages(&repositoryJSON{Directory: "d", StreamerRunning: true,
-			Storages: []storageJSON{{Storage: "/x", Pending: 2, pendingSince: now.Add(-age)}}})
-		if len(s.doc.Reasons) != want || want == 1 && !strings.Contains(s.doc.Reasons[0].Message, "target /x lacks 2 files") {
-			t.Errorf("%s: %+v", age, s.doc.Reasons)
-		}
 	}
 }
 

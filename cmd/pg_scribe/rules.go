@@ -13,12 +13,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
 	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -62,7 +64,7 @@ var rules = []rule{
 	}),
 	on(exitBackup, dumpHint),
 	on(exitBackup, captureHint),
-	on(exitBackup, func(e *stream.CopyError, f facts) string {
+	on(exitBackup, func(e *capture.CopyError, f facts) string {
 		return "to back it up itself: " + f.init(f.slotName(), "NEW_DIRECTORY") + "; to remove what came along: " + f.scribe("drop")
 	}),
 	on(exitUsage, func(e *repo.NotEmptyError, f facts) string {
@@ -171,7 +173,7 @@ var planRules = []rule{
 	on(exitBackup, func(e catalog.HoleError, f facts) string {
 		hint := "bring the missing segment back; or restore to where it is missing"
 		if !e.ReachableAt.IsZero() {
-			hint += ", " + showTime(e.ReachableAt)
+			hint += ", " + show.Time(e.ReachableAt)
 		}
 		return hint + ": " + f.toTarget("--target-lsn", e.Reachable.String())
 	}),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/storage"
 	"pg_scribe/stream"
@@ -53,7 +54,7 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 	defer r.Close()
 	r.Keys(keys)
 	err = c.intoRepository(ctx, a, r)
-	if c.failed(ctx, err) && !r.StreamerRunning() { // another one's record is its own
+	if failed(ctx, err) && !r.StreamerRunning() { // another one's record is its own
 		if kept := stream.KeepLastError(context.WithoutCancel(ctx), r, problemOf(err, false)); kept != nil {
 			a.words.warn("the error is not in the catalog: %v", kept)
 		}
@@ -63,17 +64,18 @@ func (c *startCmd) Run(ctx context.Context, a *app) error {
 
 // failed says whether the streamer met an error that somebody who looks later
 // has to know of: not one of the command line alone.
-func (c *startCmd) failed(ctx context.Context, err error) bool {
+func failed(ctx context.Context, err error) bool {
 	return err != nil && ctx.Err() == nil && !errors.As(err, new(*usageError)) && !errors.As(err, new(*source.IdentityError)) &&
 		!errors.As(err, new(*source.MismatchError))
 }
 
 // intoRepository streams into a repository until it is stopped.
 func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repository) error {
-	info, err := r.Catalog().Repository(ctx)
+	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
 		return err
 	}
+	info := inv.Repository
 	slot := c.Slot
 	if slot == "" {
 		slot = info.Slot
@@ -84,7 +86,7 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 	if err != nil {
 		return err
 	}
-	source, err := checkSource(ctx, opts.ConnString, r)
+	its, err := source.CheckIdentity(ctx, opts.ConnString, inv)
 	if err != nil {
 		return err
 	}
@@ -102,7 +104,7 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 		if err != nil {
 			return err
 		}
-		a.words.say("streaming database %q through slot %s into %s from %s", source.Database, slot, r.Dir(), end)
+		a.words.say("streaming database %q through slot %s into %s from %s", its.Database, slot, r.Dir(), end)
 		if err := c.stream(ctx, a, r, opts); err != nil {
 			return err
 		}
@@ -243,8 +245,8 @@ func reporter(a *app) func(stream.Progress) {
 			}
 			return float64(n) / seconds
 		}
-		a.words.say("%s, lag %s, stored to %s, %s (%.0f/s), %s", p.Position, showBytes(p.LagBytes), p.Confirmed,
-			plural(p.Transactions, "transaction"), rate(p.Transactions-before.Transactions),
+		a.words.say("%s, lag %s, stored to %s, %s (%.0f/s), %s", p.Position, show.Bytes(p.LagBytes), p.Confirmed,
+			show.Plural(p.Transactions, "transaction"), rate(p.Transactions-before.Transactions),
 			fmt.Sprintf("%.1f MB/s", rate(p.TextBytes-before.TextBytes)/(1<<20)))
 		before = p
 	}

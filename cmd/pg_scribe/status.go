@@ -4,14 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/health"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -22,18 +22,6 @@ type statusCmd struct {
 	File string `short:"f" placeholder:"DIRECTORY" help:"Repository to look at."`
 	Slot string `short:"S" placeholder:"NAME" help:"Replication slot to look at (default: that of -f, or pg_scribe)."`
 }
-
-// Limits of the verdict.
-const (
-	warnLag     = 1 << 30
-	criticalLag = 10 << 30
-	staleAfter  = 24 * time.Hour
-	fullPercent = 80
-
-	// Age of catalog_xmin. Autovacuum gets aggressive at 200 million.
-	warnXminAge     = 100_000_000
-	criticalXminAge = 1_000_000_000
-)
 
 // Run judges slot and repository. What can be seen is shown even when the
 // server cannot be reached.
@@ -83,50 +71,18 @@ type statusReport struct {
 	remote bool // the repository is read from a target
 	doc    statusJSON
 
-	inventory *catalog.Inventory // of the repository, if one is named
-}
-
-// lastError takes what last went wrong with the streamer. It is a warning
-// until the stream has gone on.
-func (s *statusReport) lastError(ctx context.Context, r *repo.Repository, doc *repositoryJSON) error {
-	if r.Remote() { // what it knows is older than the streamer
-		return nil
-	}
-	last, err := stream.ReadLastError(ctx, r)
-	if err != nil || last.At.IsZero() {
-		return err
-	}
-	doc.LastError = &errorJSON{At: moment(last.At), Message: last.Message, OverAt: moment(last.Over)}
-	if !last.Over.IsZero() {
-		return nil
-	}
-	what := "the last run of start ended with an error"
-	if doc.StreamerRunning {
-		what = "the streamer has no connection"
-	}
-	s.warn(what+": "+last.Message, "fix the cause; then start streams again: "+s.app.facts.onSource("start", "-f", s.app.facts.dir))
-	return nil
-}
-
-func (s *statusReport) warn(message, hint string)     { s.reason("warning", message, hint) }
-func (s *statusReport) critical(message, hint string) { s.reason("critical", message, hint) }
-
-func (s *statusReport) reason(level, message, hint string) {
-	s.doc.Reasons = append(s.doc.Reasons, reasonJSON{level, message, hint})
+	seen     *health.Repository // what was seen of the repository, if one is named
+	findings []health.Finding
 }
 
 func (s *statusReport) verdict(slotErr error) {
-	s.doc.Verdict = "ok"
 	if slotErr != nil {
-		s.critical(slotErr.Error(), "")
+		s.findings = append(s.findings, health.Finding{Code: "slot-unseen", Severity: health.Critical, Text: slotErr.Error()})
 	}
-	for _, r := range s.doc.Reasons {
-		if r.Level == "critical" || s.doc.Verdict == "ok" {
-			s.doc.Verdict = r.Level
-		}
-	}
-	if s.doc.Reasons == nil {
-		s.doc.Reasons = []reasonJSON{}
+	s.doc.Verdict = string(health.Worst(s.findings))
+	s.doc.Reasons = []reasonJSON{}
+	for _, f := range s.findings {
+		s.doc.Reasons = append(s.doc.Reasons, reasonJSON{string(f.Severity), f.Text, s.app.facts.fix(f.Fix)})
 	}
 }
 
@@ -141,12 +97,12 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	if err != nil {
 		return err
 	}
-	if s.inventory != nil {
-		if _, err := source.CheckIdentity(ctx, conn, *s.inventory); err != nil {
+	if s.seen != nil {
+		if _, err := source.CheckIdentity(ctx, conn, s.seen.Inventory); err != nil {
 			return err
 		}
 	}
-	if err := stream.CheckOriginal(ctx, conn); err != nil {
+	if err := capture.CheckOriginal(ctx, conn); err != nil {
 		return err
 	}
 	slot, err := source.FindSlot(ctx, conn, s.Slot)
@@ -164,73 +120,20 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 		}
 		s.doc.Slot.LagSeconds = &lag
 	}
-	s.judgeSlot(slot)
+	s.findings = append(s.findings, health.Slot(slot, s.seen)...)
 	publication, mode := stream.DefaultPublication, ""
 	if s.doc.Repository != nil {
 		publication, mode = s.doc.Repository.Publication, s.doc.Repository.Mode
 	}
-	findings, err := stream.CheckCapture(ctx, conn, publication, mode)
+	findings, err := capture.Check(ctx, conn, publication, mode)
 	if err != nil {
 		return err
 	}
-	for _, f := range findings {
-		if len(f.Command) > 0 {
-			f.Fix += ": " + a.facts.scribe(f.Command[0], "-f", cmp.Or(a.facts.dir, "REPOSITORY"))
-			f.Fix = strings.Join(append([]string{f.Fix}, f.Command[1:]...), " ")
-		}
-		s.critical(f.Problem, f.Fix)
-	}
+	s.findings = append(s.findings, health.Capture(findings, a.facts.dir)...)
 	return nil
 }
 
-// judgeSlot finds what is wrong with a slot.
-func (s *statusReport) judgeSlot(slot source.Slot) {
-	facts := s.app.facts
-	start := facts.scribe("start", "-f", cmp.Or(facts.dir, "REPOSITORY"))
-	anew := "begin a new repository: " + facts.scribe("init", "-f", "NEW_DIRECTORY")
-	if facts.dir != "" {
-		anew = "begin again with a new slot and base: " + facts.newSlot()
-	}
-	if f, ok := source.ServerVersionFinding(slot.ServerVersion); !ok {
-		s.warn(f.Problem, f.Fix)
-	}
-	if r := s.doc.Repository; r != nil && slot.Timeline != 0 && slot.Timeline != r.Timeline {
-		s.warn(fmt.Sprintf("the source is on timeline %d, the repository on timeline %d", slot.Timeline, r.Timeline),
-			"start goes over to it, or says why it cannot: "+start)
-	}
-	switch {
-	case slot.LagBytes >= criticalLag:
-		s.critical(fmt.Sprintf("the slot lags by %s", showBytes(slot.LagBytes)), "see that start runs and keeps up: "+start)
-	case slot.LagBytes >= warnLag:
-		s.warn(fmt.Sprintf("the slot lags by %s", showBytes(slot.LagBytes)), "see that start runs and keeps up: "+start)
-	}
-	switch {
-	case slot.Invalidation != "":
-		s.critical("the slot is lost: the server has given it up: "+slot.Invalidation, anew)
-	case slot.WALStatus == "lost":
-		s.critical("the slot is lost: the server has removed WAL that it needs", anew)
-	case !slot.Active:
-		s.critical("nothing streams from the slot, and the server keeps WAL for it", start)
-	}
-	if slot.WALStatus == "unreserved" {
-		s.critical("the server is about to remove WAL that the slot needs", "raise max_slot_wal_keep_size, and see that start keeps up")
-	} else if safe := slot.SafeWALSize; safe != nil && slot.WALStatus != "lost" && *safe < slot.RetainedBytes/4 {
-		s.warn(fmt.Sprintf("the slot is lost when another %s are written: %s are kept for it", showBytes(max(0, *safe)), showBytes(slot.RetainedBytes)),
-			"raise max_slot_wal_keep_size, and see that start keeps up: "+start)
-	}
-	old := fmt.Sprintf("the slot keeps the server from cleaning its system catalogs: it holds back %d transactions", slot.CatalogXminAge)
-	switch {
-	case slot.CatalogXminAge >= criticalXminAge:
-		s.critical(old+", and the server stops at two billion", "let start catch up: "+start)
-	case slot.CatalogXminAge >= warnXminAge:
-		s.warn(old, "let start catch up: "+start)
-	}
-	if r := s.doc.Repository; r != nil && slot.ConfirmedFlush > r.EndLSN {
-		s.critical(fmt.Sprintf("the slot was confirmed up to %s, the repository ends at %s: changes in between are lost", slot.ConfirmedFlush, r.EndLSN), anew)
-	}
-}
-
-// repository looks at the files and the catalog.
+// repository looks at the files and the catalog, and judges them.
 func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.Keys) error {
 	s.app.facts.dir = dir
 	r, err := s.app.openForReading(ctx, dir, keys)
@@ -238,80 +141,70 @@ func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.
 		return err
 	}
 	defer r.Close()
-	inv, err := r.Catalog().Inventory(ctx)
-	if err != nil {
+	s.remote = r.Remote()
+	if s.seen, err = lookAt(ctx, r, dir); err != nil {
 		return err
 	}
-	s.inventory = &inv
 	if s.Slot == "" {
-		s.Slot = inv.Repository.Slot
+		s.Slot = s.seen.Inventory.Repository.Slot
 	}
-	damage, err := r.FindDamage(ctx, inv)
-	if err != nil {
-		return err
+	now := s.app.now()
+	s.doc.Repository = summarize(s.seen, now)
+	if !s.remote { // of one that is read there, none of this is here
+		s.doc.Repository.Spool = s.seen.Spool.Directory
+		s.doc.Repository.Disk, s.doc.Repository.SpoolDisk = diskUse(dir), diskUse(s.seen.Spool.Directory)
+		s.seen.Disk, s.seen.Spool = s.doc.Repository.Disk.of(dir), s.doc.Repository.SpoolDisk.of(s.seen.Spool.Directory)
 	}
-	damage.Mark(&inv)
-	doc := summarize(inv)
-	doc.Directory, s.remote = dir, r.Remote()
-	doc.Missing, doc.Damaged, doc.Failed = orEmpty(damage.Missing), orEmpty(damage.Resized), orEmpty(damage.Failed)
-	doc.Unseen, doc.unread = orEmpty(damage.Unseen), damage.NotRead
-	doc.EndLSN, err = r.End(ctx)
-	if none := (*repo.NotRepositoryError)(nil); errors.As(err, &none) {
-		err = nil // it holds no base; that is said below
+	s.findings = append(s.findings, s.seen.Judge(now)...)
+	return nil
+}
+
+// lookAt gathers what can be seen of a repository.
+func lookAt(ctx context.Context, r *repo.Repository, dir string) (*health.Repository, error) {
+	seen := &health.Repository{Directory: dir, Running: r.StreamerRunning()}
+	var err error
+	if seen.Inventory, err = r.Catalog().Inventory(ctx); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return err
+	if seen.Damage, err = r.FindDamage(ctx, seen.Inventory); err != nil {
+		return nil, err
 	}
-	if at := time.Time(doc.ReachedAt); !at.IsZero() {
-		age := max(0, s.app.now().Sub(at).Seconds())
-		doc.FreshnessSeconds = &age
+	seen.Damage.Mark(&seen.Inventory)
+	// One that holds no base has no end; that is a finding.
+	if seen.End, err = r.End(ctx); err != nil && !errors.As(err, new(*repo.NotRepositoryError)) {
+		return nil, err
 	}
-	doc.StreamerRunning = r.StreamerRunning()
-	if err := s.lastError(ctx, r, doc); err != nil {
-		return err
-	}
-	if !r.Remote() {
-		doc.Disk = diskUse(dir)
-		if doc.Spool = r.SpoolDir(); doc.Spool != "" {
-			doc.SpoolDisk = diskUse(doc.Spool)
-		}
-		if doc.Storages, err = copyStorages(ctx, r); err != nil {
-			return err
-		}
-	}
-	if !r.Remote() { // to a target segments may be on their way, before their catalog
-		problem, fix, err := unlisted(ctx, r, dir)
+	if !r.Remote() { // there segments may be on their way, before their catalog, which is older than the streamer
+		last, err := stream.ReadLastError(ctx, r)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if problem != "" {
-			s.warn(problem, fix)
+		seen.Trouble = health.Trouble(last)
+		seen.Spool.Directory = r.SpoolDir()
+		if seen.Storages, err = r.Catalog().Storages(ctx); err != nil {
+			return nil, err
+		}
+		if seen.Unlisted, err = r.Unlisted(ctx); err != nil {
+			return nil, err
 		}
 	}
 	switch last, err := r.Catalog().LastVerification(ctx); {
 	case err == nil:
-		verified := toVerified(last)
-		doc.Verification = &verified
-		s.judgeVerification(doc, last)
+		seen.Verified = &last
 	case !errors.Is(err, catalog.ErrNotFound):
-		return err
+		return nil, err
 	}
-	s.doc.Repository = doc
-	s.judge(doc, inv)
-	fault, _, err := r.Catalog().Setting(ctx, stream.SampleFault)
-	if err != nil {
-		return err
-	}
-	if fault != "" {
-		s.warn("not everything could be sampled: "+fault, "fix the cause; the next sample catches up")
-	}
-	return nil
+	seen.Unsampled, _, err = r.Catalog().Setting(ctx, stream.SampleFault)
+	return seen, err
 }
 
-// summarize puts the catalog's facts into the document.
-func summarize(inv catalog.Inventory) *repositoryJSON {
-	info := inv.Repository
-	doc := &repositoryJSON{SystemID: info.SystemID, Timeline: info.Timeline, Database: info.Database,
+// summarize puts what was seen into the document.
+func summarize(seen *health.Repository, now time.Time) *repositoryJSON {
+	inv, info := seen.Inventory, seen.Inventory.Repository
+	doc := &repositoryJSON{Directory: seen.Directory, EndLSN: seen.End, StreamerRunning: seen.Running,
+		Missing: orEmpty(seen.Damage.Missing), Damaged: orEmpty(seen.Damage.Resized), Failed: orEmpty(seen.Damage.Failed),
+		Unseen: orEmpty(seen.Damage.Unseen), unread: seen.Damage.NotRead, Storages: toStorages(seen.Storages),
+		SystemID: info.SystemID, Timeline: info.Timeline, Database: info.Database,
 		ServerVersion: info.ServerVersion, Slot: info.Slot, Publication: info.Publication, Mode: info.Mode, Compression: info.Compression,
 		CreatedAt: moment(info.CreatedAt), Points: len(inv.Points), Gaps: toGaps(inv.Gaps)}
 	var reached, last time.Time
@@ -334,6 +227,17 @@ func summarize(inv catalog.Inventory) *repositoryJSON {
 	}
 	doc.ReachedAt, doc.LastTransactionAt = moment(reached), moment(last)
 	doc.Holes, doc.Windows = toHoles(catalog.Holes(inv.Artifacts, inv.Switches...)), toWindows(catalog.Windows(inv))
+	if age, known := seen.Freshness(now); known {
+		seconds := age.Seconds()
+		doc.FreshnessSeconds = &seconds
+	}
+	if t := seen.Trouble; !t.At.IsZero() {
+		doc.LastError = &errorJSON{At: moment(t.At), Message: t.Message, OverAt: moment(t.Over)}
+	}
+	if seen.Verified != nil {
+		verified := toVerified(*seen.Verified)
+		doc.Verification = &verified
+	}
 	return doc
 }
 
@@ -346,89 +250,6 @@ func (g *groupJSON) add(a catalog.Artifact) {
 	g.Bytes += a.Bytes
 	g.TextBytes += a.TextBytes
 	g.Last, g.LastAt = a.Name, moment(at)
-}
-
-// judge finds what is wrong with a repository.
-func (s *statusReport) judge(doc *repositoryJSON, inv catalog.Inventory) {
-	base := "pg_scribe full-backup -d " + shellQuote(doc.Database) + " -f " + shellQuote(doc.Directory)
-	start := "pg_scribe start -d " + shellQuote(doc.Database) + " -f " + shellQuote(doc.Directory)
-	if doc.Bases.Count == 0 {
-		s.critical("there is no base: nothing can be restored", base)
-	}
-	if len(doc.Missing) > 0 {
-		s.critical(fmt.Sprintf("missing: %s", named(doc.Missing)), "bring the files back from a copy of the repository")
-	}
-	if len(doc.Damaged) > 0 {
-		s.critical(fmt.Sprintf("not of the recorded size: %s", named(doc.Damaged)), "bring the files back from a copy of the repository")
-	}
-	if len(doc.Failed) > 0 && (doc.Verification == nil || doc.Verification.Outcome != catalog.OutcomeFailed || len(doc.Failed) > 1) {
-		s.critical(fmt.Sprintf("verify found damaged: %s", named(doc.Failed)),
-			"bring the files back from a copy of the repository, or take a base, and then: "+commandLine("pg_scribe", "verify", "-f", doc.Directory))
-	}
-	if len(doc.Unseen) > 0 {
-		s.warn(fmt.Sprintf("this user cannot read: %s", named(doc.Unseen)), "give them to the owner of the repository: "+commandLine("ls", "-l", doc.Directory))
-	}
-	if n := len(doc.Holes); n > 0 {
-		h := doc.Holes[n-1]
-		s.warn(fmt.Sprintf("the chain of segments has %s, the last between %s and %s", plural(int64(n), "break"), h.FromLSN, h.ToLSN),
-			"a base behind it makes later moments restorable: "+base)
-	}
-	for _, sw := range inv.Switches {
-		if at, known := catalog.Leaves(inv.Switches, doc.SystemID, doc.Timeline, sw.Timeline); known && sw.SystemID == doc.SystemID && at < doc.EndLSN && sw.Timeline > doc.Timeline {
-			s.critical(fmt.Sprintf("timeline %d of the source branched off at %s, before the repository's end %s on timeline %d", sw.Timeline, at, doc.EndLSN, doc.Timeline),
-				"if that is the source from now on, begin there: "+base+" --new-slot")
-		}
-	}
-	newest := newestBase(inv)
-	for _, g := range inv.Gaps {
-		if g.AcknowledgedAt.IsZero() && g.From >= newest {
-			s.warn(fmt.Sprintf("at %s (%s): %s", g.From, showTime(g.DetectedAt), g.Reason), "a new base heals it: "+base)
-		}
-	}
-	if doc.FreshnessSeconds != nil {
-		if age := time.Duration(*doc.FreshnessSeconds * float64(time.Second)); age > staleAfter {
-			s.critical("nothing was stored for "+showSpan(age), start)
-		}
-	}
-	s.judgeStorages(doc)
-	for _, disk := range []struct {
-		use       *diskJSON
-		dir, what string
-	}{{doc.Disk, doc.Directory, "the file system"}, {doc.SpoolDisk, doc.Spool, "the file system of the spool directory"}} {
-		if disk.use != nil && disk.use.UsedPercent > fullPercent {
-			s.warn(fmt.Sprintf("%s is %.0f %% full: %s are free", disk.what, disk.use.UsedPercent, showBytes(disk.use.FreeBytes)),
-				"make room: "+commandLine("df", "-h", disk.dir))
-		}
-	}
-}
-
-// judgeVerification passes on what the last run of verify has found.
-func (s *statusReport) judgeVerification(doc *repositoryJSON, last catalog.Verification) {
-	again := commandLine("pg_scribe", "verify", "-f", doc.Directory)
-	switch last.Outcome {
-	case catalog.OutcomeFailed:
-		s.critical(fmt.Sprintf("verify found damage at %s: %s", showTime(last.FinishedAt), last.Detail),
-			"bring the files back from a copy of the repository, or take a base, and then: "+again)
-	case catalog.OutcomeInconclusive:
-		s.warn(fmt.Sprintf("verify could not judge all files at %s: %s", showTime(last.FinishedAt), last.Detail), again)
-	}
-}
-
-func newestBase(inv catalog.Inventory) catalog.LSN {
-	var newest catalog.LSN
-	for _, a := range inv.Artifacts {
-		if a.Kind == catalog.KindBase {
-			newest = max(newest, a.Start)
-		}
-	}
-	return newest
-}
-
-func named(list []string) string {
-	if len(list) > 5 {
-		return strings.Join(list[:5], ", ") + fmt.Sprintf(" and %d more", len(list)-5)
-	}
-	return strings.Join(list, ", ")
 }
 
 func orEmpty(list []string) []string {

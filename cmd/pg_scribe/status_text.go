@@ -5,6 +5,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"pg_scribe/internal/show"
 )
 
 // print writes the report for a person: the verdict, what is wrong, and
@@ -72,10 +74,10 @@ func (s *statusReport) notLookedAt() {
 		add("the slot (add %s)", commandLine("-d", r.Database))
 	}
 	if r.unread > 0 {
-		add("the contents of %s, which verify has not read (%s)", plural(int64(r.unread), "file"), commandLine("pg_scribe", "verify", "-f", r.Directory))
+		add("the contents of %s, which verify has not read (%s)", show.Plural(int64(r.unread), "file"), commandLine("pg_scribe", "verify", "-f", r.Directory))
 	}
 	if len(r.Storages) > 0 {
-		add("the files on the %s (verify reads them)", plural(int64(len(r.Storages)), "target"))
+		add("the files on the %s (verify reads them)", show.Plural(int64(len(r.Storages)), "target"))
 	}
 }
 
@@ -92,12 +94,12 @@ func (s *statusReport) printSlot(d slotJSON) {
 	s.row("active", "%s", active)
 	s.row("confirmed", "%s", d.ConfirmedLSN)
 	s.row("server", "%s", d.CurrentLSN)
-	lag := showBytes(d.LagBytes)
+	lag := show.Bytes(d.LagBytes)
 	if d.LagSeconds != nil {
-		lag += fmt.Sprintf(", %s", showSpan(time.Duration(*d.LagSeconds*float64(time.Second))))
+		lag += fmt.Sprintf(", %s", show.Span(time.Duration(*d.LagSeconds*float64(time.Second))))
 	}
 	s.row("lag", "%s", lag)
-	s.row("WAL kept", "%s, from %s", showBytes(d.RetainedBytes), d.RestartLSN)
+	s.row("WAL kept", "%s, from %s", show.Bytes(d.RetainedBytes), d.RestartLSN)
 	safe := "no limit (max_slot_wal_keep_size)"
 	switch {
 	case d.WALStatus == "lost" || d.Invalidation != "":
@@ -106,7 +108,7 @@ func (s *statusReport) printSlot(d slotJSON) {
 			safe = "the server has given it up: " + d.Invalidation
 		}
 	case d.SafeBytes != nil:
-		safe = showBytes(*d.SafeBytes) + " more may be written before the slot is lost"
+		safe = show.Bytes(*d.SafeBytes) + " more may be written before the slot is lost"
 	}
 	s.row("WAL status", "%s, %s", d.WALStatus, safe)
 	s.row("catalog xmin", "%d transactions old", d.CatalogXminAge)
@@ -119,7 +121,7 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	s.row("slot", "%s, publication %q, %s mode", d.Slot, d.Publication, d.Mode)
 	s.row("bases", "%s", s.group(d.Bases))
 	s.row("globals", "%s", s.group(d.Globals))
-	s.row("segments", "%s, %s", s.group(d.Segments), plural(d.Transactions, "transaction"))
+	s.row("segments", "%s, %s", s.group(d.Segments), show.Plural(d.Transactions, "transaction"))
 	s.row("marks", "%d", d.Points)
 	for _, w := range d.Windows {
 		if w.Ahead {
@@ -144,7 +146,7 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	s.row("last commit", "%s", s.app.showTime(time.Time(d.LastTransactionAt)))
 	fresh := "unknown"
 	if d.FreshnessSeconds != nil {
-		fresh = showSpan(time.Duration(*d.FreshnessSeconds*float64(time.Second))) + " ago"
+		fresh = show.Span(time.Duration(*d.FreshnessSeconds*float64(time.Second))) + " ago"
 	}
 	s.row("reached", "%s at %s, %s", d.EndLSN, s.app.showTime(time.Time(d.ReachedAt)), fresh)
 	running := "not running"
@@ -161,7 +163,7 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	}
 	verified := "never"
 	if v := d.Verification; v != nil {
-		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, s.app.showTime(time.Time(v.FinishedAt)), v.FilesRead, plural(int64(v.Files), "file"))
+		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, s.app.showTime(time.Time(v.FinishedAt)), v.FilesRead, show.Plural(int64(v.Files), "file"))
 	}
 	s.row("verified", "%s", verified)
 	for i, t := range d.Storages {
@@ -169,19 +171,19 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 		if i > 0 {
 			name = "copy"
 		}
-		line := fmt.Sprintf("%s: %s, %s", t.Storage, plural(int64(t.Files), "file"), showBytes(t.Bytes))
+		line := fmt.Sprintf("%s: %s, %s", t.Storage, show.Plural(int64(t.Files), "file"), show.Bytes(t.Bytes))
 		if t.Pending > 0 {
-			line += fmt.Sprintf("; %s (%s) not there yet", plural(int64(t.Pending), "file"), showBytes(t.PendingBytes))
+			line += fmt.Sprintf("; %s (%s) not there yet", show.Plural(int64(t.Pending), "file"), show.Bytes(t.PendingBytes))
 		}
 		s.row(name, "%s", line)
 	}
 	if d.Disk != nil {
-		s.row("disk", "%.0f %% used, %s free", d.Disk.UsedPercent, showBytes(d.Disk.FreeBytes))
+		s.row("disk", "%.0f %% used, %s free", d.Disk.UsedPercent, show.Bytes(d.Disk.FreeBytes))
 	}
 	if d.Spool != "" {
 		free := ""
 		if d.SpoolDisk != nil {
-			free = fmt.Sprintf(", %.0f %% used, %s free", d.SpoolDisk.UsedPercent, showBytes(d.SpoolDisk.FreeBytes))
+			free = fmt.Sprintf(", %.0f %% used, %s free", d.SpoolDisk.UsedPercent, show.Bytes(d.SpoolDisk.FreeBytes))
 		}
 		s.row("spool", "%s%s", d.Spool, free)
 	}
@@ -194,9 +196,9 @@ func (s *statusReport) group(g groupJSON) string {
 	case 0:
 		return "none"
 	case 1:
-		return fmt.Sprintf("1, %s, %s", showBytes(g.Bytes), s.app.showTime(time.Time(g.LastAt)))
+		return fmt.Sprintf("1, %s, %s", show.Bytes(g.Bytes), s.app.showTime(time.Time(g.LastAt)))
 	}
-	return fmt.Sprintf("%d, %s, from %s to %s", g.Count, showBytes(g.Bytes), s.app.showTime(time.Time(g.FirstAt)), s.app.showTime(time.Time(g.LastAt)))
+	return fmt.Sprintf("%d, %s, from %s to %s", g.Count, show.Bytes(g.Bytes), s.app.showTime(time.Time(g.FirstAt)), s.app.showTime(time.Time(g.LastAt)))
 }
 
 // diskUse asks the file system; nil when it does not say.

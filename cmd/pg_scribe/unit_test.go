@@ -15,9 +15,11 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -87,8 +89,8 @@ func TestValues(t *testing.T) {
 		}
 	}
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 kB", 20 << 20: "20 MB", 3 << 30: "3.0 GB", -2048: "-2.0 kB", 1 << 60: "1048576 TB"} {
-		if got := showBytes(n); got != want {
-			t.Errorf("showBytes(%d) is %s, want %s", n, got, want)
+		if got := show.Bytes(n); got != want {
+			t.Errorf("show.Bytes(%d) is %s, want %s", n, got, want)
 		}
 	}
 }
@@ -213,7 +215,7 @@ func TestRules(t *testing.T) {
 		&restore.IncompleteError{Err: errors.New("x"), Created: true},
 		&source.SlotError{Problem: source.SlotBusy}, &source.SlotError{Problem: source.SlotLost}, &source.SlotError{Problem: source.SlotBlocked},
 		&source.SlotError{Problem: source.SlotNoneFree}, &source.SlotError{}, &source.SlotError{Problem: source.SlotIntact},
-		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &stream.CaptureError{}, &stream.CopyError{}, &stream.ArchiveCodecError{},
+		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &capture.Error{}, &capture.CopyError{}, &stream.ArchiveCodecError{},
 		&source.ConnectError{Fault: source.FaultOther, Err: errors.New("x")},
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
 		catalog.SchemaVersionError{Have: 2, Want: 1},
@@ -358,60 +360,6 @@ func TestCancelledAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	b.runContext(ctx, "mark", "x", "-d", b.c.ConnString("postgres")).refused(t, exitGeneral, "interrupted", "")
-}
-
-// TestJudgeSlot: what status makes of a slot's state.
-func TestJudgeSlot(t *testing.T) {
-	few, many := int64(1<<20), int64(1<<30)
-	for _, c := range []struct {
-		slot  source.Slot
-		level string
-		want  string // "": nothing is wrong
-	}{
-		{source.Slot{Active: true, WALStatus: "reserved"}, "", ""},
-		{source.Slot{Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &many}, "", ""},
-		{source.Slot{Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &few}, "warning", "is lost when another 1.0 MB"},
-		{source.Slot{Active: true, WALStatus: "unreserved"}, "critical", "about to remove WAL"},
-		{source.Slot{WALStatus: "lost"}, "critical", "is lost: the server has removed"},
-		{source.Slot{WALStatus: "lost", Invalidation: "wal_removed"}, "critical", "given it up: wal_removed"},
-		{source.Slot{WALStatus: "reserved"}, "critical", "nothing streams"},
-		{source.Slot{Active: true, LagBytes: 2 << 30}, "warning", "lags by 2.0 GB"},
-		{source.Slot{Active: true, LagBytes: 20 << 30}, "critical", "lags by 20 GB"},
-		{source.Slot{Active: true, ServerVersion: "15.14"}, "", ""},
-		{source.Slot{Active: true, ServerVersion: "15.13"}, "warning", "out of memory"},
-		{source.Slot{Active: true, ServerVersion: "17.2"}, "warning", "can lose rows"},
-		{source.Slot{Active: true, CatalogXminAge: 150_000_000}, "warning", "holds back 150000000 transactions"},
-		{source.Slot{Active: true, CatalogXminAge: 1_500_000_000}, "critical", "stops at two billion"},
-	} {
-		s := &statusReport{app: &app{}}
-		s.judgeSlot(c.slot)
-		switch {
-		case c.want == "" && len(s.doc.Reasons) == 0:
-		case len(s.doc.Reasons) == 1 && s.doc.Reasons[0].Level == c.level && strings.Contains(s.doc.Reasons[0].Message, c.want):
-		default:
-			t.Errorf("%+v: %+v; want %s %q", c.slot, s.doc.Reasons, c.level, c.want)
-		}
-	}
-}
-
-// TestJudgeTimelines: status tells of a branching before the repository's end.
-func TestJudgeTimelines(t *testing.T) {
-	inv := catalog.Inventory{Switches: []catalog.Switch{{SystemID: "7", Timeline: 2, Parent: 1, At: 0x300}}}
-	for end, want := range map[catalog.LSN]bool{0x300: false, 0x301: true} {
-		s := &statusReport{app: &app{}}
-		s.judge(&repositoryJSON{SystemID: "7", Timeline: 1, EndLSN: end, Bases: groupJSON{Count: 1}, Directory: "d"}, inv)
-		got := len(s.doc.Reasons) == 1 && strings.Contains(s.doc.Reasons[0].Message, "timeline 2 of the source branched off at 0/300") &&
-			strings.HasSuffix(s.doc.Reasons[0].Hint, "--new-slot")
-		if got != want || !want && len(s.doc.Reasons) > 0 {
-			t.Errorf("end %s: %+v", end, s.doc.Reasons)
-		}
-	}
-	s := &statusReport{app: &app{}}
-	s.doc.Repository = &repositoryJSON{Timeline: 1}
-	s.judgeSlot(source.Slot{Active: true, Timeline: 2})
-	if len(s.doc.Reasons) != 1 || !strings.Contains(s.doc.Reasons[0].Message, "the source is on timeline 2") {
-		t.Errorf("%+v", s.doc.Reasons)
-	}
 }
 
 // A segment whose commits are all that the server has told of ends at the last one.

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pg_scribe/internal/show"
 )
 
 // interval is a time span: plain seconds as in PostgreSQL's tools, or with
@@ -52,36 +54,10 @@ func (s *size) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is not a size: give a whole number with kB, MB, GB or TB", t)
 }
 
-// showBytes prints a size as a person reads it.
-func showBytes(n int64) string {
-	if n < 0 {
-		return "-" + showBytes(-n)
-	}
-	if n < 1024 {
-		return strconv.FormatInt(n, 10) + " B"
-	}
-	f, units := float64(n)/1024, []string{"kB", "MB", "GB", "TB"}
-	for len(units) > 1 && f >= 1024 {
-		f, units = f/1024, units[1:]
-	}
-	if f < 10 {
-		return fmt.Sprintf("%.1f %s", f, units[0])
-	}
-	return fmt.Sprintf("%.0f %s", f, units[0])
-}
-
-// showTime prints a moment in UTC, for messages.
-func showTime(t time.Time) string {
-	if t.IsZero() {
-		return "unknown"
-	}
-	return t.UTC().Format("2006-01-02 15:04:05.999999Z")
-}
-
 // showTime prints a moment of a report in UTC, and beside it in local time
 // where that is another one.
 func (a *app) showTime(t time.Time) string {
-	text := showTime(t)
+	text := show.Time(t)
 	if local, offset := a.local(t); offset != "" {
 		layout := " = 15:04:05"
 		if local.Format(time.DateOnly) != t.UTC().Format(time.DateOnly) {
@@ -134,30 +110,6 @@ func (a *app) local(t time.Time) (local time.Time, offset string) {
 		return local, "-07"
 	}
 	return local, "-0700"
-}
-
-// showSpan prints a duration with no more digits than matter.
-func showSpan(d time.Duration) string {
-	switch {
-	case d >= 48*time.Hour:
-		return fmt.Sprintf("%d days", d/(24*time.Hour))
-	case d >= time.Minute:
-		return d.Round(time.Second).String()
-	case d >= time.Second:
-		return d.Round(10 * time.Millisecond).String()
-	}
-	return d.Round(time.Millisecond).String()
-}
-
-// plural counts things in words.
-func plural(n int64, one string) string {
-	switch {
-	case n == 1:
-		return "1 " + one
-	case strings.HasSuffix(one, "s"):
-		return fmt.Sprintf("%d %ses", n, one)
-	}
-	return fmt.Sprintf("%d %ss", n, one)
 }
 
 // shellQuote makes a word that a POSIX shell reads as s.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/storage"
 )
@@ -73,7 +74,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 func (doc verifyJSON) judge() (verdict string, code int) {
 	var reasons []string
 	if n := len(doc.Holes); n > 0 {
-		reasons = append(reasons, "the chain of segments has "+plural(int64(n), "break"))
+		reasons = append(reasons, "the chain of segments has "+show.Plural(int64(n), "break"))
 	}
 	unseen := 0
 	for _, g := range doc.Gaps {
@@ -82,10 +83,10 @@ func (doc verifyJSON) judge() (verdict string, code int) {
 		}
 	}
 	if unseen > 0 {
-		reasons = append(reasons, plural(int64(unseen), "gap")+" behind the newest base")
+		reasons = append(reasons, show.Plural(int64(unseen), "gap")+" behind the newest base")
 	}
 	if n := len(doc.Strays); n > 0 {
-		reasons = append(reasons, "the catalog does not know "+plural(int64(n), "file"))
+		reasons = append(reasons, "the catalog does not know "+show.Plural(int64(n), "file"))
 	}
 	switch verdict = strings.ToUpper(doc.Outcome); {
 	case doc.Outcome == catalog.OutcomeFailed:
@@ -101,7 +102,7 @@ func (doc verifyJSON) judge() (verdict string, code int) {
 // verdictOf ends the command as it was judged.
 func verdictOf(a *app, doc verifyJSON) error {
 	if len(doc.Strays) > 0 {
-		a.words.finding("warning", fmt.Sprintf("the catalog does not know %s", named(doc.Strays)),
+		a.words.finding("warning", fmt.Sprintf("the catalog does not know %s", show.Names(doc.Strays)),
 			"take them in with: "+commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", doc.Directory)+", or move them away")
 	}
 	if _, code := doc.judge(); code != exitOK {
@@ -116,7 +117,7 @@ func (a *app) printVerify(doc verifyJSON) {
 		part = " (" + doc.Subset + ")"
 	}
 	a.print("Repository %s", oneLine(doc.Directory))
-	a.print("  files         %d, %d of them read whole%s, %s", doc.Files, doc.FilesRead, part, showBytes(doc.BytesRead))
+	a.print("  files         %d, %d of them read whole%s, %s", doc.Files, doc.FilesRead, part, show.Bytes(doc.BytesRead))
 	a.print("  failed        %d", doc.Failed)
 	a.print("  inconclusive  %d", doc.Inconclusive)
 	for _, w := range doc.Windows {
@@ -246,7 +247,7 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 }
 
 func (a *app) printRebuild(doc rebuildJSON) {
-	a.print("The catalog of %s is rebuilt: %s.", oneLine(doc.Directory), plural(int64(len(doc.Artifacts)), "file"))
+	a.print("The catalog of %s is rebuilt: %s.", oneLine(doc.Directory), show.Plural(int64(len(doc.Artifacts)), "file"))
 	if doc.OldCatalog != "" {
 		a.print("  old catalog  %s", doc.OldCatalog)
 	}
@@ -292,7 +293,7 @@ func (c *catalogCmd) check(ctx context.Context, a *app) error {
 	if c.json() {
 		err = writeJSON(a.stdout, doc)
 	} else {
-		a.print("Catalog of %s: %s, %s", oneLine(c.File), plural(int64(len(faults)), "fault"), plural(int64(doc.Files), "file"))
+		a.print("Catalog of %s: %s, %s", oneLine(c.File), show.Plural(int64(len(faults)), "fault"), show.Plural(int64(doc.Files), "file"))
 		verdict, _ := doc.judge()
 		a.print("%s", verdict)
 	}

@@ -187,6 +187,9 @@ func (m Metadata) expression(r rule, c Column) string {
 	}
 	switch {
 	case c.Type == "aclitem[]":
+		if d := defaultPrivileges[c.Catalog+"."+c.Name]; d != "" {
+			column = "coalesce(" + column + ", pg_catalog.acldefault(" + d + "))"
+		}
 		return sortedArray(column)
 	case strings.HasSuffix(c.Name, "options") && c.Type == "text[]", strings.HasSuffix(c.Name, "config") && c.Type == "text[]":
 		return "(SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE \"C\") FROM pg_catalog.unnest(" + column + ") o WHERE o !~ '^pg_attver=')"

@@ -176,6 +176,16 @@ var rules = map[string]rule{
 			" AND x.refobjsubid > 0 AND (SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = x.objid) = 'S')", only: []string{"deptype"}}, "x.classid", "x.objid"),
 }
 
+// defaultPrivileges are the arguments of acldefault for the privileges of an
+// object that nobody has granted or revoked: the catalog has no value for them,
+// or has them one by one once somebody did both.
+var defaultPrivileges = map[string]string{
+	"pg_class.relacl": "CASE x.relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\", x.relowner", "pg_proc.proacl": "'f', x.proowner",
+	"pg_type.typacl": "'T', x.typowner", "pg_namespace.nspacl": "'n', x.nspowner", "pg_language.lanacl": "'l', x.lanowner",
+	"pg_database.datacl": "'d', x.datdba", "pg_foreign_data_wrapper.fdwacl": "'F', x.fdwowner", "pg_foreign_server.srvacl": "'S', x.srvowner",
+	"pg_largeobject_metadata.lomacl": "'L', x.lomowner",
+}
+
 // grantable are the catalogs whose built-in objects can be given other
 // privileges than they had when the cluster was made; with the columns of those
 // and of the owner.

@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 )
 
 func TestDropIndexConcurrently(t *testing.T) {
@@ -340,7 +341,7 @@ func TestOwnObjectsAreGuardedAndLeftOut(t *testing.T) {
 	tr.capture()
 	tr.back()
 	tr.equal()
-	if err := stream.Uninstall(context.Background(), tr.conn(), stream.DefaultPublication); err != nil {
+	if err := capture.Uninstall(context.Background(), tr.conn(), stream.DefaultPublication); err != nil {
 		t.Error(err)
 	}
 	if left := tr.source.Query(t, tr.db, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_event_trigger), to_regnamespace('scribe') IS NULL"); left != "0|0|t" {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 )
 
 // beginNoHarm is begin in the no-harm mode.
@@ -15,7 +16,7 @@ func beginNoHarm(t *testing.T, setup ...string) *trip {
 	t.Helper()
 	source, target := clusters(t)
 	db := source.CreateDB(t, "src")
-	tr := &trip{t: t, source: source, target: target, db: db, slot: db, dir: filepath.Join(t.TempDir(), "repo"), mode: stream.ModeNoHarm}
+	tr := &trip{t: t, source: source, target: target, db: db, slot: db, dir: filepath.Join(t.TempDir(), "repo"), mode: capture.ModeNoHarm}
 	tr.begin(setup...)
 	return tr
 }
@@ -211,21 +212,21 @@ func TestNoHarmListIsGuardedAndRemoved(t *testing.T) {
 	}
 	check := func(mode string, problems int) {
 		t.Helper()
-		if list, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, mode); err != nil || len(list) != problems {
+		if list, err := capture.Check(context.Background(), tr.conn(), stream.DefaultPublication, mode); err != nil || len(list) != problems {
 			t.Errorf("the capture's problems in mode %q: %v, %v", mode, list, err)
 		}
 	}
-	check(stream.ModeNoHarm, 0)
+	check(capture.ModeNoHarm, 0)
 	check("", 0)
-	check(stream.ModeGuarded, 1+1) // it is not, and the table would fail
+	check(capture.ModeGuarded, 1+1) // it is not, and the table would fail
 	tr.run(`SET session_replication_role = replica; ALTER EVENT TRIGGER scribe_z DISABLE; ALTER EVENT TRIGGER scribe_y DISABLE; ALTER PUBLICATION pg_scribe_ud ADD TABLE plain; ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS; ALTER EVENT TRIGGER scribe_z ENABLE ALWAYS`)
-	check(stream.ModeNoHarm, 1)
+	check(capture.ModeNoHarm, 1)
 	tr.capture()
-	check(stream.ModeNoHarm, 0)
+	check(capture.ModeNoHarm, 0)
 	if got := tr.listed(); got != "t" {
 		t.Errorf("listed: %s", got)
 	}
-	if err := stream.Uninstall(context.Background(), tr.conn(), stream.DefaultPublication); err != nil {
+	if err := capture.Uninstall(context.Background(), tr.conn(), stream.DefaultPublication); err != nil {
 		t.Error(err)
 	}
 	if left := tr.source.Query(t, tr.db, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_event_trigger), to_regnamespace('scribe') IS NULL"); left != "0|0|t" {

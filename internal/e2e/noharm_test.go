@@ -16,6 +16,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
 
@@ -325,12 +326,12 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	} {
 		before := tr.lsn()
 		tr.run(c.does, fmt.Sprintf("CREATE TABLE unseen_%d (a int)", i))
-		findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, stream.ModeGuarded)
+		findings, err := capture.Check(context.Background(), tr.conn(), stream.DefaultPublication, capture.ModeGuarded)
 		if err != nil || len(findings) == 0 || !strings.Contains(findings[0].Problem, c.problem) || !slices.Equal(findings[0].Command, []string{"start"}) {
 			t.Errorf("%s: found %+v, %v", c.does, findings, err)
 		}
 		tr.capture()
-		if left, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, stream.ModeGuarded); err != nil || len(left) > 0 {
+		if left, err := capture.Check(context.Background(), tr.conn(), stream.DefaultPublication, capture.ModeGuarded); err != nil || len(left) > 0 {
 			t.Errorf("%s: not mended: %+v, %v", c.does, left, err)
 		}
 		if n := len(tr.gaps()); n <= marks {
@@ -378,11 +379,11 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	// Other publications are none of ours, even when ours is lost.
 	tr.run(`ALTER EVENT TRIGGER scribe_d DISABLE; DROP PUBLICATION pg_scribe; ALTER EVENT TRIGGER scribe_d ENABLE ALWAYS;
 	  CREATE PUBLICATION mine FOR TABLE t; ALTER PUBLICATION mine SET (publish = 'insert'); ALTER PUBLICATION mine RENAME TO mine2; DROP PUBLICATION mine2`)
-	if findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, stream.ModeGuarded); err != nil || len(findings) != 1 || !strings.Contains(findings[0].Problem, "is gone") {
+	if findings, err := capture.Check(context.Background(), tr.conn(), stream.DefaultPublication, capture.ModeGuarded); err != nil || len(findings) != 1 || !strings.Contains(findings[0].Problem, "is gone") {
 		t.Errorf("without the publication: %+v, %v", findings, err)
 	}
 	tr.run("DROP SCHEMA scribe CASCADE")
-	findings, err := stream.CheckCapture(context.Background(), tr.conn(), stream.DefaultPublication, stream.ModeGuarded)
+	findings, err := capture.Check(context.Background(), tr.conn(), stream.DefaultPublication, capture.ModeGuarded)
 	if err != nil || len(findings) != 1 || !slices.Equal(findings[0].Command, []string{"full-backup", "--new-slot"}) {
 		t.Errorf("without the schema: %+v, %v", findings, err)
 	}
@@ -390,7 +391,7 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	var gone *stream.CaptureError
+	var gone *capture.Error
 	if err := stream.Run(context.Background(), r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication}); !errors.As(err, &gone) {
 		t.Errorf("a stream without capture: %v", err)
 	}
@@ -404,7 +405,7 @@ func TestLocksDoNotQueueTheApplication(t *testing.T) {
 	if err := source.DropSlot(ctx, tr.conn(), tr.slot); err != nil {
 		t.Fatal(err)
 	}
-	uninstall := func() error { return stream.Uninstall(ctx, tr.conn(), stream.DefaultPublication) }
+	uninstall := func() error { return capture.Uninstall(ctx, tr.conn(), stream.DefaultPublication) }
 	if err := uninstall(); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pg_scribe/internal/spec"
 )
 
 // A Filter is one element of a chain.
@@ -92,11 +94,11 @@ const names = "zstd, lz4, gzip, age and shell"
 // value with spaces stands in single or double quotes, which are doubled
 // inside. Files that it names are read now, so that the result stands alone;
 // only a passphrase stays in its file.
-func ParseFilter(spec string) (Filter, error) {
+func ParseFilter(text string) (Filter, error) {
 	fail := func(hint, format string, args ...any) (Filter, error) {
-		return Filter{}, &SpecError{spec, fmt.Sprintf(format, args...), hint}
+		return Filter{}, &SpecError{text, fmt.Sprintf(format, args...), hint}
 	}
-	name, rest, _ := strings.Cut(strings.TrimSpace(spec), " ")
+	name, rest, _ := strings.Cut(strings.TrimSpace(text), " ")
 	hint, known := usage[name]
 	if !known {
 		return fail("write it as NAME KEY=VALUE …, as in --filter 'zstd level=9'", "there is no filter %q: the filters are %s", shown(name), names)
@@ -104,17 +106,15 @@ func ParseFilter(spec string) (Filter, error) {
 	hint = "write it as --filter " + strconv.Quote(hint)
 	f := Filter{Name: name}
 	seen := map[string]bool{}
-	for rest = strings.TrimSpace(rest); rest != ""; rest = strings.TrimLeft(rest, " ") {
-		key, value, after, err := option(rest)
-		if err != nil {
+	for o, wrong := range spec.Options(rest) {
+		if err := sensible(o, wrong); err != nil {
 			return fail(hint, "%v", err)
 		}
-		rest = after
-		if seen[key] && key != "recipient" && key != "recipients-file" {
-			return fail(hint, "%s stands twice", key)
+		if seen[o.Key] && o.Key != "recipient" && o.Key != "recipients-file" {
+			return fail(hint, "%s stands twice", o.Key)
 		}
-		seen[key] = true
-		if err := f.set(key, value); err != nil {
+		seen[o.Key] = true
+		if err := f.set(o.Key, o.Value); err != nil {
 			return fail(hint, "%v", err)
 		}
 	}
@@ -124,40 +124,19 @@ func ParseFilter(spec string) (Filter, error) {
 	return f, nil
 }
 
-// option cuts KEY=VALUE off.
-func option(s string) (key, value, rest string, err error) {
-	i := strings.IndexAny(s, "= ")
-	if i <= 0 || s[i] != '=' {
-		word, _, _ := strings.Cut(s, " ")
-		return "", "", "", fmt.Errorf("%q is not of the form KEY=VALUE", shown(word))
+// sensible refuses what is no option, and values that cannot be meant.
+func sensible(o spec.Option, wrong *spec.Error) error {
+	switch {
+	case wrong != nil && wrong.Fault == spec.NoValue:
+		return fmt.Errorf("%q is not of the form KEY=VALUE", shown(wrong.Word))
+	case wrong != nil && wrong.Fault == spec.NotClosed:
+		return fmt.Errorf("the quote of %s is not closed", shown(wrong.Word))
+	case wrong != nil:
+		return fmt.Errorf("something stands behind the closing quote of %s", shown(wrong.Word))
+	case o.Value == "" || !o.Quoted && strings.ContainsAny(o.Value, "'\""):
+		return fmt.Errorf("the value of %s is empty or holds a quote", shown(o.Key))
 	}
-	key, s = s[:i], s[i+1:]
-	if s == "" || s[0] != '\'' && s[0] != '"' {
-		value, rest, _ = strings.Cut(s, " ")
-		if value == "" || strings.ContainsAny(value, "'\"") {
-			return "", "", "", fmt.Errorf("the value of %s is empty or holds a quote", shown(key))
-		}
-		return key, value, rest, nil
-	}
-	quote := s[:1]
-	var text strings.Builder
-	for s = s[1:]; ; {
-		part, after, closed := strings.Cut(s, quote)
-		text.WriteString(part)
-		switch {
-		case !closed:
-			return "", "", "", fmt.Errorf("the quote of %s is not closed", shown(key))
-		case strings.HasPrefix(after, quote):
-			text.WriteString(quote)
-			s = after[1:]
-			continue
-		case after != "" && after[0] != ' ':
-			return "", "", "", fmt.Errorf("something stands behind the closing quote of %s", shown(key))
-		case text.Len() == 0:
-			return "", "", "", fmt.Errorf("the value of %s is empty", shown(key))
-		}
-		return key, text.String(), after, nil
-	}
+	return nil
 }
 
 func (f *Filter) set(key, value string) error {
@@ -364,14 +343,8 @@ func (c Chain) Command(file string) string {
 
 // Spec is the filter as ParseFilter reads it, for the repository's settings.
 func (f Filter) Spec() string {
-	var b strings.Builder
-	b.WriteString(f.Name)
-	add := func(key, value string) {
-		if strings.ContainsAny(value, " '\"") {
-			value = "'" + strings.ReplaceAll(value, "'", "''") + "'"
-		}
-		b.WriteString(" " + key + "=" + value)
-	}
+	text := f.Name
+	add := func(key, value string) { text = spec.Append(text, key, value) }
 	for _, n := range []struct {
 		key   string
 		value int
@@ -391,7 +364,7 @@ func (f Filter) Spec() string {
 	if f.Timeout != 0 {
 		add("timeout", strconv.Itoa(int(f.Timeout/time.Second)))
 	}
-	return b.String()
+	return text
 }
 
 // ParseRecord reads what String wrote, as far as reading needs it; number

@@ -81,10 +81,10 @@ func (s *shellSession) Create(ctx context.Context, name string, _ int64) (File, 
 		s.release(name)
 		return nil, err
 	}
-	p := s.command(ctx, "write", name, s.t.write)
-	in, err := p.cmd.StdinPipe()
+	p := s.command("write", name, s.t.write)
+	in, err := p.Cmd.StdinPipe()
 	if err == nil {
-		err = p.start()
+		err = p.start(ctx)
 	}
 	if err != nil {
 		s.release(name)
@@ -109,7 +109,7 @@ func (f *shellFile) Write(b []byte) (int, error) {
 		total += n
 		f.n += int64(n)
 		f.sum.Write(piece[:n])
-		f.p.progress()
+		f.p.Progress()
 		if err != nil {
 			return total, f.refused(err)
 		}
@@ -122,7 +122,7 @@ func (f *shellFile) Write(b []byte) (int, error) {
 // than the broken pipe.
 func (f *shellFile) refused(err error) error {
 	err = fmt.Errorf("the command did not read to the end: %w", err)
-	grace := time.AfterFunc(2*time.Second, func() { f.p.kill(err) })
+	grace := time.AfterFunc(2*time.Second, func() { f.p.Kill(err) })
 	defer grace.Stop()
 	if ended := f.p.wait(); ended != nil {
 		return ended
@@ -180,7 +180,7 @@ func (f *shellFile) verify() error {
 
 func (f *shellFile) Abort() {
 	defer f.p.s.release(f.p.name)
-	f.p.kill(errors.New("given up"))
+	f.p.Kill(errors.New("given up"))
 	f.in.Close()
 	f.p.wait()
 	f.clean()
@@ -199,10 +199,10 @@ func (s *shellSession) Open(ctx context.Context, name string) (io.ReadCloser, er
 	if _, err := s.Stat(ctx, name); err != nil {
 		return nil, err
 	}
-	p := s.command(ctx, "read", name, s.t.read)
-	out, err := p.cmd.StdoutPipe()
+	p := s.command("read", name, s.t.read)
+	out, err := p.Cmd.StdoutPipe()
 	if err == nil {
-		err = p.start()
+		err = p.start(ctx)
 	}
 	if err != nil {
 		return nil, s.fail("read", name, Broken, err)
@@ -222,7 +222,7 @@ func (r *shellReader) Read(b []byte) (int, error) {
 		return 0, r.done
 	}
 	n, err := r.out.Read(b)
-	r.p.progress()
+	r.p.Progress()
 	if err == nil {
 		return n, nil
 	}
@@ -237,7 +237,7 @@ func (r *shellReader) Read(b []byte) (int, error) {
 func (r *shellReader) Close() error {
 	if r.done == nil {
 		r.done = io.ErrClosedPipe
-		r.p.kill(errors.New("given up"))
+		r.p.Kill(errors.New("given up"))
 		r.p.wait()
 	}
 	return nil
@@ -259,10 +259,10 @@ func (s *shellSession) Stat(ctx context.Context, name string) (Info, error) {
 // one that fails is not to be trusted.
 func (s *shellSession) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
-		p := s.command(ctx, "list", "", s.t.list)
+		p := s.command("list", "", s.t.list)
 		out := listing{p: p}
-		p.cmd.Stdout = &out
-		err := p.start()
+		p.Cmd.Stdout = &out
+		err := p.start(ctx)
 		if err == nil {
 			err = p.wait()
 		}
@@ -289,10 +289,10 @@ type listing struct {
 const maxListing = 256 << 20
 
 func (l *listing) Write(b []byte) (int, error) {
-	l.p.progress()
+	l.p.Progress()
 	if len(l.text)+len(b) > maxListing {
 		err := l.p.s.fail("list", "", Broken, fmt.Errorf("the list command prints more than %d MB", maxListing>>20))
-		l.p.kill(err)
+		l.p.Kill(err)
 		return 0, err
 	}
 	l.text = append(l.text, b...)
@@ -317,8 +317,8 @@ func (s *shellSession) Remove(ctx context.Context, name string) error {
 	if _, err := s.Stat(ctx, name); err != nil {
 		return err
 	}
-	p := s.command(ctx, "remove", name, s.t.remove)
-	if err := p.start(); err != nil {
+	p := s.command("remove", name, s.t.remove)
+	if err := p.start(ctx); err != nil {
 		return err
 	}
 	return p.wait()

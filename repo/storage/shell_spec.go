@@ -5,49 +5,28 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"pg_scribe/internal/spec"
 )
 
-// parseShell reads shell key='value' …. A value stands in single or double
-// quotes, doubled inside.
-func parseShell(spec string) (Storage, error) {
-	t := &shellStorage{spec: spec, timeout: shellTimeout}
-	bad := func(format string, args ...any) error { return &SpecError{spec, fmt.Sprintf(format, args...)} }
+// parseShell reads shell key='value' …. What a command holds may be secret: errors
+// name the keys alone.
+func parseShell(text string) (Storage, error) {
+	t := &shellStorage{spec: text, timeout: shellTimeout}
+	bad := func(format string, args ...any) error { return &SpecError{text, fmt.Sprintf(format, args...)} }
 	given := map[string]bool{}
-	for rest := strings.TrimSpace(strings.TrimPrefix(spec, "shell")); rest != ""; rest = strings.TrimSpace(rest) {
-		key, after, ok := strings.Cut(rest, "=")
-		if !ok {
+	for o, wrong := range spec.Options(strings.TrimPrefix(text, "shell")) {
+		switch {
+		case wrong != nil && wrong.Fault == spec.NoValue:
 			return nil, bad("what it ends with is not of the form name='command'")
+		case wrong != nil:
+			return nil, bad("%s: %s", wrong.Word, string(wrong.Fault))
+		case given[o.Key]:
+			return nil, bad("%s is given twice", o.Key)
 		}
-		value, left, err := shellValue(after)
-		if err != nil {
-			return nil, bad("%s: %v", key, err)
-		}
-		if given[key] {
-			return nil, bad("%s is given twice", key)
-		}
-		given[key], rest = true, left
-		switch key {
-		case "write":
-			t.write = value
-		case "read":
-			t.read = value
-		case "list":
-			t.list = value
-		case "remove":
-			t.remove = value
-		case "detail":
-			for i := 0; i < len(value); i++ {
-				if !safe(value[i]) && value[i] != '/' {
-					return nil, bad("detail may hold letters, digits and ._-+=@,:/ only")
-				}
-			}
-			t.detail = value
-		case "timeout":
-			if t.timeout, err = time.ParseDuration(value); err != nil || t.timeout <= 0 {
-				return nil, bad("timeout: %q is not a time such as 10m", value)
-			}
-		default:
-			return nil, bad("%q is none of write, read, list, remove, detail, timeout", key)
+		given[o.Key] = true
+		if err := t.set(o.Key, o.Value); err != nil {
+			return nil, bad("%v", err)
 		}
 	}
 	for _, c := range []struct {
@@ -64,27 +43,32 @@ func parseShell(spec string) (Storage, error) {
 	return t, nil
 }
 
-func shellValue(s string) (value, rest string, err error) {
-	if s == "" || s[0] != '\'' && s[0] != '"' {
-		value, rest, _ = strings.Cut(s, " ")
-		return value, rest, nil
-	}
-	quote := s[0]
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		switch {
-		case s[i] != quote:
-			b.WriteByte(s[i])
-		case i+1 < len(s) && s[i+1] == quote:
-			b.WriteByte(quote)
-			i++
-		case i+1 < len(s) && s[i+1] != ' ':
-			return "", "", errors.New("there is something behind the closing quote")
-		default:
-			return b.String(), s[i+1:], nil
+// set takes one option.
+func (t *shellStorage) set(key, value string) (err error) {
+	switch key {
+	case "write":
+		t.write = value
+	case "read":
+		t.read = value
+	case "list":
+		t.list = value
+	case "remove":
+		t.remove = value
+	case "detail":
+		for i := 0; i < len(value); i++ {
+			if !safe(value[i]) && value[i] != '/' {
+				return errors.New("detail may hold letters, digits and ._-+=@,:/ only")
+			}
 		}
+		t.detail = value
+	case "timeout":
+		if t.timeout, err = time.ParseDuration(value); err != nil || t.timeout <= 0 {
+			return fmt.Errorf("timeout: %q is not a time such as 10m", value)
+		}
+	default:
+		return fmt.Errorf("%q is none of write, read, list, remove, detail, timeout", key)
 	}
-	return "", "", errors.New("the quote is not closed")
+	return nil
 }
 
 // checkTemplate knows %f, %d and %%. The names that take their place are put

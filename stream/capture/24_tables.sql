@@ -10,7 +10,7 @@ SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET extra_float_digits = 3 
 SET bytea_output = 'hex' SET lc_monetary = 'C' AS $fn$
 BEGIN
   RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname, 'column', a.attname,
-      'value', (a.attmissingval::text::text[])[1]))
+      'value', array_to_string(a.attmissingval, '')))
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   WHERE a.attrelid = ANY (rels) AND a.atthasmissing AND NOT a.attisdropped AND scribe.is_new(a.xmin) AND c.relpersistence <> 't'

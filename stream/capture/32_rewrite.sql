@@ -31,10 +31,11 @@ DECLARE
   columns text;
   row_json text;
 BEGIN
-  SELECT string_agg(quote_ident(attname), ',' ORDER BY attnum),
-         string_agg(format('CASE WHEN %1$I IS NOT DISTINCT FROM NULL THEN NULL ELSE format(''%%s'', %1$I) END', attname), ', ' ORDER BY attnum)
-    INTO columns, row_json
-    FROM pg_attribute WHERE attrelid = rel AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+  -- A function takes a hundred arguments at most.
+  SELECT string_agg(names, ',' ORDER BY part), string_agg(format('jsonb_build_array(%s)', texts), ' || ' ORDER BY part) INTO columns, row_json
+    FROM (SELECT attnum / 100 AS part, string_agg(quote_ident(attname), ',' ORDER BY attnum) AS names,
+        string_agg(format('CASE WHEN %1$I IS NOT DISTINCT FROM NULL THEN NULL ELSE format(''%%s'', %1$I) END', attname), ', ' ORDER BY attnum) AS texts
+      FROM pg_attribute WHERE attrelid = rel AND attnum > 0 AND NOT attisdropped AND attgenerated = '' GROUP BY 1) x;
   PERFORM scribe.send(scribe.signed(jsonb_build_object('ev', 'refill', 'oid', rel::int8,
     'schema', (SELECT nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid WHERE c.oid = rel),
     'table', (SELECT relname FROM pg_class WHERE oid = rel),
@@ -45,7 +46,7 @@ BEGIN
   END IF;
   EXECUTE format($q$SELECT count(scribe.send(scribe.signed(jsonb_build_object('ev', 'rows', 'oid', %s, 'rows', rows)::text)))
     FROM (SELECT jsonb_agg(r) AS rows FROM (SELECT r, sum(octet_length(r::text)) OVER (ROWS UNBOUNDED PRECEDING) / 1000000 AS g
-        FROM (SELECT jsonb_build_array(%s) AS r FROM ONLY %s) z) x GROUP BY g) y$q$,
+        FROM (SELECT %s AS r FROM ONLY %s) z) x GROUP BY g) y$q$,
     rel, row_json, rel::regclass);
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.emit_contents(oid) FROM PUBLIC;

@@ -1,0 +1,3 @@
+CREATE TABLE a (i int)
+-- record
+CREATE INDEX CONCURRENTLY ai ON a (i)

@@ -1,0 +1,1 @@
+CREATE TABLE a (d date DEFAULT 'today', t timestamptz DEFAULT 'tomorrow'::timestamptz)

@@ -1,0 +1,1 @@
+CREATE FUNCTION f() RETURNS date LANGUAGE plpgsql AS $$BEGIN RETURN 'today'::date; END$$

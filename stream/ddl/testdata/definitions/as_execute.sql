@@ -1,0 +1,5 @@
+PREPARE q(int) AS SELECT $1 AS i
+-- record
+CREATE TABLE a AS EXECUTE q(5)
+-- clean
+DEALLOCATE q

@@ -1,0 +1,3 @@
+CREATE TABLE a (i int)
+-- record
+DROP TABLE IF EXISTS a, b CASCADE

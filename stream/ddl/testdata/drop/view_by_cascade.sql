@@ -1,0 +1,3 @@
+CREATE TABLE a (i int); CREATE VIEW v AS SELECT * FROM a
+-- record
+DROP TABLE a CASCADE

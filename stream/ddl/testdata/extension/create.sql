@@ -1,0 +1,3 @@
+CREATE EXTENSION hstore SCHEMA g
+-- clean
+DROP EXTENSION hstore

@@ -1,0 +1,5 @@
+CREATE EXTENSION hstore SCHEMA g VERSION '1.4'
+-- record
+ALTER EXTENSION hstore UPDATE TO '1.5'
+-- clean
+DROP EXTENSION hstore

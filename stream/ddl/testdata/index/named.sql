@@ -1,0 +1,3 @@
+CREATE TABLE "on" (i int)
+-- record
+CREATE INDEX "on x" ON "on" (i)

@@ -1,0 +1,1 @@
+SET work_mem = '3MB'; CREATE FUNCTION f() RETURNS int LANGUAGE sql SET work_mem FROM CURRENT AS 'SELECT 1'; RESET work_mem

@@ -1,0 +1,1 @@
+CREATE PROCEDURE f() LANGUAGE sql SET work_mem = '1MB' AS ''

@@ -1,0 +1,5 @@
+SELECT lo_create(77000001), lo_create(77000002)
+-- record
+GRANT SELECT ON LARGE OBJECT 77000001, 77000002 TO PUBLIC
+-- clean
+SELECT lo_unlink(77000001), lo_unlink(77000002)

@@ -1,0 +1,5 @@
+SELECT lo_create(77000001), lo_create(77000002)
+-- record
+ALTER LARGE OBJECT 77000002 OWNER TO CURRENT_USER
+-- clean
+SELECT lo_unlink(77000001), lo_unlink(77000002)

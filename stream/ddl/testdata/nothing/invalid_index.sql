@@ -1,0 +1,6 @@
+CREATE TABLE a (i int); INSERT INTO a VALUES (1), (1)
+-- then
+-- fails
+CREATE UNIQUE INDEX CONCURRENTLY ai ON a (i)
+-- record
+ALTER INDEX ai RENAME TO aj

@@ -1,0 +1,1 @@
+COMMENT ON PUBLICATION pg_scribe IS 'mine'

@@ -1,0 +1,1 @@
+CREATE TEMP TABLE tmp (i serial PRIMARY KEY); ALTER TABLE tmp ADD j int; DROP TABLE tmp

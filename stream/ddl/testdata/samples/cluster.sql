@@ -1,0 +1,3 @@
+CREATE TABLE a (i int PRIMARY KEY)
+-- record
+ALTER TABLE a CLUSTER ON a_pkey

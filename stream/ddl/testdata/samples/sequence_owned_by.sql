@@ -1,0 +1,3 @@
+CREATE TABLE a (i int); CREATE SEQUENCE s
+-- record
+ALTER SEQUENCE s OWNED BY a.i

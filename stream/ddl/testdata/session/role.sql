@@ -1,0 +1,9 @@
+CREATE ROLE g_r1; CREATE ROLE g_r2; GRANT CREATE, USAGE ON SCHEMA g TO g_r1, g_r2
+-- record
+SET ROLE g_r1
+-- then
+CREATE TABLE a (i int)
+-- then
+RESET ROLE
+-- clean
+DROP OWNED BY g_r1, g_r2 CASCADE; DROP ROLE g_r1; DROP ROLE g_r2

@@ -1,0 +1,5 @@
+CREATE ROLE g_r1; CREATE ROLE g_r2; GRANT CREATE, USAGE ON SCHEMA g TO g_r1, g_r2; SET SESSION AUTHORIZATION g_r1; CREATE TABLE a (i int)
+-- record
+CREATE POLICY p ON a TO g_r2, session_user USING (current_user = session_user)
+-- clean
+RESET SESSION AUTHORIZATION; DROP OWNED BY g_r1, g_r2 CASCADE; DROP ROLE g_r1; DROP ROLE g_r2

@@ -1,0 +1,1 @@
+CREATE TABLE a (i int); COMMIT; CREATE TABLE b (j int); COMMIT; ALTER TABLE a ADD k int

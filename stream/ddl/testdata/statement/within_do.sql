@@ -1,0 +1,1 @@
+DO $$BEGIN CREATE TABLE a (i int); EXECUTE 'CREATE VIEW v AS SELECT i FROM a WHERE ''"'' <> ''x'''; END$$

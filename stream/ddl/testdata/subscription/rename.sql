@@ -1,0 +1,7 @@
+CREATE SUBSCRIPTION g_s CONNECTION 'dbname=nowhere' PUBLICATION p, "Q" WITH (connect = false, slot_name = NONE, binary = true)
+-- record
+ALTER SUBSCRIPTION g_s RENAME TO g_t
+-- then
+ALTER SUBSCRIPTION g_t RENAME TO g_s
+-- clean
+ALTER SUBSCRIPTION g_s SET (slot_name = NONE); DROP SUBSCRIPTION g_s

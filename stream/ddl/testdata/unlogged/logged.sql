@@ -1,0 +1,3 @@
+CREATE UNLOGGED TABLE a (i int)
+-- record
+ALTER TABLE a SET LOGGED

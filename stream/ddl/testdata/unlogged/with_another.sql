@@ -1,0 +1,3 @@
+CREATE TABLE a (i int)
+-- record
+ALTER TABLE a ADD j int, SET UNLOGGED

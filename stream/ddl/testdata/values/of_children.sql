@@ -1,0 +1,3 @@
+CREATE TABLE a (i int); CREATE TABLE b () INHERITS (a); INSERT INTO a VALUES (1); INSERT INTO b VALUES (2)
+-- record
+ALTER TABLE a ADD x text DEFAULT concat('X', 1)
