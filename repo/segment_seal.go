@@ -91,7 +91,7 @@ func (w *SegmentWriter) end() (segment.Trailer, error) {
 	if err := w.endFrame(); err != nil {
 		return trailer, err
 	}
-	if w.codec.Seekable() {
+	if w.header.Format >= 2 && w.codec.Seekable() {
 		if _, err := w.stored.Write(w.codec.AppendStarts(nil, w.starts)); err != nil {
 			return trailer, err
 		}

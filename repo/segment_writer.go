@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ func (r *Repository) describe(ctx context.Context, h *segment.Header) error {
 	if err != nil {
 		return err
 	}
-	h.Format = segment.FormatVersion
+	h.Format = cmp.Or(r.older, segment.FormatVersion)
 	if info.Format < h.Format {
 		if err := r.cat.SetFormat(ctx, h.Format); err != nil {
 			return err
@@ -325,7 +326,7 @@ func (w *SegmentWriter) Add(s segment.Stats) {
 	for name := range s.Tables {
 		w.index.Touch([]byte(name))
 	}
-	w.full = w.index.Full()
+	w.full = w.header.Format >= 2 && w.index.Full()
 }
 
 // Dirty tells whether a checkpoint would store anything new.
