@@ -101,7 +101,7 @@ func (r *Repository) CreateSegment(ctx context.Context, h segment.Header) (*Segm
 	if err := w.begin(ctx); err != nil {
 		w.Close()
 		// The catalog may have the row although it reported an error.
-		if known, kerr := r.knows(w.name); kerr == nil && !known {
+		if known, kerr := r.Knows(w.name); kerr == nil && !known {
 			os.Remove(file.Name())
 		}
 		return nil, err
@@ -118,7 +118,7 @@ func (r *Repository) freeStem(ctx context.Context, h segment.Header) (string, er
 	}
 	stem := segmentStem(h.Start)
 	for _, a := range segments {
-		if stemOf(a.Name) == stem && a.Timeline != h.Timeline {
+		if StemOf(a.Name) == stem && a.Timeline != h.Timeline {
 			stem = fmt.Sprintf("%s-%d", stem, h.Timeline)
 			break
 		}
@@ -134,9 +134,9 @@ func (r *Repository) freeStem(ctx context.Context, h segment.Header) (string, er
 // its other names were taken.
 const rewriteMark = "-r"
 
-// stemOf is a file's name without its ending and without the number that
+// StemOf is a file's name without its ending and without the number that
 // Reencrypt gave it.
-func stemOf(name string) string {
+func StemOf(name string) string {
 	stem, _, _ := strings.Cut(name, ".")
 	if i := strings.LastIndex(stem, rewriteMark); i > 0 {
 		return stem[:i]
@@ -153,7 +153,7 @@ func (r *Repository) strayOf(stem string) (string, error) {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if stemOf(name) == stem && !strings.HasSuffix(name, openSuffix) && !strings.HasSuffix(name, partialSuffix) {
+		if StemOf(name) == stem && !strings.HasSuffix(name, openSuffix) && !strings.HasSuffix(name, partialSuffix) {
 			return name, nil
 		}
 	}
@@ -224,7 +224,7 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 	if err := syncDir(w.repo.workDir()); err != nil {
 		return err
 	}
-	if err := w.repo.reach("segment begun"); err != nil {
+	if err := w.repo.Failpoint("segment begun"); err != nil {
 		return err
 	}
 	w.id, err = w.repo.cat.OpenSegment(ctx, catalog.Artifact{
@@ -239,7 +239,7 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 		return err
 	}
 	w.save()
-	return w.repo.reach("segment open")
+	return w.repo.Failpoint("segment open")
 }
 
 // Start is where the segment starts.
@@ -307,7 +307,7 @@ func (w *SegmentWriter) Checkpoint(ctx context.Context) error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	if err := w.repo.reach("checkpoint written"); err != nil {
+	if err := w.repo.Failpoint("checkpoint written"); err != nil {
 		return err
 	}
 	p.Bytes, p.TextBytes, p.SHA256, p.TextSHA256 = w.stored.n.Load(), w.text.n.Load(), w.stored.sum(), w.text.sum()
@@ -318,7 +318,7 @@ func (w *SegmentWriter) Checkpoint(ctx context.Context) error {
 		return err
 	}
 	w.save()
-	return w.repo.reach("checkpoint")
+	return w.repo.Failpoint("checkpoint")
 }
 
 // sync ends the frame and waits until its bytes are on disk.
@@ -333,7 +333,7 @@ func (w *SegmentWriter) sync() error {
 	}
 	// After a failed fsync the kernel may drop the bytes and report the next
 	// one as done, so one failure is final.
-	w.lost = errors.Join(w.repo.reach("fsync"), w.file.Sync())
+	w.lost = errors.Join(w.repo.Failpoint("fsync"), w.file.Sync())
 	return w.lost
 }
 
@@ -403,14 +403,14 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	if err := w.repo.reach("trailer"); err != nil {
+	if err := w.repo.Failpoint("trailer"); err != nil {
 		return err
 	}
 	chain, err := w.repo.Chain(ctx)
 	if err != nil {
 		return err
 	}
-	final := stemOf(w.name) + ".sql" + chain.Extension()
+	final := StemOf(w.name) + ".sql" + chain.Extension()
 	record, stored := w.codec.String(), w.stored.sum()
 	p.Bytes, p.TextBytes = w.stored.n.Load(), trailer.TextBytes
 	recoded := final != sealedName(w.name) || w.repo.spool != "" // a rename does not leave the file system
@@ -423,20 +423,20 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	} else if err := w.repo.publish(w.name, final); err != nil {
 		return err
 	}
-	if err := w.repo.reach("renamed"); err != nil {
+	if err := w.repo.Failpoint("renamed"); err != nil {
 		return err
 	}
 	if err := w.repo.cat.SealSegment(ctx, w.id, final, record, p, stored, trailer.TextSHA256, trailer.Finished); err != nil {
 		return err
 	}
-	if err := w.repo.reach("sealed"); err != nil || !recoded {
+	if err := w.repo.Failpoint("sealed"); err != nil || !recoded {
 		return err
 	}
 	// Only now: until the catalog knows the new file, this one counts.
 	if err := os.Remove(w.repo.Path(w.name)); err != nil {
 		return err
 	}
-	return w.repo.reach("open file removed")
+	return w.repo.Failpoint("open file removed")
 }
 
 // recode passes the whole text through a chain into the file that is to be
@@ -455,7 +455,7 @@ func (w *SegmentWriter) discard(ctx context.Context) error {
 	if err := w.repo.cat.DeleteArtifact(ctx, w.id); err != nil {
 		return err
 	}
-	if err := w.repo.reach("discarded"); err != nil {
+	if err := w.repo.Failpoint("discarded"); err != nil {
 		return err
 	}
 	return os.Remove(w.repo.Path(w.name))
