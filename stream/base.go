@@ -250,7 +250,7 @@ func (b backup) once(ctx context.Context) (Base, error) {
 		slotConn.Close(clean)
 		source.AwaitSlotEnd(clean, b.opts.ConnString, name)
 	}()
-	changes := sampleBefore(ctx, b.repo, b.conn, b.src, b.opts)
+	changes := b.sampleBefore(ctx)
 	slot, err := source.CreateSlot(ctx, slotConn, b.src, source.SlotOptions{Name: name, Temporary: true})
 	names, kerr := keptSample(ctx, b.repo.Catalog(), ddl.StateRoleName)
 	unlockSampling(ctx, b.conn)
@@ -267,23 +267,13 @@ func (b backup) once(ctx context.Context) (Base, error) {
 	return d.take(ctx, slotConn)
 }
 
-// sampleBefore takes a sample for the stream that leads up to the base, and
-// leaves the sampling locked until the base has its point. What goes wrong
-// with it does not concern the base. changes are those of unlisted tables up
-// to then; nil: unknown.
-func sampleBefore(ctx context.Context, r *repo.Repository, conn *pgx.Conn, src source.Server, opts BaseOptions) (changes *unlistedState) {
-	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
-	defer cancel()
-	err := lockSampling(ctx, conn, sampleLimit/2)
-	if err == nil {
-		changes, err = watchUnlisted(ctx, conn, opts.Publication, r.Catalog())
-		info, ierr := r.Catalog().Repository(ctx)
-		if err = errors.Join(err, ierr); ierr == nil {
-			err = errors.Join(err, sampling{opts.ConnString, info.Slot, src, r.Catalog(), &staleStates{}}.take(ctx, ctx, conn, true))
-		}
-	}
+// sampleBefore takes a sample for the stream that leads up to the base. What goes
+// wrong with it does not concern the base.
+func (b backup) sampleBefore(ctx context.Context) *unlistedState {
+	all := sampling{ConnString: b.opts.ConnString, Slot: b.info.Slot, Server: b.src, Store: b.repo.Catalog(), Stale: &staleStates{}}
+	changes, err := all.before(ctx, b.conn, b.opts.Publication, b.repo.Catalog())
 	if err != nil {
-		opts.Notice("no sample was taken before the base: " + err.Error())
+		b.opts.Notice("no sample was taken before the base: " + err.Error())
 	}
 	return changes
 }

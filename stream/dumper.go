@@ -302,27 +302,20 @@ func (d *dumper) throughRoots(ctx context.Context, args []string) ([]string, err
 // writeSettings writes what belongs to the database itself, which pg_dump
 // leaves to the command that creates one.
 func (d *dumper) writeSettings(ctx context.Context, file io.Writer) error {
-	for _, kind := range stateKinds {
-		if kind.name != "database" {
-			continue
-		}
-		tx, err := d.conn.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		states, err := kind.sample(ctx, tx, d.src)
-		if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
-			return err
-		}
-		text := "\n-- Settings, comment and privileges of the database\n\n"
-		for _, key := range slices.Sorted(maps.Keys(states)) {
-			text += states[key] + ";\n"
-		}
-		if _, err := file.Write([]byte(text)); err != nil {
-			return err
-		}
+	tx, err := d.conn.Begin(ctx)
+	if err != nil {
+		return err
 	}
-	return nil
+	settings, err := databaseSettings(ctx, tx, d.src)
+	if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
+		return err
+	}
+	text := "\n-- Settings, comment and privileges of the database\n\n"
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		text += settings[key] + ";\n"
+	}
+	_, err = file.Write([]byte(text))
+	return err
 }
 
 // serverOption is what the newest minor versions keep among a column's options

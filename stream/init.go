@@ -40,128 +40,160 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	src, err := source.Inspect(ctx, conn)
-	if err != nil {
+	b := &beginning{opts: opts, conn: conn}
+	if err := b.check(ctx); err != nil {
 		return base, err
 	}
-	if opts.Failover && src.Major() < 17 {
-		return base, &source.FailoverError{Version: src.Version}
-	}
-	version, err := checkTools(ctx, opts.Command, src)
-	if err != nil {
-		return base, err
-	}
-	if err := checkRole(ctx, conn, opts.GrantTo); err != nil {
-		return base, err
-	}
-	if slot, err := source.ReadSlot(ctx, conn, opts.Slot); err == nil {
-		return base, &source.SlotError{Slot: opts.Slot, Problem: source.SlotExists, Database: slot.Database}
-	}
-	if err := clearCopy(ctx, conn, opts); err != nil {
-		return base, err
-	}
-	var undo []func(context.Context) error
 	defer func() {
-		if err == nil {
-			return
-		}
-		clean := context.WithoutCancel(ctx)
-		for i := len(undo) - 1; i >= 0; i-- {
-			err = errors.Join(err, undo[i](clean))
+		if err != nil {
+			err = errors.Join(err, b.takeBack(context.WithoutCancel(ctx)))
 		}
 	}()
-
-	opts.Step("creating the repository")
-	r, err := create(catalog.Repository{
-		Format: segment.FormatVersion, SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database,
-		DatabaseOID: src.DatabaseOID, Encoding: src.Encoding, Collate: src.Collate, CType: src.CType,
-		LocaleProvider: src.Provider, Locale: src.Locale, ServerVersion: src.Version,
-		Slot: opts.Slot, Publication: opts.Publication, Mode: opts.Mode,
-	})
+	if err := b.createRepository(ctx, create); err != nil {
+		return base, err
+	}
+	defer b.repo.Close()
+	older, err := b.installCapture(ctx)
 	if err != nil {
 		return base, err
-	}
-	defer r.Close()
-	undo = append(undo, func(context.Context) error { return r.Undo() })
-
-	if opts.Failover {
-		if err := r.Catalog().SetSetting(ctx, failoverSetting, "on"); err != nil {
-			return base, err
-		}
-	}
-
-	publications := capture.Publications(opts.Publication, opts.Mode)
-	what := "publication "
-	for i, p := range publications {
-		if i > 0 {
-			what += " and "
-		}
-		what += p.Name
-	}
-	opts.Step("installing the capture of DDL (schema scribe, event triggers, " + what + ")")
-	made, err := capture.Install(ctx, conn, opts.Publication, opts.Mode)
-	undo = append(undo, func(clean context.Context) error {
-		again, cerr := source.Connect(clean, opts.ConnString) // a cancelled query may have closed conn
-		if cerr != nil {
-			return cerr
-		}
-		defer again.Close(clean)
-		return capture.Remove(clean, again, made)
-	})
-	if err != nil {
-		return base, err
-	}
-
-	if err := keeper(r, opts.Publication, opts.Step).Begin(ctx, conn, opts.Mode); err != nil {
-		return base, err
-	}
-	if err := baseline(ctx, conn, src, r.Catalog()); err != nil {
-		return base, err
-	}
-	if err := baselineUnlisted(ctx, conn, opts.Publication, r.Catalog()); err != nil {
-		return base, err
-	}
-	var older []string
-	if made.Schema {
-		if older, err = awaitOlder(ctx, conn, opts); err != nil {
-			return base, err
-		}
 	}
 	opts.Step("creating replication slot " + opts.Slot)
-	slotConn, err := source.ConnectReplication(ctx, opts.ConnString, src.Encoding, source.SlotLockTimeout)
+	slotConn, err := source.ConnectReplication(ctx, opts.ConnString, b.src.Encoding, source.SlotLockTimeout)
 	if err != nil {
 		return base, err
 	}
 	defer slotConn.Close(context.WithoutCancel(ctx))
-	if known, err := source.TimelineHistory(ctx, slotConn, src); err == nil { // the server may have lost the file
-		if err := r.Catalog().AddSwitches(ctx, known); err != nil {
-			return base, err
-		}
-	}
-	slot, err := source.CreateSlot(ctx, slotConn, src, source.SlotOptions{Name: opts.Slot, Failover: opts.Failover})
+	slot, err := b.createSlot(ctx, slotConn)
 	if err != nil {
-		return base, source.WithBlockers(ctx, err, opts.ConnString)
+		return base, err
 	}
-	undo = append(undo, func(clean context.Context) error {
-		slotConn.Close(clean)
-		return source.DropSlotWhenFree(clean, opts.ConnString, opts.Slot)
-	})
-
 	if len(older) > 0 {
 		if err := markOlder(ctx, conn, older, opts); err != nil {
 			return base, err
 		}
 	}
-	if err := baselineInventory(ctx, conn, r.Catalog(), slot.Snapshot); err != nil {
+	if err := baselineInventory(ctx, conn, b.repo.Catalog(), slot.Snapshot); err != nil {
 		return base, err
 	}
-	base, err = firstBase(ctx, r, &dumper{repo: r, conn: conn, src: src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: version, begins: true},
-		slotConn, opts.Step)
+	d := &dumper{repo: b.repo, conn: conn, src: b.src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: b.version, begins: true}
+	base, err = firstBase(ctx, b.repo, d, slotConn, opts.Step)
 	if err == nil && opts.GrantTo != "" {
 		opts.Step("granting role " + opts.GrantTo + " what start, mark, status and full-backup need")
 		_, err = conn.Exec(ctx, "SELECT scribe.grant_to($1)", opts.GrantTo)
 	}
 	return base, err
+}
+
+// A beginning is a repository on its way, and how to take it back.
+type beginning struct {
+	opts    InitOptions
+	conn    *pgx.Conn
+	src     source.Server
+	version string // of pg_dump
+	repo    *repo.Repository
+	undo    []func(context.Context) error // last made first
+}
+
+// takeBack removes what was made.
+func (b *beginning) takeBack(ctx context.Context) (err error) {
+	for i := len(b.undo) - 1; i >= 0; i-- {
+		err = errors.Join(err, b.undo[i](ctx))
+	}
+	return err
+}
+
+// check makes sure that the source allows what the options say. It removes what
+// came along in a copy of a captured database.
+func (b *beginning) check(ctx context.Context) (err error) {
+	if b.src, err = source.Inspect(ctx, b.conn); err != nil {
+		return err
+	}
+	if b.opts.Failover && b.src.Major() < 17 {
+		return &source.FailoverError{Version: b.src.Version}
+	}
+	if b.version, err = checkTools(ctx, b.opts.Command, b.src); err != nil {
+		return err
+	}
+	if err := checkRole(ctx, b.conn, b.opts.GrantTo); err != nil {
+		return err
+	}
+	if slot, err := source.ReadSlot(ctx, b.conn, b.opts.Slot); err == nil {
+		return &source.SlotError{Slot: b.opts.Slot, Problem: source.SlotExists, Database: slot.Database}
+	}
+	return clearCopy(ctx, b.conn, b.opts)
+}
+
+func (b *beginning) createRepository(ctx context.Context, create func(catalog.Repository) (*repo.Repository, error)) (err error) {
+	b.opts.Step("creating the repository")
+	src := b.src
+	b.repo, err = create(catalog.Repository{
+		Format: segment.FormatVersion, SystemID: src.SystemID, Timeline: src.Timeline, Database: src.Database,
+		DatabaseOID: src.DatabaseOID, Encoding: src.Encoding, Collate: src.Collate, CType: src.CType,
+		LocaleProvider: src.Provider, Locale: src.Locale, ServerVersion: src.Version,
+		Slot: b.opts.Slot, Publication: b.opts.Publication, Mode: b.opts.Mode,
+	})
+	if err != nil {
+		return err
+	}
+	b.undo = append(b.undo, func(context.Context) error { return b.repo.Undo() })
+	if b.opts.Failover {
+		if err := b.repo.Catalog().SetSetting(ctx, failoverSetting, "on"); err != nil {
+			b.repo.Close()
+			return err
+		}
+	}
+	return nil
+}
+
+// installCapture installs what is not there yet, and keeps what the source is
+// like now. older are the transactions that may escape it (awaitOlder).
+func (b *beginning) installCapture(ctx context.Context) (older []string, err error) {
+	opts := b.opts
+	var names []string
+	for _, p := range capture.Publications(opts.Publication, opts.Mode) {
+		names = append(names, p.Name)
+	}
+	opts.Step("installing the capture of DDL (schema scribe, event triggers, publication " + strings.Join(names, " and ") + ")")
+	made, err := capture.Install(ctx, b.conn, opts.Publication, opts.Mode)
+	b.undo = append(b.undo, func(clean context.Context) error { return removeMade(clean, opts.ConnString, made) })
+	if err != nil {
+		return nil, err
+	}
+	if err := keeper(b.repo, opts.Publication, opts.Step).Begin(ctx, b.conn, opts.Mode); err != nil {
+		return nil, err
+	}
+	if err := baselines(ctx, b.conn, b.src, opts.Publication, b.repo.Catalog()); err != nil || !made.Schema {
+		return nil, err
+	}
+	return awaitOlder(ctx, b.conn, opts)
+}
+
+// removeMade takes back what an installation made, on a connection of its own: a
+// cancelled query may have closed the one that made it.
+func removeMade(ctx context.Context, connString string, made capture.Made) error {
+	conn, err := source.Connect(ctx, connString)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	return capture.Remove(ctx, conn, made)
+}
+
+func (b *beginning) createSlot(ctx context.Context, slotConn *pgconn.PgConn) (slot source.NewSlot, err error) {
+	if known, err := source.TimelineHistory(ctx, slotConn, b.src); err == nil { // the server may have lost the file
+		if err := b.repo.Catalog().AddSwitches(ctx, known); err != nil {
+			return slot, err
+		}
+	}
+	slot, err = source.CreateSlot(ctx, slotConn, b.src, source.SlotOptions{Name: b.opts.Slot, Failover: b.opts.Failover})
+	if err != nil {
+		return slot, source.WithBlockers(ctx, err, b.opts.ConnString)
+	}
+	b.undo = append(b.undo, func(clean context.Context) error {
+		slotConn.Close(clean)
+		return source.DropSlotWhenFree(clean, b.opts.ConnString, b.opts.Slot)
+	})
+	return slot, nil
 }
 
 // clearCopy removes what came along from a captured database that this one is a

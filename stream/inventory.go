@@ -264,10 +264,10 @@ func (v *inventory) sampled(ctx context.Context, s sample) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	l := v.ledger
-	if s.seen.String() == l.Seen.String() && s.timeline == l.Timeline && !l.open() && maps.Equal(s.there, l.there) {
+	other := !maps.Equal(s.there, l.there)
+	if !other && s.seen.String() == l.Seen.String() && s.timeline == l.Timeline && !l.open() {
 		return nil
 	}
-	other := !maps.Equal(s.there, l.there)
 	l.sampled(s)
 	return l.save(ctx, v.store, other)
 }

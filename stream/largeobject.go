@@ -50,7 +50,7 @@ const largeObjectGate = `SELECT concat_ws(' ', current_setting('track_counts'),
 // counters.
 func (s sampling) reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, thorough bool) (changed int, err error) {
 	var before *largeObjectSample
-	if text, known, err := s.store.Setting(ctx, largeObjectState); err != nil {
+	if text, known, err := s.Store.Setting(ctx, largeObjectState); err != nil {
 		return 0, err
 	} else if known {
 		if err := json.Unmarshal([]byte(text), &before); err != nil {
@@ -88,7 +88,7 @@ func (s sampling) reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, tho
 			return 0, err
 		}
 	}
-	return len(touched), now.keep(ctx, s.store)
+	return len(touched), now.keep(ctx, s.Store)
 }
 
 func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
@@ -101,7 +101,7 @@ func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
 
 // emitLargeObjects emits, as the snapshot shows them.
 func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched []uint32, ranges []int64, since any, now json.RawMessage) error {
-	conn, err := source.Connect(ctx, s.connString)
+	conn, err := source.Connect(ctx, s.ConnString)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	}
 	call := func(sql string, args ...any) error {
 		return emit(func(tx pgx.Tx) error {
-			if err := capture.EmitState(ctx, tx, s.slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
+			if err := capture.EmitState(ctx, tx, s.Slot, []event.State{}); err != nil { // whose sample the rest of the transaction is
 				return err
 			}
 			_, err := tx.Exec(ctx, sql, args...)
@@ -143,7 +143,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 	// catalog: these are all the ranges that there are.
 	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ranges), " ", ","), "[]")
 	return emit(func(tx pgx.Tx) error {
-		return capture.EmitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagLargeObject, SQL: "DO " + sqltext.Literal(
+		return capture.EmitStates(ctx, tx, s.Slot, []event.State{{Tag: segment.TagLargeObject, SQL: "DO " + sqltext.Literal(
 			"BEGIN PERFORM pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid::bigint / 256 <> ALL ('{"+list+"}'); END")}})
 	})
 }

@@ -45,10 +45,10 @@ type reconciliation struct {
 // since the last one: restore learns from it how far sequences can be relied
 // on.
 func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliation, err error) {
-	r := &reconciliation{sampling: s, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, taken: s.stale.take()}
+	r := &reconciliation{sampling: s, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, taken: s.Stale.take()}
 	defer func() {
 		if err != nil {
-			s.stale.giveBack(r.taken)
+			s.Stale.giveBack(r.taken)
 		}
 	}()
 	// What a sequence had handed out to what commits before this position is
@@ -76,15 +76,15 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		}
 		changed += n
 	}
-	marked, _, err := s.store.Setting(ctx, sampleMark)
+	marked, _, err := s.Store.Setting(ctx, sampleMark)
 	if err != nil {
 		return nil, err
 	}
 	if changed == 0 && (marked == next || !complete) {
-		return r, keepSamples(ctx, s.store, r.samples) // objects may be gone
+		return r, keepSamples(ctx, s.Store, r.samples) // objects may be gone
 	}
 	if complete {
-		if err := capture.EmitStates(ctx, tx, s.slot, []event.State{{Tag: segment.TagSample, SQL: segment.SampleMark(position)}}); err != nil {
+		if err := capture.EmitStates(ctx, tx, s.Slot, []event.State{{Tag: segment.TagSample, SQL: segment.SampleMark(position)}}); err != nil {
 			return nil, err
 		}
 	}
@@ -95,11 +95,11 @@ func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliat
 		return nil, err
 	}
 	if complete {
-		if err := s.store.SetSetting(ctx, sampleMark, next); err != nil {
+		if err := s.Store.SetSetting(ctx, sampleMark, next); err != nil {
 			return nil, err
 		}
 	}
-	return r, keepSamples(ctx, s.store, r.samples)
+	return r, keepSamples(ctx, s.Store, r.samples)
 }
 
 // sampleMark is the setting that holds the next transaction ID as of the last
@@ -113,11 +113,11 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		return 0, err
 	}
 	defer sub.Rollback(context.WithoutCancel(ctx))
-	now, err := kind.sample(ctx, sub, r.src)
+	now, err := kind.sample(ctx, sub, r.Server)
 	if err != nil {
 		return 0, err
 	}
-	before, err := keptSample(ctx, r.store, kind.name)
+	before, err := keptSample(ctx, r.Store, kind.name)
 	if err != nil {
 		return 0, err
 	}
@@ -166,7 +166,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 	case !kind.goneLast:
 		commands, last = append(commands, last...), nil
 	}
-	if err := capture.EmitStates(ctx, sub, r.slot, commands); err != nil {
+	if err := capture.EmitStates(ctx, sub, r.Slot, commands); err != nil {
 		return 0, err
 	}
 	if err := sub.Commit(ctx); err != nil {
@@ -183,7 +183,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 
 // giveBack leaves the stale states of a kind to the next sample.
 func (r *reconciliation) giveBack(kind string) {
-	r.stale.giveBack(map[string]map[string]bool{kind: r.taken[kind]})
+	r.Stale.giveBack(map[string]map[string]bool{kind: r.taken[kind]})
 }
 
 // finish emits what had to wait for everything else.
@@ -201,13 +201,13 @@ func (r *reconciliation) finish(ctx context.Context, conn *pgx.Conn) (err error)
 			return err
 		}
 		defer tx.Rollback(context.WithoutCancel(ctx))
-		if err := capture.EmitStates(ctx, tx, r.slot, r.last); err != nil {
+		if err := capture.EmitStates(ctx, tx, r.Slot, r.last); err != nil {
 			return err
 		}
 		if err := tx.Commit(ctx); err != nil {
 			return err
 		}
-		if err := keepSamples(ctx, r.store, r.lastOf); err != nil {
+		if err := keepSamples(ctx, r.Store, r.lastOf); err != nil {
 			return err
 		}
 	}
@@ -261,8 +261,8 @@ func baseline(ctx context.Context, conn *pgx.Conn, src source.Server, store stat
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	for _, kind := range stateKinds {
-		if kind.name == "database" || kind.name == "sequence" {
-			continue // pg_dump leaves the one out and reads the other late
+		if kind.late {
+			continue
 		}
 		if samples[kind.name], err = kind.sample(ctx, tx, src); err != nil {
 			return fmt.Errorf("sample of %s: %w", kind.name, err)

@@ -121,12 +121,7 @@ func (b backup) reinstall(ctx context.Context, lost *capture.Error) (older []str
 		older, err = awaitOlder(ctx, conn, InitOptions{BaseOptions: opts, Step: opts.Notice})
 	}
 	if err != nil {
-		again, cerr := source.Connect(context.WithoutCancel(ctx), opts.ConnString) // a cancelled query may have closed conn
-		if cerr != nil {
-			return nil, errors.Join(err, cerr)
-		}
-		defer again.Close(context.WithoutCancel(ctx))
-		return nil, errors.Join(err, capture.Remove(context.WithoutCancel(ctx), again, made))
+		return nil, errors.Join(err, removeMade(context.WithoutCancel(ctx), opts.ConnString, made))
 	}
 	return older, nil
 }

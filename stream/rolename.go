@@ -91,7 +91,7 @@ func (r renames) follow(kind stateKind, before map[string]string) {
 	if len(r.changed) == 0 {
 		return
 	}
-	if kind.name == "owner" {
+	if kind.owners {
 		for key, name := range before {
 			if r.changed[name] {
 				before[key] = ""

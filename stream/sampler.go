@@ -7,16 +7,18 @@ import (
 	"strings"
 	"time"
 
+	"pg_scribe/catalog"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// sampler samples beside the stream, on a connection of its own. A sample
-// that fails is told, noted for status, and tried again; it never ends the
+// A Sampler samples beside the stream, on a connection of its own. A sample
+// that fails is reported, noted for status, and tried again; it never ends the
 // stream.
 type sampler struct {
+	opts    samplerOptions
 	asked   chan chan struct{}
 	rotated chan struct{} // a segment was closed
 	done    chan struct{}
@@ -33,46 +35,63 @@ const rotationPause = 10 * time.Second
 // was not complete; empty if it was.
 const SampleFault = "state fault"
 
+// samplerOptions say what a Sampler samples, and when.
+type samplerOptions struct {
+	sampling
+	Catalog   *catalog.Catalog
+	Keeper    capture.Keeper
+	Inventory *inventory
+	Interval  time.Duration
+}
+
 // startSampler samples at once, at every interval, when a segment is closed
 // and when asked, until ctx ends.
-func startSampler(ctx context.Context, s *streamer, src source.Server) *sampler {
-	m := &sampler{asked: make(chan chan struct{}), rotated: make(chan struct{}, 1), done: make(chan struct{})}
-	go func() {
-		defer close(m.done)
-		ticker := time.NewTicker(s.opts.StateInterval)
-		defer ticker.Stop()
-		var last time.Time
-		sample := func(thorough bool) {
-			last = time.Now()
-			err := sampleOnce(ctx, s, src, thorough)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil && !errors.Is(err, errSampling) {
-				s.opts.Notice("not everything was sampled: " + err.Error())
-			}
-			if err := noteFault(ctx, s.repo.Catalog(), err); err != nil {
-				s.opts.Notice(err.Error())
-			}
-		}
-		sample(true)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-				sample(false)
-			case <-m.rotated:
-				if time.Since(last) >= rotationPause {
-					sample(true)
-				}
-			case answer := <-m.asked:
-				sample(true)
-				close(answer)
-			}
-		}
-	}()
+func startSampler(ctx context.Context, opts samplerOptions) *sampler {
+	m := &sampler{opts: opts, asked: make(chan chan struct{}), rotated: make(chan struct{}, 1), done: make(chan struct{})}
+	go m.run(ctx)
 	return m
+}
+
+func (m *sampler) run(ctx context.Context) {
+	defer close(m.done)
+	ticker := time.NewTicker(m.opts.Interval)
+	defer ticker.Stop()
+	last := time.Now()
+	sample := func(thorough bool) {
+		last = time.Now()
+		m.sample(ctx, thorough)
+	}
+	sample(true)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			sample(false)
+		case <-m.rotated:
+			if time.Since(last) >= rotationPause {
+				sample(true)
+			}
+		case answer := <-m.asked:
+			sample(true)
+			close(answer)
+		}
+	}
+}
+
+// sample takes one sample, and keeps for status why it was not complete.
+func (m *sampler) sample(ctx context.Context, thorough bool) {
+	notice := m.opts.Keeper.Notice
+	err := m.once(ctx, thorough)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil && !errors.Is(err, errSampling) {
+		notice("not everything was sampled: " + err.Error())
+	}
+	if err := noteFault(ctx, m.opts.Catalog, err); err != nil {
+		notice(err.Error())
+	}
 }
 
 // noteFault keeps for status why a sample failed.
@@ -126,19 +145,19 @@ func unlockSampling(ctx context.Context, conn *pgx.Conn) {
 // samplingLock is the key of the advisory lock: the letters "pgscribe".
 var samplingLock = [2]int32{0x70677363, 0x72696265}
 
-// sampleOnce mends the capture, guards or lists tables whose replica identity
+// once repairs the capture, guards or lists tables whose replica identity
 // changed, and samples.
-func sampleOnce(ctx context.Context, s *streamer, src source.Server, thorough bool) error {
+func (m *sampler) once(ctx context.Context, thorough bool) error {
 	whole, stop := context.WithCancel(ctx)
 	defer stop()
 	ctx, cancel := context.WithTimeout(whole, sampleLimit)
 	defer cancel()
-	conn, err := source.Connect(ctx, s.opts.ConnString)
+	conn, err := source.Connect(ctx, m.opts.ConnString)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	if err := keeper(s.repo, s.opts.Publication, s.opts.Notice).Repair(ctx, conn); err != nil {
+	if err := m.opts.Keeper.Repair(ctx, conn); err != nil {
 		return err
 	}
 	mode, err := capture.Mode(ctx, conn)
@@ -156,23 +175,35 @@ func sampleOnce(ctx context.Context, s *streamer, src source.Server, thorough bo
 	if lerr := lockSampling(ctx, conn, 5*time.Second); lerr != nil {
 		return errors.Join(err, lerr)
 	}
-	if _, uerr := watchUnlisted(ctx, conn, s.opts.Publication, s.repo.Catalog()); uerr != nil {
+	if _, uerr := watchUnlisted(ctx, conn, m.opts.Keeper.Publication, m.opts.Catalog); uerr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of tables without replica identity: %w", uerr))
 	}
-	if ierr := s.inventory.check(ctx, conn, s.opts.Slot, src.Timeline); ierr != nil {
+	if ierr := m.opts.Inventory.check(ctx, conn, m.opts.Slot, m.opts.Server.Timeline); ierr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of the inventory: %w", ierr))
 	}
-	all := sampling{connString: s.opts.ConnString, slot: s.opts.Slot, src: src, store: s.repo.Catalog(), stale: s.stale}
-	return errors.Join(err, all.take(ctx, whole, conn, thorough))
+	return errors.Join(err, m.opts.take(ctx, whole, conn, thorough))
 }
 
 // sampling is how the state of a source goes into the stream of one slot.
 type sampling struct {
-	connString string
-	slot       string // whose samples these are
-	src        source.Server
-	store      stateStore // of the samples before
-	stale      *staleStates
+	ConnString string
+	Slot       string // whose samples these are
+	Server     source.Server
+	Store      stateStore // of the samples before
+	Stale      *staleStates
+}
+
+// before takes a sample for the stream that leads up to a base, and leaves the
+// sampling locked until the base has its point (unlockSampling). changes are
+// those of unlisted tables up to then; nil: unknown.
+func (s sampling) before(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (changes *unlistedState, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
+	defer cancel()
+	if err := lockSampling(ctx, conn, sampleLimit/2); err != nil {
+		return nil, err
+	}
+	changes, err = watchUnlisted(ctx, conn, publication, store)
+	return changes, errors.Join(err, s.take(ctx, ctx, conn, true))
 }
 
 // take samples everything, under the lock. Large objects may take until whole

@@ -63,7 +63,9 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
 	if s.repo != nil && s.opts.StateInterval > 0 {
-		s.sampler = startSampler(clockCtx, s, src)
+		s.sampler = startSampler(clockCtx, samplerOptions{
+			sampling: sampling{ConnString: s.opts.ConnString, Slot: s.opts.Slot, Server: src, Store: s.repo.Catalog(), Stale: s.stale},
+			Catalog:  s.repo.Catalog(), Keeper: keeper(s.repo, s.opts.Publication, s.opts.Notice), Inventory: s.inventory, Interval: s.opts.StateInterval})
 	}
 	if s.opts.Durable == nil {
 		s.confirmed = max(s.confirmed, from)

@@ -27,6 +27,8 @@ type stateKind struct {
 	// It is written before the others, which it may contradict.
 	goneFirst bool
 	named     bool // it names roles
+	owners    bool // a sample holds the names of roles
+	late      bool // pg_dump leaves it out, or reads it late: a base has none of it
 	// Where the query returns less than SQL, this makes it, for keys that are
 	// new, differ or are gone.
 	sql func(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error)
@@ -46,10 +48,10 @@ var stateKinds = []stateKind{
 	{name: ddl.StateRoleName, query: same(roleNamesQuery), goneLast: true, tag: func(key string) string { return ddl.RenameTag(ddl.RoleAside(parseOID(key)), "") }, gone: func(key string) string {
 		return forgivingly("DROP ROLE IF EXISTS " + ddl.RoleAside(parseOID(key)))
 	}},
-	{name: "role", named: true, tag: ddl.RoleTag, query: roleStates, goneLast: true, gone: func(key string) string {
+	{name: ddl.StateRole, named: true, tag: ddl.RoleTag, query: roleStates, goneLast: true, gone: func(key string) string {
 		return "DO " + sqltext.Literal("BEGIN DROP ROLE IF EXISTS "+sqltext.Quoted(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
 	}},
-	{name: "membership", named: true, tag: func(key string) string {
+	{name: ddl.StateMembership, named: true, tag: func(key string) string {
 		_, member, _ := strings.Cut(key, "\x1f")
 		return ddl.RoleTag(member)
 	}, query: membershipStates, goneFirst: true, gone: func(key string) string {
@@ -66,12 +68,12 @@ var stateKinds = []stateKind{
 		provider, object, _ := strings.Cut(key, "\x1f")
 		return forgivingly("EXECUTE format(" + sqltext.Literal("SECURITY LABEL FOR "+sqltext.Quoted(provider)+" ON "+object+" IS NULL") + ", current_database())")
 	}},
-	{name: "database", named: true, tag: constant(segment.TagDatabase), query: databaseStates, gone: func(key string) string {
+	{name: ddl.StateDatabase, named: true, late: true, tag: constant(segment.TagDatabase), query: databaseStates, gone: func(key string) string {
 		role := strings.TrimPrefix(key, databaseRole)
 		return "DO " + sqltext.Literal("BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = "+sqltext.Literal(role)+
 			") THEN EXECUTE format('ALTER ROLE %I IN DATABASE %I RESET ALL', "+sqltext.Literal(role)+", current_database()); END IF; END")
 	}},
-	{name: "sequence", tag: constant(segment.TagSequence), query: same(`
+	{name: "sequence", late: true, tag: constant(segment.TagSequence), query: same(`
 	  SELECT concat_ws(' ', oid, pg_relation_filenode(oid)), -- the file is another one after RESTART
 	    format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; EXCEPTION WHEN numeric_value_out_of_range THEN RAISE WARNING ''%%'', SQLERRM; END', -- it was altered meanwhile
 	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
@@ -85,9 +87,9 @@ var stateKinds = []stateKind{
 	      (SELECT format(' COMMENT ON EVENT TRIGGER %I IS %L;', evtname, d) FROM obj_description(e.oid, 'pg_event_trigger') d WHERE d IS NOT NULL)))
 	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + sqltext.Quoted(key) }},
-	{name: "owner", tag: constant(segment.TagOwner), query: same(ownerStates), sql: ownerCommands},
+	{name: ddl.StateOwner, owners: true, tag: constant(segment.TagOwner), query: same(ownerStates), sql: ownerCommands},
 	{name: ddl.StatePrivileges, tag: constant(segment.TagPrivileges), query: same("SELECT '', NULL WHERE false"), sql: privilegeCommands},
-	{name: "cluster", tag: constant(segment.TagCluster), query: same(`
+	{name: ddl.StateCluster, tag: constant(segment.TagCluster), query: same(`
 	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
 	    (SELECT format('DO %L', format('BEGIN ALTER TABLE %I.%I CLUSTER ON %I;` + ddl.OrGone + ` END', n.nspname, c.relname, x.relname))
 	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
@@ -218,6 +220,12 @@ func databaseStates(source.Server) string {
 	    FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a LEFT JOIN pg_roles g ON g.oid = a.grantee
 	    WHERE a.grantee <> d.datdba AND (g.oid IS NOT NULL OR a.grantee = 0)), '') || ' END')
 	  FROM pg_database d WHERE datname = current_database()`
+}
+
+// databaseSettings are the settings, the comment and the privileges of the
+// database, as statements.
+func databaseSettings(ctx context.Context, tx pgx.Tx, src source.Server) (map[string]string, error) {
+	return readTexts(ctx, tx, databaseStates(src))
 }
 
 func (k stateKind) sample(ctx context.Context, tx pgx.Tx, src source.Server) (map[string]string, error) {

@@ -46,16 +46,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if isStorage(c.File) {
-		return &usageError{"init needs a local directory: " + c.File + " can only be a target", "give a directory with -f, and this with --target"}
-	}
-	if c.SpoolDir != "" {
-		if err := repo.CheckSpool(c.File, c.SpoolDir); err != nil {
-			return err
-		}
-		a.facts.spool = c.SpoolDir
-	}
-	if err := repo.CheckEmpty(c.File); err != nil {
+	if err := c.checkDirectory(a); err != nil {
 		return err
 	}
 	if _, err := a.parseStorages(c.Target); err != nil {
@@ -108,11 +99,32 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	}
 	report.fill(base)
 	if c.json() {
-		if err := writeJSON(a.stdout, report); err != nil {
+		err = writeJSON(a.stdout, report)
+	} else {
+		c.printReady(a, base, spool)
+	}
+	if err != nil {
+		return err
+	}
+	return a.warnFault(base, c.File)
+}
+
+// checkDirectory makes sure that a repository can be begun where it is to be.
+func (c *initCmd) checkDirectory(a *app) error {
+	if isStorage(c.File) {
+		return &usageError{"init needs a local directory: " + c.File + " can only be a target", "give a directory with -f, and this with --target"}
+	}
+	if c.SpoolDir != "" {
+		if err := repo.CheckSpool(c.File, c.SpoolDir); err != nil {
 			return err
 		}
-		return a.warnFault(base, c.File)
+		a.facts.spool = c.SpoolDir
 	}
+	return repo.CheckEmpty(c.File)
+}
+
+// printReady says what there is now, and what comes next.
+func (c *initCmd) printReady(a *app, base stream.Base, spool string) {
 	a.print("Repository %s is ready.", oneLine(c.File))
 	a.printBase(base)
 	if spool != "" {
@@ -121,7 +133,6 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	a.print("\nKeep the stream running, under a supervisor or in another terminal:\n  %s\nLook at it:\n  %s\nRestore:\n  %s",
 		a.facts.scribe("start", "-f", c.File), a.facts.scribe("status", "-f", c.File),
 		commandLine("pg_scribe", "restore", "-f", c.File, "-C", "-d", "NEW_DATABASE"))
-	return a.warnFault(base, c.File)
 }
 
 // preflight prints all findings at once and decides whether init may go on.
