@@ -56,7 +56,7 @@ func bindOne(ctx context.Context, identity string, t storage.Storage) (fresh boo
 			continue
 		}
 		if have, err := layout.ReadIdentity(ctx, s); err != nil || have != identity {
-			return false, &layout.TakenError{t.String()}
+			return false, &layout.TakenError{Storage: t.String()}
 		}
 		break
 	}
@@ -64,7 +64,7 @@ func bindOne(ctx context.Context, identity string, t storage.Storage) (fresh boo
 	if errors.Is(err, storage.Exists) {
 		have, rerr := layout.ReadIdentity(ctx, s)
 		if rerr == nil && have != identity {
-			rerr = &layout.TakenError{t.String()}
+			rerr = &layout.TakenError{Storage: t.String()}
 		}
 		return false, rerr
 	}

@@ -120,7 +120,7 @@ func (w *worker) sendDir(ctx context.Context, a catalog.Artifact) error {
 func sendFile(ctx context.Context, s storage.Session, t storage.Storage, path, name string, size int64, sum string) error {
 	in, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return &repo.MissingFileError{name}
+		return &repo.MissingFileError{Name: name}
 	}
 	if err != nil {
 		return err
