@@ -106,8 +106,8 @@ func Classify(c *Case) Kind {
 	return Text
 }
 
-// schema is the one that pg_scribe has on the source.
-const schema = "scribe"
+// CaptureSchema is the one that pg_scribe has on the source.
+const CaptureSchema = "scribe"
 
 // ownGrant is a privilege on what pg_scribe installed: GRANT and REVOKE do not
 // tell the event triggers what they are about.
@@ -116,7 +116,7 @@ var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schem
 // ownObjects tells that a command changed what pg_scribe installed.
 func ownObjects(objects []event.Object) bool {
 	for _, o := range objects {
-		if o.Schema == schema || o.Type == "schema" && o.Identity == schema || o.Own {
+		if o.Schema == CaptureSchema || o.Type == "schema" && o.Identity == CaptureSchema || o.Own {
 			return true
 		}
 	}

@@ -4,7 +4,10 @@
 // Verify. It knows neither a server nor how a message becomes SQL.
 package event
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // An Event is one message: *Text, *Start, *Drop, *End, *Refill, *Rows, *Sample,
 // *LargeObject, *Mark or *Gap.
@@ -163,6 +166,15 @@ func (o Object) Key() string { return Key(o.Class, o.OID) }
 
 // Key names an object.
 func Key(class, oid uint32) string { return fmt.Sprintf("%d %d", class, oid) }
+
+// ParseOID reads the number of an object that pg_scribe wrote itself.
+func ParseOID(text string) uint32 {
+	oid, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		panic(err)
+	}
+	return uint32(oid)
+}
 
 // Transient is the name of something that vanishes with its session.
 type Transient struct {

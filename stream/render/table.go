@@ -1,14 +1,16 @@
-package stream
+package render
 
 import (
 	"fmt"
 	"slices"
 
+	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
-	"pg_scribe/stream/capture"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
+	"pg_scribe/stream/schema"
 )
 
 // A table is a relation with the SQL that its row changes need, quoted once.
@@ -24,8 +26,10 @@ type table struct {
 	always  []bool // GENERATED ALWAYS AS IDENTITY: not to be SET
 	keyed   bool   // some column is part of the replica identity
 	left    bool   // its row changes are left out: it is pg_scribe's own, or no dump has its rows
-	loose   bool   // it has columns of types of facts.loose
+	loose   bool   // it has columns of types that are loose (schema.State)
 	lost    string // what keeps its rows from being restored; empty: nothing
+
+	count catalog.TableCount // of the rows of a run
 
 	// Buffers of the change that is being written.
 	names  [][]byte
@@ -60,9 +64,9 @@ var comparisons = map[uint32]segment.How{
 }
 
 // newTable prepares a relation.
-func newTable(r *pgoutput.Relation, known *facts) *table {
-	its := known.tables[r.OID]
-	t := &table{Relation: r, left: r.Schema == capture.Schema || its.Unsaved}
+func newTable(r *pgoutput.Relation, known *schema.State) *table {
+	its := known.Table(r.OID)
+	t := &table{Relation: r, left: r.Schema == ddl.CaptureSchema || its.Unsaved}
 	t.name = sqltext.Identifier(r.Schema) + "." + sqltext.Identifier(r.Name)
 	t.target, t.only = t.name, true
 	if its.Root != "" {
@@ -83,10 +87,10 @@ func newTable(r *pgoutput.Relation, known *facts) *table {
 			how = segment.Printed
 		}
 		t.how[i] = how
-		t.types[i] = known.types[c.TypeOID]
+		t.types[i] = known.Type(c.TypeOID)
 		t.always[i] = slices.Contains(its.Always, c.Name)
 		t.keyed = t.keyed || c.Key
-		t.loose = t.loose || known.loose[c.TypeOID]
+		t.loose = t.loose || known.IsLoose(c.TypeOID)
 	}
 	return t
 }
