@@ -15,7 +15,6 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream/capture"
-	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -252,7 +251,7 @@ func (b backup) once(ctx context.Context) (Base, error) {
 	}()
 	changes := b.sampleBefore(ctx)
 	slot, err := source.CreateSlot(ctx, slotConn, b.src, source.SlotOptions{Name: name, Temporary: true})
-	names, kerr := keptSample(ctx, b.repo.Catalog(), ddl.StateRoleName)
+	names, kerr := keptNames(ctx, b.repo.Catalog())
 	unlockSampling(ctx, b.conn)
 	if err != nil {
 		return Base{}, source.WithBlockers(ctx, err, b.opts.ConnString)

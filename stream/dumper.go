@@ -445,3 +445,28 @@ func (d *dumper) metadata(ctx context.Context) repo.Metadata {
 	}
 	return m
 }
+
+// checkNames makes sure that a dump can be relied on for the names of roles,
+// given those of its snapshot.
+func (d *dumper) checkNames(ctx context.Context, names map[string]string) error {
+	now, err := sampleNames(ctx, d.conn)
+	if err == nil {
+		err = sameNames(names, now)
+	}
+	if err != nil {
+		return err
+	}
+	return sameNames(d.names, names)
+}
+
+// sameNames makes sure that no role of before has another name now: a dump
+// names roles both as of its snapshot and as of when it comes to them, and the
+// stream goes on from the names that it has brought.
+func sameNames(before, now map[string]string) error {
+	for oid, was := range before {
+		if name := now[oid]; name != "" && name != was {
+			return &FenceError{"role " + was + " was renamed to " + name}
+		}
+	}
+	return nil
+}

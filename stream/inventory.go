@@ -110,9 +110,11 @@ func (v *inventory) connected(from catalog.LSN) { v.with(func(l *ledger) { l.con
 func (v *inventory) reached(lsn catalog.LSN)    { v.with(func(l *ledger) { l.reached(lsn) }) }
 func (v *inventory) stored(lsn catalog.LSN)     { v.with(func(l *ledger) { l.stored(lsn) }) }
 
-func (v *inventory) open() (open bool) {
-	v.with(func(l *ledger) { open = l.open() })
-	return open
+// unexplained are how many objects came and went that no command has explained
+// so far.
+func (v *inventory) unexplained() (came, went int) {
+	v.with(func(l *ledger) { came, went = len(l.Came), len(l.Went) })
+	return came, went
 }
 
 func (v *inventory) tables() (tables map[uint32]bool) {

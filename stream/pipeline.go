@@ -184,7 +184,7 @@ func (p *pipeline) store(ctx context.Context) error {
 			}
 			err = p.rec.status(true)
 		}
-		if until > 1 && p.sink.end() >= until && again > 0 && (p.stale.pending() || p.inventory.open()) && time.Now().Before(deadline) {
+		if until > 1 && p.sink.end() >= until && again > 0 && p.unsettled() && time.Now().Before(deadline) {
 			again--
 			until = 0
 			go p.lastSample(ctx, final)
@@ -196,6 +196,13 @@ func (p *pipeline) store(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// unsettled says whether another sample has something to send: what the stream
+// changed since the last one, or did not explain.
+func (p *pipeline) unsettled() bool {
+	came, went := p.inventory.unexplained()
+	return p.stale.pending() || came+went > 0
 }
 
 // lastSample samples once more and tells where the source's WAL then ends; 0

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/ddl"
@@ -272,4 +273,12 @@ func baseline(ctx context.Context, conn *pgx.Conn, src source.Server, store stat
 		return fmt.Errorf("sample of large objects: %w", err)
 	}
 	return keepSamples(ctx, store, samples)
+}
+
+// baselines keep what is sampled as it is before a stream begins.
+func baselines(ctx context.Context, conn *pgx.Conn, src source.Server, publication string, store *catalog.Catalog) error {
+	if err := baseline(ctx, conn, src, store); err != nil {
+		return err
+	}
+	return baselineUnlisted(ctx, conn, publication, store)
 }

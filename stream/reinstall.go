@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
-
-	"pg_scribe/catalog"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
@@ -71,14 +68,6 @@ func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err 
 	}
 	d := &dumper{repo: r, conn: b.conn, src: b.src, opts: b.opts, slot: info.Slot, created: created, version: b.version, begins: true}
 	return firstBase(ctx, r, d, slotConn, b.opts.Notice)
-}
-
-// baselines keep what is sampled as it is before a stream begins.
-func baselines(ctx context.Context, conn *pgx.Conn, src source.Server, publication string, store *catalog.Catalog) error {
-	if err := baseline(ctx, conn, src, store); err != nil {
-		return err
-	}
-	return baselineUnlisted(ctx, conn, publication, store)
 }
 
 // replaceable says whether the repository's slot is there. It is an error if that

@@ -12,7 +12,6 @@ import (
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/charset"
-	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/render"
 	"pg_scribe/stream/source"
 )
@@ -127,7 +126,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	var names map[string]string
 	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
-		names, err = keptSample(ctx, s.repo.Catalog(), ddl.StateRoleName)
+		names, err = keptNames(ctx, s.repo.Catalog())
 		s.inventory.connected(from)
 		brought = s.inventory.tables()
 	}
