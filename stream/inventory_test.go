@@ -7,6 +7,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/render"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -36,7 +37,7 @@ func TestInventoryBeginsWithTheSlot(t *testing.T) {
 	}
 	s.exec("DROP TABLE early; CREATE TABLE later (id int)")
 	r := s.open()
-	if err := baselineInventory(ctx, conn, r.Catalog(), slot.Snapshot); err != nil {
+	if err := sample.BaselineInventory(ctx, conn, r.Catalog(), slot.Snapshot); err != nil {
 		t.Fatal(err)
 	}
 	sample, _, err := r.Catalog().Setting(ctx, "state inventory")
@@ -57,12 +58,12 @@ func TestInventoryOutlivesAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	open := func(from catalog.LSN) *inventory {
-		v, err := openInventory(ctx, r.Catalog())
+	open := func(from catalog.LSN) *sample.Inventory {
+		v, err := sample.OpenInventory(ctx, r.Catalog())
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.connected(from)
+		v.Connected(from)
 		return v
 	}
 	oid := func(name string) uint32 {
@@ -75,8 +76,8 @@ func TestInventoryOutlivesAKill(t *testing.T) {
 		}
 		return at
 	}
-	check := func(v *inventory) {
-		if err := v.check(ctx, conn, s.slot, 1); err != nil {
+	check := func(v *sample.Inventory) {
+		if err := v.Check(ctx, conn, s.slot, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,34 +86,34 @@ func TestInventoryOutlivesAKill(t *testing.T) {
 	s.exec("CREATE TABLE made (id int)")
 	made, xid := oid("made"), s.cluster.Query(t, s.db, "SELECT xmin FROM pg_class WHERE relname = 'made'")
 	v := open(begin)
-	if err := v.note(ctx, []render.Told{{XID: event.ParseOID(xid), Commit: begin + 1, Came: []string{event.Key(event.ClassRelation, made)}}}); err != nil {
+	if err := v.Note(ctx, []render.Told{{XID: event.ParseOID(xid), Commit: begin + 1, Came: []string{event.Key(event.ClassRelation, made)}}}); err != nil {
 		t.Fatal(err)
 	}
 	after := position()
-	if v = open(after); !v.tables()[made] || !v.tables()[early] {
-		t.Errorf("the stored stream told of a table: %v", v.tables())
+	if v = open(after); !v.Tables()[made] || !v.Tables()[early] {
+		t.Errorf("the stored stream told of a table: %v", v.Tables())
 	}
-	if again := open(begin); again.tables()[made] {
-		t.Errorf("the stream will tell again of a table: %v", again.tables())
+	if again := open(begin); again.Tables()[made] {
+		t.Errorf("the stream will tell again of a table: %v", again.Tables())
 	}
 	v = open(after)
 	s.exec("DROP TABLE early")
 	s.exec("DELETE FROM pg_proc WHERE proname = 'lost'")
 	check(v)
 	v = open(after)
-	if came, went := v.unexplained(); !v.tables()[early] || !v.tables()[made] || came != 0 || went != 2 {
-		t.Errorf("tables %v, %d came, %d went", v.tables(), came, went)
+	if came, went := v.Unexplained(); !v.Tables()[early] || !v.Tables()[made] || came != 0 || went != 2 {
+		t.Errorf("tables %v, %d came, %d went", v.Tables(), came, went)
 	}
 	check(v) // the stream has not come to it yet
-	if _, went := v.unexplained(); went != 2 {
+	if _, went := v.Unexplained(); went != 2 {
 		t.Errorf("what went is forgotten: %d", went)
 	}
-	v.reached(position())
-	v.stored(position())
+	v.Reached(position())
+	v.Stored(position())
 	check(v)
 	check(v)
 	v = open(after)
-	if came, went := v.unexplained(); came+went != 0 || v.tables()[early] {
-		t.Errorf("what was marked stays: %d, %d; tables %v", came, went, v.tables())
+	if came, went := v.Unexplained(); came+went != 0 || v.Tables()[early] {
+		t.Errorf("what was marked stays: %d, %d; tables %v", came, went, v.Tables())
 	}
 }

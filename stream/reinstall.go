@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -40,7 +41,7 @@ func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err 
 	if err != nil {
 		return base, err
 	}
-	if err := baselines(ctx, b.conn, b.src, info.Publication, r.Catalog()); err != nil {
+	if err := sample.Baseline(ctx, b.conn, b.src, info.Publication, r.Catalog()); err != nil {
 		return base, err
 	}
 	b.opts.Notice("creating replication slot " + info.Slot)
@@ -58,7 +59,7 @@ func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err 
 			return base, err
 		}
 	}
-	if err := baselineInventory(ctx, b.conn, r.Catalog(), created.Snapshot); err != nil {
+	if err := sample.BaselineInventory(ctx, b.conn, r.Catalog(), created.Snapshot); err != nil {
 		return base, err
 	}
 	// From here on the stream begins at the new slot. If the base fails, what is

@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -75,13 +75,13 @@ func (r renames) follow(kind stateKind, before map[string]string) {
 	}
 }
 
-// sampleNames reads the names of the roles in a transaction's snapshot, by their OIDs.
-func sampleNames(ctx context.Context, q source.Querier) (map[string]string, error) {
+// RoleNames reads the names of the roles in a transaction's snapshot, by their OIDs.
+func RoleNames(ctx context.Context, q source.Querier) (map[string]string, error) {
 	return readTexts(ctx, q, roleNamesQuery)
 }
 
-// keptNames are the names of roles that the stream has brought, as of the last
+// KeptRoleNames are the names of roles that the stream has brought, as of the last
 // sample; nil: there was none.
-func keptNames(ctx context.Context, store stateStore) (map[string]string, error) {
+func KeptRoleNames(ctx context.Context, store Store) (map[string]string, error) {
 	return keptSample(ctx, store, ddl.StateRoleName)
 }
