@@ -227,6 +227,14 @@ func (c *Catalog) SetDatabase(ctx context.Context, name string, oid uint32) erro
 	return nil
 }
 
+// SetFormat records the version of the file formats that new files have.
+func (c *Catalog) SetFormat(ctx context.Context, format int) error {
+	if err := c.updateOne(ctx, "UPDATE repository SET format = ?", format); err != nil {
+		return fmt.Errorf("record format %d: %w", format, err)
+	}
+	return nil
+}
+
 // Setting reads a value; the second result says whether it was ever set.
 func (c *Catalog) Setting(ctx context.Context, key string) (string, bool, error) {
 	var value string

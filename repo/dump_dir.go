@@ -51,7 +51,7 @@ func (r *Repository) CreateDumpDir(h segment.Header, stamp string, chain filter.
 	if err := r.verifiable(chain); err != nil {
 		return nil, err
 	}
-	h.Kind, h.Format, h.Filters = catalog.KindBase, segment.FormatVersion, chain.String()
+	h.Kind, h.Filters = catalog.KindBase, chain.String()
 	sealing := chain.Sealing()
 	w := &DirWriter{repo: r, header: h, sealing: sealing, name: string(h.Kind) + "-" + stamp + dirSuffix + sealing.Extension()}
 	if err := errors.Join(r.absent(w.name), r.describe(context.Background(), &w.header)); err != nil {

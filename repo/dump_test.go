@@ -253,7 +253,7 @@ func TestDumpRoundTrip(t *testing.T) {
 				statements++
 			}
 			h := baseHeader(a.Kind)
-			h.Format, h.Filters = 1, a.Filters
+			h.Format, h.Filters = segment.FormatVersion, a.Filters
 			h.Repository = segment.About{Begun: testClock, Compression: "zstd"}
 			if d.Header != h {
 				t.Errorf("header %+v\nwant %+v", d.Header, h)

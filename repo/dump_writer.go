@@ -63,7 +63,7 @@ func (r *Repository) CreateDump(h segment.Header, stamp string, chain filter.Cha
 	if err := r.verifiable(chain); err != nil {
 		return nil, err
 	}
-	h.Format, h.Filters = segment.FormatVersion, chain.String()
+	h.Filters = chain.String()
 	w := &DumpWriter{repo: r, header: h, chain: chain,
 		name: string(h.Kind) + "-" + stamp + ".sql" + chain.Extension()}
 	if err := r.describe(context.Background(), &w.header); err != nil {

@@ -22,10 +22,11 @@ import (
 // content is what a file says of itself: all of it was read and found whole.
 type content struct {
 	header segment.Header
-	ended  time.Time      // when the file was complete; zero: it does not say
-	record catalog.Record // of a base or globals: the artifact alone
-	strays []string       // of a directory: files that its description does not name
-	reread int64          // of an open segment: the text up to its last checkpoint
+	ended  time.Time       // when the file was complete; zero: it does not say
+	record catalog.Record  // of a base or globals: the artifact alone
+	strays []string        // of a directory: files that its description does not name
+	reread int64           // of an open segment: the text up to its last checkpoint
+	frames []segment.Frame // of an open segment, in that text
 }
 
 // dumpEnds is the line with which pg_dump and pg_dumpall say that they are
@@ -207,6 +208,9 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t s
 	c.header = reader.Header
 	var all, since segment.Stats // up to the last checkpoint, and behind it
 	all.End = reader.Header.Start
+	var index segment.Index
+	reader.Collect(&index)
+	whole := index.State() // up to the last checkpoint
 	var tx segment.Tx
 	foreign := false
 	for {
@@ -250,7 +254,7 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t s
 		case segment.Reached:
 			since.Add(segment.Stats{End: item.LSN, Reached: item.Time})
 			all.Add(since)
-			since, c.reread = segment.Stats{}, reader.Offset()
+			since, c.reread, whole = segment.Stats{}, reader.Offset(), index.State()
 		}
 	}
 	if !open {
@@ -261,6 +265,8 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c content, t s
 		t = all.Trailer()
 		t.TextBytes, t.TextSHA256 = sum.n.Load(), sum.sum()
 		c.record.Tables = t.Tables
+		index.Restore(whole)
+		c.frames = index.Frames(t.Tables)
 	}
 	c.record.Points, c.record.Gaps = all.Points, all.Gaps
 	return c, t, nil

@@ -150,15 +150,21 @@ func addTx(t testing.TB, w *SegmentWriter, n int, lines ...string) {
 	t.Helper()
 	commit, end, at := txLSN(n), txLSN(n)+8, testClock.Add(time.Duration(n)*time.Second)
 	text := segment.AppendBegin(nil, uint32(n), commit, at)
+	counts := map[string]catalog.TableCount{}
 	for _, l := range lines {
 		text = append(append(text, l...), '\n')
+		table := "public.t"
+		if c := (segment.Change{}); segment.ParseChange([]byte(l), &c) == nil {
+			table = string(c.Table)
+		}
+		counts[table] = catalog.TableCount{Table: table, Inserted: counts[table].Inserted + 1}
 	}
 	text = segment.AppendCommit(text, end)
 	if err := w.Write(text); err != nil {
 		t.Fatal(err)
 	}
 	w.Add(segment.Stats{End: end, Reached: at, Transactions: 1, FirstCommit: at, LastCommit: at, MinXID: uint32(n), MaxXID: uint32(n),
-		Tables: map[string]catalog.TableCount{"public.t": {Table: "public.t", Inserted: int64(len(lines))}}})
+		Tables: counts})
 }
 
 func txLSN(n int) catalog.LSN { return catalog.LSN(16 * n) }

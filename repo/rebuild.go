@@ -424,6 +424,9 @@ func (r *Repository) sealOpen(ctx context.Context, name string, sealed map[catal
 	a := c.record.Artifact
 	t := segment.Trailer{End: a.End, Reached: a.ReachedAt, Finished: r.moment(), Transactions: a.Transactions, FirstCommit: a.FirstCommitAt,
 		LastCommit: a.LastCommitAt, MinXID: a.MinXID, MaxXID: a.MaxXID, Tables: c.record.Tables}
+	if c.header.Format >= 2 {
+		t.Frames = c.frames
+	}
 	var sum hashCounter
 	out, feed := io.Pipe()
 	defer out.Close()

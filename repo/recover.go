@@ -113,6 +113,8 @@ func (w *SegmentWriter) resume(ctx context.Context, a catalog.Artifact) error {
 	if err != nil {
 		return err
 	}
+	reader.Collect(&w.index)
+	w.starts = []filter.Start{{}} // of the rest only the reader knows
 	for err == nil {
 		_, err = reader.Next()
 	}

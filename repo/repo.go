@@ -50,6 +50,7 @@ type Repository struct {
 	keys  *filter.Keys // to read encrypted files; nil: none
 	now   func() time.Time
 	hook  func(step string) error // tests stop here; nil otherwise
+	older int                     // tests write files of this format; 0: the present one
 
 	madeDir bool // Create made the directory
 

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,10 +57,13 @@ type SegmentWriter struct {
 	text    hashCounter // of the SQL text
 	saved   checkpoint
 	since   segment.Stats // what was added since the last checkpoint
-	inFrame bool          // text was written since the last frame ended
-	failed  error         // the text is not whole; Rollback mends it
-	unsure  error         // the catalog may have a later checkpoint than saved
-	lost    error         // what is on disk is not known; nothing mends it
+	index   segment.Index
+	starts  []filter.Start // where reading may begin, if the codec can say
+	full    bool           // the next transaction begins a frame of the index
+	inFrame bool           // text was written since the compressor's last frame ended
+	failed  error          // the text is not whole; Rollback mends it
+	unsure  error          // the catalog may have a later checkpoint than saved
+	lost    error          // what is on disk is not known; nothing mends it
 	closed  bool
 }
 
@@ -67,6 +71,9 @@ type SegmentWriter struct {
 type checkpoint struct {
 	stored, text hashState
 	stats        segment.Stats // without restore points, gaps and facts: the catalog has them
+	index        segment.IndexState
+	starts       int
+	full         bool
 }
 
 // CreateSegment opens the segment that starts at h.Start, writes its header
@@ -80,7 +87,7 @@ func (r *Repository) CreateSegment(ctx context.Context, h segment.Header) (*Segm
 	if err != nil {
 		return nil, err
 	}
-	h.Kind, h.Format, h.Filters = catalog.KindSegment, segment.FormatVersion, chain.String()
+	h.Kind, h.Filters = catalog.KindSegment, chain.String()
 	if err := errors.Join(r.join(ctx, &h), r.describe(ctx, &h)); err != nil {
 		return nil, err
 	}
@@ -183,11 +190,19 @@ func (r *Repository) join(ctx context.Context, h *segment.Header) error {
 	return nil
 }
 
-// describe completes a header with what the catalog alone knew otherwise.
+// describe completes the header of a new file: its format, and what the catalog
+// alone knew otherwise. The catalog learns the format first, so that a program
+// which is too old for the file says so at once.
 func (r *Repository) describe(ctx context.Context, h *segment.Header) error {
 	info, err := r.cat.Repository(ctx)
 	if err != nil {
 		return err
+	}
+	h.Format = cmp.Or(r.older, segment.FormatVersion)
+	if info.Format < h.Format {
+		if err := r.cat.SetFormat(ctx, h.Format); err != nil {
+			return err
+		}
 	}
 	h.Repository = segment.About{Begun: info.CreatedAt, DatabaseOID: info.DatabaseOID, Slot: info.Slot, Publication: info.Publication,
 		Compression: info.Compression, Mode: info.Mode, StreamStart: info.StreamStart}
@@ -214,13 +229,16 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 		return err
 	}
 	w.enc = enc
+	w.starts = []filter.Start{{}}
 	text := segment.AppendPreamble(w.header.Append(nil), w.header.Encoding)
-	if err := w.Write(text); err != nil {
+	if err := w.write(text); err != nil {
 		return err
 	}
 	if err := w.sync(); err != nil {
 		return err
 	}
+	w.index.Start()
+	w.starts = append(w.starts, w.here())
 	if err := syncDir(w.repo.workDir()); err != nil {
 		return err
 	}
@@ -260,7 +278,26 @@ func (w *SegmentWriter) Write(text []byte) error {
 	if err := w.usable(); err != nil {
 		return err
 	}
+	if w.full && len(text) > 0 {
+		if err := w.beginFrame(); err != nil {
+			return err
+		}
+	}
 	return w.write(text)
+}
+
+// beginFrame begins a frame of the index, at which reading may begin too.
+func (w *SegmentWriter) beginFrame() error {
+	if err := w.endFrame(); err != nil {
+		return err
+	}
+	w.full, w.starts = false, append(w.starts, w.here())
+	return w.write(segment.AppendFrame(nil))
+}
+
+// here is where the file has come to, between two frames of the compressor.
+func (w *SegmentWriter) here() filter.Start {
+	return filter.Start{Text: w.text.n.Load(), Stored: w.stored.n.Load()}
 }
 
 func (w *SegmentWriter) write(text []byte) error {
@@ -269,6 +306,7 @@ func (w *SegmentWriter) write(text []byte) error {
 	}
 	w.inFrame = true
 	w.text.Write(text) // to nowhere: cannot fail
+	w.index.Write(text)
 	_, err := w.enc.Write(text)
 	w.failed = err
 	return err
@@ -283,7 +321,13 @@ func (w *SegmentWriter) usable() error {
 
 // Add records what the text written so far holds. It may be called only when
 // that text ends between two transactions.
-func (w *SegmentWriter) Add(s segment.Stats) { w.since.Add(s) }
+func (w *SegmentWriter) Add(s segment.Stats) {
+	w.since.Add(s)
+	for name := range s.Tables {
+		w.index.Touch([]byte(name))
+	}
+	w.full = w.header.Format >= 2 && w.index.Full()
+}
 
 // Dirty tells whether a checkpoint would store anything new.
 func (w *SegmentWriter) Dirty() bool {
@@ -321,15 +365,24 @@ func (w *SegmentWriter) Checkpoint(ctx context.Context) error {
 	return w.repo.reach("checkpoint")
 }
 
+// endFrame ends the compressor's frame.
+func (w *SegmentWriter) endFrame() error {
+	if !w.inFrame {
+		return nil
+	}
+	if err := w.enc.Close(); err != nil {
+		w.failed = err
+		return err
+	}
+	w.enc.Reset(&w.stored)
+	w.inFrame = false
+	return nil
+}
+
 // sync ends the frame and waits until its bytes are on disk.
 func (w *SegmentWriter) sync() error {
-	if w.inFrame {
-		if err := w.enc.Close(); err != nil {
-			w.failed = err
-			return err
-		}
-		w.enc.Reset(&w.stored)
-		w.inFrame = false
+	if err := w.endFrame(); err != nil {
+		return err
 	}
 	// After a failed fsync the kernel may drop the bytes and report the next
 	// one as done, so one failure is final.
@@ -341,6 +394,7 @@ func (w *SegmentWriter) save() {
 	w.saved.stats.Add(w.since)
 	w.saved.stats.Points, w.saved.stats.Gaps, w.saved.stats.Facts = nil, nil, nil
 	w.saved.stored, w.saved.text = w.stored.state(), w.text.state()
+	w.saved.index, w.saved.starts, w.saved.full = w.index.State(), len(w.starts), w.full
 	w.since, w.unsure = segment.Stats{}, nil
 }
 
@@ -366,111 +420,11 @@ func (w *SegmentWriter) Rollback() error {
 	}
 	w.stored.restore(w.saved.stored, w.file)
 	w.text.restore(w.saved.text, nil)
+	w.index.Restore(w.saved.index)
+	w.starts, w.full = w.starts[:w.saved.starts], w.saved.full
 	w.since = segment.Stats{}
 	w.inFrame, w.failed = false, nil
 	return nil
-}
-
-// Seal ends the segment: trailer, filters, fsync, rename, catalog. A segment that
-// covers nothing is removed instead. It may be called only between two
-// transactions. On an error the open segment and its last checkpoint remain
-// what the repository has; the writer is closed in any case.
-func (w *SegmentWriter) Seal(ctx context.Context) error {
-	if w.closed {
-		return nil
-	}
-	defer w.Close()
-	if err := w.usable(); err != nil {
-		return err
-	}
-	if w.End() == w.header.Start {
-		return w.discard(ctx)
-	}
-	p := w.saved.stats.Progress(w.since)
-	w.saved.stats.Add(w.since)
-	trailer := segment.Trailer{
-		End: p.End, Reached: p.ReachedAt, Finished: w.repo.moment(), Transactions: p.Transactions,
-		FirstCommit: p.FirstCommitAt, LastCommit: p.LastCommitAt,
-		MinXID: p.MinXID, MaxXID: p.MaxXID, Tables: w.saved.stats.Counts(),
-	}
-	if err := w.write(trailer.Append(nil)); err != nil {
-		return err
-	}
-	trailer.TextBytes, trailer.TextSHA256 = w.text.n.Load(), w.text.sum()
-	if err := w.write(trailer.AppendSum(nil)); err != nil {
-		return err
-	}
-	if err := w.sync(); err != nil {
-		return err
-	}
-	if err := w.repo.reach("trailer"); err != nil {
-		return err
-	}
-	chain, err := w.repo.Chain(ctx)
-	if err != nil {
-		return err
-	}
-	final := stemOf(w.name) + ".sql" + chain.Extension()
-	record, stored := w.codec.String(), w.stored.sum()
-	p.Bytes, p.TextBytes = w.stored.n.Load(), trailer.TextBytes
-	recoded := final != sealedName(w.name) || w.repo.spool != "" // a rename does not leave the file system
-	if recoded {
-		s, err := w.recode(chain, final)
-		if err != nil {
-			return fmt.Errorf("seal %s: %w", final, err)
-		}
-		record, stored, p.Bytes = chain.String(), s.sha256, s.bytes
-	} else if err := w.repo.publish(w.name, final); err != nil {
-		return err
-	}
-	if err := w.repo.reach("renamed"); err != nil {
-		return err
-	}
-	if err := w.repo.cat.SealSegment(ctx, w.id, final, record, p, stored, trailer.TextSHA256, trailer.Finished); err != nil {
-		return err
-	}
-	if err := w.repo.reach("sealed"); err != nil || !recoded {
-		return err
-	}
-	// Only now: until the catalog knows the new file, this one counts.
-	if err := os.Remove(w.repo.Path(w.name)); err != nil {
-		return err
-	}
-	return w.repo.reach("open file removed")
-}
-
-// recode passes the whole text through a chain into the file that is to be
-// the segment. The open file stays as it is.
-func (w *SegmentWriter) recode(chain filter.Chain, final string) (s sums, err error) {
-	text, err := w.codec.NewReader(io.NewSectionReader(w.file, 0, w.stored.n.Load()))
-	if err != nil {
-		return s, err
-	}
-	defer text.Close()
-	want := sums{textBytes: w.text.n.Load(), textSHA256: w.text.sum()}
-	return w.repo.makeFile(final, chain, text, func(s sums) error { return s.sameText(final, want) })
-}
-
-func (w *SegmentWriter) discard(ctx context.Context) error {
-	if err := w.repo.cat.DeleteArtifact(ctx, w.id); err != nil {
-		return err
-	}
-	if err := w.repo.reach("discarded"); err != nil {
-		return err
-	}
-	return os.Remove(w.repo.Path(w.name))
-}
-
-// Next seals this segment and opens the one that joins it. Both or, on an
-// error, neither take the next text.
-func (w *SegmentWriter) Next(ctx context.Context) (*SegmentWriter, error) {
-	h := w.header
-	end := w.saved.stats.Progress(w.since)
-	h.Start, h.At, h.Created, h.Previous = end.End, end.ReachedAt, w.repo.now(), ""
-	if err := w.Seal(ctx); err != nil {
-		return nil, err
-	}
-	return w.repo.CreateSegment(ctx, h)
 }
 
 // Close releases the file without sealing it; what was checkpointed stays.

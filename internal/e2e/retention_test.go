@@ -402,6 +402,58 @@ func flipBit(t *testing.T, path string, bit int64) {
 	}
 }
 
+// A repository that the first version wrote goes on with segments of the present
+// format, and restores across them.
+func TestFirstFormatGoesOn(t *testing.T) {
+	source, target := clusters(t)
+	dir := filepath.Join(t.TempDir(), "repo")
+	if err := os.CopyFS(dir, os.DirFS("../../repo/testdata/format-1")); err != nil {
+		t.Fatal(err)
+	}
+	tr := &trip{t: t, source: source, target: target, dir: dir}
+	ctx := context.Background()
+	r, err := repo.Open(ctx, dir, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := r.Catalog().Repository(ctx)
+	if err != nil || info.Format != 1 {
+		t.Fatalf("%+v %v", info, err)
+	}
+	w, err := r.CreateSegment(ctx, segment.Header{SystemID: info.SystemID, Timeline: 1, Database: info.Database, Slot: info.Slot,
+		Server: "15", Encoding: "UTF8", Start: lastEnd(tr.artifacts()), Created: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		lsn, at := w.Start()+16+16*catalog.LSN(i), time.Now().UTC().Truncate(time.Microsecond)
+		text := segment.AppendBegin(nil, 900_000, lsn, at)
+		text = segment.AppendAuthor(text, segment.Identity{User: "app", Application: "psql"})
+		text = segment.AppendDDL(text, "CREATE TABLE", fmt.Sprintf("CREATE TABLE public.later_%d (a int)", i))
+		text = segment.AppendObject(text, segment.Fingerprint{Class: "table", Identity: "public.later", SHA256: strings.Repeat("0f", 32)})
+		text = append(text, "-- pg_scribe + NEWS from a later version\n"...)
+		text = segment.AppendChange(text, &segment.Change{Op: segment.Insert, Table: fmt.Appendf(nil, "public.later_%d", i),
+			Columns: [][]byte{[]byte("a")}, New: []segment.Value{{Form: segment.Text, Text: []byte("1")}}})
+		if err := w.Write(segment.AppendFrame(segment.AppendCommit(text, lsn+8))); err != nil {
+			t.Fatal(err)
+		}
+		table := fmt.Sprintf("public.later_%d", i)
+		w.Add(segment.Stats{End: lsn + 8, Reached: at, Transactions: 1, MinXID: 900_000, MaxXID: 900_000, FirstCommit: at, LastCommit: at,
+			Tables: map[string]catalog.TableCount{table: {Table: table, Inserted: 1}}})
+	}
+	if err := errors.Join(w.Seal(ctx), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	tr.scribe(0, "verify")
+	db := fmt.Sprintf("frozen_on_%d", time.Now().UnixNano())
+	tr.scribe(0, "restore", "-C", "-d", target.ConnString(db))
+	got := target.Query(t, db, "SELECT (SELECT count(*) FROM shop), (SELECT count(*) FROM later_0), (SELECT count(*) FROM later_2)")
+	target.Exec(t, "postgres", "DROP DATABASE "+db)
+	if got != "230|1|1" {
+		t.Error(got)
+	}
+}
+
 // A repository that the first version wrote restores as it did then.
 func TestFirstFormatRestores(t *testing.T) {
 	source, target := clusters(t)

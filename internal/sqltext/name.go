@@ -130,13 +130,24 @@ func part(written string) string {
 		written = written[2:]
 	}
 	if written == "" || written[0] != '"' {
-		return strings.ToLower(written)
+		return lower(written)
 	}
 	name := strings.ReplaceAll(strings.TrimSuffix(written[1:], `"`), `""`, `"`)
 	if unicode {
 		return unescaped(name)
 	}
 	return name
+}
+
+// lower folds a name that is not quoted as the server does: ASCII letters only,
+// where a character may have several bytes.
+func lower(name string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, name)
 }
 
 // unescaped reads \XXXX, \+XXXXXX and \\ as U&"…" has them.

@@ -86,6 +86,44 @@ func AppendGap(dst []byte, reason string) []byte {
 	return append(dst, '\n')
 }
 
+// An Identity is whose session a transaction ran in, as far as the source sends it.
+type Identity struct {
+	User        string // of the session; what it did under other roles shows at its commands
+	Application string // application_name
+	Client      string // address; empty: a local socket
+}
+
+// AppendAuthor notes, within a transaction, whose it is.
+func AppendAuthor(dst []byte, by Identity) []byte {
+	dst = append(dst, ownPrefix...)
+	dst = append(dst, "by"...)
+	for _, s := range []string{by.User, by.Application, by.Client} {
+		dst = append(dst, ' ')
+		dst = strconv.AppendQuoteToASCII(dst, s)
+	}
+	return append(dst, '\n')
+}
+
+// A Fingerprint is what a command made of an object that it touched, so that
+// whoever runs it again can compare.
+type Fingerprint struct {
+	Class    string // kind of the object, as pg_identify_object has it
+	Identity string // its name, as pg_identify_object has it
+	SHA256   string // of its canonical description, in hexadecimal; zeros: it is gone
+}
+
+// AppendObject notes, behind a command, what it made of an object.
+func AppendObject(dst []byte, f Fingerprint) []byte {
+	dst = append(dst, ownPrefix...)
+	dst = append(dst, "object "...)
+	dst = strconv.AppendQuoteToASCII(dst, f.Class)
+	dst = append(dst, ' ')
+	dst = strconv.AppendQuoteToASCII(dst, f.Identity)
+	dst = append(dst, " sha256 "...)
+	dst = append(dst, f.SHA256...)
+	return append(dst, '\n')
+}
+
 // AppendReached notes, between two transactions, that everything up to the
 // position is here, and everything that the source committed up to a time, if
 // that is known.

@@ -57,7 +57,7 @@ func TestHeaderRoundTripQuick(t *testing.T) {
 func TestHeaderRefused(t *testing.T) {
 	good := string(Header{Kind: catalog.KindSegment, Format: 1, Start: 1, Created: testClock}.Append(nil))
 	cases := []struct{ name, text, want string }{
-		{"newer format", strings.Replace(good, "format: 1", "format: 2", 1), "it has format 2; this version of pg_scribe reads formats 1 to 1"},
+		{"newer format", strings.Replace(good, "format: 1", "format: 3", 1), "it has format 3; this version of pg_scribe is too old for it: it reads formats 1 to 2"},
 		{"format zero", strings.Replace(good, "format: 1", "format: 0", 1), "format 0"},
 		{"no format", strings.Replace(good, "-- format: 1\n", "", 1), "lacks its format"},
 		{"no start", strings.Replace(good, "-- start: 0/1\n", "", 1), "lacks"},
@@ -113,7 +113,8 @@ func sealed(before string, t Trailer) (string, Trailer) {
 
 func TestTrailerRoundTrip(t *testing.T) {
 	full := Trailer{End: 0xF00, Reached: testClock, Fence: 0xF01, Transactions: 2, FirstCommit: testClock, LastCommit: testClock.Add(time.Hour),
-		MinXID: 3, MaxXID: 4294967295}
+		MinXID: 3, MaxXID: 4294967295, Frames: []Frame{{Offset: 1, Line: 2, LSN: 3, At: testClock, Commands: true, Tables: []int{0, 2, 3, 4, 6}},
+			{Offset: 9, Line: 8, LSN: 0x1_0000_0000, At: testClock, All: true}, {Offset: 10, Line: 9, LSN: 7, At: testClock, Tables: []int{1, 2}}}}
 	for i, name := range hostileNames {
 		full.Tables = append(full.Tables, catalog.TableCount{Table: name, Inserted: int64(i), Updated: 2, Deleted: 3, Truncated: 4})
 	}

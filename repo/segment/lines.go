@@ -103,8 +103,8 @@ func (r *Lines) fill() error {
 func (r *Lines) hash(to int) {
 	if r.sum != nil {
 		r.sum.Write(r.buf[r.hashed:to])
-		r.sumSize += int64(to - r.hashed)
 	}
+	r.sumSize += int64(to - r.hashed)
 	r.hashed = to
 }
 
@@ -166,10 +166,15 @@ func (r *Lines) ReadHeader(kind catalog.Kind) (Header, error) {
 	return h, nil
 }
 
-// ReadTrailer reads the lines behind the trailer's first one, and checks the
-// text against them.
-func (r *Lines) ReadTrailer() (Trailer, error) {
-	var t Trailer
+// goTo goes on with other text, which stands at an offset, in a line.
+func (r *Lines) goTo(src io.Reader, offset, line int64) {
+	r.src, r.srcErr, r.sum = src, nil, nil
+	r.buf, r.pos, r.start, r.hashed = r.buf[:0], 0, 0, 0
+	r.sumSize, r.line = offset, line-1
+}
+
+// readTrailer reads the lines behind the trailer's first one.
+func (r *Lines) readTrailer() (t Trailer, err error) {
 	r.ended = true
 	for {
 		line, err := r.ReadLine()
@@ -187,8 +192,32 @@ func (r *Lines) ReadTrailer() (Trailer, error) {
 			return t, r.Fault(err)
 		}
 		if f.key == sumKey {
-			break
+			return t, nil
 		}
+	}
+}
+
+// ReadTrailer reads a trailer that stands at the begin of src, without the text
+// whose checksum it has.
+func ReadTrailer(name string, src io.Reader) (Trailer, error) {
+	r := NewLines(name, src)
+	r.NoSum()
+	line, err := r.ReadLine()
+	if err != nil {
+		return Trailer{}, r.Fault(err)
+	}
+	if string(line)+"\n" != TrailerLine {
+		return Trailer{}, r.Failf("the trailer is not where it should be")
+	}
+	return r.readTrailer()
+}
+
+// ReadTrailer reads the lines behind the trailer's first one, and checks the
+// text against them.
+func (r *Lines) ReadTrailer() (Trailer, error) {
+	t, err := r.readTrailer()
+	if err != nil {
+		return t, err
 	}
 	if r.sumSize != t.TextBytes || hex.EncodeToString(r.sum.Sum(nil)) != t.TextSHA256 {
 		return t, r.Failf("checksum mismatch: the text is not the one of its trailer")

@@ -372,3 +372,17 @@ func (p *parser) plain() (Value, bool) {
 	p.i = i + 1
 	return v, bytes.IndexByte(v.Text, '\r') < 0 && bytes.IndexByte(v.Text, '\n') < 0
 }
+
+// tableOf is the table of a row change or of the line that begins a COPY block,
+// as it is written.
+func tableOf(line []byte) []byte {
+	p := parser{b: line}
+	for _, prefix := range []string{"INSERT INTO ", "UPDATE ", "COPY ", "DELETE FROM ", "WITH d AS (DELETE FROM "} {
+		if p.word(prefix) {
+			break
+		}
+	}
+	p.word("ONLY ")
+	name, _ := p.table()
+	return name
+}

@@ -3,58 +3,10 @@ package segment
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"strconv"
-	"strings"
-	"time"
 
 	"pg_scribe/catalog"
 )
-
-// A Tx is a transaction of the source.
-type Tx struct {
-	XID    uint32
-	Commit catalog.LSN // of its commit record
-	At     time.Time   // of its commit
-}
-
-// An Item is one element of a  SQL, and what is parsed of it, is valid
-// until the next call of Next.
-type Item struct {
-	Kind   Kind
-	SQL    []byte // without its line end, with its semicolon
-	Tx     Tx     // that it belongs to; zero: it stands between transactions
-	LSN    catalog.LSN
-	Time   time.Time
-	Text   string
-	Tag    string
-	Line   int64 // first line of the item in the segment's text
-	Offset int64 // of that line, in bytes
-}
-
-// String is the item on one line or more, for a person.
-func (i Item) String() string {
-	switch i.Kind {
-	case Begin:
-		return fmt.Sprintf("begin %d %s %s", i.Tx.XID, i.Tx.Commit, FormatTime(i.Tx.At))
-	case DDL:
-		return "ddl " + i.Tag + ": " + string(i.SQL)
-	case Commit:
-		return "commit " + i.LSN.String()
-	case Origin:
-		return fmt.Sprintf("origin %s %q", i.LSN, i.Text)
-	case RestorePoint:
-		return fmt.Sprintf("mark %q", i.Text)
-	case Gap:
-		return fmt.Sprintf("gap %q", i.Text)
-	case Reached:
-		return "reached " + i.LSN.String() + " " + FormatTime(i.Time)
-	case End:
-		return "end " + i.LSN.String()
-	}
-	return "sql " + string(i.SQL)
-}
 
 // A Reader reads the text of a segment item by item. It checks the framing as it
 // goes; a FormatError names file and line.
@@ -64,6 +16,7 @@ type Reader struct {
 
 	lines  *Lines
 	inTx   bool
+	ran    bool        // a command in this transaction
 	stream bool        // behind the preamble
 	open   bool        // an open segment has no trailer
 	at     catalog.LSN // where the last thing read ends; in a transaction, its commit record
@@ -73,6 +26,10 @@ type Reader struct {
 
 	change   Change
 	truncate Truncate
+	index    *Index // nil: nobody asks for it
+
+	more   func() (*Stretch, error) // nil: all is there
+	expect catalog.LSN              // of the next transaction; 0: any
 }
 
 // NewReader reads the header. open says that the text may end without
@@ -85,6 +42,41 @@ func NewReader(name string, src io.Reader, open bool, closers ...io.Closer) (*Re
 	}
 	r.at = r.Header.Start
 	return r, nil
+}
+
+// A Stretch is a part of a segment's text, from a frame on.
+type Stretch struct {
+	Text   io.Reader
+	Offset int64       // in the text
+	Line   int64       // number of its first one
+	LSN    catalog.LSN // of the commit record of its first transaction
+}
+
+// NewPartReader reads header and preamble, and then one stretch after another, as
+// long as next returns one. It ends without the item of kind End.
+func NewPartReader(name string, head io.Reader, next func() (*Stretch, error), closers ...io.Closer) (*Reader, error) {
+	r, err := NewReader(name, head, true, closers...)
+	if err == nil {
+		r.more = next
+	}
+	return r, err
+}
+
+// goOn goes on with the next stretch; false: there is none.
+func (r *Reader) goOn() (bool, error) {
+	if r.more == nil {
+		return false, nil
+	}
+	s, err := r.more()
+	if err != nil {
+		return false, r.lines.Fault(err)
+	}
+	if s == nil {
+		return false, nil
+	}
+	r.lines.goTo(s.Text, s.Offset, s.Line)
+	r.expect = s.LSN
+	return true, nil
 }
 
 // CopyData is the rows of the COPY block just begun, in COPY's text format,
@@ -115,8 +107,21 @@ func (r *Reader) Offset() int64 { return r.lines.Offset() }
 // Close closes what the reader was given to close.
 func (r *Reader) Close() error { return r.lines.Close() }
 
+// Collect has the reader make the index of what it reads, and, at the end, compare
+// it with that of the trailer. It is called before Next.
+func (r *Reader) Collect(x *Index) { r.index = x }
+
 // Next returns the next item. Behind the last one it returns io.EOF.
 func (r *Reader) Next() (Item, error) {
+	for {
+		item, err := r.next()
+		if err != nil || item.Kind != passedOver {
+			return item, err
+		}
+	}
+}
+
+func (r *Reader) next() (Item, error) {
 	if r.lines.ended {
 		return Item{}, io.EOF
 	}
@@ -125,7 +130,13 @@ func (r *Reader) Next() (Item, error) {
 	}
 	line, err := r.lines.ReadLine()
 	if errors.Is(err, io.EOF) && r.open && !r.inTx && r.stream {
+		if more, err := r.goOn(); more || err != nil {
+			return Item{Kind: passedOver}, err
+		}
 		r.lines.ended = true
+		if r.index != nil {
+			r.index.size, r.index.lines = r.lines.Offset(), r.lines.line
+		}
 		return Item{}, io.EOF
 	}
 	if err != nil {
@@ -137,7 +148,11 @@ func (r *Reader) Next() (Item, error) {
 		item.Kind, item.SQL = Preamble, line
 		if string(line) == ownPrefix+"stream" {
 			r.stream = true
-			return r.Next()
+			if r.index != nil {
+				r.index.Begin(r.lines.Offset(), r.lines.line+1)
+			}
+			item.Kind = passedOver
+			return item, nil
 		}
 		if !bytes.HasPrefix(line, []byte("SET ")) || line[len(line)-1] != ';' {
 			return item, r.lines.Failf("the preamble holds something else than SET")
@@ -157,6 +172,9 @@ func (r *Reader) Next() (Item, error) {
 // beginning is looked at: Change reads the rest.
 func (r *Reader) statement(item Item, line []byte) (Item, error) {
 	kind := KindOf(line)
+	if r.index != nil {
+		r.touch(kind, line)
+	}
 	if kind == RowChange || kind == Unknown {
 		item.Kind, item.SQL = kind, line
 		return item, nil
@@ -176,6 +194,20 @@ func (r *Reader) statement(item Item, line []byte) (Item, error) {
 		r.lines.BeginCopy()
 	}
 	return item, nil
+}
+
+// touch tells the index which tables a statement changes.
+func (r *Reader) touch(kind Kind, line []byte) {
+	switch kind {
+	case RowChange, CopyBlock:
+		r.index.Touch(tableOf(line))
+	case TruncateTable:
+		if ParseTruncate(line, &r.truncate) == nil {
+			for _, name := range r.truncate.Tables {
+				r.index.Touch(name)
+			}
+		}
+	}
 }
 
 // Change reads an item of kind RowChange. The result is valid until the next
@@ -229,154 +261,4 @@ func (r *Reader) CountRows(item Item, add func(catalog.TableCount)) error {
 		add(count)
 	}
 	return nil
-}
-
-// framing reads a line that only pg_scribe writes.
-func (r *Reader) framing(item Item, line []byte) (Item, error) {
-	switch line[0] {
-	case 'B':
-		return r.begin(item, string(line[len(beginPrefix):]))
-	case 'C':
-		return r.commit(item, string(line[len(commitPrefix):]))
-	default:
-		return r.own(item, string(line[len(ownPrefix):]))
-	}
-}
-
-// begin reads "XID commit LSN at TIME".
-func (r *Reader) begin(item Item, rest string) (Item, error) {
-	xidText, rest, _ := strings.Cut(rest, " commit ")
-	lsnText, timeText, _ := strings.Cut(rest, " at ")
-	xid, err1 := strconv.ParseUint(xidText, 10, 32)
-	lsn, err2 := catalog.ParseLSN(lsnText)
-	at, err3 := parseTime(timeText)
-	switch {
-	case err1 != nil || err2 != nil || err3 != nil:
-		return item, r.lines.Failf("malformed BEGIN")
-	case r.inTx:
-		return item, r.lines.Failf("a transaction begins within another")
-	case lsn < r.at:
-		return item, r.lines.Failf("a transaction of LSN %s follows what reaches up to %s", lsn, r.at)
-	}
-	r.inTx, r.at = true, lsn
-	r.txs++
-	r.tx = Tx{uint32(xid), lsn, at}
-	item.Kind, item.Tx = Begin, r.tx
-	return item, nil
-}
-
-// commit reads the LSN behind the commit record.
-func (r *Reader) commit(item Item, rest string) (Item, error) {
-	lsn, err := catalog.ParseLSN(rest)
-	switch {
-	case err != nil:
-		return item, r.lines.Failf("malformed COMMIT")
-	case !r.inTx:
-		return item, r.lines.Failf("a COMMIT without a BEGIN")
-	case lsn <= r.at:
-		return item, r.lines.Failf("a transaction of LSN %s ends at %s", r.at, lsn)
-	}
-	r.inTx, r.at, r.tx = false, lsn, Tx{}
-	item.Kind, item.LSN = Commit, lsn
-	return item, nil
-}
-
-// own reads one of pg_scribe's comment lines, given without its prefix.
-func (r *Reader) own(item Item, line string) (Item, error) {
-	word, rest, _ := strings.Cut(line, " ")
-	where, known := ownWords[word]
-	switch {
-	case !known:
-		return item, r.lines.Failf("unknown line %q", word)
-	case where == insideTx && !r.inTx, where == betweenTx && r.inTx:
-		return item, r.lines.Failf("a line %q stands where none may", word)
-	}
-	var err error
-	switch word {
-	case "ddl":
-		return r.ddl(item, rest)
-	case "end":
-		return r.end(item)
-	case "origin":
-		lsn, name, _ := strings.Cut(rest, " ")
-		item.Kind = Origin
-		if item.LSN, err = catalog.ParseLSN(lsn); err == nil {
-			item.Text, err = Unquote(name)
-		}
-	case "mark":
-		item.Kind = RestorePoint
-		item.Text, err = Unquote(rest)
-	case "gap":
-		item.Kind = Gap
-		item.Text, err = Unquote(rest)
-	case "reached":
-		lsn, at, timed := strings.Cut(rest, " at ")
-		item.Kind = Reached
-		if item.LSN, err = catalog.ParseLSN(lsn); err == nil && timed {
-			item.Time, err = parseTime(at)
-		}
-		if err == nil && item.LSN < r.at {
-			return item, r.lines.Failf("the stream goes back from %s to %s", r.at, item.LSN)
-		}
-		r.at = item.LSN
-	}
-	if err != nil {
-		return item, r.lines.Failf("malformed line %q: %v", word, err)
-	}
-	return item, nil
-}
-
-// Where pg_scribe's comment lines may stand.
-const (
-	anywhere = iota
-	insideTx
-	betweenTx
-)
-
-var ownWords = map[string]int{"ddl": insideTx, "origin": insideTx, "mark": insideTx, "gap": anywhere,
-	"reached": betweenTx, "end": betweenTx}
-
-// end reads the trailer and compares it with what was read.
-func (r *Reader) end(item Item) (Item, error) {
-	if r.open {
-		return item, r.lines.Failf("an open segment has a trailer")
-	}
-	var err error
-	if r.Trailer, err = r.lines.ReadTrailer(); err != nil {
-		return item, err
-	}
-	if r.Trailer.Transactions != r.txs || r.Trailer.End < r.at {
-		return item, r.lines.Failf("the trailer tells of %d transactions up to %s, the text holds %d up to %s",
-			r.Trailer.Transactions, r.Trailer.End, r.txs, r.at)
-	}
-	item.Kind, item.LSN, item.Time = End, r.Trailer.End, r.Trailer.Reached
-	return item, nil
-}
-
-// ddl reads "LINES TAG" and that many lines of one statement.
-func (r *Reader) ddl(item Item, rest string) (Item, error) {
-	count, tag, _ := strings.Cut(rest, " ")
-	n, err1 := strconv.ParseUint(count, 10, 31)
-	tag, err2 := unplain(tag)
-	if err1 != nil || err2 != nil || n < 1 {
-		return item, r.lines.Failf("malformed ddl line")
-	}
-	item.Kind, item.Tag = DDL, tag
-	var sql []byte
-	for range n {
-		line, err := r.lines.ReadLine()
-		if err != nil {
-			return item, r.lines.Fault(err)
-		}
-		if isOwn(line) {
-			return item, r.lines.Failf("a statement of %d lines is cut off", n)
-		}
-		sql = append(sql, line...)
-		sql = append(sql, '\n')
-	}
-	item.SQL = sql[:len(sql)-1]
-	if !bytes.HasSuffix(item.SQL, []byte{';'}) {
-		return item, r.lines.Failf("a statement does not end with its %d lines", n)
-	}
-	return item, nil
 }

@@ -3,17 +3,19 @@ package segment
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
 const (
-	textHeader = "-- pg_scribe segment\n-- format: 1\n-- start: 0/10\n--\n"
+	textHeader = "-- pg_scribe segment\n-- format: 2\n-- start: 0/10\n--\n"
 	textStream = "SET client_encoding = 'UTF8';\n-- pg_scribe stream\n"
 	textBegin  = "BEGIN; -- xid 1 commit 0/10 at 2026-11-21T01:57:58.268382Z\n"
 	textCommit = "COMMIT; -- 0/18\n"
 	textEnd    = "-- pg_scribe end\n"
+	textObject = `-- pg_scribe object "table" "public.\"a b\" sha256 x" sha256 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff` + "\n"
 )
 
 // testClock is a time that test texts bear.
@@ -74,7 +76,18 @@ func TestReaderRefusesDamagedFraming(t *testing.T) {
 		{"ddl outside", "-- pg_scribe ddl 1 X\nSELECT 1;\n", 1, `"ddl"`},
 		{"mark outside", "-- pg_scribe mark \"x\"\n", 1, `"mark"`},
 		{"origin outside", "-- pg_scribe origin 0/1 \"x\"\n", 1, `"origin"`},
-		{"unknown line", "-- pg_scribe fancy\n", 1, `unknown line "fancy"`},
+		{"by outside", "-- pg_scribe by \"a\" \"\" \"\"\n", 1, `"by"`},
+		{"by of two", textBegin + "-- pg_scribe by \"a\" \"b\"\n", 2, `malformed line "by"`},
+		{"by of four", textBegin + "-- pg_scribe by \"a\" \"b\" \"c\" \"d\"\n", 2, `malformed line "by"`},
+		{"by without quotes", textBegin + "-- pg_scribe by a b c\n", 2, `malformed line "by"`},
+		{"by in other quotes", textBegin + "-- pg_scribe by `a` \"b\" \"c\"\n", 2, `malformed line "by"`},
+		{"object without command", textBegin + textObject, 2, `"object" stands where none may`},
+		{"object of another sum", textBegin + "-- pg_scribe ddl 1 X\nSELECT 1;\n" + strings.Replace(textObject, "sha256 0", "sha256 O", 1), 4, `malformed line "object"`},
+		{"object of a short sum", textBegin + "-- pg_scribe ddl 1 X\nSELECT 1;\n" + strings.Replace(textObject, "sha256 0", "sha256 ", 1), 4, `malformed line "object"`},
+		{"frame within", textBegin + frameLine, 2, `"frame"`},
+		{"frame with more", "-- pg_scribe frame 7\n", 1, `malformed line "frame"`},
+		{"unknown line within", textBegin + "-- pg_scribe +fancy\n", 2, `unknown line "-- pg_scribe +fancy"`},
+		{"unknown line", "-- pg_scribe fancy\n", 1, `unknown line "-- pg_scribe fancy"`},
 		{"statement over two lines", textBegin + "SELECT\n1;\n", 2, "does not end with its line"},
 		{"empty line", textBegin + "\n", 2, "does not end with its line"},
 		{"ddl too long", textBegin + "-- pg_scribe ddl 2 X\nSELECT 1;\nCOMMIT; -- 0/18\n", 4, "cut off"},
@@ -105,6 +118,34 @@ func TestReaderRefusesDamagedFraming(t *testing.T) {
 				t.Errorf("%s: error %v, want one of line %d with %q", c.name, err, first+c.line, c.want)
 			}
 		}
+	}
+}
+
+// The lines of format 2 are read as what they were written from, and a line that
+// a later version may add is passed over. A file of format 1 has none of them.
+func TestLinesOfFormat2(t *testing.T) {
+	by := Identity{User: "a \"b\"", Application: "x\n-- pg_scribe end", Client: ""}
+	of := Fingerprint{Class: "table", Identity: `public."a b" sha256 x`, SHA256: strings.Repeat("00112233445566778899aabbccddeeff", 2)}
+	body := string(AppendAuthor(AppendOrigin([]byte(textBegin), "up", 5), by)) + "-- pg_scribe + SHAPE of things to come\n"
+	body = string(AppendObject(AppendObject(AppendDDL([]byte(body), "X", "SELECT 1"), of), of)) + textCommit + string(AppendFrame(nil)) + "-- pg_scribe + LATER\n"
+	want := []string{"begin 1 0/10 2026-11-21T01:57:58.268382Z", `origin 0/5 "up"`, `by "a \"b\"" "x\n-- pg_scribe end" ""`, "ddl X: SELECT 1;",
+		`object "table" "public.\"a b\" sha256 x" ` + of.SHA256, `object "table" "public.\"a b\" sha256 x" ` + of.SHA256, "commit 0/18", "frame"}
+	if got, err := readText(textHeader+textStream+body, true); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v\n%s\nwant\n%s", err, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if textObject != string(AppendObject(nil, of)) {
+		t.Errorf("an object is written %q", AppendObject(nil, of))
+	}
+	old := strings.Replace(textHeader, "format: 2", "format: 1", 1) + textStream
+	for _, line := range []string{string(AppendAuthor(nil, by)), textObject, "-- pg_scribe + X\n"} {
+		var e *FormatError
+		text := textBegin + "-- pg_scribe ddl 1 X\nSELECT 1;\n" + line + textCommit
+		if _, err := readText(old+text, true); !errors.As(err, &e) || !strings.Contains(e.Reason, "unknown line") || e.Line != 10 {
+			t.Errorf("%q in format 1: %v", line, err)
+		}
+	}
+	if _, err := readText(old+frameLine, true); err == nil {
+		t.Error("a frame in format 1")
 	}
 }
 

@@ -24,13 +24,18 @@ const (
 	Preamble     // SQL: a SET statement before the stream
 	Begin        // Tx
 	DDL          // SQL, Tag: a command, which may span lines
+	Object       // Object: what the command before it made of one
 	Commit       // LSN (behind the commit record)
 	Origin       // Text (name), LSN: the commit time is another server's
+	Author       // Author: whose session the transaction ran in
 	RestorePoint // Text: its name
 	Gap          // Text: what could not be captured
 	Reached      // LSN, Time: nothing else happened up to here
+	FrameStart   // a frame begins: see Frame
 	End          // the trailer: see Reader.Trailer
 	Statement    // SQL: of a dump, anything but COPY
+
+	passedOver // nothing that Next returns
 )
 
 // pieceTable holds large values between their pieces and their row.

@@ -19,7 +19,7 @@ BEGIN
   RETURN QUERY WITH RECURSIVE m AS (
     SELECT a.roleid, a.member FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.member WHERE r.rolname = name AND NOT r.rolsuper
     UNION SELECT a.roleid, a.member FROM m JOIN pg_auth_members a ON a.member = m.roleid)
-  SELECT m.roleid, m.member FROM m WHERE m.roleid >= 16384;
+  SELECT m.roleid, m.member FROM m;
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.memberships(text) FROM PUBLIC;
 

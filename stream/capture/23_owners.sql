@@ -25,6 +25,9 @@ DECLARE
   made record;
   what record;
 BEGIN
+  IF object::int8 < 16384 AND class <> 'pg_namespace'::regclass THEN -- no command of ours changes the owner of what PostgreSQL brings along
+    RETURN NULL;
+  END IF;
   SELECT xmin, cmin INTO noted FROM pg_shdepend WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid = class AND objid = object AND objsubid = 0 AND deptype = 'o';
   IF NOT FOUND AND NOT (grants AND owner::int8 < 16384) THEN

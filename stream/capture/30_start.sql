@@ -54,6 +54,32 @@ REVOKE ALL ON FUNCTION scribe.note_before(text) FROM PUBLIC;
 
 -- The text of the command, with what decides how it reads, and the roles that
 -- it may name: their own commands fire no event.
+-- The settings of the application, such as app.tenant, that a command may read:
+-- in its own text, in that of functions which it names, in the query of a
+-- materialized view. No list has those that nobody declared.
+CREATE FUNCTION scribe.custom_settings(tag text, body text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1ms' AS $fn$
+DECLARE
+  names name[] := scribe.names(body);
+  texts text := concat_ws(' ', CASE WHEN body ~* E'current_setting|from\\s+current' THEN body END,
+    (SELECT string_agg(prosrc, ' ') FROM pg_proc WHERE oid::int8 >= 16384 AND proname = ANY (names) AND prosrc ~* 'current_setting'));
+BEGIN
+  IF tag = 'REFRESH MATERIALIZED VIEW' THEN
+    BEGIN
+      texts := concat(texts, (SELECT string_agg(pg_get_viewdef(oid), ' ') FROM pg_class WHERE oid::int8 >= 16384 AND relkind = 'm' AND relname = ANY (names)));
+    EXCEPTION WHEN OTHERS THEN
+      NULL; -- somebody has it locked, and the command waits for that
+    END;
+  END IF;
+  IF texts = '' THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT jsonb_object_agg(n, current_setting(n, true)) FROM (SELECT DISTINCT lower(m[1]) AS n FROM
+      regexp_matches(texts, E'([a-z_][a-z0-9_$]*(?:\\.[a-z_][a-z0-9_$]*)+)', 'gi') m) x
+    WHERE current_setting(n, true) IS NOT NULL AND n !~ '^scribe\.' AND NOT EXISTS (SELECT FROM pg_settings s WHERE lower(s.name) = n));
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.custom_settings(text, text) FROM PUBLIC;
+
 CREATE FUNCTION scribe.command(tag text, context text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
@@ -116,6 +142,9 @@ BEGIN
   IF NOT is_super OR tag IN ('GRANT', 'REVOKE') OR haystack ~* E'\\mowner\\s+to\\M' THEN -- which also moves privileges
     owners := scribe.owners(tag, concat_ws(' ', haystack, current_setting('scribe.path', true), message -> 'sources'));
     message := message || jsonb_build_object('owners', owners);
+  END IF;
+  IF tag <> ALL (ARRAY['GRANT', 'REVOKE', 'COMMENT']) AND octet_length(haystack) < 100000 THEN
+    message := message || jsonb_strip_nulls(jsonb_build_object('custom', scribe.custom_settings(tag, haystack)));
   END IF;
   haystack := lower(haystack);
   RETURN message || jsonb_build_object('super', is_super,

@@ -12,47 +12,45 @@ import (
 var (
 	// dateWord is a word that means another date tomorrow, within a literal.
 	dateWord = regexp.MustCompile(`(?i)\b(now|today|tomorrow|yesterday)\b(?:\s*\(\))?`)
-	// quotedDateWord is one within a literal of a function's body.
-	quotedDateWord = regexp.MustCompile(`(?i)'[^']*\b(?:now|today|tomorrow|yesterday)\b`)
+	// dateLiteral is the value of a literal that the server may read as a date:
+	// such a word, maybe with a time or a zone.
+	dateLiteral = regexp.MustCompile(`(?i)^\s*(?:now|today|tomorrow|yesterday)(?:\s*\(\))?(?:\s+[-+:.0-9a-z/_]+)*\s*$`)
 	// computedDate is how the server prints what it made of such a word.
 	computedDate = regexp.MustCompile(`\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d`)
 )
 
 // withDates replaces words such as 'today' by the date that the server made of
-// them when it ran the command. It fails if the command holds such words both
-// as dates and as mere words.
+// them when it ran the command. Which literals it read as dates is told by what
+// it prints of the objects: a literal that is there still is text, and stays; one
+// that is not, where there is a date instead, was a date. It fails if the same
+// literal was both.
 func withDates(sql string, conforming bool, f *event.Folded) (string, error) {
 	if f == nil {
 		return sql, nil
 	}
 	tokens := sqltext.Tokens(sql, conforming)
-	literals, words := "", false
+	written, all := map[string]int{}, map[string]bool{}
 	for _, t := range tokens {
 		if isLiteral(t) {
-			literals += t.Text + "\n"
-			words = words || dateWord.MatchString(t.Text)
-		}
-	}
-	if !words {
-		return sql, nil
-	}
-	kept, computed := false, false
-	for _, text := range f.Texts {
-		for _, t := range sqltext.Tokens(text, true) {
-			switch {
-			case t.Text[0] == '$' && len(t.Text) > 1:
-				kept = kept || quotedDateWord.MatchString(t.Text)
-			case isLiteral(t):
-				kept = kept || dateWord.MatchString(t.Text)
-				computed = computed || computedDate.MatchString(t.Text) && !strings.Contains(literals, strings.Trim(t.Text, "'"))
+			value := literalValue(t.Text)
+			all[value] = true
+			if dateLiteral.MatchString(value) {
+				written[value]++
 			}
 		}
 	}
-	switch {
-	case kept && computed:
-		return "", errors.New("its words such as 'today' are dates in one place and not in another")
-	case kept:
+	if len(written) == 0 {
 		return sql, nil
+	}
+	kept, computed := map[string]int{}, false
+	for _, text := range f.Texts {
+		for _, t := range sqltext.Tokens(text, true) {
+			if isLiteral(t) {
+				value := literalValue(t.Text)
+				kept[value]++
+				computed = computed || computedDate.MatchString(value) && !all[value]
+			}
+		}
 	}
 	var b strings.Builder
 	from := 0
@@ -60,11 +58,23 @@ func withDates(sql string, conforming bool, f *event.Folded) (string, error) {
 		if !isLiteral(t) {
 			continue
 		}
+		value := literalValue(t.Text)
+		switch n := written[value]; {
+		case n == 0, kept[value] >= n, !computed:
+			continue
+		case kept[value] > 0:
+			return "", errors.New("its words such as 'today' are dates in one place and not in another")
+		}
 		b.WriteString(sql[from:t.Start])
 		b.WriteString(dateWord.ReplaceAllStringFunc(t.Text, func(word string) string { return dateOf(f, word) }))
 		from = t.End()
 	}
 	return b.String() + sql[from:], nil
+}
+
+// literalValue is the text of a string constant, as far as it matters here.
+func literalValue(text string) string {
+	return strings.ReplaceAll(strings.Trim(strings.TrimLeft(text, "eE"), "'"), "''", "'")
 }
 
 // isLiteral tells a string constant, but for one in dollar quotes.

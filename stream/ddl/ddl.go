@@ -8,6 +8,7 @@ package ddl
 import (
 	"regexp"
 	"slices"
+	"strings"
 
 	"pg_scribe/stream/event"
 )
@@ -94,6 +95,8 @@ func Classify(c *Case) Kind {
 		return DropPart
 	}
 	switch {
+	case c.Unknown == nil && strings.HasPrefix(tag, "CREATE ") && len(end.Objects)+len(c.Dropped) == 0 && c.ifNotExists():
+		return Nothing
 	case c.Unknown != nil, end.Parts == "column", end.Parts != "" && tag != "CREATE TABLE":
 		return Lost
 	case len(end.Creates) > 0 && (end.Parts != "" || c.likeTransient() || end.Like && c.like()):
@@ -104,6 +107,17 @@ func Classify(c *Case) Kind {
 		return LargeObjects
 	}
 	return Text
+}
+
+// ifNotExists tells that a CREATE does nothing where the object is there.
+func (c *Case) ifNotExists() bool {
+	t := headTokens(c.Statement, c.Start.Conforming())
+	for i := 0; i+2 < len(t); i++ {
+		if t[i].Is("if") && t[i+1].Is("not") && t[i+2].Is("exists") {
+			return true
+		}
+	}
+	return false
 }
 
 // CaptureSchema is the one that pg_scribe has on the source.

@@ -2,6 +2,7 @@ package ddl
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"pg_scribe/internal/sqltext"
@@ -36,47 +37,63 @@ func dropObject(o event.Object) string {
 // left no trace in the stream, so that the partition is still attached there.
 var detachFinal = regexp.MustCompile(`(?is)^(\s*ALTER\s+TABLE\s.*\bDETACH\s+PARTITION\s.*?)\s+FINALIZE\s*$`)
 
-// plainDrop is a command whose object the target may lack without being any
-// different for it: an index that was never valid, or a relation that came
+// dropIfExists guards a command whose object the target may lack without being
+// any different for it: an index that was never valid, or a relation that came
 // about without an event.
-var plainDrop = regexp.MustCompile(`(?i)^\s*DROP\s+(?:TABLE|INDEX|MATERIALIZED\s+VIEW)\s+`)
-
-func dropIfExists(sql string) string {
-	if head := plainDrop.FindString(sql); head != "" && !dropGuarded.MatchString(sql[len(head):]) {
-		return head + "IF EXISTS " + sql[len(head):]
+func dropIfExists(sql string, t []sqltext.Token) string {
+	if len(t) < 3 || !t[0].Is("drop") {
+		return sql
 	}
-	return sql
+	at := 2
+	switch {
+	case t[1].Is("table"), t[1].Is("index"):
+	case t[1].Is("materialized") && t[2].Is("view") && len(t) > 3:
+		at = 3
+	default:
+		return sql
+	}
+	if t[at].Is("if") {
+		return sql
+	}
+	return sql[:t[at].Start] + "IF EXISTS " + sql[t[at].Start:]
 }
 
-// namelessIndex is a CREATE INDEX that leaves the name to the server.
-var namelessIndex = regexp.MustCompile(`(?is)^((?:\s|/\*.*?\*/|--[^\n]*\n)*CREATE\s+(?:UNIQUE\s+)?INDEX)\s+(ON\s)`)
+// afterIndex is the place of the token behind CREATE or DROP INDEX; 0: it is
+// another command.
+func afterIndex(t []sqltext.Token) int {
+	for i := 1; i < min(len(t)-1, 3); i++ {
+		if t[i].Is("index") && (t[0].Is("create") || t[0].Is("drop")) && (i == 1 || t[1].Is("unique")) {
+			return i + 1
+		}
+	}
+	return 0
+}
 
 // withIndexName gives an index the name that the server chose: another server,
 // or one where the name is free, would choose another.
-func withIndexName(sql string, made []event.Object) string {
-	m := namelessIndex.FindStringSubmatchIndex(sql)
-	if m == nil || len(made) != 1 || made[0].Type != "index" {
+func withIndexName(sql string, t []sqltext.Token, made []event.Object) string {
+	at := afterIndex(t)
+	if at == 0 || !t[0].Is("create") || !t[at].Is("on") || len(made) != 1 || made[0].Type != "index" {
 		return sql
 	}
-	name := lastName.FindString(made[0].Identity)
-	return sql[:m[3]] + " " + name + " " + sql[m[4]:]
+	return sql[:t[at].Start] + lastName.FindString(made[0].Identity) + " " + sql[t[at].Start:]
 }
 
 // lastName is the last part of a qualified name, quoted as it is there.
 var lastName = regexp.MustCompile(`(?:"(?:[^"]|"")*"|[^".]+)$`)
 
-var dropGuarded = regexp.MustCompile(`(?i)^IF\s+EXISTS\s`)
-
-var concurrently = regexp.MustCompile(`(?i)^((?:[^'"$]*?)\b(?:index|detach\s+partition\s+\S+))\s+concurrently\b`)
-
 // withoutConcurrently makes a command fit into a transaction; its effect is
 // the same.
-func withoutConcurrently(sql string) string {
-	if m := concurrently.FindStringSubmatchIndex(sql); m != nil {
-		return sql[:m[3]] + sql[m[1]:]
+func withoutConcurrently(sql string, conforming bool) string {
+	t := sqltext.Tokens(sql, conforming)
+	at := afterIndex(t)
+	if at == 0 && len(t) > 2 && t[0].Is("alter") && slices.ContainsFunc(t, func(t sqltext.Token) bool { return t.Is("detach") }) {
+		at = len(t) - 1 // DETACH PARTITION name CONCURRENTLY
 	}
-	detach := regexp.MustCompile(`(?i)\s+concurrently\s*$`)
-	return detach.ReplaceAllString(sql, "")
+	if at == 0 || !t[at].Is("concurrently") {
+		return sql
+	}
+	return strings.TrimRight(sql[:t[at].Start], " \t\r\n\f") + sql[t[at].End():]
 }
 
 // SchemaRenamed is the name that an ALTER SCHEMA … RENAME replaces.

@@ -63,7 +63,7 @@ func (c *Case) lost(err error) error {
 // text is the statement as it can stand in a transaction.
 func (c *Case) text() string {
 	if c.End.Late {
-		return withoutConcurrently(c.Statement)
+		return withoutConcurrently(c.Statement, c.Start.Conforming())
 	}
 	return c.Statement
 }
@@ -78,7 +78,9 @@ func (c *Case) rewriteText() (w Rewritten, err error) {
 	}
 	w.Before = dropsOwned(sql, start, c.Dropped)
 	sql = detachFinal.ReplaceAllString(sql, "$1")
-	sql = dropIfExists(withBounds(withIndexName(sql, end.Objects), end.Bounds))
+	tokens := sqltext.Tokens(sql, start.Conforming())
+	sql = dropIfExists(withIndexName(sql, tokens, end.Objects), tokens)
+	sql = withBounds(sql, end.Bounds)
 	sql = withSessionUser(sql, start)
 	if sql, err = withDates(sql, start.Conforming(), end.Folded); err != nil {
 		return w, err

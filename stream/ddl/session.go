@@ -2,6 +2,8 @@ package ddl
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"pg_scribe/internal/sqltext"
@@ -64,6 +66,10 @@ func session(m *event.Command, path string) *Session {
 		}
 		line(&s.Set, "SET LOCAL %s = %s", p.name, sqltext.Literal(value))
 		line(&reset, "SET LOCAL %s = %s", p.name, sqltext.Literal(p.value))
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Custom)) {
+		line(&s.Set, "SET LOCAL %s = %s", sqltext.DisplayName(name), sqltext.Literal(m.Custom[name]))
+		line(&reset, "SET LOCAL %s = ''", sqltext.DisplayName(name))
 	}
 	line(&s.Set, "SET LOCAL search_path = %s", quotePath(path))
 	if m.Role != "" {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/stream/event"
@@ -179,10 +180,23 @@ func namesIn(sql string, conforming bool) map[string]bool {
 	t := sqltext.Tokens(sql, conforming)
 	for i := range t {
 		if parts, ok := sqltext.TokensName(t[i : i+1]); ok {
-			held[parts[0]] = true
+			held[cut(parts[0])] = true
 		}
 	}
 	return held
+}
+
+// cut shortens a name as the server does: to 63 bytes of whole characters.
+func cut(name string) string {
+	const limit = 63
+	if len(name) <= limit {
+		return name
+	}
+	end := limit
+	for end > 0 && !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end]
 }
 
 // anyNamed tells whether names hold all parts of the name of one of the

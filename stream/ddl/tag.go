@@ -46,7 +46,11 @@ func matchesTag(t []sqltext.Token, sql string, conforming bool, tag string) bool
 		}
 		t = sqltext.Tokens(sql, conforming) // privileges may name many columns
 		on := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("on") })
-		return on > 0 && on+1 < len(t) && !clusterKinds[strings.ToLower(t[on+1].Text)]
+		return on > 0 && on+1 < len(t) && !(clusterKinds[strings.ToLower(t[on+1].Text)] && named(t[on+2:]))
+	case "CREATE EXTENSION": // CREATE LANGUAGE without a handler is one
+		if language := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("language") }); language > 0 && matchesTag(t[:language+1], sql, conforming, "CREATE LANGUAGE") {
+			return true
+		}
 	}
 	i := 0
 	for _, token := range t {
@@ -60,6 +64,11 @@ func matchesTag(t []sqltext.Token, sql string, conforming bool, tag string) bool
 		}
 	}
 	return false
+}
+
+// named tells that a name follows the kind of an object: without one the word is itself the name of a table.
+func named(rest []sqltext.Token) bool {
+	return len(rest) > 0 && !rest[0].Is("to") && !rest[0].Is("from") && !rest[0].Is(",") && !rest[0].Is(".")
 }
 
 // fromQuery tells whether a CREATE TABLE takes its rows from a query: any other

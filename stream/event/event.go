@@ -41,6 +41,7 @@ type Command struct {
 	At      string            `json:"at"`
 	PID     int               `json:"pid"`
 	Set     map[string]string `json:"set"`
+	Custom  map[string]string `json:"custom"` // settings of the application that it may have read
 }
 
 // Conforming is the standard_conforming_strings that the text was read under.

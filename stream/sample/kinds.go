@@ -193,13 +193,22 @@ const labelStates = `
     FROM pg_shseclabel l WHERE l.classoid <> 'pg_database'::regclass OR l.objoid = (SELECT oid FROM pg_database WHERE datname = current_database())) x
   WHERE object IS NOT NULL`
 
+// databaseOwner is the key of the owner and what else only its owner may set. It
+// sorts before the privileges, which a new owner takes over.
+const databaseOwner = "a owner"
+
 // databaseRole begins the keys of what roles have set in the database.
 const databaseRole = "role "
 
 // databaseStates are what belongs to the database itself. The restored one
 // may have another name.
 func databaseStates(source.Server) string {
-	return `SELECT 'settings', format('DO %L', format('BEGIN EXECUTE format(''ALTER DATABASE %%I RESET ALL'', current_database());%s END',
+	return `SELECT '` + databaseOwner + `', format('DO %L', format('BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN EXECUTE format(''ALTER DATABASE %%I OWNER TO %I'', current_database()); END IF;
+	      EXECUTE format(''ALTER DATABASE %%I CONNECTION LIMIT %s'', current_database()); EXCEPTION WHEN insufficient_privilege THEN RAISE WARNING ''%%'', SQLERRM; END',
+	      pg_get_userbyid(datdba), replace(quote_ident(pg_get_userbyid(datdba)), '%', '%%'), datconnlimit))
+	  FROM pg_database WHERE datname = current_database()
+	  UNION ALL
+	  SELECT 'settings', format('DO %L', format('BEGIN EXECUTE format(''ALTER DATABASE %%I RESET ALL'', current_database());%s END',
 	    (SELECT string_agg(format(' EXECUTE format(''ALTER DATABASE %%I SET %s = %%s'', current_database(), %L);', split_part(x, '=', 1), ` + settingValue + `), '')
 	      FROM pg_db_role_setting g, unnest(g.setconfig) x WHERE g.setrole = 0 AND g.setdatabase = d.oid)))
 	  FROM pg_database d WHERE datname = current_database()

@@ -1,0 +1,239 @@
+package repo
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pg_scribe/catalog"
+	"pg_scribe/repo/filter"
+	"pg_scribe/repo/segment"
+)
+
+// rowsOf writes a transaction that changes rows of one table.
+func rowsOf(t testing.TB, w *SegmentWriter, n int, table string, rows int) {
+	t.Helper()
+	commit, end, at := txLSN(n), txLSN(n)+8, testClock
+	text := segment.AppendBegin(nil, uint32(n), commit, at)
+	for i := range rows {
+		text = segment.AppendChange(text, &segment.Change{Op: segment.Insert, Table: []byte(table), Columns: [][]byte{[]byte(`"a"`), []byte(`"b"`)},
+			New: []segment.Value{{Form: segment.Text, Text: fmt.Append(nil, n)}, {Form: segment.Text, Text: fmt.Appendf(nil, "some text of row %d, 80 bytes or so %x", i, i*i*7919+n)}}})
+	}
+	must(t, w.Write(segment.AppendCommit(text, end)))
+	w.Add(segment.Stats{End: end, Reached: at, Transactions: 1, FirstCommit: at, LastCommit: at, MinXID: uint32(n), MaxXID: uint32(n),
+		Tables: map[string]catalog.TableCount{table: {Table: table, Inserted: int64(rows)}}})
+}
+
+const rareTable, commonTable = `"public"."rare"`, `"public"."common"`
+
+// rare says which transactions of framed are of the rare table.
+func rare(n int) bool { return n%23 == 7 }
+
+// framed writes a segment of 100 transactions and many frames, and seals it.
+func framed(t testing.TB, r *Repository) catalog.Artifact {
+	t.Helper()
+	w := createSegment(t, r, txLSN(1))
+	w.index.Bytes = 8 << 10
+	for n := 1; n <= 100; n++ {
+		table := commonTable
+		if rare(n) {
+			table = rareTable
+		}
+		rowsOf(t, w, n, table, 20)
+		switch {
+		case n%10 == 0:
+			must(t, w.Checkpoint(ctx))
+		case n == 35: // and what was written is forgotten
+			must(t, w.Checkpoint(ctx))
+			for m := 36; m < 60; m++ {
+				rowsOf(t, w, m, `"public"."gone"`, 20)
+			}
+			must(t, w.Rollback())
+		}
+	}
+	must(t, w.Seal(ctx))
+	return segmentAt(t, r, txLSN(1))
+}
+
+// partXIDs reads a part and returns its transactions, and for each item its place in
+// the text.
+func partXIDs(t testing.TB, p *Part) (xids []int, places map[string]bool) {
+	t.Helper()
+	places = map[string]bool{}
+	defer p.Close()
+	for {
+		item, err := p.Next()
+		if errors.Is(err, io.EOF) {
+			return xids, places
+		}
+		must(t, err)
+		if item.Kind == segment.Begin {
+			xids = append(xids, int(item.Tx.XID))
+		}
+		places[fmt.Sprintf("%d %d %s", item.Line, item.Offset, item)] = true
+	}
+}
+
+// What is wanted is read, with its right place in the text, and little else.
+func TestOpenPart(t *testing.T) {
+	eachCodec(t, func(t *testing.T, spec string) {
+		r := testRepository(t, spec)
+		a := framed(t, r)
+		whole, err := r.OpenSegment(a)
+		must(t, err)
+		all, places := partXIDs(t, &Part{Reader: whole})
+		must(t, r.Check(a))
+		chain, err := r.fileChain(ctx, a.Filters)
+		must(t, err)
+		_, simple := chain.Codec()
+		for _, c := range []struct {
+			name  string
+			want  Wanted
+			needs func(n int) bool
+			share float64 // of the stored bytes, at most
+		}{
+			{"all", Wanted{}, func(int) bool { return true }, 1.1},
+			{"a table", Wanted{Tables: []string{rareTable}}, rare, 0.5},
+			{"two tables", Wanted{Tables: []string{rareTable, commonTable}}, func(int) bool { return true }, 1.1},
+			{"another table", Wanted{Tables: []string{`"public"."t"`}}, func(int) bool { return false }, 0.25},
+			{"from", Wanted{From: txLSN(90)}, func(n int) bool { return n >= 90 }, 0.4},
+			{"up to", Wanted{To: txLSN(10)}, func(n int) bool { return n < 10 }, 0.4},
+			{"one", Wanted{From: txLSN(50), To: txLSN(50) + 1}, func(n int) bool { return n == 50 }, 0.3},
+			{"behind", Wanted{From: txLSN(101)}, func(n int) bool { return n >= 100 }, 0.3},
+		} {
+			p, err := r.OpenPart(ctx, a, c.want)
+			must(t, err)
+			got, at := partXIDs(t, p)
+			for _, n := range all {
+				if c.needs(n) && n < 100 && !slices.Contains(got, n) {
+					t.Errorf("%s: transaction %d is missing", c.name, n)
+				}
+			}
+			if !slices.IsSorted(got) {
+				t.Errorf("%s: %v", c.name, got)
+			}
+			for place := range at {
+				if !places[place] && !strings.Contains(place, " end ") {
+					t.Errorf("%s: %s is not so in the segment", c.name, place)
+				}
+			}
+			if share := float64(p.Stored()) / float64(a.Bytes); simple && share > c.share || !simple && share != 1 {
+				t.Errorf("%s: %.3f of %d bytes were read", c.name, share, a.Bytes)
+			}
+		}
+	})
+}
+
+// The index tells every table that is in a frame; a trailer that does not is found.
+func TestIndexIsChecked(t *testing.T) {
+	r := testRepository(t, "none")
+	a := framed(t, r)
+	text, err := os.ReadFile(r.Path(a.Name))
+	must(t, err)
+	body, end, _ := strings.Cut(string(text), segment.TrailerLine)
+	trailer, err := segment.ReadTrailer(a.Name, strings.NewReader(segment.TrailerLine+end))
+	must(t, err)
+	read := func(change func(*segment.Trailer)) error {
+		forged := trailer
+		forged.Frames = slices.Clone(trailer.Frames)
+		change(&forged)
+		end, _ := sealed(body, forged)
+		reader, err := segment.NewReader("file", strings.NewReader(body+end), false)
+		must(t, err)
+		reader.Collect(new(segment.Index))
+		_, err = items(reader)
+		return err
+	}
+	if err := read(func(*segment.Trailer) {}); err != nil || len(trailer.Frames) < 10 {
+		t.Fatalf("%d frames, %v", len(trailer.Frames), err)
+	}
+	mixed := slices.IndexFunc(trailer.Frames, func(f segment.Frame) bool { return len(f.Tables) > 1 })
+	for want, change := range map[string]func(*segment.Trailer){
+		"frames, the text":   func(t *segment.Trailer) { t.Frames = t.Frames[1:] },
+		"the text has it at": func(t *segment.Trailer) { t.Frames[3].Offset++ },
+		"line":               func(t *segment.Trailer) { t.Frames[3].Line++ },
+		"LSN":                func(t *segment.Trailer) { t.Frames[3].LSN++ },
+		"changes rows of":    func(t *segment.Trailer) { t.Frames[mixed].Tables = t.Frames[mixed].Tables[1:] },
+	} {
+		var e *FormatError
+		if err := read(change); !errors.As(err, &e) || !strings.Contains(e.Reason, want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	if err := read(func(t *segment.Trailer) { t.Frames[mixed].All = true; t.Frames[mixed].Tables = nil }); err != nil {
+		t.Errorf("an index may say more than there is: %v", err)
+	}
+}
+
+// After a crash the index is made from the text, as it would have been.
+func TestIndexSurvivesACrash(t *testing.T) {
+	eachCodec(t, func(t *testing.T, spec string) {
+		r := testRepository(t, spec)
+		w := createSegment(t, r, txLSN(1))
+		w.index.Bytes = 8 << 10
+		for n := 1; n <= 60; n++ {
+			rowsOf(t, w, n, map[bool]string{true: rareTable, false: commonTable}[rare(n)], 20)
+		}
+		must(t, w.Checkpoint(ctx))
+		want := w.index.Frames(w.saved.stats.Counts())
+		for n := 61; n <= 90; n++ {
+			rowsOf(t, w, n, commonTable, 20)
+		}
+		dir := r.dir
+		must(t, w.file.Close())
+		must(t, r.Close())
+		r = reopen(t, dir)
+		a := segmentAt(t, r, txLSN(1))
+		if _, err := r.inspect(ctx, a.Name, a.Filters, -1); err != nil {
+			t.Fatal(err)
+		}
+		reader, err := r.OpenSegment(a)
+		must(t, err)
+		_, err = items(reader)
+		must(t, err)
+		if got := reader.Trailer.Frames; len(got) < 5 || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("frames\n%v\nwere\n%v", got, want)
+		}
+		p, err := r.OpenPart(ctx, a, Wanted{Tables: []string{rareTable}})
+		must(t, err)
+		got, _ := partXIDs(t, p)
+		for n := 1; n <= 60; n++ {
+			if rare(n) && !slices.Contains(got, n) {
+				t.Errorf("transaction %d is missing", n)
+			}
+		}
+	})
+}
+
+// A file that tells where reading may begin is read by the command of its method as before.
+func TestStartsArePassedOver(t *testing.T) {
+	for _, spec := range []string{"zstd", "lz4", "gzip"} {
+		r := testRepository(t, spec)
+		a := framed(t, r)
+		codec, err := filter.ParseCodec(spec)
+		must(t, err)
+		f, err := os.Open(r.Path(a.Name))
+		must(t, err)
+		starts, err := codec.ReadStarts(f, a.Bytes)
+		must(t, err)
+		f.Close()
+		if len(starts) < 10 {
+			t.Errorf("%s: %d starts", spec, len(starts))
+		}
+		need(t, spec)
+		args := strings.Fields(codec.Command())
+		cmd := exec.Command(args[0], append(args[1:], filepath.Join(r.dir, a.Name))...)
+		text, err := cmd.Output()
+		must(t, err)
+		reader, err := segment.NewReader(a.Name, strings.NewReader(string(text)), false)
+		must(t, err)
+		_, err = items(reader)
+		must(t, err)
+	}
+}

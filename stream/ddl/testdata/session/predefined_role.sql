@@ -1,0 +1,5 @@
+CREATE ROLE g_r1; GRANT CREATE, USAGE ON SCHEMA g TO g_r1; GRANT pg_read_all_data TO g_r1; SET ROLE g_r1
+-- record
+CREATE TABLE a (i int)
+-- clean
+RESET ROLE; DROP OWNED BY g_r1 CASCADE; DROP ROLE g_r1
