@@ -139,7 +139,7 @@ func (f *fenceReader) Message(b []byte) error {
 			if rel == nil {
 				return fmt.Errorf("a TRUNCATE names relation %d, which was not described", oid)
 			}
-			if rel.Schema != capture.Schema {
+			if rel.Schema != event.Schema {
 				f.pending = append(f.pending, touch{"TRUNCATE", event.ClassRelation, oid, sqltext.Identifier(rel.Schema) + "." + sqltext.Identifier(rel.Name)})
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput/pgoutputtest"
 )
@@ -29,7 +28,7 @@ func TestFenceReader(t *testing.T) {
 		return captured(secret, fmt.Sprintf(`{"ev": %q, "tag": %q, "objects": [{"class": 1259, "oid": %d, "type": "table"}, {"class": 1259, "oid": 99, "invalid": true}]}`, ev, tag, oid))
 	}
 	relation := pgoutputtest.Message('R', uint32(7), "public", "t", byte('d'), uint16(0))
-	own := pgoutputtest.Message('R', uint32(8), capture.Schema, "t", byte('d'), uint16(0))
+	own := pgoutputtest.Message('R', uint32(8), event.Schema, "t", byte('d'), uint16(0))
 	truncate := pgoutputtest.Message('T', uint32(2), byte(0), uint32(7), uint32(8))
 	commit := pgoutputtest.Message('C', byte(0), uint64(100), uint64(110), uint64(0))
 	for _, c := range []struct {

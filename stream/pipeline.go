@@ -116,17 +116,7 @@ func (p *pipeline) tooLarge(err error) error {
 
 // store writes batches and keeps the intervals.
 func (p *pipeline) store(ctx context.Context) error {
-	var fsync, status <-chan time.Time
-	if p.opts.FsyncInterval > 0 {
-		t := time.NewTicker(p.opts.FsyncInterval)
-		defer t.Stop()
-		fsync = t.C
-	}
-	if p.opts.StatusInterval > 0 {
-		t := time.NewTicker(p.opts.StatusInterval)
-		defer t.Stop()
-		status = t.C
-	}
+	fsync, status := time.Tick(p.opts.FsyncInterval), time.Tick(p.opts.StatusInterval) // 0: never
 	asked := time.NewTicker(200 * time.Millisecond)
 	defer asked.Stop()
 	bases := time.NewTicker(time.Second)

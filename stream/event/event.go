@@ -136,6 +136,10 @@ func (*LargeObject) event() {}
 func (*Mark) event()        {}
 func (*Gap) event()         {}
 
+// Schema is the one that pg_scribe has on the source. What is in it is no part of
+// the contents.
+const Schema = "scribe"
+
 // Class OIDs of objects: of pg_class, and of pg_largeobject, which stands for
 // large objects.
 const (

@@ -47,7 +47,7 @@ func New(o Options) *Renderer {
 		o.Schema = schema.New()
 	}
 	r := &Renderer{from: o.From, secret: o.Secret, schema: o.Schema}
-	r.out = writer{schema: o.Schema, count: map[string]catalog.TableCount{}}
+	r.out = writer{schema: o.Schema}
 	r.rows = rows{out: &r.out, tables: newTables(&r.out, o), values: values{out: &r.out, texts: o.Texts, encoding: o.Encoding}}
 	r.commands = newCommands(&r.out, &r.rows, o)
 	return r

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
@@ -53,7 +52,7 @@ func (r *rows) insert(b []byte) error {
 		r.out.open()
 		r.hidden.relax(r.out, t)
 	}
-	r.run.count.Inserted++
+	r.out.count(r.run).Inserted++
 	if r.copying {
 		c, err := r.dec.Row('I', b)
 		if err != nil {
@@ -115,8 +114,6 @@ func (r *rows) endRun() error {
 	}
 	t := r.run
 	r.run = nil
-	r.out.add(t, t.count)
-	t.count = catalog.TableCount{}
 	if r.copying {
 		r.copying = false
 		r.out.text = segment.AppendCopyEnd(r.out.text)
@@ -149,7 +146,7 @@ func (r *rows) change(kind byte, b []byte) error {
 		return err
 	}
 	if kind == 'D' {
-		r.out.add(t, catalog.TableCount{Deleted: 1})
+		r.out.count(t).Deleted++
 		if c.OldKind == 'K' && !t.keyed {
 			r.out.gap("a DELETE from " + t.name + " came without a key")
 			return nil
@@ -157,7 +154,7 @@ func (r *rows) change(kind byte, b []byte) error {
 		r.out.text = t.appendDelete(r.out.text, c)
 		return nil
 	}
-	r.out.add(t, catalog.TableCount{Updated: 1})
+	r.out.count(t).Updated++
 	var ok bool
 	if r.out.text, ok = t.appendUpdate(r.out.text, c); !ok {
 		r.out.gap("an UPDATE of " + t.name + " came without a key")
@@ -183,7 +180,7 @@ func (r *rows) truncate(m pgoutput.Truncate) error {
 			continue
 		}
 		r.out.open()
-		r.out.add(t, catalog.TableCount{Truncated: 1})
+		r.out.count(t).Truncated++
 		all.Tables = append(all.Tables, []byte(t.name))
 	}
 	if len(all.Tables) > 0 {

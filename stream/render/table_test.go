@@ -93,3 +93,20 @@ func BenchmarkAppendUpdate(b *testing.B) {
 		dst, _ = t.appendUpdate(dst[:0], c)
 	}
 }
+
+func BenchmarkAppendCopyRow(b *testing.B) {
+	t, row, dst := newTable(testRelation('d'), testFacts()), rowOf("12345", "17.50", `{"a": 1}`, "some text"), []byte(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = t.appendCopyRow(dst[:0], row)
+	}
+}
+
+func BenchmarkAppendDeleteFull(b *testing.B) {
+	t, dst := newTable(testRelation('f'), testFacts()), []byte(nil)
+	c := pgoutput.RowChange{OldKind: 'O', Old: rowOf("12345", "17.50", `{"a": 1}`, "some text")}
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = t.appendDelete(dst[:0], c)
+	}
+}

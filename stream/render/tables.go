@@ -99,7 +99,7 @@ func (t *tables) moved(list []event.Moved, from string) {
 // subtransaction, or of another transaction that committed before. Without them
 // it is taken for known. The table is made only if the target lacks it.
 func (t *tables) unknown(rel *pgoutput.Relation) error {
-	if t.ask == nil || rel.Schema == ddl.CaptureSchema || t.relation[rel.OID] != nil || t.schema.Announced(rel.OID) || t.schema.Table(rel.OID).Unsaved {
+	if t.ask == nil || rel.Schema == event.Schema || t.relation[rel.OID] != nil || t.schema.Announced(rel.OID) || t.schema.Table(rel.OID).Unsaved {
 		return nil
 	}
 	made, there := t.schema.Made(rel.OID)

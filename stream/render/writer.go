@@ -44,12 +44,12 @@ type writer struct {
 	told  []Told
 	stale []ddl.State
 
-	inTx  bool
-	tx    pgoutput.Begin
-	begun bool // its BEGIN line is written
-	alien bool // its commit time is another server's
-	count map[string]catalog.TableCount
-	found segment.Stats // restore points and gaps of this transaction
+	inTx    bool
+	tx      pgoutput.Begin
+	begun   bool          // its BEGIN line is written
+	alien   bool          // its commit time is another server's
+	counted []*table      // with changes in this transaction
+	found   segment.Stats // restore points and gaps of this transaction
 }
 
 func (w *writer) complete() bool { return w.whole > 0 || w.stats.End > 0 }
@@ -136,14 +136,30 @@ func (w *writer) tell(t Told) {
 // resample has states sampled again, which the stream has changed.
 func (w *writer) resample(states ...ddl.State) { w.stale = append(w.stale, states...) }
 
-// add counts changes of a table's rows.
-func (w *writer) add(t *table, c catalog.TableCount) {
-	sum := w.count[t.target]
-	sum.Inserted += c.Inserted
-	sum.Updated += c.Updated
-	sum.Deleted += c.Deleted
-	sum.Truncated += c.Truncated
-	w.count[t.target] = sum
+// count returns the counts of a table's rows in this transaction.
+func (w *writer) count(t *table) *catalog.TableCount {
+	if !t.counted {
+		t.counted = true
+		w.counted = append(w.counted, t)
+	}
+	return &t.count
+}
+
+// counts sums them up by what the rows were written to.
+func (w *writer) counts() map[string]catalog.TableCount {
+	sums := make(map[string]catalog.TableCount, len(w.counted))
+	for _, t := range w.counted {
+		sum := sums[t.target]
+		sum.Inserted += t.count.Inserted
+		sum.Updated += t.count.Updated
+		sum.Deleted += t.count.Deleted
+		sum.Truncated += t.count.Truncated
+		sums[t.target] = sum
+		t.counted, t.count = false, catalog.TableCount{}
+	}
+	clear(w.counted)
+	w.counted = w.counted[:0]
+	return sums
 }
 
 func (w *writer) commit(m pgoutput.Commit) {
@@ -155,11 +171,10 @@ func (w *writer) commit(m pgoutput.Commit) {
 	w.text = segment.AppendCommit(w.text, m.End)
 	w.whole = len(w.text)
 	tx := w.found
-	tx.Transactions, tx.MinXID, tx.MaxXID, tx.Tables = 1, w.tx.XID, w.tx.XID, w.count
+	tx.Transactions, tx.MinXID, tx.MaxXID, tx.Tables = 1, w.tx.XID, w.tx.XID, w.counts()
 	if !w.alien {
 		tx.FirstCommit, tx.LastCommit = w.tx.At, w.tx.At
 	}
 	w.stats.Add(tx)
-	clear(w.count)
 	w.found = segment.Stats{}
 }
