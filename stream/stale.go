@@ -1,4 +1,4 @@
-package sample
+package stream
 
 import (
 	"context"
@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// Stale are sampled states that the stream itself has changed since: a
+// staleStates are sampled states that the stream itself has changed since: a
 // captured command brought along a role, a membership or a privilege that it
 // needed. The next sample sends them again, or their end.
-type Stale struct {
+type staleStates struct {
 	mu   sync.Mutex
 	keys map[string]map[string]bool // by kind
 	new  bool                       // since the last time they were kept or a sample took them
@@ -18,8 +18,8 @@ type Stale struct {
 // staleSetting keeps them in the repository across runs.
 const staleSetting = "stale states"
 
-func LoadStale(ctx context.Context, store Store) (*Stale, error) {
-	s := &Stale{keys: map[string]map[string]bool{}}
+func loadStale(ctx context.Context, store stateStore) (*staleStates, error) {
+	s := &staleStates{keys: map[string]map[string]bool{}}
 	text, known, err := store.Setting(ctx, staleSetting)
 	if err != nil || !known {
 		return s, err
@@ -27,8 +27,8 @@ func LoadStale(ctx context.Context, store Store) (*Stale, error) {
 	return s, json.Unmarshal([]byte(text), &s.keys)
 }
 
-// Add may be called on nil.
-func (s *Stale) Add(kind, key string) {
+// add may be called on nil.
+func (s *staleStates) add(kind, key string) {
 	if s == nil {
 		return
 	}
@@ -41,8 +41,8 @@ func (s *Stale) Add(kind, key string) {
 	s.keys[kind][key] = true
 }
 
-// Pending, of a nil one too, tells whether some came that no sample has taken.
-func (s *Stale) Pending() bool {
+// pending, of a nil one too, tells whether some came that no sample has taken.
+func (s *staleStates) pending() bool {
 	if s == nil {
 		return false
 	}
@@ -53,7 +53,7 @@ func (s *Stale) Pending() bool {
 
 // take hands them over to a sample. keep follows once it has committed, or
 // giveBack.
-func (s *Stale) take() map[string]map[string]bool {
+func (s *staleStates) take() map[string]map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	taken := s.keys
@@ -61,17 +61,17 @@ func (s *Stale) take() map[string]map[string]bool {
 	return taken
 }
 
-func (s *Stale) giveBack(taken map[string]map[string]bool) {
+func (s *staleStates) giveBack(taken map[string]map[string]bool) {
 	for kind, keys := range taken {
 		for key := range keys {
-			s.Add(kind, key)
+			s.add(kind, key)
 		}
 	}
 }
 
-// Keep writes them into the store, so that a crash loses none that is durable
+// keep writes them into the store, so that a crash loses none that is durable
 // in a segment.
-func (s *Stale) Keep(ctx context.Context, store Store) error {
+func (s *staleStates) keep(ctx context.Context, store stateStore) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.new {

@@ -1,4 +1,4 @@
-package sample
+package stream
 
 import (
 	"context"
@@ -116,7 +116,7 @@ func roleStates(s source.Server) string {
 	      CASE WHEN r.rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, CASE WHEN r.rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
 	      CASE WHEN r.rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END, CASE WHEN r.rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
 	      CASE WHEN r.rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN r.rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
-	      CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, 'CONNECTION LIMIT ' || r.rolconnlimit,
+	      CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, 'CONNECTION LIMIT ' || r.rolconnlimit::text,
 	      'VALID UNTIL ' || quote_literal(r.rolvaliduntil::text)),
 	    ' PASSWORD ' || ` + password + `,
 	    CASE WHEN r.rolvaliduntil IS NULL THEN format(
@@ -232,9 +232,9 @@ func databaseStates(source.Server) string {
 	  FROM pg_database d WHERE datname = current_database()`
 }
 
-// DatabaseSettings are the settings, the comment and the privileges of the
+// databaseSettings are the settings, the comment and the privileges of the
 // database, as statements.
-func DatabaseSettings(ctx context.Context, tx pgx.Tx, src source.Server) (map[string]string, error) {
+func databaseSettings(ctx context.Context, tx pgx.Tx, src source.Server) (map[string]string, error) {
 	return readTexts(ctx, tx, databaseStates(src))
 }
 

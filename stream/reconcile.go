@@ -1,4 +1,4 @@
-package sample
+package stream
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/ddl"
@@ -18,9 +17,9 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// Store keeps the last sample of each kind, so that what changed while
+// stateStore keeps the last sample of each kind, so that what changed while
 // no streamer ran is noticed. The repository's catalog is one.
-type Store interface {
+type stateStore interface {
 	Setting(ctx context.Context, key string) (string, bool, error)
 	SetSetting(ctx context.Context, key, value string) error
 	SetSettings(ctx context.Context, values map[string]string) error // all or none
@@ -28,7 +27,7 @@ type Store interface {
 
 // A reconciliation is what one sample found, on its way into the stream.
 type reconciliation struct {
-	Sampling
+	sampling
 	samples map[string]map[string]string // to be kept once what differs has committed
 	last    []event.State                // of what can go only when nothing needs it
 	lastOf  map[string]map[string]string // samples of the kinds that these are of
@@ -45,8 +44,8 @@ type reconciliation struct {
 // The transaction carries a mark of the sample if anything could have happened
 // since the last one: restore learns from it how far sequences can be relied
 // on.
-func (s Sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliation, err error) {
-	r := &reconciliation{Sampling: s, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, taken: s.Stale.take()}
+func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliation, err error) {
+	r := &reconciliation{sampling: s, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, taken: s.Stale.take()}
 	defer func() {
 		if err != nil {
 			s.Stale.giveBack(r.taken)
@@ -231,7 +230,7 @@ func compare(before, now map[string]string) (differ, gone []string) {
 }
 
 // keptSample is the last sample of a kind; nil if there is none.
-func keptSample(ctx context.Context, store Store, name string) (sample map[string]string, err error) {
+func keptSample(ctx context.Context, store stateStore, name string) (sample map[string]string, err error) {
 	text, known, err := store.Setting(ctx, "state "+name)
 	if err == nil && known {
 		err = json.Unmarshal([]byte(text), &sample)
@@ -239,7 +238,7 @@ func keptSample(ctx context.Context, store Store, name string) (sample map[strin
 	return sample, err
 }
 
-func keepSamples(ctx context.Context, store Store, samples map[string]map[string]string) error {
+func keepSamples(ctx context.Context, store stateStore, samples map[string]map[string]string) error {
 	for name, sample := range samples {
 		text, err := json.Marshal(sample)
 		if err != nil {
@@ -252,9 +251,9 @@ func keepSamples(ctx context.Context, store Store, samples map[string]map[string
 	return nil
 }
 
-// baselineStates keeps the present sample without emitting it: a base that is about
+// baseline keeps the present sample without emitting it: a base that is about
 // to be taken holds it.
-func baselineStates(ctx context.Context, conn *pgx.Conn, src source.Server, store Store) error {
+func baseline(ctx context.Context, conn *pgx.Conn, src source.Server, store stateStore) error {
 	samples := map[string]map[string]string{}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -273,12 +272,4 @@ func baselineStates(ctx context.Context, conn *pgx.Conn, src source.Server, stor
 		return fmt.Errorf("sample of large objects: %w", err)
 	}
 	return keepSamples(ctx, store, samples)
-}
-
-// Baseline keep what is sampled as it is before a stream begins.
-func Baseline(ctx context.Context, conn *pgx.Conn, src source.Server, publication string, store *catalog.Catalog) error {
-	if err := baselineStates(ctx, conn, src, store); err != nil {
-		return err
-	}
-	return baselineUnlisted(ctx, conn, publication, store)
 }

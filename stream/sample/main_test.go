@@ -1,9 +1,0 @@
-package sample
-
-import (
-	"testing"
-
-	"pg_scribe/internal/pgtest"
-)
-
-func TestMain(m *testing.M) { pgtest.Main(m) }
