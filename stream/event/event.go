@@ -70,7 +70,8 @@ type End struct {
 	Late    bool           `json:"late"`
 	Command *Command       `json:"-"` // of a late one, which has no start
 	Objects []Object       `json:"objects"`
-	Loose   []uint32       `json:"loose"` // types that may hold values which a domain's constraint does not allow
+	Granted []Granted      `json:"granted"` // nil: it was not on all of a schema
+	Loose   []uint32       `json:"loose"`   // types that may hold values which a domain's constraint does not allow
 	Tables  []Table        `json:"tables"`
 	Types   []Type         `json:"types"` // that the command may have renamed
 	Moved   []Moved        `json:"moved"` // whose schema has another name now
@@ -207,6 +208,17 @@ type Role struct {
 type Membership struct {
 	Role   string `json:"role"`
 	Member string `json:"member"`
+
+	// What the member may do by it; nil before version 16, where that is the role's own matter.
+	Inherit *bool `json:"inherit"`
+	Set     *bool `json:"set"`
+}
+
+// Granted is an object that a GRANT or REVOKE on all of a schema changed.
+type Granted struct {
+	Kind     string `json:"kind"` // tables, sequences, functions or procedures
+	Schema   string `json:"schema"`
+	Identity string `json:"identity"`
 }
 
 // Owned is an object that a command may name, with its owner before it.
