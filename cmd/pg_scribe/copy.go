@@ -89,7 +89,8 @@ func (c *copyCmd) forget(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		a.print("%s is forgotten: nothing is sent there any more. Nothing there was removed: %s, %s.", oneLine(t.Spec), show.Plural(int64(t.Copies), "file"), show.Bytes(t.CopiesBytes))
+		a.print("%s is forgotten: nothing is sent there any more. Nothing there was removed: %s, %s.", oneLine(t.Spec), show.Plural(int64(t.Copies), "file"),
+			show.Bytes(t.CopiesBytes))
 		a.print("To remove what is there: %s", removeWords(t.Spec))
 		a.print("To send there again: %s", commandLine("pg_scribe", "copy", "-f", c.File, "--target", t.Spec))
 		return nil

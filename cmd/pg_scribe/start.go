@@ -123,7 +123,8 @@ func (c *startCmd) stream(ctx context.Context, a *app, r *repo.Repository, opts 
 		return err
 	}
 	if primary == 0 && c.Durability == "target" {
-		return &usageError{"--durability target, but the repository has no target", "add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
+		return &usageError{"--durability target, but the repository has no target",
+			"add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
 	}
 	uploader := a.newUploader(r, targets)
 	uploader.Follow(func(ctx context.Context) (map[int64]storage.Storage, error) {

@@ -98,7 +98,8 @@ func (tr *trip) record(t *testing.T, secret []byte, script string) []byte {
 func (tr *trip) messages(t *testing.T, secret []byte) []byte {
 	ctx := context.Background()
 	conn := tr.source.Conn(t, tr.db)
-	rows, err := conn.Query(ctx, `SELECT data FROM pg_logical_slot_get_binary_changes($1, NULL, NULL, 'proto_version', '1', 'messages', 'true', 'publication_names', $2)`,
+	rows, err := conn.Query(ctx, `SELECT data FROM pg_logical_slot_get_binary_changes($1, NULL, NULL, 'proto_version', '1', 'messages', 'true', `+
+		`'publication_names', $2)`,
 		tr.slot, stream.DefaultPublication)
 	if err != nil {
 		t.Fatal(err)

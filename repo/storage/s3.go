@@ -54,7 +54,8 @@ func parseS3(spec string, env Env) (Storage, error) {
 		return nil, bad("it is no URL")
 	}
 	if u.User != nil {
-		return nil, &SpecError{"s3://…@" + u.Host + u.Path, "credentials do not belong into it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use ~/.aws/credentials"}
+		return nil, &SpecError{"s3://…@" + u.Host + u.Path, "credentials do not belong into it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use " +
+			"~/.aws/credentials"}
 	}
 	if u.Host == "" || u.Port() != "" || u.Fragment != "" {
 		return nil, bad("it must be of the form s3://BUCKET/PREFIX")
