@@ -287,7 +287,7 @@ func (r *Repository) makeFile(name string, chain filter.Chain, text io.Reader, c
 	if err = check(s); err != nil {
 		return s, err
 	}
-	if err = r.reach("filtered"); err != nil {
+	if err = r.Failpoint("filtered"); err != nil {
 		return s, err
 	}
 	return s, r.publish(partial, name)

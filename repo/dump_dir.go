@@ -106,7 +106,7 @@ func (w *DirWriter) Finish(t segment.Trailer) (catalog.Artifact, error) {
 		if err := errors.Join(os.Chmod(path, 0o600), owner.Take(path)); err != nil { // pg_dump lets others read
 			return catalog.Artifact{}, err
 		}
-		size, sum, err := fileSum(path)
+		size, sum, err := FileSum(path)
 		if err != nil {
 			return catalog.Artifact{}, err
 		}
@@ -130,7 +130,7 @@ func (w *DirWriter) Finish(t segment.Trailer) (catalog.Artifact, error) {
 	if _, err := w.seal(dirDescribes, describes); err != nil {
 		return catalog.Artifact{}, err
 	}
-	_, stored, err := fileSum(filepath.Join(w.partial(), dirDescribes+w.sealing.Extension()))
+	_, stored, err := FileSum(filepath.Join(w.partial(), dirDescribes+w.sealing.Extension()))
 	if err != nil {
 		return catalog.Artifact{}, err
 	}
@@ -167,7 +167,7 @@ func (w *DirWriter) Abort() {
 		os.RemoveAll(w.partial())
 		return
 	}
-	if known, err := w.repo.knows(w.name); err == nil && !known {
+	if known, err := w.repo.Knows(w.name); err == nil && !known {
 		os.RemoveAll(w.repo.Path(w.name))
 	}
 }
@@ -406,7 +406,7 @@ func (r *Repository) checkStoredDir(a catalog.Artifact) error {
 	for _, name := range names {
 		path := filepath.Join(r.Path(a.Name), name)
 		if name == describedBy(a.Name) {
-			_, sum, err = fileSum(path)
+			_, sum, err = FileSum(path)
 		} else if info, serr := os.Stat(path); serr == nil {
 			total += info.Size()
 		} else {
@@ -435,7 +435,7 @@ func fileNames(dir string) ([]string, error) {
 	return names, nil
 }
 
-func fileSum(path string) (int64, string, error) {
+func FileSum(path string) (int64, string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, "", err

@@ -170,7 +170,7 @@ func (w *DumpWriter) Abort() {
 		os.Remove(w.repo.Path(w.name + partialSuffix))
 		return
 	}
-	if known, err := w.repo.knows(w.name); err == nil && !known {
+	if known, err := w.repo.Knows(w.name); err == nil && !known {
 		os.Remove(w.repo.Path(w.name))
 	}
 }
@@ -185,9 +185,9 @@ func (r *Repository) AddBase(ctx context.Context, base, globals catalog.Artifact
 	return err
 }
 
-// knows tells whether the catalog has a file. An operation that was cancelled
-// asks it too, so it takes no context.
-func (r *Repository) knows(name string) (bool, error) {
+// Knows says whether the catalog has a file of the name. An operation that was
+// cancelled asks it too, so it takes no context.
+func (r *Repository) Knows(name string) (bool, error) {
 	all, err := r.cat.Artifacts(context.Background())
 	if err != nil {
 		return false, err

@@ -1,4 +1,4 @@
-package repo
+package repo_test
 
 import (
 	"bytes"
@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 	"pg_scribe/repo/storage"
+	"pg_scribe/repo/upload"
 )
 
 // expireAndDie is the child of TestExpireSurvivesKill: it removes what begins
@@ -33,35 +35,35 @@ func expireAndDie(task string) {
 }
 
 func expireFirst(dir, place string, at int) error {
-	r, err := Open(ctx, dir, func() time.Time { return testClock })
+	r, err := repo.Open(repo.Ctx, dir, func() time.Time { return repo.TestClock })
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	n := 0
-	r.hook = func(string) error {
+	r.SetFailpoint(func(string) error {
 		if n++; n == at {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
 		return nil
-	}
-	all, err := r.cat.Artifacts(ctx)
+	})
+	all, err := r.Catalog().Artifacts(repo.Ctx)
 	if err != nil {
 		return err
 	}
 	goes := slices.DeleteFunc(all, func(a catalog.Artifact) bool { return a.Start != 0x10 })
-	if _, err := r.Remove(ctx, goes); err != nil {
+	if _, err := r.Remove(repo.Ctx, goes); err != nil {
 		return err
 	}
 	tgt, err := storage.Parse(place, storage.Env{})
 	if err != nil {
 		return err
 	}
-	known, err := r.cat.Storages(ctx)
+	known, err := r.Catalog().Storages(repo.Ctx)
 	if err != nil {
 		return err
 	}
-	return r.NewShipper(map[int64]storage.Storage{known[0].ID: tgt}, func(string) {}).Drain(ctx)
+	return upload.New(r, map[int64]storage.Storage{known[0].ID: tgt}, func(string) {}).Drain(repo.Ctx)
 }
 
 // kindsIn are the files of a repository in a directory, with their bytes.
@@ -70,20 +72,20 @@ func kindsIn(t *testing.T, dir string) map[string][]byte {
 	files := map[string][]byte{}
 	for _, pattern := range []string{"*", "*/*"} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
-		must(t, err)
+		repo.Must(t, err)
 		for _, path := range found {
 			name, err := filepath.Rel(dir, path)
-			must(t, err)
+			repo.Must(t, err)
 			top, _, _ := strings.Cut(name, "/")
-			if _, _, ours := kindOfName(top); !ours {
+			if _, _, ours := repo.KindOfName(top); !ours {
 				continue
 			}
 			if info, err := os.Stat(path); err != nil || info.IsDir() {
-				must(t, err)
+				repo.Must(t, err)
 				continue
 			}
 			files[name], err = os.ReadFile(path)
-			must(t, err)
+			repo.Must(t, err)
 		}
 	}
 	return files
@@ -92,36 +94,40 @@ func kindsIn(t *testing.T, dir string) map[string][]byte {
 // Wherever an expire is killed, the catalogs, here and on the target, know only
 // what is there, and the next one ends its work.
 func TestExpireSurvivesKill(t *testing.T) {
+	if task := os.Getenv("PG_SCRIBE_TEST_EXPIRE"); task != "" { // it is the child
+		expireAndDie(task)
+		return
+	}
 	for step := 1; ; step++ {
-		r := filled(t, "zstd")
+		r := repo.Filled(t, "zstd")
 		place := t.TempDir()
 		tgt, err := storage.Parse(place, storage.Env{})
-		must(t, err)
-		bound, err := Bind(ctx, "", []storage.Storage{tgt})
-		must(t, err)
-		must(t, bound.Record(ctx, r))
-		known, err := r.cat.Storages(ctx)
-		must(t, err)
-		must(t, r.NewShipper(map[int64]storage.Storage{known[0].ID: tgt}, func(string) {}).Drain(ctx))
+		repo.Must(t, err)
+		bound, err := upload.Bind(repo.Ctx, "", []storage.Storage{tgt})
+		repo.Must(t, err)
+		repo.Must(t, bound.Record(repo.Ctx, r))
+		known, err := r.Catalog().Storages(repo.Ctx)
+		repo.Must(t, err)
+		repo.Must(t, upload.New(r, map[int64]storage.Storage{known[0].ID: tgt}, func(string) {}).Drain(repo.Ctx))
 		before := len(kindsIn(t, place))
-		dir := r.dir
-		must(t, r.Close())
+		dir := r.Dir()
+		repo.Must(t, r.Close())
 
-		child := exec.Command(os.Args[0])
+		child := exec.Command(os.Args[0], "-test.run=^TestExpireSurvivesKill$")
 		child.Env = append(os.Environ(), fmt.Sprintf("PG_SCRIBE_TEST_EXPIRE=%s\n%s\n%d", dir, place, step))
 		out, err := child.CombinedOutput()
 		killed := child.ProcessState.Sys().(syscall.WaitStatus).Signaled()
 		if err != nil && !killed {
 			t.Fatalf("step %d: %v: %s", step, err, out)
 		}
-		for what, open := range map[string]func() (*Repository, error){
-			"the directory": func() (*Repository, error) { return OpenReadOnly(ctx, dir) },
-			"the target":    func() (*Repository, error) { return OpenStorage(ctx, tgt, nil) },
+		for what, open := range map[string]func() (*repo.Repository, error){
+			"the directory": func() (*repo.Repository, error) { return repo.OpenReadOnly(repo.Ctx, dir) },
+			"the target":    func() (*repo.Repository, error) { return repo.OpenStorage(repo.Ctx, tgt, nil) },
 		} {
 			r, err := open()
-			must(t, err)
-			all, err := r.cat.Artifacts(ctx)
-			must(t, err)
+			repo.Must(t, err)
+			all, err := r.Catalog().Artifacts(repo.Ctx)
+			repo.Must(t, err)
 			if len(catalog.Windows(inventoryOf(t, r))) == 0 {
 				t.Errorf("step %d: %s restores nothing", step, what)
 			}
@@ -133,20 +139,20 @@ func TestExpireSurvivesKill(t *testing.T) {
 					t.Errorf("step %d: %s: %v", step, what, err)
 				}
 			}
-			must(t, r.Close())
+			repo.Must(t, r.Close())
 		}
-		must(t, expireFirst(dir, place, 0))
+		repo.Must(t, expireFirst(dir, place, 0))
 		here, there := kindsIn(t, dir), kindsIn(t, place)
 		for name, text := range there {
 			if !bytes.Equal(here[name], text) {
 				t.Errorf("step %d: the target has %s, which is another or none here", step, name)
 			}
 		}
-		r = mustOpen(t, dir)
-		copies, err := r.cat.Copies(ctx, known[0].ID)
-		must(t, err)
-		all, err := r.cat.Artifacts(ctx)
-		must(t, err)
+		r = repo.MustOpen(t, dir)
+		copies, err := r.Catalog().Copies(repo.Ctx, known[0].ID)
+		repo.Must(t, err)
+		all, err := r.Catalog().Artifacts(repo.Ctx)
+		repo.Must(t, err)
 		all = slices.DeleteFunc(all, func(a catalog.Artifact) bool { return a.State != catalog.StateSealed })
 		if len(copies) != len(all) || len(there) >= before {
 			t.Errorf("step %d: %d copies of %d artifacts; %d files on the target, %d before", step, len(copies), len(all), len(there), before)
@@ -156,15 +162,15 @@ func TestExpireSurvivesKill(t *testing.T) {
 				t.Errorf("step %d: %s is still known", step, a.Name)
 			}
 		}
-		await, err := r.cat.RemovalsAwait(ctx)
-		must(t, err)
-		if left, err := r.cat.Removals(ctx); await || len(left) > 0 || err != nil {
+		await, err := r.Catalog().RemovalsAwait(repo.Ctx)
+		repo.Must(t, err)
+		if left, err := r.Catalog().Removals(repo.Ctx); await || len(left) > 0 || err != nil {
 			t.Errorf("step %d: still to remove: %q, on the target %v, %v", step, left, await, err)
 		}
-		if v := verify(t, r, VerifyOptions{Storages: map[int64]storage.Storage{known[0].ID: tgt}}); v.Outcome != catalog.OutcomeOK || len(v.Strays) > 0 {
-			t.Errorf("step %d: %v, strays %v", step, findings(v), v.Strays)
+		if v := repo.VerifyForTest(t, r, repo.VerifyOptions{Storages: map[int64]storage.Storage{known[0].ID: tgt}}); v.Outcome != catalog.OutcomeOK || len(v.Strays) > 0 {
+			t.Errorf("step %d: %v, strays %v", step, repo.Findings(v), v.Strays)
 		}
-		must(t, r.Close())
+		repo.Must(t, r.Close())
 		if !killed {
 			if step < 9 {
 				t.Errorf("only %d steps", step)
@@ -174,9 +180,9 @@ func TestExpireSurvivesKill(t *testing.T) {
 	}
 }
 
-func inventoryOf(t *testing.T, r *Repository) catalog.Inventory {
+func inventoryOf(t *testing.T, r *repo.Repository) catalog.Inventory {
 	t.Helper()
-	inv, err := r.cat.Inventory(ctx)
-	must(t, err)
+	inv, err := r.Catalog().Inventory(repo.Ctx)
+	repo.Must(t, err)
 	return inv
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/layout"
 	"pg_scribe/repo/owner"
 	"pg_scribe/repo/storage"
 )
@@ -31,7 +32,7 @@ func (r *Repository) fetchAll(ctx context.Context, t storage.Storage) (*origin, 
 	defer session.End()
 	m := &remote{ctx: ctx, session: session}
 	from := &origin{storage: t}
-	if from.identity, err = readIdentity(ctx, session); errors.Is(err, storage.NotFound) {
+	if from.identity, err = layout.ReadIdentity(ctx, session); errors.Is(err, storage.NotFound) {
 		return nil, &NotRepositoryError{Dir: t.String()}
 	}
 	if err != nil {
@@ -102,7 +103,7 @@ func (o *origin) record(ctx context.Context, r *Repository, cat *catalog.Catalog
 		return err
 	}
 	if found && known != o.identity {
-		return &StorageTakenError{o.storage.String()}
+		return &layout.TakenError{Storage: o.storage.String()}
 	}
 	if err := cat.SetSetting(ctx, identitySetting, o.identity); err != nil {
 		return err
@@ -122,11 +123,7 @@ func (o *origin) record(ctx context.Context, r *Repository, cat *catalog.Catalog
 		return err
 	}
 	for _, a := range all {
-		name := a.Name
-		if a.Format == "directory" {
-			name += "/" + describedBy(a.Name)
-		}
-		size, there := o.sizes[name]
+		size, there := o.sizes[ProofOf(a)]
 		if !there || a.Format != "directory" && size >= 0 && size != a.Bytes {
 			continue // it is compared when it is sent
 		}

@@ -442,7 +442,7 @@ func (r *Repository) sealOpen(ctx context.Context, name string, sealed map[catal
 		}
 		feed.CloseWithError(err)
 	}()
-	final := stemOf(name) + ".sql" + chain.Extension()
+	final := StemOf(name) + ".sql" + chain.Extension()
 	if _, err := r.makeFile(final, chain, out, func(sums) error { return nil }); err != nil {
 		return "", err
 	}

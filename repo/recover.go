@@ -58,7 +58,7 @@ func (r *Repository) recoverSegment(ctx context.Context, a catalog.Artifact) err
 		}
 	}
 	if err == nil {
-		err = r.removeUnrecorded(stemOf(a.Name))
+		err = r.removeUnrecorded(StemOf(a.Name))
 	}
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (r *Repository) removeUnrecorded(stem string) error {
 	if err != nil || name == "" {
 		return err
 	}
-	known, err := r.knows(name)
+	known, err := r.Knows(name)
 	if err != nil {
 		return err
 	}

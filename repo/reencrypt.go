@@ -153,13 +153,13 @@ func (r *Repository) rewrite(ctx context.Context, w rewrite) (catalog.Artifact, 
 		return now, err
 	}
 	now.Bytes, now.SHA256 = s.bytes, s.sha256
-	if err := r.reach("rewritten"); err != nil {
+	if err := r.Failpoint("rewritten"); err != nil {
 		return now, err
 	}
 	if err := r.cat.ReplaceArtifact(ctx, w.old.ID, now); err != nil {
 		return now, err
 	}
-	if err := r.reach("replaced"); err != nil {
+	if err := r.Failpoint("replaced"); err != nil {
 		return now, err
 	}
 	return now, r.removeObsolete(ctx)
@@ -170,7 +170,7 @@ func (r *Repository) rewrite(ctx context.Context, w rewrite) (catalog.Artifact, 
 // remembered as one to be removed until the catalog has the file, so that an
 // interrupted Reencrypt leaves nothing.
 func (r *Repository) freshName(ctx context.Context, old catalog.Artifact, target filter.Chain) (string, error) {
-	stem, ending := stemOf(old.Name), ".sql"+target.Extension()
+	stem, ending := StemOf(old.Name), ".sql"+target.Extension()
 	if old.Format == "directory" {
 		ending = dirSuffix + target.Sealing().Extension()
 	}
@@ -301,7 +301,7 @@ func (r *Repository) removeObsolete(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		known, err := r.knows(name)
+		known, err := r.Knows(name)
 		if err != nil {
 			return err
 		}
@@ -311,7 +311,7 @@ func (r *Repository) removeObsolete(ctx context.Context) error {
 		if err := os.RemoveAll(r.Path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := r.reach("old file removed"); err != nil {
+		if err := r.Failpoint("old file removed"); err != nil {
 			return err
 		}
 		if err := errors.Join(syncDir(r.dir), r.cat.Forget(ctx, name)); err != nil {

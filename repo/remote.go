@@ -15,57 +15,16 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/layout"
 	"pg_scribe/repo/owner"
 	"pg_scribe/repo/storage"
-)
-
-// Names of what a storage has beside the repository's files.
-const (
-	snapshotPrefix = "catalog-" // SEQUENCE-LSN.db.zst, with the endings of other filters
-	snapshotSuffix = ".db"
-	identityName   = "pg_scribe_repository.txt"
-	metadataPrefix = "pg_scribe_metadata-" // SEQUENCE.txt
 )
 
 // IsCopy tells whether a directory is what a repository was sent to, rather
 // than one where a repository works.
 func IsCopy(dir string) bool {
 	there := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
-	return there(identityName) && !there(CatalogName) && !there(SpoolName)
-}
-
-// snapshotChain is what catalogs on storages go through: they are compressed,
-// and sealed as everything else that leaves the machine.
-func snapshotChain(chain filter.Chain) filter.Chain {
-	return append(filter.Chain{{Name: "zstd"}}, chain.Sealing()...)
-}
-
-// snapshotName names the snapshot of a catalog. Names sort in the order in
-// which the snapshots were made, so that a listing shows the newest; the LSN is
-// up to where it restores.
-func snapshotName(sequence uint64, end catalog.LSN, chain filter.Chain) string {
-	return fmt.Sprintf("%s%016X-%s%s%s", snapshotPrefix, sequence, end.Hex(), snapshotSuffix, chain.Extension())
-}
-
-// sequenceOf reads the number of a snapshot or metadata file from its name.
-func sequenceOf(name string) (n uint64, ok bool) {
-	for _, prefix := range []string{snapshotPrefix, metadataPrefix} {
-		rest, found := strings.CutPrefix(name, prefix)
-		if found && len(rest) > 16 {
-			n, err := strconv.ParseUint(rest[:16], 16, 64)
-			return n, err == nil
-		}
-	}
-	return 0, false
-}
-
-// endOf reads from the name of a snapshot up to where it restores.
-func endOf(name string) catalog.LSN {
-	rest, _ := strings.CutPrefix(name, snapshotPrefix)
-	_, rest, _ = strings.Cut(rest, "-")
-	text, _, _ := strings.Cut(rest, ".")
-	end, _ := strconv.ParseUint(text, 16, 64)
-	return catalog.LSN(end)
+	return there(layout.IdentityName) && !there(CatalogName) && !there(SpoolName)
 }
 
 // remote reads a repository's files from a storage.
@@ -161,11 +120,11 @@ func openRemote(ctx context.Context, name string, rem *remote) (*Repository, err
 
 // snapshots are the names of the catalogs there, the newest last.
 func (m *remote) snapshots() (names []string, err error) {
-	for info, err := range m.session.List(m.ctx, snapshotPrefix) {
+	for info, err := range m.session.List(m.ctx, layout.CatalogPrefix) {
 		if err != nil {
 			return nil, err
 		}
-		if strings.Contains(info.Name, snapshotSuffix) {
+		if strings.Contains(info.Name, layout.CatalogSuffix) {
 			names = append(names, info.Name)
 		}
 	}
@@ -229,7 +188,7 @@ func (m *remote) command(n int) (filter.Filter, error) {
 // metadata reads the newest metadata file; empty: there is none.
 func (m *remote) metadata() (string, error) {
 	newest := ""
-	for info, err := range m.session.List(m.ctx, metadataPrefix) {
+	for info, err := range m.session.List(m.ctx, layout.MetadataPrefix) {
 		if err != nil {
 			return "", err
 		}

@@ -151,7 +151,7 @@ func (b *remover) flush(ctx context.Context) error {
 	if err := b.repo.cat.RemoveArtifacts(ctx, ids...); err != nil {
 		return err
 	}
-	if err := b.repo.reach("forgotten"); err != nil {
+	if err := b.repo.Failpoint("forgotten"); err != nil {
 		return err
 	}
 	b.done.Removed = append(b.done.Removed, b.batch...)
@@ -193,7 +193,7 @@ func (r *Repository) finishRemovals(ctx context.Context) error {
 		if err := os.RemoveAll(r.Path(name)); err != nil {
 			return err
 		}
-		if err := r.reach("removed " + name); err != nil {
+		if err := r.Failpoint("removed " + name); err != nil {
 			return err
 		}
 	}

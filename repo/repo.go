@@ -313,8 +313,8 @@ func (r *Repository) End(ctx context.Context) (catalog.LSN, error) {
 	return end, nil
 }
 
-// reach tells a test how far an operation has come; its error ends it there.
-func (r *Repository) reach(step string) error {
+// Failpoint says to a test how far an operation has come; its error ends it there.
+func (r *Repository) Failpoint(step string) error {
 	if r.hook == nil {
 		return nil
 	}

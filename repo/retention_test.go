@@ -406,7 +406,7 @@ func TestRebuildSealsTheOpenSegment(t *testing.T) {
 		must(t, err)
 		defer rebuilt.Close()
 		rebuilt.Keys(keysOf(t, testIdentity))
-		if stemOf(report.Sealed) != stemOf(w.Name) || report.Sealed != segmentAt(t, rebuilt, w.Start).Name || len(report.LeftOut) > 0 {
+		if StemOf(report.Sealed) != StemOf(w.Name) || report.Sealed != segmentAt(t, rebuilt, w.Start).Name || len(report.LeftOut) > 0 {
 			t.Errorf("%+v", report)
 		}
 		text := func(r *Repository) (list []string) {
@@ -646,7 +646,7 @@ func TestRemoveIsCrashSafe(t *testing.T) {
 		must(t, r.Close())
 		r = mended(t, r.dir)
 		for _, a := range goes {
-			known, err := r.knows(a.Name)
+			known, err := r.Knows(a.Name)
 			must(t, err)
 			if _, err := os.Stat(r.Path(a.Name)); known || !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("step %d: %s: known %v, %v", step, a.Name, known, err)

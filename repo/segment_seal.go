@@ -31,14 +31,14 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.repo.reach("trailer"); err != nil {
+	if err := w.repo.Failpoint("trailer"); err != nil {
 		return err
 	}
 	chain, err := w.repo.Chain(ctx)
 	if err != nil {
 		return err
 	}
-	final := stemOf(w.name) + ".sql" + chain.Extension()
+	final := StemOf(w.name) + ".sql" + chain.Extension()
 	record, stored := w.codec.String(), w.stored.sum()
 	p.Bytes, p.TextBytes = w.stored.n.Load(), trailer.TextBytes
 	recoded := final != sealedName(w.name)
@@ -54,20 +54,20 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	} else if err := w.repo.publish(w.name, final); err != nil {
 		return err
 	}
-	if err := w.repo.reach("renamed"); err != nil {
+	if err := w.repo.Failpoint("renamed"); err != nil {
 		return err
 	}
 	if err := w.repo.cat.SealSegment(ctx, w.id, final, record, p, stored, trailer.TextSHA256, trailer.Finished); err != nil {
 		return err
 	}
-	if err := w.repo.reach("sealed"); err != nil || !copied {
+	if err := w.repo.Failpoint("sealed"); err != nil || !copied {
 		return err
 	}
 	// Only now: until the catalog knows the new file, this one counts.
 	if err := os.Remove(w.repo.Path(w.name)); err != nil {
 		return err
 	}
-	return w.repo.reach("open file removed")
+	return w.repo.Failpoint("open file removed")
 }
 
 // end writes the trailer, and where reading may begin.
@@ -121,7 +121,7 @@ func (w *SegmentWriter) discard(ctx context.Context) error {
 	if err := w.repo.cat.DeleteArtifact(ctx, w.id); err != nil {
 		return err
 	}
-	if err := w.repo.reach("discarded"); err != nil {
+	if err := w.repo.Failpoint("discarded"); err != nil {
 		return err
 	}
 	return os.Remove(w.repo.Path(w.name))

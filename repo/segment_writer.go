@@ -108,7 +108,7 @@ func (r *Repository) CreateSegment(ctx context.Context, h segment.Header) (*Segm
 	if err := w.begin(ctx); err != nil {
 		w.Close()
 		// The catalog may have the row although it reported an error.
-		if known, kerr := r.knows(w.name); kerr == nil && !known {
+		if known, kerr := r.Knows(w.name); kerr == nil && !known {
 			os.Remove(file.Name())
 		}
 		return nil, err
@@ -125,7 +125,7 @@ func (r *Repository) freeStem(ctx context.Context, h segment.Header) (string, er
 	}
 	stem := segmentStem(h.Start)
 	for _, a := range segments {
-		if stemOf(a.Name) == stem && a.Timeline != h.Timeline {
+		if StemOf(a.Name) == stem && a.Timeline != h.Timeline {
 			stem = fmt.Sprintf("%s-%d", stem, h.Timeline)
 			break
 		}
@@ -141,9 +141,9 @@ func (r *Repository) freeStem(ctx context.Context, h segment.Header) (string, er
 // its other names were taken.
 const rewriteMark = "-r"
 
-// stemOf is a file's name without its ending and without the number that
+// StemOf is a file's name without its ending and without the number that
 // Reencrypt gave it.
-func stemOf(name string) string {
+func StemOf(name string) string {
 	stem, _, _ := strings.Cut(name, ".")
 	if i := strings.LastIndex(stem, rewriteMark); i > 0 {
 		return stem[:i]
@@ -160,7 +160,7 @@ func (r *Repository) strayOf(stem string) (string, error) {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if stemOf(name) == stem && !strings.HasSuffix(name, openSuffix) && !strings.HasSuffix(name, partialSuffix) {
+		if StemOf(name) == stem && !strings.HasSuffix(name, openSuffix) && !strings.HasSuffix(name, partialSuffix) {
 			return name, nil
 		}
 	}
@@ -242,7 +242,7 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 	if err := syncDir(w.repo.workDir()); err != nil {
 		return err
 	}
-	if err := w.repo.reach("segment begun"); err != nil {
+	if err := w.repo.Failpoint("segment begun"); err != nil {
 		return err
 	}
 	w.id, err = w.repo.cat.OpenSegment(ctx, catalog.Artifact{
@@ -257,7 +257,7 @@ func (w *SegmentWriter) begin(ctx context.Context) error {
 		return err
 	}
 	w.save()
-	return w.repo.reach("segment open")
+	return w.repo.Failpoint("segment open")
 }
 
 // Start is where the segment starts.
@@ -351,7 +351,7 @@ func (w *SegmentWriter) Checkpoint(ctx context.Context) error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	if err := w.repo.reach("checkpoint written"); err != nil {
+	if err := w.repo.Failpoint("checkpoint written"); err != nil {
 		return err
 	}
 	p.Bytes, p.TextBytes, p.SHA256, p.TextSHA256 = w.stored.n.Load(), w.text.n.Load(), w.stored.sum(), w.text.sum()
@@ -362,7 +362,7 @@ func (w *SegmentWriter) Checkpoint(ctx context.Context) error {
 		return err
 	}
 	w.save()
-	return w.repo.reach("checkpoint")
+	return w.repo.Failpoint("checkpoint")
 }
 
 // endFrame ends the compressor's frame.
@@ -386,7 +386,7 @@ func (w *SegmentWriter) sync() error {
 	}
 	// After a failed fsync the kernel may drop the bytes and report the next
 	// one as done, so one failure is final.
-	w.lost = errors.Join(w.repo.reach("fsync"), w.file.Sync())
+	w.lost = errors.Join(w.repo.Failpoint("fsync"), w.file.Sync())
 	return w.lost
 }
 

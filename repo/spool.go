@@ -35,7 +35,7 @@ const clearSuffix = ".clear" + partialSuffix
 // isWorking tells the files that lie in the spool folder, if there is one.
 func isWorking(name string) bool {
 	return strings.HasPrefix(name, CatalogName) || strings.HasSuffix(name, openSuffix) || strings.HasSuffix(name, clearSuffix) ||
-		strings.HasPrefix(name, snapshotScratch) || strings.HasPrefix(name, ownerName)
+		strings.HasPrefix(name, catalogScratch) || strings.HasPrefix(name, ownerName)
 }
 
 // SpoolMissingError says that the folder for working files is not there: its

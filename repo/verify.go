@@ -448,7 +448,7 @@ func (v *verifier) strays(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	names := map[string]bool{MetadataName: true, lockName: true, rewriteLockName: true, shipLockName: true, SpoolName: true, ownerName: true}
+	names := map[string]bool{MetadataName: true, lockName: true, rewriteLockName: true, uploadLockName: true, SpoolName: true, ownerName: true}
 	for _, a := range known {
 		names[a.Name] = true
 		if a.State == catalog.StateOpen { // it may have been renamed a moment ago

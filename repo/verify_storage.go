@@ -9,13 +9,14 @@ import (
 	"slices"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/layout"
 	"pg_scribe/repo/storage"
 )
 
 // storage compares what a storage holds with what the catalog says that it does.
 // A file that was stored there is read back if the one here is read.
 func (v *verifier) storage(ctx context.Context, id int64, t storage.Storage, chosen map[int64]bool) error {
-	about := FileReport{Name: identityName, Storage: t.String()}
+	about := FileReport{Name: layout.IdentityName, Storage: t.String()}
 	session, err := t.Begin(ctx)
 	if err == nil {
 		defer session.End()
@@ -91,7 +92,7 @@ func (v *verifier) snapshotOf(ctx context.Context, id int64, m *remote, t storag
 	if err != nil || end == 0 {
 		return err
 	}
-	f := FileReport{Name: snapshotPrefix + "*" + snapshotSuffix, Storage: t.String(), Read: true}
+	f := FileReport{Name: layout.CatalogPrefix + "*" + layout.CatalogSuffix, Storage: t.String(), Read: true}
 	names, err := m.snapshots()
 	switch {
 	case err != nil:

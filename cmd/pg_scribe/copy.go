@@ -13,6 +13,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/storage"
+	"pg_scribe/repo/upload"
 )
 
 type copyCmd struct {
@@ -41,16 +42,16 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	shipper, _, err := a.shipper(ctx, r, c.Target...)
+	uploader, _, err := a.uploader(ctx, r, c.Target...)
 	if err != nil {
 		return err
 	}
-	if shipper == nil {
+	if uploader == nil {
 		return &usageError{"the repository has no target", "name one: " + commandLine("pg_scribe", "copy", "-f", c.File, "--target", "WHERE")}
 	}
 	err = a.operation(ctx, r, "copy", func() error {
-		err := shipper.Drain(ctx)
-		if added && errors.As(err, new(*repo.ShipBusyError)) {
+		err := uploader.Drain(ctx)
+		if added && errors.As(err, new(*upload.BusyError)) {
 			a.words.say("the running pg_scribe start sends to it; see how far it is: %s", commandLine("pg_scribe", "status", "-f", c.File))
 			return nil
 		}
@@ -84,7 +85,7 @@ func (c *copyCmd) forget(ctx context.Context, a *app) error {
 		spec = t.String()
 	}
 	return a.operation(ctx, r, "copy --forget", func() error {
-		t, err := r.Forget(ctx, spec)
+		t, err := upload.Forget(ctx, r.Catalog(), spec)
 		if err != nil {
 			return err
 		}
@@ -143,7 +144,7 @@ func (a *app) parseStorage(spec string) (storage.Storage, error) {
 }
 
 // bindStorages takes storages for the repository of a directory.
-func (a *app) bindStorages(ctx context.Context, identity, dir string, specs []string) (*repo.Binding, error) {
+func (a *app) bindStorages(ctx context.Context, identity, dir string, specs []string) (*upload.Binding, error) {
 	storages, err := a.parseStorages(specs)
 	if err != nil {
 		return nil, err
@@ -156,7 +157,7 @@ func (a *app) bindStorages(ctx context.Context, identity, dir string, specs []st
 	if len(storages) > 0 {
 		a.step("trying the targets")
 	}
-	return repo.Bind(ctx, identity, storages)
+	return upload.Bind(ctx, identity, storages)
 }
 
 // within tells whether a path is a directory or in it.
@@ -224,18 +225,18 @@ func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys
 	return r, err
 }
 
-// shipper makes the one for the repository's storages, or for some of them; nil
+// uploader makes the one for the repository's storages, or for some of them; nil
 // when there is none. primary is the ID of the first.
-func (a *app) shipper(ctx context.Context, r *repo.Repository, only ...string) (s *repo.Shipper, primary int64, err error) {
+func (a *app) uploader(ctx context.Context, r *repo.Repository, only ...string) (s *upload.Uploader, primary int64, err error) {
 	storages, primary, err := a.storagesOf(ctx, r, only...)
 	if err != nil || primary == 0 {
 		return nil, 0, err
 	}
-	return a.newShipper(r, storages), primary, nil
+	return a.newUploader(r, storages), primary, nil
 }
 
-func (a *app) newShipper(r *repo.Repository, storages map[int64]storage.Storage) *repo.Shipper {
-	return r.NewShipper(storages, func(text string) { a.words.say("%s", text) })
+func (a *app) newUploader(r *repo.Repository, storages map[int64]storage.Storage) *upload.Uploader {
+	return upload.New(r, storages, func(text string) { a.words.say("%s", text) })
 }
 
 // storagesOf are the repository's storages, or some of them, by their IDs.
@@ -258,16 +259,16 @@ func (a *app) storagesOf(ctx context.Context, r *repo.Repository, only ...string
 	return storages, known[0].ID, nil
 }
 
-// ship sends what is new, if there are storages. What cannot be sent now is
+// upload sends what is new, if there are storages. What cannot be sent now is
 // kept, and sent by whoever comes next: the backup itself has succeeded.
-func (a *app) ship(ctx context.Context, r *repo.Repository) error {
-	shipper, _, err := a.shipper(ctx, r)
-	if err != nil || shipper == nil {
+func (a *app) upload(ctx context.Context, r *repo.Repository) error {
+	uploader, _, err := a.uploader(ctx, r)
+	if err != nil || uploader == nil {
 		return err
 	}
 	a.words.say("sending to the targets")
-	err = shipper.Drain(ctx)
-	switch busy := (*repo.ShipBusyError)(nil); {
+	err = uploader.Drain(ctx)
+	switch busy := (*upload.BusyError)(nil); {
 	case ctx.Err() != nil:
 		a.words.warn("interrupted: not everything is on the targets yet; start or copy sends the rest")
 	case errors.As(err, &busy):
@@ -278,12 +279,12 @@ func (a *app) ship(ctx context.Context, r *repo.Repository) error {
 	return nil
 }
 
-func (a *app) shipDirectory(ctx context.Context, dir string, keys *filter.Keys) error {
+func (a *app) uploadDirectory(ctx context.Context, dir string, keys *filter.Keys) error {
 	r, err := repo.Open(ctx, dir, a.now)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	r.Keys(keys)
-	return a.ship(ctx, r)
+	return a.upload(ctx, r)
 }

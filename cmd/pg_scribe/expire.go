@@ -99,7 +99,7 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		if await || doc.Removed > 0 { // from the targets too
-			if err := a.ship(ctx, r); err != nil {
+			if err := a.upload(ctx, r); err != nil {
 				return err
 			}
 		}

@@ -83,7 +83,7 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := a.ship(ctx, r); err != nil {
+	if err := a.upload(ctx, r); err != nil {
 		return err
 	}
 	if c.json() {

@@ -216,7 +216,7 @@ var sourceHints = []hintCase{
 		db := h.newDB()
 		h.c.Exec(h.t, "postgres", "CREATE DATABASE "+db+" TEMPLATE "+s.db)
 		dir := h.newDir()
-		f := h.fails("*stream.CopyError", "mark", "-d", db, "here")
+		f := h.fails("*capture.CopyError", "mark", "-d", db, "here")
 		f.follow(0, "NEW_DIRECTORY", dir)
 		h.must("status", "-f", dir)
 		h.must("drop", "-d", db, "-f", dir, "--yes")

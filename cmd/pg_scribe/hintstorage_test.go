@@ -29,7 +29,7 @@ var targetHints = []hintCase{
 		f := h.fails("*storage.SpecError", "copy", "-f", s.dir, "--target", "ftp://x")
 		h.must("copy", "-f", s.dir, "--target", h.t.TempDir())
 		f.came("with a /DIRECTORY, as the hint writes it, it is sent")
-		f = h.fails("*repo.UnknownStorageError", "copy", "-f", s.dir, "--forget", "/elsewhere")
+		f = h.fails("*upload.UnknownError", "copy", "-f", s.dir, "--forget", "/elsewhere")
 		_, known, _ := strings.Cut(f.hint, "it has ")
 		h.must(append([]string{"copy", "-f", s.dir}, strings.Fields(known)...)...)
 		f.came("with the flags of the hint that target is forgotten")
@@ -38,7 +38,7 @@ var targetHints = []hintCase{
 		place := h.t.TempDir()
 		h.fresh("--target", place)
 		s := h.fresh()
-		f := h.fails("*repo.StorageTakenError", "copy", "-f", s.dir, "--target", place)
+		f := h.fails("*layout.TakenError", "copy", "-f", s.dir, "--target", place)
 		h.must("copy", "-f", s.dir, "--target", h.t.TempDir())
 		f.came("with a directory of its own it is sent")
 	}},
@@ -50,7 +50,7 @@ var targetHints = []hintCase{
 			h.ok(os.RemoveAll(filepath.Join(place, e.Name())))
 		}
 		h.must("full-backup", "-d", s.db, "-f", s.dir)
-		f := h.fails("*repo.StorageLostError", "copy", "-f", s.dir)
+		f := h.fails("*layout.LostError", "copy", "-f", s.dir)
 		f.follow(0)
 		h.must("restore", "-f", "file:"+place, "-C", "-d", h.newDB())
 		f.came("the target has all files again, and restores")
@@ -76,11 +76,11 @@ var targetHints = []hintCase{
 		waitFor(h.t, "the streamer", func() bool {
 			return strings.Contains(said(), "streaming database") && held(s.dir, "pg_scribe.lock") == 0
 		})
-		waitFor(h.t, "the shipper", func() bool {
+		waitFor(h.t, "the uploader", func() bool {
 			_, name := h.runNamed(context.Background(), "copy", "-f", s.dir)
-			return name == "*repo.ShipBusyError"
+			return name == "*upload.BusyError"
 		})
-		f := h.fails("*repo.ShipBusyError", "copy", "-f", s.dir)
+		f := h.fails("*upload.BusyError", "copy", "-f", s.dir)
 		f.follow(0)
 		stop()
 		f.came("status shows how far it is")
@@ -91,7 +91,7 @@ var targetHints = []hintCase{
 		s := h.fresh("--target", place)
 		h.ok(os.Rename(place, place+".away"))
 		h.c.Exec(h.t, s.db, "CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT g, md5(g::text) || md5((g * 3)::text) FROM generate_series(1, 20000) g")
-		f := h.fails("*repo.SpoolFullError", "start", "-d", s.db, "-f", s.dir, "-F", "100ms", "--segment-size", "100kB", "--spool-limit", "200kB", "-s", "0.2")
+		f := h.fails("*upload.BacklogError", "start", "-d", s.db, "-f", s.dir, "-F", "100ms", "--segment-size", "100kB", "--spool-limit", "200kB", "-s", "0.2")
 		h.ok(os.Rename(place+".away", place))
 		f.follow(0)
 		s.catchUp("--spool-limit", "200kB")
@@ -104,7 +104,7 @@ var targetHints = []hintCase{
 		waitFor(h.t, "the streamer", func() bool { return strings.Contains(said(), "streaming database") })
 		time.Sleep(300 * time.Millisecond)
 		stop()
-		f := h.fails("*repo.StorageReliedOnError", "copy", "-f", s.dir, "--forget", place)
+		f := h.fails("*upload.ReliedOnError", "copy", "-f", s.dir, "--forget", place)
 		f.follow(0, "WHERE", h.t.TempDir())
 		f.follow(1)
 		f.came("with another in its place it is forgotten")
@@ -145,7 +145,7 @@ var targetHints = []hintCase{
 		h.ok(os.Truncate(base, 10))
 		h.must("full-backup", "-d", s.db, "-f", s.dir)
 		h.must("copy", "-f", s.dir, "--forget", place)
-		f := h.fails("*repo.CollisionError", "copy", "-f", s.dir, "--target", place)
+		f := h.fails("*upload.CollisionError", "copy", "-f", s.dir, "--target", place)
 		f.follow(0)
 		h.must("copy", "-f", s.dir, "--target", place)
 		f.came("moved aside, the file is sent anew")

@@ -94,7 +94,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		targets.Undo(context.WithoutCancel(ctx))
 		return err
 	}
-	if err := a.shipDirectory(ctx, c.File, keys); err != nil {
+	if err := a.uploadDirectory(ctx, c.File, keys); err != nil {
 		return err
 	}
 	report.fill(base)

@@ -66,7 +66,7 @@ func (c *reencryptCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := a.ship(ctx, r); err != nil {
+	if err := a.upload(ctx, r); err != nil {
 		return err
 	}
 	present, err := r.Chain(ctx)

@@ -16,8 +16,10 @@ import (
 	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/layout"
 	"pg_scribe/repo/owner"
 	"pg_scribe/repo/storage"
+	"pg_scribe/repo/upload"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 	"pg_scribe/stream/capture"
@@ -194,24 +196,24 @@ var storageRules = []rule{
 	on(exitUsage, func(*storage.SpecError, facts) string {
 		return "write it as /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or \"shell write='COMMAND' read='COMMAND' list='COMMAND' remove='COMMAND'\""
 	}),
-	on(exitUsage, func(*repo.StorageTakenError, facts) string {
+	on(exitUsage, func(*layout.TakenError, facts) string {
 		return "give each repository a directory or prefix of its own"
 	}),
-	on(exitBackup, func(e *repo.StorageLostError, f facts) string {
+	on(exitBackup, func(e *layout.LostError, f facts) string {
 		return "is the right disk mounted, the right prefix named? To begin anew there: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Storage)
 	}),
-	on(exitBackup, func(e *repo.CollisionError, f facts) string {
+	on(exitBackup, func(e *upload.CollisionError, f facts) string {
 		hint := "that file is not what this repository has stored, and nothing is overwritten"
 		if dir := strings.TrimPrefix(e.Storage, "file:"); strings.HasPrefix(dir, "/") {
 			return hint + "; if nobody needs it, move it aside: " + commandLine("mv", filepath.Join(dir, e.Name), filepath.Join(dir, "old-"+e.Name))
 		}
 		return hint + "; look at it there, and give this repository a prefix of its own or move the file aside"
 	}),
-	on(exitBackup, func(e *repo.SpoolFullError, f facts) string {
+	on(exitBackup, func(e *upload.BacklogError, f facts) string {
 		return "fix the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for good: " +
 			commandLine("pg_scribe", "copy", "-f", f.dir, "--forget") + " WHERE"
 	}),
-	on(exitUsage, func(e *repo.UnknownStorageError, _ facts) string {
+	on(exitUsage, func(e *upload.UnknownError, _ facts) string {
 		if len(e.Known) == 0 {
 			return "it has none at all"
 		}
@@ -221,14 +223,14 @@ var storageRules = []rule{
 		}
 		return "it has " + strings.Join(known, ", ")
 	}),
-	on(exitUsage, func(e *repo.StorageReliedOnError, f facts) string {
+	on(exitUsage, func(e *upload.ReliedOnError, f facts) string {
 		first := "bring that one up to date: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Heir)
 		if e.Heir == "" {
 			first = "add the one that takes its place: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target") + " WHERE"
 		}
 		return first + "; or run start without --durability target from now on; then forget this one: " + f.again()
 	}),
-	on(exitBackup, func(e *repo.ShipBusyError, f facts) string {
+	on(exitBackup, func(e *upload.BusyError, f facts) string {
 		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)
 	}),
 	is(storage.Unreachable, exitConnection, func(f facts) string {

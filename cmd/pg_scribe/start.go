@@ -15,6 +15,7 @@ import (
 	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/storage"
+	"pg_scribe/repo/upload"
 	"pg_scribe/stream"
 	"pg_scribe/stream/source"
 )
@@ -124,41 +125,41 @@ func (c *startCmd) stream(ctx context.Context, a *app, r *repo.Repository, opts 
 	if primary == 0 && c.Durability == "target" {
 		return &usageError{"--durability target, but the repository has no target", "add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
 	}
-	shipper := a.newShipper(r, targets)
-	shipper.Follow(func(ctx context.Context) (map[int64]storage.Storage, error) {
+	uploader := a.newUploader(r, targets)
+	uploader.Follow(func(ctx context.Context) (map[int64]storage.Storage, error) {
 		targets, _, err := a.storagesOf(ctx, r)
 		return targets, err
 	})
-	if err := r.RelyOnStorage(ctx, c.Durability == "target"); err != nil {
+	if err := upload.RelyOn(ctx, r.Catalog(), c.Durability == "target"); err != nil {
 		return err
 	}
 	if c.Durability == "target" {
-		opts.Durable = shipper.Durable
+		opts.Durable = uploader.Durable
 	}
 	opts.Stored = func(ctx context.Context) error {
-		shipper.Wake()
-		return r.CheckSpool(ctx, int64(c.SpoolLimit))
+		uploader.Wake()
+		return upload.CheckBacklog(ctx, r, int64(c.SpoolLimit))
 	}
 	shipping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		shipper.Run(shipping)
+		uploader.Run(shipping)
 	}()
 	err = stream.Run(ctx, r, opts)
 	stop()
 	<-done
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastShipment)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUploads)
 	defer cancel()
-	if serr := shipper.Drain(last); serr != nil {
+	if serr := uploader.Drain(last); serr != nil {
 		a.words.warn("not everything is on the targets yet: %v", serr)
 	}
 	return err
 }
 
-// lastShipment is how long a streamer that was told to stop goes on sending;
+// lastUploads is how long a streamer that was told to stop goes on sending;
 // the next one, full-backup or copy sends the rest.
-const lastShipment = 20 * time.Second
+const lastUploads = 20 * time.Second
 
 // open finds the repository, also by the path of a file inside it, as a
 // program that streams into one file would be given.

@@ -22,8 +22,10 @@ var allowed = map[string][]string{
 	"pg_scribe/repo/filter":       {"pg_scribe/internal/command", "pg_scribe/internal/spec"},
 	"pg_scribe/repo/owner":        {},
 	"pg_scribe/repo/segment":      {"pg_scribe/catalog", "pg_scribe/internal/sqltext"},
+	"pg_scribe/repo/layout":       {"pg_scribe/catalog", "pg_scribe/repo/filter", "pg_scribe/repo/storage"},
+	"pg_scribe/repo/upload":       {"pg_scribe/catalog", "pg_scribe/repo", "pg_scribe/repo/filter", "pg_scribe/repo/layout", "pg_scribe/repo/storage"},
 	"pg_scribe/repo/storage":      {"pg_scribe/internal/command", "pg_scribe/internal/spec", "pg_scribe/repo/owner"},
-	"pg_scribe/repo":              {"pg_scribe/catalog", "pg_scribe/internal/sqltext", "pg_scribe/repo/filter", "pg_scribe/repo/owner", "pg_scribe/repo/segment", "pg_scribe/repo/storage"},
+	"pg_scribe/repo":              {"pg_scribe/catalog", "pg_scribe/internal/sqltext", "pg_scribe/repo/filter", "pg_scribe/repo/layout", "pg_scribe/repo/owner", "pg_scribe/repo/segment", "pg_scribe/repo/storage"},
 	"pg_scribe/stream/event":      {},
 	"pg_scribe/stream/ddl":        {"pg_scribe/internal/sqltext", "pg_scribe/repo/segment", "pg_scribe/stream/event"},
 	"pg_scribe/stream/pgoutput":   {"pg_scribe/catalog"},
@@ -31,7 +33,7 @@ var allowed = map[string][]string{
 	"pg_scribe/stream/capture":    {"pg_scribe/catalog", "pg_scribe/internal/sqltext", "pg_scribe/stream/event", "pg_scribe/stream/source"},
 	"pg_scribe/stream":            {"pg_scribe/catalog", "pg_scribe/internal/command", "pg_scribe/internal/conninfo", "pg_scribe/internal/sqltext", "pg_scribe/repo", "pg_scribe/repo/filter", "pg_scribe/repo/segment", "pg_scribe/stream/capture", "pg_scribe/stream/ddl", "pg_scribe/stream/event", "pg_scribe/stream/pgoutput", "pg_scribe/stream/source"},
 	"pg_scribe/restore":           {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/internal/sqltext", "pg_scribe/repo", "pg_scribe/repo/segment"},
-	"pg_scribe/cmd/pg_scribe":     {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/internal/health", "pg_scribe/internal/show", "pg_scribe/internal/spec", "pg_scribe/internal/sqltext", "pg_scribe/repo", "pg_scribe/repo/filter", "pg_scribe/repo/owner", "pg_scribe/repo/storage", "pg_scribe/restore", "pg_scribe/stream", "pg_scribe/stream/capture", "pg_scribe/stream/source"},
+	"pg_scribe/cmd/pg_scribe":     {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/internal/health", "pg_scribe/internal/show", "pg_scribe/internal/spec", "pg_scribe/internal/sqltext", "pg_scribe/repo", "pg_scribe/repo/filter", "pg_scribe/repo/layout", "pg_scribe/repo/owner", "pg_scribe/repo/storage", "pg_scribe/repo/upload", "pg_scribe/restore", "pg_scribe/stream", "pg_scribe/stream/capture", "pg_scribe/stream/source"},
 
 	"pg_scribe/repo/segment/segmenttest": {},
 }

@@ -1,4 +1,4 @@
-package repo
+package upload
 
 import (
 	"context"
@@ -8,25 +8,25 @@ import (
 	"pg_scribe/catalog"
 )
 
-// UnknownStorageError says that the repository has no such storage.
-type UnknownStorageError struct {
+// UnknownError says that the repository has no such storage.
+type UnknownError struct {
 	Storage string
 	Known   []string
 }
 
-func (e *UnknownStorageError) Error() string {
+func (e *UnknownError) Error() string {
 	return fmt.Sprintf("the repository has no target %s", e.Storage)
 }
 
-// StorageReliedOnError says that the server was told to forget what the first
+// ReliedOnError says that the server was told to forget what the first
 // storage holds, and that no other one is there to take its place.
-type StorageReliedOnError struct {
+type ReliedOnError struct {
 	Storage string
 	Heir    string // would come first then; empty: there is none
 	Lacks   int    // how many files the heir is short of
 }
 
-func (e *StorageReliedOnError) Error() string {
+func (e *ReliedOnError) Error() string {
 	text := fmt.Sprintf("start --durability target relies on target %s, ", e.Storage)
 	if e.Heir == "" {
 		return text + "and there is no other"
@@ -37,10 +37,10 @@ func (e *StorageReliedOnError) Error() string {
 // durabilitySetting is what start was last told by --durability.
 const durabilitySetting = "durability"
 
-// RelyOnStorage records whether the server is told to forget what the first
+// RelyOn records whether the server is told to forget what the first
 // storage holds, and no sooner. Forget heeds it.
-func (r *Repository) RelyOnStorage(ctx context.Context, yes bool) error {
-	known, err := r.reliesOnStorage(ctx)
+func RelyOn(ctx context.Context, cat *catalog.Catalog, yes bool) error {
+	known, err := reliedOn(ctx, cat)
 	if err != nil || known == yes {
 		return err
 	}
@@ -48,31 +48,31 @@ func (r *Repository) RelyOnStorage(ctx context.Context, yes bool) error {
 	if yes {
 		value = "target"
 	}
-	return r.cat.SetSetting(ctx, durabilitySetting, value)
+	return cat.SetSetting(ctx, durabilitySetting, value)
 }
 
-func (r *Repository) reliesOnStorage(ctx context.Context) (bool, error) {
-	value, _, err := r.cat.Setting(ctx, durabilitySetting)
+func reliedOn(ctx context.Context, cat *catalog.Catalog) (bool, error) {
+	value, _, err := cat.Setting(ctx, durabilitySetting)
 	return value == "target", err
 }
 
 // Forget makes the repository send no more to a storage, and returns what it was
 // known of it. Nothing is removed there. Whoever sends meanwhile stops within
-// seconds. It fails with UnknownStorageError. If the server is told to forget
+// seconds. It fails with UnknownError. If the server is told to forget
 // what the first storage holds, the first one goes only if the next one, which
-// decides then, has all of its files: else it fails with StorageReliedOnError.
-func (r *Repository) Forget(ctx context.Context, spec string) (catalog.Storage, error) {
-	storages, err := r.cat.Storages(ctx)
+// decides then, has all of its files: else it fails with ReliedOnError.
+func Forget(ctx context.Context, cat *catalog.Catalog, spec string) (catalog.Storage, error) {
+	storages, err := cat.Storages(ctx)
 	if err != nil {
 		return catalog.Storage{}, err
 	}
-	unknown := &UnknownStorageError{Storage: spec}
+	unknown := &UnknownError{Storage: spec}
 	for i, t := range storages {
 		if t.Spec != spec {
 			unknown.Known = append(unknown.Known, t.Spec)
 			continue
 		}
-		relied, err := r.reliesOnStorage(ctx)
+		relied, err := reliedOn(ctx, cat)
 		if err != nil {
 			return t, err
 		}
@@ -80,14 +80,14 @@ func (r *Repository) Forget(ctx context.Context, spec string) (catalog.Storage, 
 		if relied = relied && i == 0; relied && len(storages) > 1 {
 			heir = storages[1]
 		} else if relied {
-			return t, &StorageReliedOnError{Storage: spec}
+			return t, &ReliedOnError{Storage: spec}
 		}
-		lacks, err := r.cat.ForgetStorage(ctx, t.ID, heir.ID)
+		lacks, err := cat.ForgetStorage(ctx, t.ID, heir.ID)
 		if errors.Is(err, catalog.ErrNotFound) { // by somebody else, just now
 			return t, unknown
 		}
 		if err == nil && lacks > 0 {
-			err = &StorageReliedOnError{spec, heir.Spec, lacks}
+			err = &ReliedOnError{spec, heir.Spec, lacks}
 		}
 		return t, err
 	}
