@@ -30,6 +30,8 @@ type ddlState struct {
 	refill *refillState
 
 	defaults bool // the transaction has changed default privileges
+
+	by segment.Identity // written last in this transaction
 }
 
 func (d *ddlState) reset() {
@@ -158,6 +160,7 @@ func (r *renderer) endDDL(start *event.Command, end *event.End) error {
 	dropped := r.ddl.dropped
 	r.ddl.dropped = nil
 	r.nameRoles(start.Roles)
+	r.writeAuthor(start)
 	c := ddl.NewCase(&r.ddl.finder, start, end, dropped)
 	for _, reason := range c.Gaps() {
 		if err := r.gap(reason); err != nil {
@@ -189,6 +192,20 @@ func (r *renderer) endDDL(start *event.Command, end *event.End) error {
 	}
 	r.forget(dropped) // rows of them may have been held
 	return r.endRun()
+}
+
+// writeAuthor notes whose command it is, if that is to be recorded, once as long as
+// it stays the same.
+func (r *renderer) writeAuthor(c *event.Command) {
+	if c.By == nil {
+		return
+	}
+	by := segment.Identity{User: c.Session, Application: c.By.Application, Client: c.By.Client}
+	if by != r.ddl.by {
+		r.open()
+		r.out = segment.AppendAuthor(r.out, by)
+		r.ddl.by = by
+	}
 }
 
 // learn takes what a command's end tells of tables and types.
