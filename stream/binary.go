@@ -2,16 +2,12 @@ package stream
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"pg_scribe/repo/segment"
-	"pg_scribe/stream/pgoutput"
 	"pg_scribe/stream/source"
 )
 
@@ -68,7 +64,8 @@ func newTextConverter(ctx context.Context, connString, encoding string) (*textCo
 
 func (c *textConverter) close() { c.conn.Close(c.ctx) }
 
-func (c *textConverter) text(oid uint32, b []byte) ([]byte, error) {
+// Text asks for one value.
+func (c *textConverter) Text(oid uint32, b []byte) ([]byte, error) {
 	r := c.conn.PgConn().ExecParams(c.ctx, "SELECT $1", [][]byte{b}, []uint32{oid}, []int16{1}, []int16{0}).Read()
 	if r.Err == nil && (len(r.Rows) != 1 || len(r.Rows[0]) != 1) {
 		r.Err = errors.New("no value")
@@ -77,72 +74,4 @@ func (c *textConverter) text(oid uint32, b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("a value of %d bytes of type %d cannot be written as text: %w", len(b), oid, r.Err)
 	}
 	return r.Rows[0][0], nil
-}
-
-// The types whose binary form is their text, and bytea.
-const byteaOID = 17
-
-var textOIDs = map[uint32]bool{19: true, 25: true, 114: true, 1042: true, 1043: true}
-
-// pieceBytes is how much of a bytea stands in one statement: a statement has a
-// limit of 1 GB, and each is held in memory more than once.
-const pieceBytes = 32 << 20
-
-// resolve makes text of a row's values, in the database's encoding.
-func (r *renderer) resolve(t *table, row []pgoutput.Value) error {
-	if r.texts != nil {
-		if err := r.convert(t, row); err != nil {
-			return err
-		}
-	}
-	r.mendText(t, row)
-	return nil
-}
-
-// convert turns values in binary form into text. A large bytea is written in
-// pieces before the row, which then puts them together.
-func (r *renderer) convert(t *table, row []pgoutput.Value) error {
-	for i := range row {
-		v := &row[i]
-		if v.Kind != pgoutput.Binary {
-			continue
-		}
-		oid := t.Columns[i].TypeOID
-		v.Kind = pgoutput.Text
-		switch {
-		case oid == byteaOID && len(v.Text) > pieceBytes:
-			r.open()
-			r.appendPieces(v)
-		case oid == byteaOID:
-			v.Text = hex.AppendEncode([]byte(`\x`), v.Text)
-		case textOIDs[oid]:
-		default:
-			var err error
-			if v.Text, err = r.texts.text(oid, v.Text); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (r *renderer) appendPieces(v *pgoutput.Value) {
-	if r.pieces == 0 {
-		r.out = segment.AppendPieceTable(r.out)
-	}
-	r.pieces++
-	for n, b := 0, v.Text; len(b) > 0; n++ {
-		size := min(len(b), pieceBytes)
-		r.out = segment.AppendPiece(r.out, r.pieces, n, b[:size])
-		b = b[size:]
-	}
-	v.Kind = valuePieces
-	v.Text = strconv.AppendInt(nil, int64(r.pieces), 10)
-}
-
-func (r *renderer) endPieces() {
-	if r.pieces > 0 {
-		r.out = segment.AppendPieceEnd(r.out)
-		r.pieces = 0
-	}
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"pg_scribe/catalog"
 	"pg_scribe/stream/ddl"
 )
 
@@ -13,17 +12,6 @@ import (
 // transactions in the order in which they committed: one that made an object
 // before another one changed the defaults may come behind that. The privileges
 // of such an object are sampled.
-
-const defaultsFact = "defaults"
-
-// defaultsKey is where facts.defaults is stored.
-var defaultsKey = catalog.FactKey{Kind: defaultsFact}
-
-// changeDefaults notes at its end that a transaction changed default privileges.
-func (f *facts) changeDefaults(commit catalog.LSN) {
-	f.defaults = commit
-	f.dirty[defaultsKey] = true
-}
 
 // privilegeCommands give objects the privileges that they have now.
 func privilegeCommands(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string, error) {

@@ -20,6 +20,7 @@ import (
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/charset"
 	"pg_scribe/stream/source"
 )
 
@@ -278,7 +279,7 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 		return nil, err
 	}
 	progress := &dumpProgress{d: d, file: file, last: time.Now()}
-	d.mended = mendedRows{Writer: progress, encoding: newTextEncoding(d.src.Encoding), table: &progress.now.Table}
+	d.mended = mendedRows{Writer: progress, encoding: charset.New(d.src.Encoding), table: &progress.now.Table}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
 		counts, err = repo.FilterDump(&d.mended, &firstRead{Reader: out, tell: begun}, edit)

@@ -10,8 +10,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/sqltext"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/pgoutput"
 	"pg_scribe/stream/source"
 )
 
@@ -53,8 +56,8 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	asking := make(chan struct{})
 	defer close(asking)
 	go rec.ask(time.Second/2, asking)
-	f := &fenceReader{renderer: newRenderer(0, secret, newFacts()), keeper: keeper}
-	f.renderer.fence = true
+	f := newFenceReader(secret)
+	deliver := delivery{endpos: until, proof: until}
 	var chunk []byte
 	for {
 		var ok bool
@@ -64,12 +67,11 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 			}
 			return 0, fmt.Errorf("the stream that proves the dump ended: %w", rec.err)
 		}
-		err := renderChunk(f.renderer, chunk, until, until, func() {})
-		f.renderer.out, f.renderer.whole = f.renderer.out[:0], 0
+		err := deliver.chunk(chunk, f, func() {})
 		if err != nil && !errors.Is(err, errEndpos) {
 			return 0, err
 		}
-		if ferr := f.check(ctx); ferr != nil {
+		if ferr := f.check(ctx, keeper); ferr != nil {
 			return 0, ferr
 		}
 		if errors.Is(err, errEndpos) {
@@ -78,40 +80,26 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	}
 }
 
-// fenceReader collects what the stream says was touched. Its renderer is told
-// to note relations and commands; its text is thrown away.
+// fenceReader collects what the stream says was touched.
 type fenceReader struct {
-	renderer *renderer
-	keeper   *pgx.Conn
+	secret  []byte
+	dec     pgoutput.Decoder
+	tables  map[uint32]*pgoutput.Relation
+	within  []enclosing // commands whose end has not come
+	pending []touch     // of the outermost of these and what is within
+	touched []touch
 }
 
-// harmlessTags change nothing that a dump reads past its snapshot.
-var harmlessTags = map[string]bool{"GRANT": true, "REVOKE": true, "COMMENT": true, "SECURITY LABEL": true,
-	"ALTER DEFAULT PRIVILEGES": true}
+func newFenceReader(secret []byte) *fenceReader {
+	return &fenceReader{secret: secret, tables: map[uint32]*pgoutput.Relation{}}
+}
 
-// check asks the snapshot whether it shows any of the touched objects.
-func (f *fenceReader) check(ctx context.Context) error {
-	touched := f.renderer.touched
-	f.renderer.touched = nil
-	for _, t := range touched {
-		if harmlessTags[t.tag] || t.class == event.ClassLargeObject { // a snapshot shows large objects as they were
-			continue
-		}
-		var shown bool
-		var name string
-		err := f.keeper.QueryRow(ctx, "SELECT quote_ident(relname) FROM pg_class WHERE oid = $1 AND relnamespace = 'pg_catalog'::regnamespace",
-			t.class).Scan(&name)
-		if err != nil {
-			return err
-		}
-		if err := f.keeper.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog."+name+" WHERE oid = $1)", t.oid).Scan(&shown); err != nil {
-			return err
-		}
-		if shown {
-			return &FenceError{fmt.Sprintf("%s changed %s", t.tag, t.identity)}
-		}
-	}
-	return nil
+// enclosing is a command that has begun, what it dropped, and how much was
+// pending before it.
+type enclosing struct {
+	tag     string
+	dropped []event.Object
+	pending int
 }
 
 // A touch is an object that a command in the stream changed or dropped.
@@ -121,9 +109,119 @@ type touch struct {
 	identity   string
 }
 
-// touch notes an object for the fence of a base.
-func (r *renderer) touch(t touch) {
-	if r.fence {
-		r.touched = append(r.touched, t)
+// Keepalive has nothing to tell.
+func (f *fenceReader) Keepalive(catalog.LSN) {}
+
+// Message takes a message of pgoutput.
+func (f *fenceReader) Message(b []byte) error {
+	if len(b) == 0 {
+		return pgoutput.ErrShort
 	}
+	switch kind, body := b[0], b[1:]; kind {
+	case 'C':
+		for _, c := range f.within { // their ends never came
+			f.touch(c.tag, c.dropped)
+		}
+		f.within = nil
+	case 'R':
+		rel, err := f.dec.Relation(body)
+		if err != nil {
+			return err
+		}
+		f.tables[rel.OID] = rel
+	case 'T':
+		m, err := f.dec.Truncate(body)
+		if err != nil {
+			return err
+		}
+		for _, oid := range m.OIDs {
+			rel := f.tables[oid]
+			if rel == nil {
+				return fmt.Errorf("a TRUNCATE names relation %d, which was not described", oid)
+			}
+			if rel.Schema != event.Schema {
+				f.pending = append(f.pending, touch{"TRUNCATE", event.ClassRelation, oid, sqltext.Identifier(rel.Schema) + "." + sqltext.Identifier(rel.Name)})
+			}
+		}
+	case 'M':
+		m, err := f.dec.Message(body)
+		if err != nil || !m.Transactional || string(m.Prefix) != event.Prefix {
+			return err
+		}
+		payload, ok := event.Verify(f.secret, m.Content)
+		if !ok {
+			return nil
+		}
+		e, err := event.Parse(payload)
+		if err != nil {
+			return err
+		}
+		f.command(e)
+	}
+	if len(f.within) == 0 {
+		f.touched, f.pending = append(f.touched, f.pending...), nil
+	}
+	return nil
+}
+
+// command takes an event. What is within a script is the script's: its end
+// names it.
+func (f *fenceReader) command(e event.Event) {
+	switch e := e.(type) {
+	case *event.Start:
+		f.within = append(f.within, enclosing{tag: e.Tag, pending: len(f.pending)})
+	case *event.Drop:
+		if n := len(f.within) - 1; n >= 0 {
+			f.within[n].dropped = append(f.within[n].dropped, e.Objects...)
+		} else {
+			f.touch(e.Tag, e.Objects)
+		}
+	case *event.End:
+		if n := len(f.within) - 1; !e.Late && n >= 0 {
+			its := f.within[n]
+			if ddl.IsScript(e.Tag) {
+				f.pending = f.pending[:its.pending]
+			}
+			f.within = f.within[:n]
+			f.touch(e.Tag, its.dropped)
+		}
+		f.touch(e.Tag, e.Objects)
+	}
+}
+
+func (f *fenceReader) touch(tag string, objects []event.Object) {
+	for _, o := range objects {
+		if !o.Invalid {
+			f.pending = append(f.pending, touch{tag, o.Class, o.OID, o.Type + " " + o.Identity})
+		}
+	}
+}
+
+// harmlessTags change nothing that a dump reads past its snapshot.
+var harmlessTags = map[string]bool{"GRANT": true, "REVOKE": true, "COMMENT": true, "SECURITY LABEL": true,
+	"ALTER DEFAULT PRIVILEGES": true}
+
+// check asks the snapshot whether it shows any of the touched objects.
+func (f *fenceReader) check(ctx context.Context, keeper *pgx.Conn) error {
+	touched := f.touched
+	f.touched = nil
+	for _, t := range touched {
+		if harmlessTags[t.tag] || t.class == event.ClassLargeObject { // a snapshot shows large objects as they were
+			continue
+		}
+		var shown bool
+		var name string
+		err := keeper.QueryRow(ctx, "SELECT quote_ident(relname) FROM pg_class WHERE oid = $1 AND relnamespace = 'pg_catalog'::regnamespace",
+			t.class).Scan(&name)
+		if err != nil {
+			return err
+		}
+		if err := keeper.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog."+name+" WHERE oid = $1)", t.oid).Scan(&shown); err != nil {
+			return err
+		}
+		if shown {
+			return &FenceError{fmt.Sprintf("%s changed %s", t.tag, t.identity)}
+		}
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/render"
 	"pg_scribe/stream/source"
 )
 
@@ -68,15 +69,29 @@ func (l *ledger) save(ctx context.Context, store stateStore, sampled bool) error
 	return store.SetSettings(ctx, settings)
 }
 
-// note takes what a batch brings, before the batch is stored.
-func (v *inventory) note(ctx context.Context, b batch) error {
-	if v == nil || len(b.explained) == 0 {
+// explained is what the commands of a transaction explain.
+func explained(t render.Told) (keys []string) {
+	for _, key := range t.Came {
+		keys = append(keys, came(key))
+	}
+	for _, key := range t.Went {
+		keys = append(keys, went(key))
+	}
+	if t.Unknown {
+		keys = append(keys, everything)
+	}
+	return keys
+}
+
+// note takes what a batch tells of objects, before the batch is stored.
+func (v *inventory) note(ctx context.Context, told []render.Told) error {
+	if v == nil || len(told) == 0 {
 		return nil
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, e := range b.explained {
-		v.ledger.tell(e.xid, e.commit, e.keys)
+	for _, t := range told {
+		v.ledger.tell(t.XID, t.Commit, explained(t))
 	}
 	return v.ledger.save(ctx, v.store, false)
 }

@@ -11,6 +11,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/render"
 	"pg_scribe/stream/source"
 )
 
@@ -98,7 +99,7 @@ func TestInventoryOutlivesAKill(t *testing.T) {
 		return v
 	}
 	oid := func(name string) uint32 {
-		return parseOID(s.cluster.Query(t, s.db, "SELECT '"+name+"'::regclass::oid"))
+		return event.ParseOID(s.cluster.Query(t, s.db, "SELECT '"+name+"'::regclass::oid"))
 	}
 	position := func() catalog.LSN {
 		at, err := source.Inserted(ctx, conn)
@@ -117,7 +118,7 @@ func TestInventoryOutlivesAKill(t *testing.T) {
 	s.exec("CREATE TABLE made (id int)")
 	made, xid := oid("made"), s.cluster.Query(t, s.db, "SELECT xmin FROM pg_class WHERE relname = 'made'")
 	v := open(begin)
-	if err := v.note(ctx, batch{explained: []explanation{{parseOID(xid), begin + 1, []string{came(event.Key(event.ClassRelation, made))}}}}); err != nil {
+	if err := v.note(ctx, []render.Told{{XID: event.ParseOID(xid), Commit: begin + 1, Came: []string{event.Key(event.ClassRelation, made)}}}); err != nil {
 		t.Fatal(err)
 	}
 	after := position()

@@ -160,9 +160,3 @@ func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) erro
 	}
 	return now.keep(ctx, store)
 }
-
-// largeObject writes a piece of a large object's contents.
-func (r *renderer) largeObject(m *event.LargeObject) {
-	r.open()
-	r.out = segment.AppendPage(r.out, &segment.Page{OID: m.OID, Offset: m.Offset, Base64: []byte(m.Data)})
-}

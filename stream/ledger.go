@@ -260,7 +260,7 @@ func (l *ledger) tables() map[uint32]bool {
 	tables := map[uint32]bool{}
 	add := func(key string) {
 		if oid, ok := relationOID(key); ok {
-			tables[parseOID(oid)] = true
+			tables[event.ParseOID(oid)] = true
 		}
 	}
 	for key := range l.there {

@@ -11,6 +11,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/stream/event"
+	"pg_scribe/stream/render"
 )
 
 // The model goes over all orders in which the transactions of a small world begin,
@@ -55,7 +56,9 @@ func (a act) explains() []string {
 	default:
 		o.Tag = "ALTER TABLE"
 	}
-	return explains(o)
+	var t render.Told
+	t.Explain(o)
+	return explained(t)
 }
 
 // world is some transactions, by their numbers. They may commit in any order

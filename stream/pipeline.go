@@ -10,6 +10,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/render"
 	"pg_scribe/stream/source"
 )
 
@@ -17,13 +18,13 @@ import (
 type pipeline struct {
 	*streamer
 	rec      *receiver
-	renderer *renderer
+	renderer *render.Renderer
 	clockCtx context.Context // ends with the session
 	patience time.Duration   // how long the server waits for a sign of life
 	endpos   catalog.LSN     // 0: none
 	proof    catalog.LSN     // the server's WAL read up to here is the end reached
 	joined   catalog.LSN     // the newest base's point that a checkpoint has passed
-	batches  chan batch
+	batches  chan render.Batch
 	free     chan []byte
 	err      error // of the rendering; read after batches is closed
 }
@@ -31,16 +32,17 @@ type pipeline struct {
 // render turns chunks into batches until the receiver ends.
 func (p *pipeline) render() {
 	defer close(p.batches)
-	defer p.renderer.close()
+	defer p.renderer.Close()
 	emit := func() {
 		var next []byte
 		select {
 		case next = <-p.free:
 		default:
-			next = make([]byte, 0, batchBytes+batchBytes/8)
+			next = make([]byte, 0, render.BatchBytes+render.BatchBytes/8)
 		}
-		p.batches <- p.renderer.take(next)
+		p.batches <- p.renderer.Take(next)
 	}
+	deliver := delivery{endpos: p.endpos, proof: p.proof}
 	var chunk []byte
 	for {
 		var ok bool
@@ -50,13 +52,17 @@ func (p *pipeline) render() {
 		if p.err != nil {
 			continue // until the receiver has ended
 		}
-		p.err = renderChunk(p.renderer, chunk, p.endpos, p.proof, emit)
+		p.err = deliver.chunk(chunk, p.renderer, func() {
+			if p.renderer.Ready() {
+				emit()
+			}
+		})
 		if p.err != nil {
 			p.rec.stop()
 		}
 		// When the stream pauses, what is complete is handed on at once; of a
 		// transaction that is still coming in only what fills a batch.
-		if p.renderer.complete() && (p.err != nil || p.rec.waiting() == 0) || p.renderer.ready() {
+		if p.renderer.Complete() && (p.err != nil || p.rec.waiting() == 0) || p.renderer.Ready() {
 			emit()
 		}
 	}
@@ -102,25 +108,15 @@ func (p *pipeline) tooLarge(err error) error {
 		return err
 	}
 	e := &source.LargeValueError{Reason: pg.Message}
-	if p.renderer.inTx {
-		e.XID, e.Commit = p.renderer.tx.XID, p.renderer.tx.Commit
+	if xid, commit, ok := p.renderer.Transaction(); ok {
+		e.XID, e.Commit = xid, commit
 	}
 	return e
 }
 
 // store writes batches and keeps the intervals.
 func (p *pipeline) store(ctx context.Context) error {
-	var fsync, status <-chan time.Time
-	if p.opts.FsyncInterval > 0 {
-		t := time.NewTicker(p.opts.FsyncInterval)
-		defer t.Stop()
-		fsync = t.C
-	}
-	if p.opts.StatusInterval > 0 {
-		t := time.NewTicker(p.opts.StatusInterval)
-		defer t.Stop()
-		status = t.C
-	}
+	fsync, status := time.Tick(p.opts.FsyncInterval), time.Tick(p.opts.StatusInterval) // 0: never
 	asked := time.NewTicker(200 * time.Millisecond)
 	defer asked.Stop()
 	bases := time.NewTicker(time.Second)
@@ -215,28 +211,31 @@ func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
 	end <- lsn
 }
 
-func (p *pipeline) write(ctx context.Context, b batch) error {
-	if err := p.inventory.note(ctx, b); err != nil {
+func (p *pipeline) write(ctx context.Context, b render.Batch) error {
+	for _, s := range b.Stale {
+		p.stale.add(s.Kind, s.Key)
+	}
+	if err := p.inventory.note(ctx, b.Told); err != nil {
 		return &storeError{err}
 	}
-	p.textBytes += int64(len(b.text))
-	p.transactions += b.stats.Transactions
+	p.textBytes += int64(len(b.Text))
+	p.transactions += b.Stats.Transactions
 	if err := p.sink.write(ctx, b); err != nil {
 		return &storeError{err}
 	}
-	p.watchClock(b.stats)
-	if b.boundary {
+	p.watchClock(b.Stats)
+	if b.Boundary {
 		if p.repo == nil {
-			p.facts = p.facts.Add(b.stats.Facts)
+			p.facts = p.facts.Add(b.Stats.Facts)
 		}
 		p.inventory.reached(p.sink.end())
 		if at := p.clock.passed(p.sink.end()); !at.IsZero() {
 			p.sink.reached(at)
 		}
 	}
-	if cap(b.text) <= 4*batchBytes {
+	if cap(b.Text) <= 4*render.BatchBytes {
 		select {
-		case p.free <- b.text:
+		case p.free <- b.Text:
 		default:
 		}
 	}

@@ -277,38 +277,55 @@ func (r *receiver) close() {
 // errEndpos says that the wanted end was reached.
 var errEndpos = errors.New("end position reached")
 
-// renderChunk feeds received messages to the renderer. emit is called whenever enough
-// text is there. With endpos, a transaction that commits behind it ends it, or
-// the server's word that it came to an LSN of at least proof.
-func renderChunk(r *renderer, chunk []byte, endpos, proof catalog.LSN, emit func()) error {
+// delivery hands received messages on. With endpos, a transaction that commits
+// behind it ends it, or the server's word that it came to an LSN of at least proof.
+type delivery struct {
+	endpos, proof catalog.LSN
+	dec           pgoutput.Decoder
+	inTx          bool
+}
+
+// recipient takes messages in their order.
+type recipient interface {
+	Message(b []byte) error
+	Keepalive(end catalog.LSN) // nothing else happened up to there
+}
+
+// chunk hands on what take returned. after is called behind each message.
+func (d *delivery) chunk(chunk []byte, to recipient, after func()) error {
 	for len(chunk) > 0 {
 		n := binary.LittleEndian.Uint32(chunk)
 		msg := chunk[4 : 4+n]
 		chunk = chunk[4+n:]
-		if len(msg) > 0 && msg[0] == keepaliveKind {
+		kind := byte('?')
+		if len(msg) > 0 {
+			kind = msg[0]
+		}
+		switch kind {
+		case keepaliveKind:
 			end := catalog.LSN(binary.BigEndian.Uint64(msg[1:]))
-			r.keepalive(end)
-			if endpos != 0 && !r.inTx && end >= proof {
+			to.Keepalive(end)
+			if d.endpos != 0 && !d.inTx && end >= d.proof {
 				return errEndpos
 			}
 			continue
-		}
-		if endpos != 0 && len(msg) > 0 && msg[0] == 'B' {
-			m, err := r.dec.Begin(msg[1:])
+		case 'B':
+			m, err := d.dec.Begin(msg[1:])
 			if err != nil {
 				return err
 			}
-			if m.Commit > endpos {
-				r.keepalive(endpos)
+			if d.endpos != 0 && m.Commit > d.endpos {
+				to.Keepalive(d.endpos)
 				return errEndpos
 			}
+			d.inTx = true
+		case 'C':
+			d.inTx = false
 		}
-		if err := r.message(msg); err != nil {
+		if err := to.Message(msg); err != nil {
 			return err
 		}
-		if r.ready() {
-			emit()
-		}
+		after()
 	}
 	return nil
 }

@@ -147,7 +147,7 @@ func (r *reconciliation) kind(ctx context.Context, tx pgx.Tx, kind stateKind) (c
 		// A name is free before another role takes it. What was put aside is
 		// dropped when nothing needs it.
 		for _, key := range append(slices.Clone(gone), differ...) {
-			commands = append(commands, event.State{Role: &event.RoleName{OID: parseOID(key), Name: now[key]}})
+			commands = append(commands, event.State{Role: &event.RoleName{OID: event.ParseOID(key), Name: now[key]}})
 		}
 		gone = slices.DeleteFunc(gone, func(key string) bool { return !r.taken[ddl.StateRoleName][key] })
 		differ = nil

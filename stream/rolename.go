@@ -2,14 +2,10 @@ package stream
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
-	"pg_scribe/stream/ddl"
-	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -18,40 +14,6 @@ import (
 // the stream know the name that each has in the target.
 
 const roleNamesQuery = "SELECT oid::text, rolname::text FROM pg_roles WHERE oid >= 16384"
-
-// nameRole gives a role the name that it has on the source from here on; none:
-// it is gone. What had that name before has another one by now, or is gone,
-// which the sample tells.
-func (r *renderer) nameRole(oid uint32, name string) {
-	was := r.facts.names[oid]
-	if oid == 0 || was == name {
-		return
-	}
-	if holder := r.facts.named[name]; name != "" && holder != 0 {
-		r.resample(ddl.State{Kind: ddl.StateRoleName, Key: fmt.Sprint(holder)})
-		r.renameRole(holder, name, ddl.RoleAside(holder))
-	}
-	if was == "" || name == "" {
-		r.facts.nameRole(oid, name)
-		return
-	}
-	r.renameRole(oid, was, name)
-}
-
-// nameRoles gives the roles that a command may name the names that they had.
-func (r *renderer) nameRoles(roles []event.Role) {
-	for _, f := range roles {
-		r.nameRole(f.OID, f.Name)
-	}
-}
-
-func (r *renderer) renameRole(oid uint32, was, name string) {
-	r.open()
-	r.has.forgetGrants()
-	clear(r.has.needs[ddl.NeedOwner])
-	r.facts.nameRole(oid, name)
-	r.append(ddl.RenameRole(was, name))
-}
 
 // renames are what became of the names of roles since the last sample.
 type renames struct {
@@ -140,32 +102,4 @@ func sameNames(before, now map[string]string) error {
 		}
 	}
 	return nil
-}
-
-// takeNames takes the names of a sample for those in the target.
-func (f *facts) takeNames(sample map[string]string) {
-	for oid, name := range sample {
-		f.nameRole(parseOID(oid), name)
-	}
-}
-
-func parseOID(text string) uint32 {
-	oid, err := strconv.ParseUint(text, 10, 32)
-	if err != nil {
-		panic(err) // pg_scribe wrote it
-	}
-	return uint32(oid)
-}
-
-// nameRole notes the name that a role has in the target; empty: it is gone.
-func (f *facts) nameRole(oid uint32, name string) {
-	if was := f.names[oid]; f.named[was] == oid {
-		delete(f.named, was)
-	}
-	if name == "" {
-		delete(f.names, oid)
-	} else {
-		f.names[oid], f.named[name] = name, oid
-	}
-	f.dirty[roleKey(oid)] = true
 }

@@ -11,7 +11,9 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/charset"
 	"pg_scribe/stream/ddl"
+	"pg_scribe/stream/render"
 	"pg_scribe/stream/source"
 )
 
@@ -30,7 +32,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	renderer, mode, err := s.prepare(ctx, side, src, from)
+	options, mode, err := s.prepare(ctx, side, src, from)
 	if err != nil {
 		return false, err
 	}
@@ -44,21 +46,24 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p := &pipeline{streamer: s, rec: rec, patience: patience, renderer: renderer, joined: from, batches: make(chan batch, 8), free: make(chan []byte, 12)}
+	p := &pipeline{streamer: s, rec: rec, patience: patience, joined: from, batches: make(chan render.Batch, 8), free: make(chan []byte, 12)}
 	if p.endpos = s.opts.Endpos; s.binaryUntil != 0 {
 		if p.endpos == 0 || s.binaryUntil < p.endpos {
 			p.endpos = s.binaryUntil
 		}
-		if renderer.texts, err = newTextConverter(ctx, s.opts.ConnString, src.Encoding); err != nil {
+		texts, err := newTextConverter(ctx, s.opts.ConnString, src.Encoding)
+		if err != nil {
 			return false, err
 		}
-		defer renderer.texts.close()
+		defer texts.close()
+		options.Texts = texts
 	}
 	// A commit record may begin where the server stands without having sent it;
 	// where its WAL ends there is none.
 	if p.proof = p.endpos; slot.CurrentLSN > p.endpos {
 		p.proof++
 	}
+	p.renderer = render.New(options)
 	clockCtx, stopClock := context.WithCancel(context.WithoutCancel(ctx))
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
@@ -84,38 +89,38 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 }
 
 // prepare makes ready what takes the stream, and what turns it into text.
-func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Server, from catalog.LSN) (r *renderer, mode string, err error) {
+func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Server, from catalog.LSN) (o render.Options, mode string, err error) {
 	if s.repo != nil {
 		if err := keeper(s.repo, s.opts.Publication, s.opts.Notice).Repair(ctx, side); err != nil {
-			return nil, "", err
+			return o, "", err
 		}
 	}
 	secret, err := capture.Secret(ctx, side)
 	if err != nil {
-		return nil, "", err
+		return o, "", err
 	}
 	if mode, err = capture.Mode(ctx, side); err != nil {
-		return nil, "", err
+		return o, "", err
 	}
-	known, err := readFacts(ctx, side, s.opts.Slot)
+	known, err := readSchema(ctx, side, s.opts.Slot)
 	if err != nil {
-		return nil, "", err
+		return o, "", err
 	}
 	if !s.told {
 		s.told = true
 		if err := capture.NoteUnsaved(ctx, side, s.opts.Notice); err != nil {
-			return nil, "", err
+			return o, "", err
 		}
 	}
 	if s.inventory == nil && s.repo != nil {
 		var err error
 		if s.inventory, err = openInventory(ctx, s.repo.Catalog()); err != nil {
-			return nil, "", &storeError{err}
+			return o, "", &storeError{err}
 		}
 	}
 	if s.sink == nil {
 		if err := s.openSink(ctx, src, from); err != nil {
-			return nil, "", &storeError{err}
+			return o, "", &storeError{err}
 		}
 	}
 	at, stored, err := s.storedFacts(ctx)
@@ -127,15 +132,13 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 		brought = s.inventory.tables()
 	}
 	if err == nil {
-		err = known.follow(at, stored, from, names)
+		err = known.Continue(at, stored, from, names)
 	}
 	if err != nil {
-		return nil, "", &storeError{err}
+		return o, "", &storeError{err}
 	}
-	r = newRenderer(from, secret, known)
-	r.encoding = newTextEncoding(src.Encoding)
-	r.stale, r.slot, r.describe, r.brought = s.stale, s.opts.Slot, describeOn(ctx, s.opts.ConnString), brought
-	return r, mode, nil
+	return render.Options{From: from, Secret: secret, Slot: s.opts.Slot, Schema: known, Encoding: charset.New(src.Encoding),
+		Describe: describeOn(ctx, s.opts.ConnString), Brought: brought}, mode, nil
 }
 
 // storedFacts are those at the stream's end. Without a repository only this

@@ -8,12 +8,13 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/render"
 )
 
 // A sink stores what was rendered.
 type sink interface {
 	// write takes the next batch.
-	write(ctx context.Context, b batch) error
+	write(ctx context.Context, b render.Batch) error
 	// checkpoint stores everything up to the last boundary for good and
 	// returns its position, which the server may then be told.
 	checkpoint(ctx context.Context) (catalog.LSN, error)
@@ -41,22 +42,22 @@ type segmentSink struct {
 	onRotate func(catalog.LSN)
 }
 
-func (s *segmentSink) write(ctx context.Context, b batch) error {
-	if !b.boundary && !s.partial {
+func (s *segmentSink) write(ctx context.Context, b render.Batch) error {
+	if !b.Boundary && !s.partial {
 		// A transaction too large for one batch: if the connection breaks
 		// within it, only it has to come again.
 		if err := s.w.Checkpoint(ctx); err != nil {
 			return err
 		}
 	}
-	s.partial = !b.boundary
-	if err := s.w.Write(b.text); err != nil {
+	s.partial = !b.Boundary
+	if err := s.w.Write(b.Text); err != nil {
 		return err
 	}
-	if !b.boundary {
+	if !b.Boundary {
 		return nil
 	}
-	s.w.Add(b.stats)
+	s.w.Add(b.Stats)
 	if s.wanted || s.size > 0 && s.w.TextBytes() >= s.size || s.age > 0 && s.now().Sub(s.w.Created()) >= s.age {
 		return s.next(ctx)
 	}
@@ -121,12 +122,12 @@ type textSink struct {
 	partial bool
 }
 
-func (s *textSink) write(_ context.Context, b batch) error {
-	s.partial = !b.boundary
-	if b.boundary {
-		s.last = max(s.last, b.stats.End)
+func (s *textSink) write(_ context.Context, b render.Batch) error {
+	s.partial = !b.Boundary
+	if b.Boundary {
+		s.last = max(s.last, b.Stats.End)
 	}
-	_, err := s.w.Write(b.text)
+	_, err := s.w.Write(b.Text)
 	return err
 }
 

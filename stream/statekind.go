@@ -9,6 +9,7 @@ import (
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/ddl"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -45,8 +46,8 @@ func constant(tag string) func(string) string { return func(string) string { ret
 
 // stateKinds are sampled in this order, and replayed in it.
 var stateKinds = []stateKind{
-	{name: ddl.StateRoleName, query: same(roleNamesQuery), goneLast: true, tag: func(key string) string { return ddl.RenameTag(ddl.RoleAside(parseOID(key)), "") }, gone: func(key string) string {
-		return forgivingly("DROP ROLE IF EXISTS " + ddl.RoleAside(parseOID(key)))
+	{name: ddl.StateRoleName, query: same(roleNamesQuery), goneLast: true, tag: func(key string) string { return ddl.RenameTag(ddl.RoleAside(event.ParseOID(key)), "") }, gone: func(key string) string {
+		return forgivingly("DROP ROLE IF EXISTS " + ddl.RoleAside(event.ParseOID(key)))
 	}},
 	{name: ddl.StateRole, named: true, tag: ddl.RoleTag, query: roleStates, goneLast: true, gone: func(key string) string {
 		return "DO " + sqltext.Literal("BEGIN DROP ROLE IF EXISTS "+sqltext.Quoted(key)+"; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
@@ -115,7 +116,7 @@ func roleStates(s source.Server) string {
 	      CASE WHEN r.rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, CASE WHEN r.rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
 	      CASE WHEN r.rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END, CASE WHEN r.rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
 	      CASE WHEN r.rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN r.rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
-	      CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, 'CONNECTION LIMIT ' || r.rolconnlimit,
+	      CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, 'CONNECTION LIMIT ' || r.rolconnlimit::text,
 	      'VALID UNTIL ' || quote_literal(r.rolvaliduntil::text)),
 	    ' PASSWORD ' || ` + password + `,
 	    CASE WHEN r.rolvaliduntil IS NULL THEN format(

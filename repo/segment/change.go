@@ -109,7 +109,7 @@ func (w *writer) change(c *Change) {
 			}
 			w.bytes(name)
 			w.text(" = ")
-			w.value(c.New[i])
+			w.value(&c.New[i])
 		}
 		w.where(c)
 	case Delete:
@@ -140,28 +140,55 @@ func (w *writer) columns(c *Change) {
 	w.dst = append(dst, ')')
 }
 
+const (
+	insertInto   = "INSERT INTO "
+	insertValues = " OVERRIDING SYSTEM VALUE VALUES ("
+)
+
 // insert writes one row. OVERRIDING SYSTEM VALUE has no effect on a table
 // without identity columns.
 func (w *writer) insert(c *Change) {
-	w.text("INSERT INTO ")
+	w.text(insertInto)
 	w.bytes(c.Table)
 	if len(c.Columns) == 0 {
 		w.text(" DEFAULT VALUES")
 		return
 	}
 	w.columns(c)
-	w.text(" OVERRIDING SYSTEM VALUE VALUES (")
-	for i := range c.New {
+	w.text(insertValues)
+	w.list(c.New)
+	w.text(")")
+}
+
+// list writes the values of an INSERT.
+func (w *writer) list(row []Value) {
+	for i := range row {
 		if i > 0 {
 			w.text(", ")
 		}
-		if v := &c.New[i]; v.Form == Text && !w.params { // nearly all of them
-			w.dst = sqltext.AppendLiteral(w.dst, v.Text)
-		} else {
-			w.value(*v)
-		}
+		w.value(&row[i])
 	}
-	w.text(")")
+}
+
+// AppendInsertHead writes what all INSERTs into some columns, one at least, begin
+// with.
+func AppendInsertHead(dst, table []byte, columns [][]byte) []byte {
+	w := writer{dst: append(append(dst, insertInto...), table...)}
+	w.columns(&Change{Columns: columns})
+	return append(w.dst, insertValues...)
+}
+
+// AppendInsert writes an INSERT that begins with such a head, which is what
+// AppendChange would write.
+func AppendInsert(dst, head []byte, row []Value) []byte {
+	dst = append(dst, head...)
+	for i := range row {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = row[i].append(dst)
+	}
+	return append(dst, ");\n"...)
 }
 
 // replace deletes the row and inserts it again, if it has another value.
@@ -172,7 +199,7 @@ func (w *writer) replace(c *Change) {
 	w.text(" AND ")
 	w.bytes(c.Columns[c.At])
 	w.text(" IS DISTINCT FROM ")
-	w.value(c.New[0])
+	w.value(&c.New[0])
 	w.text(" RETURNING *) INSERT INTO ")
 	w.bytes(c.Table)
 	w.columns(c)
@@ -182,7 +209,7 @@ func (w *writer) replace(c *Change) {
 			w.text(", ")
 		}
 		if i == c.At {
-			w.value(c.New[0])
+			w.value(&c.New[0])
 		} else {
 			w.text("d.")
 			w.bytes(name)
@@ -233,7 +260,7 @@ func (w *writer) match(m *Match) {
 		} else {
 			w.text(" = ")
 		}
-		w.value(m.Value)
+		w.value(&m.Value)
 		if len(m.Cast) > 0 {
 			w.text("::")
 			w.bytes(m.Cast)
@@ -246,7 +273,7 @@ func (w *writer) match(m *Match) {
 	w.text("format('%s', ")
 	w.bytes(m.Column)
 	w.text(") = ")
-	w.value(m.Value)
+	w.value(&m.Value)
 }
 
 const (
@@ -254,18 +281,13 @@ const (
 	pieceBehind = ")"
 )
 
-func (w *writer) value(v Value) {
-	switch {
-	case v.Form == Pieced:
-		w.text(pieceBefore)
-		w.bytes(v.Text)
-		w.text(pieceBehind)
-	case w.params:
-		w.values = append(w.values, v)
+func (w *writer) value(v *Value) {
+	if w.params && v.Form != Pieced {
+		w.values = append(w.values, *v)
 		w.dst = appendPlaceholder(w.dst, len(w.values))
-	default:
-		w.dst = v.append(w.dst)
+		return
 	}
+	w.dst = v.append(w.dst)
 }
 
 func appendPlaceholder(dst []byte, n int) []byte {
@@ -275,21 +297,22 @@ func appendPlaceholder(dst []byte, n int) []byte {
 	return append(appendPlaceholder(dst, n/10), '0'+byte(n%10))
 }
 
-// append writes the value as a constant.
-func (v Value) append(dst []byte) []byte {
+// append writes the value as a constant, or as the expression that it is.
+func (v *Value) append(dst []byte) []byte {
 	switch v.Form {
+	case Text: // nearly all of them
+		return sqltext.AppendLiteral(dst, v.Text)
 	case Null:
 		return append(dst, "NULL"...)
-	case Quoted:
-		dst = append(dst, '\'')
-	case Escaped:
-		dst = append(dst, 'E', '\'')
+	case Pieced:
+		dst = append(append(dst, pieceBefore...), v.Text...)
+		return append(dst, pieceBehind...)
 	case Copied:
 		return sqltext.AppendLiteral(dst, v.Decode(nil))
-	default:
-		return sqltext.AppendLiteral(dst, v.Text)
+	case Escaped:
+		dst = append(dst, 'E')
 	}
-	dst = append(dst, v.Text...)
+	dst = append(append(dst, '\''), v.Text...)
 	return append(dst, '\'')
 }
 

@@ -26,17 +26,26 @@ func AppendRow(dst []byte, row []Value) []byte {
 		if i > 0 {
 			dst = append(dst, '\t')
 		}
-		switch v := &row[i]; v.Form {
-		case Null:
-			dst = append(dst, '\\', 'N')
-		case Copied:
-			dst = append(dst, v.Text...)
-		case Text:
-			dst = appendCopied(dst, v.Text)
-		default:
-			dst = appendCopied(dst, v.Decode(nil))
-		}
+		dst = AppendField(dst, row[i])
 	}
+	return AppendRowEnd(dst, start)
+}
+
+// AppendField writes one value of a row. Tabs stand between them.
+func AppendField(dst []byte, v Value) []byte {
+	switch v.Form {
+	case Text: // nearly all of them
+		return appendCopied(dst, v.Text)
+	case Null:
+		return append(dst, '\\', 'N')
+	case Copied:
+		return append(dst, v.Text...)
+	}
+	return appendCopied(dst, v.Decode(nil))
+}
+
+// AppendRowEnd ends the row that begins at dst[start:].
+func AppendRowEnd(dst []byte, start int) []byte {
 	if line := dst[start:]; isOwn(line) {
 		first := line[0]
 		dst = slices.Insert(dst, start, '\\', '0'+first>>6, '0'+first>>3&7)

@@ -135,7 +135,7 @@ BEGIN
   END IF;
   SELECT rolsuper INTO is_super FROM pg_roles WHERE rolname = current;
   IF NOT is_super THEN
-    SELECT array_agg(DISTINCT x), jsonb_agg(DISTINCT jsonb_build_object('role', pg_get_userbyid(m.roleid), 'member', pg_get_userbyid(m.member)))
+    SELECT array_agg(DISTINCT x), jsonb_agg(DISTINCT jsonb_strip_nulls(m.options) || jsonb_build_object('role', pg_get_userbyid(m.roleid), 'member', pg_get_userbyid(m.member)))
       INTO members, hash FROM scribe.memberships(current) m, unnest(ARRAY[m.roleid, m.member]) x;
     message := message || jsonb_build_object('members', hash::jsonb,
       'create', has_database_privilege(current, current_database(), 'CREATE'));

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
 
@@ -44,7 +45,7 @@ var installSQL = sync.OnceValue(func() string {
 const wantedVersion = "7"
 
 // Schema is where the capture is.
-const Schema = "scribe"
+const Schema = event.Schema
 
 // Error says that the capture on the source cannot be used.
 type Error struct {

@@ -120,9 +120,6 @@ func (c *Case) ifNotExists() bool {
 	return false
 }
 
-// schema is the one that pg_scribe has on the source.
-const schema = "scribe"
-
 // ownGrant is a privilege on what pg_scribe installed: GRANT and REVOKE do not
 // tell the event triggers what they are about.
 var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schema\s+"?scribe"?\s|(?:\w+\s+)*"?scribe"?\.|all\s+\w+\s+in\s+schema\s+"?scribe"?\s)`)
@@ -130,7 +127,7 @@ var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schem
 // ownObjects tells that a command changed what pg_scribe installed.
 func ownObjects(objects []event.Object) bool {
 	for _, o := range objects {
-		if o.Schema == schema || o.Type == "schema" && o.Identity == schema || o.Own {
+		if o.Schema == event.Schema || o.Type == "schema" && o.Identity == event.Schema || o.Own {
 			return true
 		}
 	}

@@ -4,7 +4,10 @@
 // Verify. It knows neither a server nor how a message becomes SQL.
 package event
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // An Event is one message: *Text, *Start, *Drop, *End, *Refill, *Rows, *Sample,
 // *LargeObject, *Mark or *Gap.
@@ -74,7 +77,8 @@ type End struct {
 	Late    bool           `json:"late"`
 	Command *Command       `json:"-"` // of a late one, which has no start
 	Objects []Object       `json:"objects"`
-	Loose   []uint32       `json:"loose"` // types that may hold values which a domain's constraint does not allow
+	Granted []Granted      `json:"granted"` // nil: it was not on all of a schema
+	Loose   []uint32       `json:"loose"`   // types that may hold values which a domain's constraint does not allow
 	Tables  []Table        `json:"tables"`
 	Types   []Type         `json:"types"` // that the command may have renamed
 	Moved   []Moved        `json:"moved"` // whose schema has another name now
@@ -140,6 +144,10 @@ func (*LargeObject) event() {}
 func (*Mark) event()        {}
 func (*Gap) event()         {}
 
+// Schema is the one that pg_scribe has on the source. What is in it is no part of
+// the contents.
+const Schema = "scribe"
+
 // Class OIDs of objects: of pg_class, and of pg_largeobject, which stands for
 // large objects.
 const (
@@ -172,6 +180,15 @@ func (o Object) Key() string { return Key(o.Class, o.OID) }
 // Key names an object.
 func Key(class, oid uint32) string { return fmt.Sprintf("%d %d", class, oid) }
 
+// ParseOID reads the number of an object that pg_scribe wrote itself.
+func ParseOID(text string) uint32 {
+	oid, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		panic(err)
+	}
+	return uint32(oid)
+}
+
 // Transient is the name of something that vanishes with its session.
 type Transient struct {
 	Kind   string `json:"kind"` // relation, type or routine
@@ -198,6 +215,17 @@ type Role struct {
 type Membership struct {
 	Role   string `json:"role"`
 	Member string `json:"member"`
+
+	// What the member may do by it; nil before version 16, where that is the role's own matter.
+	Inherit *bool `json:"inherit"`
+	Set     *bool `json:"set"`
+}
+
+// Granted is an object that a GRANT or REVOKE on all of a schema changed.
+type Granted struct {
+	Kind     string `json:"kind"` // tables, sequences, functions or procedures
+	Schema   string `json:"schema"`
+	Identity string `json:"identity"`
 }
 
 // Owned is an object that a command may name, with its owner before it.

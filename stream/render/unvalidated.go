@@ -1,4 +1,4 @@
-package stream
+package render
 
 import "pg_scribe/stream/ddl"
 
@@ -10,27 +10,26 @@ type hiding struct {
 
 // hide hides constraints of domains that are not valid, and those of a table
 // if one is named.
-func (r *renderer) hide(rel string) {
-	r.show()
-	r.hidden = hiding{on: true, rel: rel}
-	r.append(ddl.HideUnvalidated(rel))
+func (h *hiding) hide(out *writer, rel string) {
+	h.show(out)
+	*h = hiding{on: true, rel: rel}
+	out.append(ddl.HideUnvalidated(rel))
 }
 
 // show undoes hide.
-func (r *renderer) show() {
-	if !r.hidden.on {
-		return
+func (h *hiding) show(out *writer) {
+	if h.on {
+		out.append(ddl.ShowUnvalidated(h.rel))
+		*h = hiding{}
 	}
-	r.append(ddl.ShowUnvalidated(r.hidden.rel))
-	r.hidden = hiding{}
 }
 
 // relax prepares for rows of a table that come from row changes.
-func (r *renderer) relax(t *table) {
-	if r.hidden.rel != "" {
-		r.show()
+func (h *hiding) relax(out *writer, t *table) {
+	if h.rel != "" {
+		h.show(out)
 	}
-	if t.loose && !r.hidden.on {
-		r.hide("")
+	if t.loose && !h.on {
+		h.hide(out, "")
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"pg_scribe/stream/charset"
 )
 
 // What is no text is replaced byte by byte, everything else stays; what comes
@@ -21,9 +23,9 @@ func TestTextEncodings(t *testing.T) {
 		{"EUC_KR", "\x8e\xb1\xb0\xa1", mendedEUC("\x8e") + "\xb1\xb0" + mendedEUC("\xa1")},
 		{"EUC_CN", "\xb0\xa1\xb0", "\xb0\xa1" + mendedEUC("\xb0")},
 	} {
-		e := newTextEncoding(c.encoding)
-		got := string(e.appendMended(nil, []byte(c.text)))
-		if got != c.want || !e.all([]byte(got)) || e.all([]byte(c.text)) != (c.text == c.want) {
+		e := charset.New(c.encoding)
+		got := string(e.AppendMended(nil, []byte(c.text)))
+		if got != c.want || !e.Valid([]byte(got)) || e.Valid([]byte(c.text)) != (c.text == c.want) {
 			t.Errorf("%s %q: %q, want %q", c.encoding, c.text, got, c.want)
 		}
 		// However a dump comes in pieces, the same comes out.
@@ -45,22 +47,8 @@ func TestTextEncodings(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"LATIN1", "WIN1252", "SQL_ASCII", "KOI8R"} {
-		if newTextEncoding(name) != nil {
+		if charset.New(name) != nil {
 			t.Errorf("%s: any bytes are text", name)
-		}
-	}
-}
-
-// Each byte has a character of its own.
-func TestMendedBytesStayDifferent(t *testing.T) {
-	for _, name := range []string{"UTF8", "EUC_JP", "EUC_JIS_2004", "EUC_KR", "EUC_CN", "EUC_TW"} {
-		e, seen := newTextEncoding(name), map[string]bool{}
-		for b := 0x80; b <= 0xff; b++ {
-			c := e.mend(nil, byte(b))
-			if e.char(c) != len(c) || seen[string(c)] {
-				t.Errorf("%s: %x stands for %x", name, c, b)
-			}
-			seen[string(c)] = true
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package stream
+package render
 
 import (
 	"strings"
@@ -7,6 +7,7 @@ import (
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
+	"pg_scribe/stream/schema"
 )
 
 func rowOf(texts ...string) (row []pgoutput.Value) {
@@ -28,18 +29,17 @@ func testRelation(identity byte) *pgoutput.Relation {
 		{Name: "id", TypeOID: 23, Key: identity == 'd'}, {Name: "n", TypeOID: 1700}, {Name: "j", TypeOID: 114}, {Name: "c", TypeOID: 20001}}}
 }
 
-func testFacts() *facts {
-	return &facts{types: map[uint32]event.Type{20001: {Cast: `"s"."pair"`}, 23: {}}}
+func testFacts() *schema.State {
+	known := schema.New()
+	known.AddTypes([]event.Type{{OID: 20001, Cast: `"s"."pair"`}, {OID: 23}}, 0)
+	return known
 }
 
 // The forms of row changes, and that each can be read again.
 func TestRowChanges(t *testing.T) {
 	keyed, full := newTable(testRelation('d'), testFacts()), newTable(testRelation('f'), testFacts())
 	known := testFacts()
-	known.tables = map[uint32]knownTable{}
-	k := known.tables[1]
-	k.Root, k.Always = "p.root", []string{"id"}
-	known.tables[1] = k
+	known.SetTable(1, schema.Table{Root: "p.root", Always: []string{"id"}})
 	identity := newTable(testRelation('f'), known)
 	update := func(t *table, c pgoutput.RowChange) string { dst, _ := t.appendUpdate(nil, c); return string(dst) }
 	pieces := rowOf("1", "2", "3", "4")
@@ -91,5 +91,22 @@ func BenchmarkAppendUpdate(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		dst, _ = t.appendUpdate(dst[:0], c)
+	}
+}
+
+func BenchmarkAppendCopyRow(b *testing.B) {
+	t, row, dst := newTable(testRelation('d'), testFacts()), rowOf("12345", "17.50", `{"a": 1}`, "some text"), []byte(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = t.appendCopyRow(dst[:0], row)
+	}
+}
+
+func BenchmarkAppendDeleteFull(b *testing.B) {
+	t, dst := newTable(testRelation('f'), testFacts()), []byte(nil)
+	c := pgoutput.RowChange{OldKind: 'O', Old: rowOf("12345", "17.50", `{"a": 1}`, "some text")}
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = t.appendDelete(dst[:0], c)
 	}
 }

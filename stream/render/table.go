@@ -1,14 +1,15 @@
-package stream
+package render
 
 import (
 	"fmt"
 	"slices"
 
+	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
-	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
+	"pg_scribe/stream/schema"
 )
 
 // A table is a relation with the SQL that its row changes need, quoted once.
@@ -19,13 +20,18 @@ type table struct {
 	written []byte // the same
 	only    bool   // target is the table itself
 	quoted  [][]byte
+	head    []byte        // of INSERTs of whole rows
 	how     []segment.How // how the complete row is compared
-	types   []event.Type
-	always  []bool // GENERATED ALWAYS AS IDENTITY: not to be SET
-	keyed   bool   // some column is part of the replica identity
-	left    bool   // its row changes are left out: it is pg_scribe's own, or no dump has its rows
-	loose   bool   // it has columns of types of facts.loose
-	lost    string // what keeps its rows from being restored; empty: nothing
+	whole   conditions    // on all columns
+	keys    conditions    // on those of the key
+	always  []bool        // GENERATED ALWAYS AS IDENTITY: not to be SET
+	keyed   bool          // some column is part of the replica identity
+	left    bool          // its row changes are left out: it is pg_scribe's own, or no dump has its rows
+	loose   bool          // it has columns of types that are loose (schema.State)
+	lost    string        // what keeps its rows from being restored; empty: nothing
+
+	counted bool // in this transaction: see writer.count
+	count   catalog.TableCount
 
 	// Buffers of the change that is being written.
 	names  [][]byte
@@ -60,9 +66,9 @@ var comparisons = map[uint32]segment.How{
 }
 
 // newTable prepares a relation.
-func newTable(r *pgoutput.Relation, known *facts) *table {
-	its := known.tables[r.OID]
-	t := &table{Relation: r, left: r.Schema == capture.Schema || its.Unsaved}
+func newTable(r *pgoutput.Relation, known *schema.State) *table {
+	its := known.Table(r.OID)
+	t := &table{Relation: r, left: r.Schema == event.Schema || its.Unsaved}
 	t.name = sqltext.Identifier(r.Schema) + "." + sqltext.Identifier(r.Name)
 	t.target, t.only = t.name, true
 	if its.Root != "" {
@@ -71,7 +77,6 @@ func newTable(r *pgoutput.Relation, known *facts) *table {
 	t.written = []byte(t.target)
 	t.quoted = make([][]byte, len(r.Columns))
 	t.how = make([]segment.How, len(r.Columns))
-	t.types = make([]event.Type, len(r.Columns))
 	t.always = make([]bool, len(r.Columns))
 	for i, c := range r.Columns {
 		t.quoted[i] = sqltext.AppendIdentifier(nil, c.Name)
@@ -83,10 +88,18 @@ func newTable(r *pgoutput.Relation, known *facts) *table {
 			how = segment.Printed
 		}
 		t.how[i] = how
-		t.types[i] = known.types[c.TypeOID]
+		compared := known.Type(c.TypeOID)
+		match := segment.Match{Column: t.quoted[i], Operator: []byte(compared.Equal), Cast: []byte(compared.Cast)}
+		t.whole.add(i, match)
+		if c.Key {
+			t.keys.add(i, match)
+		}
 		t.always[i] = slices.Contains(its.Always, c.Name)
 		t.keyed = t.keyed || c.Key
-		t.loose = t.loose || known.loose[c.TypeOID]
+		t.loose = t.loose || known.IsLoose(c.TypeOID)
+	}
+	if len(t.quoted) > 0 {
+		t.head = segment.AppendInsertHead(nil, t.written, t.quoted)
 	}
 	return t
 }
@@ -106,28 +119,35 @@ func written(v pgoutput.Value) segment.Value {
 	return segment.Value{Form: segment.Text, Text: v.Text}
 }
 
-// append writes a change of one row of the table.
-func (t *table) append(dst []byte, c segment.Change) []byte {
-	c.Table, c.Only = t.written, t.only
-	return segment.AppendChange(dst, &c)
+// change is one of a row of the table.
+func (t *table) change(op segment.Op) segment.Change {
+	return segment.Change{Op: op, Table: t.written, Only: t.only}
 }
 
 // appendInsert writes one row.
 func (t *table) appendInsert(dst []byte, row []pgoutput.Value) []byte {
 	t.values = t.values[:0]
-	for _, v := range row {
-		t.values = append(t.values, written(v))
+	for i := range row {
+		t.values = append(t.values, written(row[i]))
 	}
-	return t.append(dst, segment.Change{Op: segment.Insert, Columns: t.quoted[:len(row)], New: t.values})
+	if len(row) > 0 && len(row) == len(t.quoted) {
+		return segment.AppendInsert(dst, t.head, t.values)
+	}
+	c := t.change(segment.Insert)
+	c.Columns, c.New = t.quoted[:len(row)], t.values
+	return segment.AppendChange(dst, &c)
 }
 
 // appendCopyRow writes one row of a COPY block.
 func (t *table) appendCopyRow(dst []byte, row []pgoutput.Value) []byte {
-	t.values = t.values[:0]
-	for _, v := range row {
-		t.values = append(t.values, written(v))
+	start := len(dst)
+	for i := range row {
+		if i > 0 {
+			dst = append(dst, '\t')
+		}
+		dst = segment.AppendField(dst, written(row[i]))
 	}
-	return segment.AppendRow(dst, t.values)
+	return segment.AppendRowEnd(dst, start)
 }
 
 // appendUpdate writes an UPDATE of one row, or nothing when no column
@@ -155,7 +175,9 @@ func (t *table) appendUpdate(dst []byte, c pgoutput.RowChange) (_ []byte, ok boo
 	for i := range t.Columns {
 		if t.always[i] && changed(i) {
 			t.values = append(t.values[:0], written(c.New[i]))
-			dst = t.append(dst, segment.Change{Op: segment.Replace, Columns: t.quoted, New: t.values, Key: t.match(key, full), Full: full, At: i})
+			r := t.change(segment.Replace)
+			r.Columns, r.New, r.Key, r.Full, r.At = t.quoted, t.values, t.match(key, full), full, i
+			dst = segment.AppendChange(dst, &r)
 			if t.Columns[i].Key || full {
 				key = append([]pgoutput.Value(nil), key...)
 				key[i] = c.New[i]
@@ -171,25 +193,41 @@ func (t *table) appendUpdate(dst []byte, c pgoutput.RowChange) (_ []byte, ok boo
 	if len(t.names) == 0 {
 		return dst, true
 	}
-	return t.append(dst, segment.Change{Op: segment.Update, Columns: t.names, New: t.values, Key: t.match(key, full), Full: full}), true
+	u := t.change(segment.Update)
+	u.Columns, u.New, u.Key, u.Full = t.names, t.values, t.match(key, full), full
+	return segment.AppendChange(dst, &u), true
 }
 
 // appendDelete writes a DELETE of one row.
 func (t *table) appendDelete(dst []byte, c pgoutput.RowChange) []byte {
 	full := c.OldKind == 'O'
-	return t.append(dst, segment.Change{Op: segment.Delete, Key: t.match(c.Old, full), Full: full})
+	d := t.change(segment.Delete)
+	d.Key, d.Full = t.match(c.Old, full), full
+	return segment.AppendChange(dst, &d)
 }
 
+// conditions find a row by some columns.
+type conditions struct {
+	at   []int // the columns
+	list []segment.Match
+}
+
+func (c *conditions) add(at int, m segment.Match) { c.at, c.list = append(c.at, at), append(c.list, m) }
+
 // match finds one row: by its key, or by all its columns, of which several
-// rows may be the same and any one will do.
+// rows may be the same and any one will do. The result holds until the next.
 func (t *table) match(row []pgoutput.Value, full bool) []segment.Match {
-	t.key = t.key[:0]
-	for i, v := range row {
-		if v.Kind == pgoutput.Unchanged || !full && !t.Columns[i].Key {
-			continue
-		}
-		m := segment.Match{Column: t.quoted[i], Value: written(v)}
+	by := &t.keys
+	if full {
+		by = &t.whole
+	}
+	unknown := false
+	for n, i := range by.at {
+		v, m := &row[i], &by.list[n]
+		m.Value = written(*v)
 		switch {
+		case v.Kind == pgoutput.Unchanged:
+			unknown = true
 		case v.Kind == pgoutput.Null && t.Columns[i].TypeOID < firstUserOID:
 			m.How = segment.IsNull
 		case v.Kind == pgoutput.Null:
@@ -200,10 +238,15 @@ func (t *table) match(row []pgoutput.Value, full bool) []segment.Match {
 		default:
 			m.How = t.how[i]
 		}
-		if m.How == segment.Equal || m.How == segment.Both {
-			m.Operator, m.Cast = []byte(t.types[i].Equal), []byte(t.types[i].Cast)
+	}
+	if !unknown {
+		return by.list
+	}
+	t.key = t.key[:0]
+	for n, i := range by.at {
+		if row[i].Kind != pgoutput.Unchanged {
+			t.key = append(t.key, by.list[n])
 		}
-		t.key = append(t.key, m)
 	}
 	return t.key
 }

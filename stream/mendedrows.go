@@ -1,0 +1,65 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"slices"
+
+	"pg_scribe/stream/capture"
+	"pg_scribe/stream/charset"
+)
+
+// mendedRows is a dump on its way into its file: rows with bytes that are no
+// text are mended as those of the stream are.
+type mendedRows struct {
+	io.Writer
+	encoding *charset.Encoding // nil: any bytes are text
+	table    *string           // whose rows are written
+	found    map[string]bool   // tables with such rows
+	held     []byte            // may be the beginning of a character
+	out      []byte
+}
+
+// Write takes statements, and rows in pieces that may end within a character.
+func (m *mendedRows) Write(p []byte) (int, error) {
+	if m.encoding == nil || len(m.held) == 0 && m.encoding.Valid(p) {
+		return m.Writer.Write(p)
+	}
+	b := append(m.held, p...)
+	m.out = m.out[:0]
+	for len(b) > 0 {
+		n := m.encoding.ValidLen(b)
+		m.out = append(m.out, b[:n]...)
+		if b = b[n:]; len(b) < charset.LongestChar && !bytes.ContainsRune(b, '\n') {
+			break
+		}
+		m.out = m.encoding.AppendMend(m.out, b[0])
+		b = b[1:]
+		if m.found == nil {
+			m.found = map[string]bool{}
+		}
+		m.found[*m.table] = true
+	}
+	m.held = append(m.held[:0], b...)
+	if _, err := m.Writer.Write(m.out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// markMended says in the stream, behind the base, that it has rows with bytes
+// that are no text.
+func (d *dumper) markMended(ctx context.Context) error {
+	for _, name := range slices.Sorted(maps.Keys(d.mended.found)) {
+		reason := d.mended.encoding.Reason(name)
+		if d.opts.Notice != nil {
+			d.opts.Notice(reason)
+		}
+		if err := capture.EmitGap(ctx, d.conn, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package render
+
+import (
+	"pg_scribe/internal/sqltext"
+	"pg_scribe/repo/segment"
+	"pg_scribe/stream/ddl"
+	"pg_scribe/stream/event"
+)
+
+// refill is a rewritten table whose contents follow.
+type refill struct {
+	oid  uint32
+	copy segment.Copy
+	left bool // its rows are left out, as in table
+}
+
+// beginRefill empties a table that was rewritten; its rows follow.
+func (c *commands) beginRefill(m *event.Refill) {
+	its := c.schema.Table(m.OID)
+	if its.Unsaved {
+		c.refill = &refill{oid: m.OID, left: true}
+		return
+	}
+	c.out.open()
+	if root := its.Root; root != "" {
+		c.refill = &refill{oid: m.OID, left: true}
+		c.out.gap("contents of " + m.Table + ", a hash partition of " + root + " by a type that hashes by OID, which was rewritten")
+		return
+	}
+	name := sqltext.Identifier(m.Schema) + "." + sqltext.Identifier(m.Table)
+	c.refill = &refill{oid: m.OID, copy: segment.Copy{Table: []byte(name)}}
+	for _, column := range m.Columns {
+		c.refill.copy.Columns = append(c.refill.copy.Columns, sqltext.AppendIdentifier(nil, column))
+	}
+	c.out.append(ddl.Command{Tag: "ALTER TABLE", SQL: "DELETE FROM ONLY " + name})
+	c.rows.hidden.hide(c.out, name)
+}
+
+// refillRows writes some of its rows.
+func (c *commands) refillRows(m *event.Rows) {
+	f := c.refill
+	if f == nil || f.oid != m.OID {
+		c.out.gap("rows of a rewritten table came without its description")
+		return
+	}
+	if f.left {
+		return
+	}
+	text := segment.AppendCopy(c.out.text, &f.copy)
+	row := make([]segment.Value, 0, 8)
+	for _, values := range m.Rows {
+		row = row[:0]
+		for _, v := range values {
+			if v == nil {
+				row = append(row, segment.Value{})
+			} else {
+				row = append(row, segment.Value{Form: segment.Text, Text: []byte(*v)})
+			}
+		}
+		text = segment.AppendRow(text, row)
+	}
+	c.out.text = segment.AppendCopyEnd(text)
+}
