@@ -15,7 +15,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream/capture"
-	"pg_scribe/stream/ddl"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -252,15 +252,15 @@ func (b backup) once(ctx context.Context) (Base, error) {
 	}()
 	changes := b.sampleBefore(ctx)
 	slot, err := source.CreateSlot(ctx, slotConn, b.src, source.SlotOptions{Name: name, Temporary: true})
-	names, kerr := keptSample(ctx, b.repo.Catalog(), ddl.StateRoleName)
-	unlockSampling(ctx, b.conn)
+	names, kerr := sample.KeptRoleNames(ctx, b.repo.Catalog())
+	sample.Unlock(ctx, b.conn)
 	if err != nil {
 		return Base{}, source.WithBlockers(ctx, err, b.opts.ConnString)
 	}
 	if kerr != nil {
 		return Base{}, kerr
 	}
-	if err := keepChanges(ctx, b.repo.Catalog(), slot.Point, changes); err != nil {
+	if err := sample.KeepUnlisted(ctx, b.repo.Catalog(), slot.Point, changes); err != nil {
 		return Base{}, err
 	}
 	d := &dumper{repo: b.repo, conn: b.conn, src: b.src, opts: b.opts, slot: name, created: slot, version: b.version, names: names}
@@ -269,9 +269,9 @@ func (b backup) once(ctx context.Context) (Base, error) {
 
 // sampleBefore takes a sample for the stream that leads up to the base. What goes
 // wrong with it does not concern the base.
-func (b backup) sampleBefore(ctx context.Context) *unlistedState {
-	all := sampling{ConnString: b.opts.ConnString, Slot: b.info.Slot, Server: b.src, Store: b.repo.Catalog(), Stale: &staleStates{}}
-	changes, err := all.before(ctx, b.conn, b.opts.Publication, b.repo.Catalog())
+func (b backup) sampleBefore(ctx context.Context) *sample.Unlisted {
+	all := sample.Sampling{ConnString: b.opts.ConnString, Slot: b.info.Slot, Server: b.src, Store: b.repo.Catalog(), Stale: &sample.Stale{}}
+	changes, err := all.Before(ctx, b.conn, b.opts.Publication, b.repo.Catalog())
 	if err != nil {
 		b.opts.Notice("no sample was taken before the base: " + err.Error())
 	}

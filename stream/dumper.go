@@ -21,6 +21,7 @@ import (
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/charset"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -54,7 +55,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 		return base, err
 	}
 	defer keeper.Close(context.WithoutCancel(ctx))
-	names, err := sampleNames(ctx, keeper)
+	names, err := sample.RoleNames(ctx, keeper)
 	if err != nil {
 		return base, err
 	}
@@ -307,7 +308,7 @@ func (d *dumper) writeSettings(ctx context.Context, file io.Writer) error {
 	if err != nil {
 		return err
 	}
-	settings, err := databaseSettings(ctx, tx, d.src)
+	settings, err := sample.DatabaseSettings(ctx, tx, d.src)
 	if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
 		return err
 	}
@@ -444,4 +445,29 @@ func (d *dumper) metadata(ctx context.Context) repo.Metadata {
 		m.Extensions, _ = pgx.CollectRows(rows, pgx.RowTo[string])
 	}
 	return m
+}
+
+// checkNames makes sure that a dump can be relied on for the names of roles,
+// given those of its snapshot.
+func (d *dumper) checkNames(ctx context.Context, names map[string]string) error {
+	now, err := sample.RoleNames(ctx, d.conn)
+	if err == nil {
+		err = sameNames(names, now)
+	}
+	if err != nil {
+		return err
+	}
+	return sameNames(d.names, names)
+}
+
+// sameNames makes sure that no role of before has another name now: a dump
+// names roles both as of its snapshot and as of when it comes to them, and the
+// stream goes on from the names that it has brought.
+func sameNames(before, now map[string]string) error {
+	for oid, was := range before {
+		if name := now[oid]; name != "" && name != was {
+			return &FenceError{"role " + was + " was renamed to " + name}
+		}
+	}
+	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -73,7 +74,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 			return base, err
 		}
 	}
-	if err := baselineInventory(ctx, conn, b.repo.Catalog(), slot.Snapshot); err != nil {
+	if err := sample.BaselineInventory(ctx, conn, b.repo.Catalog(), slot.Snapshot); err != nil {
 		return base, err
 	}
 	d := &dumper{repo: b.repo, conn: conn, src: b.src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: b.version, begins: true}
@@ -169,7 +170,7 @@ func (b *beginning) installCapture(ctx context.Context) (older []string, err err
 	if err := keeper(b.repo, opts.Publication, opts.Step).Begin(ctx, b.conn, opts.Mode); err != nil {
 		return nil, err
 	}
-	if err := baselines(ctx, b.conn, b.src, opts.Publication, b.repo.Catalog()); err != nil || !made.Schema {
+	if err := sample.Baseline(ctx, b.conn, b.src, opts.Publication, b.repo.Catalog()); err != nil || !made.Schema {
 		return nil, err
 	}
 	return awaitOlder(ctx, b.conn, opts)

@@ -174,7 +174,7 @@ func (p *pipeline) store(ctx context.Context) error {
 			}
 			err = p.rec.status(true)
 		}
-		if until > 1 && p.sink.end() >= until && again > 0 && (p.stale.pending() || p.inventory.open()) && time.Now().Before(deadline) {
+		if until > 1 && p.sink.end() >= until && again > 0 && p.unsettled() && time.Now().Before(deadline) {
 			again--
 			until = 0
 			go p.lastSample(ctx, final)
@@ -188,6 +188,13 @@ func (p *pipeline) store(ctx context.Context) error {
 	}
 }
 
+// unsettled says whether another sample has something to send: what the stream
+// changed since the last one, or did not explain.
+func (p *pipeline) unsettled() bool {
+	came, went := p.inventory.Unexplained()
+	return p.stale.Pending() || came+went > 0
+}
+
 // lastSample samples once more and tells where the source's WAL then ends; 0
 // when that cannot be found out.
 func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
@@ -195,7 +202,7 @@ func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
 		end <- 0
 		return
 	}
-	p.sampler.last(ctx)
+	p.sampler.Last(ctx)
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	conn, err := source.Connect(ctx, p.opts.ConnString)
@@ -213,9 +220,9 @@ func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
 
 func (p *pipeline) write(ctx context.Context, b render.Batch) error {
 	for _, s := range b.Stale {
-		p.stale.add(s.Kind, s.Key)
+		p.stale.Add(s.Kind, s.Key)
 	}
-	if err := p.inventory.note(ctx, b.Told); err != nil {
+	if err := p.inventory.Note(ctx, b.Told); err != nil {
 		return &storeError{err}
 	}
 	p.textBytes += int64(len(b.Text))
@@ -228,7 +235,7 @@ func (p *pipeline) write(ctx context.Context, b render.Batch) error {
 		if p.repo == nil {
 			p.facts = p.facts.Add(b.Stats.Facts)
 		}
-		p.inventory.reached(p.sink.end())
+		p.inventory.Reached(p.sink.end())
 		if at := p.clock.passed(p.sink.end()); !at.IsZero() {
 			p.sink.reached(at)
 		}
@@ -286,13 +293,13 @@ func (p *pipeline) checkpoint(ctx context.Context) error {
 		p.sink.reached(at)
 	}
 	if p.repo != nil {
-		if err := p.stale.keep(ctx, p.repo.Catalog()); err != nil {
+		if err := p.stale.Keep(ctx, p.repo.Catalog()); err != nil {
 			return &storeError{err}
 		}
 	}
 	lsn, err := p.sink.checkpoint(ctx)
 	if err == nil {
-		p.inventory.stored(lsn)
+		p.inventory.Stored(lsn)
 	}
 	if err == nil && p.opts.Stored != nil {
 		err = p.opts.Stored(ctx)

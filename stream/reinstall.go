@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
-
-	"pg_scribe/catalog"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -43,7 +41,7 @@ func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err 
 	if err != nil {
 		return base, err
 	}
-	if err := baselines(ctx, b.conn, b.src, info.Publication, r.Catalog()); err != nil {
+	if err := sample.Baseline(ctx, b.conn, b.src, info.Publication, r.Catalog()); err != nil {
 		return base, err
 	}
 	b.opts.Notice("creating replication slot " + info.Slot)
@@ -61,7 +59,7 @@ func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err 
 			return base, err
 		}
 	}
-	if err := baselineInventory(ctx, b.conn, r.Catalog(), created.Snapshot); err != nil {
+	if err := sample.BaselineInventory(ctx, b.conn, r.Catalog(), created.Snapshot); err != nil {
 		return base, err
 	}
 	// From here on the stream begins at the new slot. If the base fails, what is
@@ -71,14 +69,6 @@ func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err 
 	}
 	d := &dumper{repo: r, conn: b.conn, src: b.src, opts: b.opts, slot: info.Slot, created: created, version: b.version, begins: true}
 	return firstBase(ctx, r, d, slotConn, b.opts.Notice)
-}
-
-// baselines keep what is sampled as it is before a stream begins.
-func baselines(ctx context.Context, conn *pgx.Conn, src source.Server, publication string, store *catalog.Catalog) error {
-	if err := baseline(ctx, conn, src, store); err != nil {
-		return err
-	}
-	return baselineUnlisted(ctx, conn, publication, store)
 }
 
 // replaceable says whether the repository's slot is there. It is an error if that

@@ -12,6 +12,7 @@ import (
 	"pg_scribe/internal/conninfo"
 	"pg_scribe/repo"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -63,7 +64,7 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 	}
 	if r != nil {
 		var err error
-		if s.stale, err = loadStale(ctx, r.Catalog()); err != nil {
+		if s.stale, err = sample.LoadStale(ctx, r.Catalog()); err != nil {
 			return err
 		}
 	}
@@ -152,13 +153,13 @@ type streamer struct {
 	textBytes    int64
 	confirmed    catalog.LSN
 	clock        *sourceClock
-	stale        *staleStates // nil without a repository
-	latest       time.Time    // commit on the source's clock
-	binaryUntil  catalog.LSN  // the commit LSN of a transaction that the server cannot send as text; 0: none
-	sampler      *sampler     // of this connection; nil: none
-	inventory    *inventory   // nil without a repository
-	told         bool         // of what is not backed up
-	down         bool         // the last session ended with an error
+	stale        *sample.Stale     // nil without a repository
+	latest       time.Time         // commit on the source's clock
+	binaryUntil  catalog.LSN       // the commit LSN of a transaction that the server cannot send as text; 0: none
+	sampler      *sample.Sampler   // of this connection; nil: none
+	inventory    *sample.Inventory // nil without a repository
+	told         bool              // of what is not backed up
+	down         bool              // the last session ended with an error
 
 	facts *catalog.FactChanges // those at the sink's end; nil with a repository, which keeps them
 }

@@ -12,8 +12,8 @@ import (
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/charset"
-	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/render"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -68,8 +68,8 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	s.clock = newSourceClock(side)
 	p.clockCtx = clockCtx
 	if s.repo != nil && s.opts.StateInterval > 0 {
-		s.sampler = startSampler(clockCtx, samplerOptions{
-			sampling: sampling{ConnString: s.opts.ConnString, Slot: s.opts.Slot, Server: src, Store: s.repo.Catalog(), Stale: s.stale},
+		s.sampler = sample.Start(clockCtx, sample.Options{
+			Sampling: sample.Sampling{ConnString: s.opts.ConnString, Slot: s.opts.Slot, Server: src, Store: s.repo.Catalog(), Stale: s.stale},
 			Catalog:  s.repo.Catalog(), Keeper: keeper(s.repo, s.opts.Publication, s.opts.Notice), Inventory: s.inventory, Interval: s.opts.StateInterval})
 	}
 	if s.opts.Durable == nil {
@@ -82,7 +82,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	stopClock()
 	s.clock.wait()
 	if s.sampler != nil {
-		<-s.sampler.done
+		<-s.sampler.Done
 		s.sampler = nil
 	}
 	return s.sink.end() > before, err
@@ -114,7 +114,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	}
 	if s.inventory == nil && s.repo != nil {
 		var err error
-		if s.inventory, err = openInventory(ctx, s.repo.Catalog()); err != nil {
+		if s.inventory, err = sample.OpenInventory(ctx, s.repo.Catalog()); err != nil {
 			return o, "", &storeError{err}
 		}
 	}
@@ -127,9 +127,9 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 	var names map[string]string
 	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
-		names, err = keptSample(ctx, s.repo.Catalog(), ddl.StateRoleName)
-		s.inventory.connected(from)
-		brought = s.inventory.tables()
+		names, err = sample.KeptRoleNames(ctx, s.repo.Catalog())
+		s.inventory.Connected(from)
+		brought = s.inventory.Tables()
 	}
 	if err == nil {
 		err = known.Continue(at, stored, from, names)
@@ -264,7 +264,7 @@ func (s *streamer) openSink(ctx context.Context, src source.Server, from catalog
 		onRotate: func(lsn catalog.LSN) {
 			s.opts.Notice("new segment at " + lsn.String())
 			if s.sampler != nil {
-				s.sampler.segmentClosed()
+				s.sampler.SegmentClosed()
 			}
 		}}
 	return nil

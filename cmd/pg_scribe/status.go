@@ -12,6 +12,7 @@ import (
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
 	"pg_scribe/stream/capture"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -194,7 +195,7 @@ func lookAt(ctx context.Context, r *repo.Repository, dir string) (*health.Reposi
 	case !errors.Is(err, catalog.ErrNotFound):
 		return nil, err
 	}
-	seen.Unsampled, _, err = r.Catalog().Setting(ctx, stream.SampleFault)
+	seen.Unsampled, _, err = r.Catalog().Setting(ctx, sample.FaultSetting)
 	return seen, err
 }
 

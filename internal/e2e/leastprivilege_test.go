@@ -10,6 +10,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
 
@@ -39,7 +40,7 @@ func TestRoleWithoutSuperuser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fault, _, err := r.Catalog().Setting(ctx, stream.SampleFault); err != nil || fault != "" {
+	if fault, _, err := r.Catalog().Setting(ctx, sample.FaultSetting); err != nil || fault != "" {
 		t.Errorf("a sample failed: %s, %v", fault, err)
 	}
 	r.Close()

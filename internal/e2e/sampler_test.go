@@ -11,6 +11,7 @@ import (
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/stream"
+	"pg_scribe/stream/sample"
 )
 
 // fault is what the catalog says of the last sample.
@@ -21,7 +22,7 @@ func (tr *trip) fault() string {
 		tr.t.Fatal(err)
 	}
 	defer r.Close()
-	fault, _, err := r.Catalog().Setting(context.Background(), stream.SampleFault)
+	fault, _, err := r.Catalog().Setting(context.Background(), sample.FaultSetting)
 	if err != nil {
 		tr.t.Fatal(err)
 	}

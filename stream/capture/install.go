@@ -345,15 +345,13 @@ func Remove(ctx context.Context, conn *pgx.Conn, made Made) error {
 	})
 }
 
+//go:embed restore_identity.sql
+var restoreIdentitySQL string
+
 // restoreIdentity gives a table back the replica identity it had.
 func restoreIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) error {
 	var sql *string
-	err := conn.QueryRow(ctx, `
-	  SELECT format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', i.relid::regclass,
-	    CASE i.original WHEN 'n' THEN 'NOTHING' WHEN 'd' THEN 'DEFAULT' WHEN 'f' THEN 'FULL'
-	      ELSE coalesce('USING INDEX ' || (SELECT quote_ident(relname) FROM pg_class WHERE oid = i.index), 'NOTHING') END)
-	  FROM scribe.identity i JOIN pg_class c ON c.oid = i.relid WHERE i.relid = $1 AND (c.relreplident = 'f'
-	    OR c.relreplident = 'i' AND 'FULL' <> scribe.identity_for(c.oid))`, oid).Scan(&sql)
+	err := conn.QueryRow(ctx, restoreIdentitySQL, oid).Scan(&sql)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}

@@ -3,6 +3,7 @@ package source
 import (
 	"bufio"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -258,43 +259,15 @@ func (s Server) CheckConnection(ctx context.Context, conn *pgconn.PgConn, from c
 	return nil
 }
 
-// Inspect asks the source who it is.
-func Inspect(ctx context.Context, conn *pgx.Conn) (Server, error) {
-	var s Server
-	locale := "NULL"
-	var num int
-	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&num); err != nil {
-		return s, err
-	}
-	provider := "'c'"
-	switch {
-	case num >= 170000:
-		provider, locale = "d.datlocprovider::text", "d.datlocale"
-	case num >= 150000:
-		provider, locale = "d.datlocprovider::text", "d.daticulocale"
-	}
-	var version string
-	var icuLocale *string
-	err := conn.QueryRow(ctx, `SELECT c.system_identifier::text, CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
-	      ELSE `+timelineSQL+` END,
-	    current_setting('server_version'), d.datname, d.oid, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype,
-	    `+provider+`, `+locale+`, current_setting('max_replication_slots')::int, current_setting('wal_level'), pg_is_in_recovery(),
-	    r.rolname, r.rolsuper, r.rolreplication, has_table_privilege('pg_catalog.pg_authid', 'SELECT')
-	  FROM pg_control_system() c, pg_database d, pg_roles r
-	  WHERE d.datname = current_database() AND r.rolname = current_user`).Scan(
-		&s.SystemID, &s.Timeline, &version, &s.Database, &s.DatabaseOID, &s.Encoding, &s.Collate, &s.CType,
-		&s.Provider, &icuLocale, &s.MaxSlots, &s.WALLevel, &s.InRecovery,
+//go:embed server.sql
+var serverSQL string
+
+// Inspect asks the source what it is.
+func Inspect(ctx context.Context, conn *pgx.Conn) (s Server, err error) {
+	err = conn.QueryRow(ctx, serverSQL).Scan(&s.SystemID, &s.Timeline, &s.VersionNum, &s.Version, &s.Database, &s.DatabaseOID,
+		&s.Encoding, &s.Collate, &s.CType, &s.Provider, &s.Locale, &s.MaxSlots, &s.WALLevel, &s.InRecovery,
 		&s.CurrentUser, &s.IsSuperuser, &s.CanReplicate, &s.ReadsRoles)
-	if err != nil {
-		return s, err
-	}
-	s.VersionNum = num
-	s.Version, _, _ = strings.Cut(version, " ")
-	s.Provider = map[string]string{"c": "libc", "i": "icu", "b": "builtin"}[s.Provider]
-	if icuLocale != nil {
-		s.Locale = *icuLocale
-	}
-	return s, nil
+	return s, err
 }
 
 // BeginAt begins a transaction that sees what an exported snapshot shows; without

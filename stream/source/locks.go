@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -65,14 +66,12 @@ func WithLocks(ctx context.Context, conn *pgx.Conn, patience time.Duration, rela
 	}
 }
 
-// lockHolders names the sessions that hold or want locks on a relation.
+//go:embed lock_holders.sql
+var lockHoldersSQL string
+
+// lockHolders names the sessions that hold locks on a relation.
 func lockHolders(ctx context.Context, conn *pgx.Conn, relation string) string {
-	rows, err := conn.Query(ctx, `SELECT DISTINCT format('process %s%s (%s, transaction since %s)', l.pid, ' of ' || a.usename,
-	      coalesce(a.state, 'prepared'), coalesce(date_trunc('second', a.xact_start)::text, 'unknown'))
-	    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-	    WHERE l.relation = to_regclass($1) AND l.pid IS DISTINCT FROM pg_backend_pid() AND l.granted
-	      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-	    ORDER BY 1 LIMIT 5`, relation)
+	rows, err := conn.Query(ctx, lockHoldersSQL, relation)
 	if err != nil {
 		return ""
 	}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,23 +47,17 @@ func FindSlot(ctx context.Context, connString, name string) (Slot, error) {
 	return ReadSlot(ctx, conn, name)
 }
 
-// timelineSQL is the timeline of a primary. After a promotion
-// pg_control_checkpoint() returns the old one until the first checkpoint is
-// complete.
-const timelineSQL = "('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int"
+//go:embed slot.sql
+var slotSQL string
 
+// ReadSlot reads one slot; a missing one is a SlotError.
 func ReadSlot(ctx context.Context, conn *pgx.Conn, name string) (Slot, error) {
 	s := Slot{Name: name}
 	var plugin, database, restart, confirmed, status, current, invalidation *string
 	var pid *int32
 	var age *int64
-	err := conn.QueryRow(ctx, `SELECT plugin, database, active, active_pid, restart_lsn::text, confirmed_flush_lsn::text,
-	    wal_status, safe_wal_size, CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
-	    age(catalog_xmin)::bigint, to_jsonb(s) ->> 'invalidation_reason', coalesce((to_jsonb(s) ->> 'failover')::boolean, false),
-	    CASE WHEN pg_is_in_recovery() THEN 0 ELSE `+timelineSQL+` END,
-	    split_part(current_setting('server_version'), ' ', 1)
-	  FROM pg_replication_slots s WHERE slot_name = $1`, name).Scan(
-		&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize, &current, &age, &invalidation, &s.Failover, &s.Timeline, &s.ServerVersion)
+	err := conn.QueryRow(ctx, slotSQL, name).Scan(&plugin, &database, &s.Active, &pid, &restart, &confirmed, &status, &s.SafeWALSize,
+		&current, &age, &invalidation, &s.Failover, &s.Timeline, &s.ServerVersion)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return s, &SlotError{Slot: name, Problem: SlotMissing}
 	}
@@ -209,6 +204,9 @@ func slotCreation(err error, name string) error {
 	return err
 }
 
+//go:embed blockers.sql
+var blockersSQL string
+
 // blockers lists the transactions that a new slot waits for.
 func blockers(ctx context.Context, connString string) string {
 	conn, err := Connect(ctx, connString)
@@ -216,11 +214,7 @@ func blockers(ctx context.Context, connString string) string {
 		return ""
 	}
 	defer conn.Close(ctx)
-	rows, err := conn.Query(ctx, `
-	  SELECT format('process %s (%s, user %s, since %s)', pid, state, usename, date_trunc('second', xact_start))
-	    FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
-	  UNION ALL
-	  SELECT format('prepared transaction %L (since %s)', gid, date_trunc('second', prepared)) FROM pg_prepared_xacts`)
+	rows, err := conn.Query(ctx, blockersSQL)
 	if err != nil {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -22,14 +22,14 @@ const (
 	unlistedBaseSetting = "unlisted tables before base"
 )
 
-// unlistedState is what the statistics of unlisted tables said.
-type unlistedState struct {
-	Base   catalog.LSN              `json:"base,omitempty"` // whose point they precede
-	Epoch  string                   `json:"epoch"`          // differs once statistics were lost
-	Tables map[uint32]unlistedTable `json:"tables"`
+// Unlisted is what the statistics of unlisted tables said.
+type Unlisted struct {
+	Base   catalog.LSN                `json:"base,omitempty"` // whose point they precede
+	Epoch  string                     `json:"epoch"`          // differs once statistics were lost
+	Tables map[uint32]unlistedChanges `json:"tables"`
 }
 
-type unlistedTable struct {
+type unlistedChanges struct {
 	Changes int64       `json:"changes"`
 	Marked  catalog.LSN `json:"marked,omitempty"` // the mark is behind it; 0: none that counts
 }
@@ -66,11 +66,11 @@ func readUnlisted(ctx context.Context, conn *pgx.Conn, publication string) (tabl
 // watchUnlisted marks the stream for the unlisted tables that changed since
 // the last sample, or may have. It returns what the statistics say; nil in the
 // guarded mode. The caller holds the sampling lock.
-func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (*unlistedState, error) {
+func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (*Unlisted, error) {
 	if mode, err := capture.Mode(ctx, conn); err != nil || mode != capture.ModeNoHarm {
 		return nil, err
 	}
-	var last, atBase unlistedState
+	var last, atBase Unlisted
 	if err := readUnlistedState(ctx, store, unlistedSetting, &last); err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 	if err != nil {
 		return nil, err
 	}
-	now := &unlistedState{Epoch: epoch, Tables: make(map[uint32]unlistedTable, len(tables))}
+	now := &Unlisted{Epoch: epoch, Tables: make(map[uint32]unlistedChanges, len(tables))}
 	for _, t := range tables {
 		before, known := last.Tables[t.OID]
 		certain := collected && last.Epoch == epoch
@@ -123,15 +123,15 @@ func baselineUnlisted(ctx context.Context, conn *pgx.Conn, publication string, s
 	if err != nil {
 		return err
 	}
-	now := &unlistedState{Epoch: epoch, Tables: make(map[uint32]unlistedTable, len(tables))}
+	now := &Unlisted{Epoch: epoch, Tables: make(map[uint32]unlistedChanges, len(tables))}
 	for _, t := range tables {
-		now.Tables[t.OID] = unlistedTable{Changes: t.Changes}
+		now.Tables[t.OID] = unlistedChanges{Changes: t.Changes}
 	}
 	return saveUnlistedState(ctx, store, unlistedSetting, now)
 }
 
-// keepChanges records what the statistics said before the base of that point.
-func keepChanges(ctx context.Context, store *catalog.Catalog, point catalog.LSN, changes *unlistedState) error {
+// KeepUnlisted records what the statistics said before the base of that point.
+func KeepUnlisted(ctx context.Context, store *catalog.Catalog, point catalog.LSN, changes *Unlisted) error {
 	if changes == nil {
 		return nil
 	}
@@ -151,7 +151,7 @@ func newestBase(ctx context.Context, store *catalog.Catalog) (point catalog.LSN,
 	return point, err
 }
 
-func readUnlistedState(ctx context.Context, store *catalog.Catalog, key string, state *unlistedState) error {
+func readUnlistedState(ctx context.Context, store *catalog.Catalog, key string, state *Unlisted) error {
 	text, known, err := store.Setting(ctx, key)
 	if err != nil || !known {
 		return err
@@ -159,7 +159,7 @@ func readUnlistedState(ctx context.Context, store *catalog.Catalog, key string, 
 	return json.Unmarshal([]byte(text), state)
 }
 
-func saveUnlistedState(ctx context.Context, store *catalog.Catalog, key string, state *unlistedState) error {
+func saveUnlistedState(ctx context.Context, store *catalog.Catalog, key string, state *Unlisted) error {
 	text, err := json.Marshal(state)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"fmt"
@@ -83,8 +83,8 @@ func went(key string) string { return "-" + key }
 // toldAtMost bounds what is kept when nobody samples.
 const toldAtMost = 20000
 
-// sample is one reading of the inventory.
-type sample struct {
+// reading is one reading of the inventory.
+type reading struct {
 	seen     snapshot
 	at       catalog.LSN // everything that it shows commits before
 	timeline uint32
@@ -92,7 +92,7 @@ type sample struct {
 }
 
 // newLedger begins with a sample; one that has seen nothing yet stands for none.
-func newLedger(s sample) *ledger {
+func newLedger(s reading) *ledger {
 	return &ledger{there: s.there, account: account{Before: s.seen, Seen: s.seen, Noticed: s.at, Timeline: s.timeline,
 		Came: map[string]string{}, Went: map[string]string{}, Told: map[uint32]told{}, Gone: map[string]catalog.LSN{}}}
 }
@@ -178,7 +178,7 @@ func (l *ledger) due() (came, went []string) {
 }
 
 // sampled takes the next sample. What was due is done with.
-func (l *ledger) sampled(s sample) {
+func (l *ledger) sampled(s reading) {
 	explained := map[string]bool{everything: l.Beyond != nil}
 	for xid, t := range l.Told {
 		if s.seen.shows(xid) {

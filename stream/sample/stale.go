@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// staleStates are sampled states that the stream itself has changed since: a
+// Stale are sampled states that the stream itself has changed since: a
 // captured command brought along a role, a membership or a privilege that it
 // needed. The next sample sends them again, or their end.
-type staleStates struct {
+type Stale struct {
 	mu   sync.Mutex
 	keys map[string]map[string]bool // by kind
 	new  bool                       // since the last time they were kept or a sample took them
@@ -18,8 +18,8 @@ type staleStates struct {
 // staleSetting keeps them in the repository across runs.
 const staleSetting = "stale states"
 
-func loadStale(ctx context.Context, store stateStore) (*staleStates, error) {
-	s := &staleStates{keys: map[string]map[string]bool{}}
+func LoadStale(ctx context.Context, store Store) (*Stale, error) {
+	s := &Stale{keys: map[string]map[string]bool{}}
 	text, known, err := store.Setting(ctx, staleSetting)
 	if err != nil || !known {
 		return s, err
@@ -27,8 +27,8 @@ func loadStale(ctx context.Context, store stateStore) (*staleStates, error) {
 	return s, json.Unmarshal([]byte(text), &s.keys)
 }
 
-// add may be called on nil.
-func (s *staleStates) add(kind, key string) {
+// Add may be called on nil.
+func (s *Stale) Add(kind, key string) {
 	if s == nil {
 		return
 	}
@@ -41,8 +41,8 @@ func (s *staleStates) add(kind, key string) {
 	s.keys[kind][key] = true
 }
 
-// pending, of a nil one too, tells whether some came that no sample has taken.
-func (s *staleStates) pending() bool {
+// Pending, of a nil one too, tells whether some came that no sample has taken.
+func (s *Stale) Pending() bool {
 	if s == nil {
 		return false
 	}
@@ -53,7 +53,7 @@ func (s *staleStates) pending() bool {
 
 // take hands them over to a sample. keep follows once it has committed, or
 // giveBack.
-func (s *staleStates) take() map[string]map[string]bool {
+func (s *Stale) take() map[string]map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	taken := s.keys
@@ -61,17 +61,17 @@ func (s *staleStates) take() map[string]map[string]bool {
 	return taken
 }
 
-func (s *staleStates) giveBack(taken map[string]map[string]bool) {
+func (s *Stale) giveBack(taken map[string]map[string]bool) {
 	for kind, keys := range taken {
 		for key := range keys {
-			s.add(kind, key)
+			s.Add(kind, key)
 		}
 	}
 }
 
-// keep writes them into the store, so that a crash loses none that is durable
+// Keep writes them into the store, so that a crash loses none that is durable
 // in a segment.
-func (s *staleStates) keep(ctx context.Context, store stateStore) error {
+func (s *Stale) Keep(ctx context.Context, store Store) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.new {

@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -48,7 +48,7 @@ const largeObjectGate = `SELECT concat_ws(' ', current_setting('track_counts'),
 // reconcileLargeObjects emits the large objects that differ from the last
 // sample, and returns how many do. A thorough one does not trust the server's
 // counters.
-func (s sampling) reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, thorough bool) (changed int, err error) {
+func (s Sampling) reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, thorough bool) (changed int, err error) {
 	var before *largeObjectSample
 	if text, known, err := s.Store.Setting(ctx, largeObjectState); err != nil {
 		return 0, err
@@ -91,7 +91,7 @@ func (s sampling) reconcileLargeObjects(ctx context.Context, conn *pgx.Conn, tho
 	return len(touched), now.keep(ctx, s.Store)
 }
 
-func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
+func (s largeObjectSample) keep(ctx context.Context, store Store) error {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (s largeObjectSample) keep(ctx context.Context, store stateStore) error {
 }
 
 // emitLargeObjects emits, as the snapshot shows them.
-func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched []uint32, ranges []int64, since any, now json.RawMessage) error {
+func (s Sampling) emitLargeObjects(ctx context.Context, snapshot string, touched []uint32, ranges []int64, since any, now json.RawMessage) error {
 	conn, err := source.Connect(ctx, s.ConnString)
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (s sampling) emitLargeObjects(ctx context.Context, snapshot string, touched
 
 // baselineLargeObjects keeps a sample that a base which is about to be taken
 // holds.
-func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store stateStore) error {
+func baselineLargeObjects(ctx context.Context, tx pgx.Tx, store Store) error {
 	var now largeObjectSample
 	if err := tx.QueryRow(ctx, largeObjectGate).Scan(&now.Gate, nil); err != nil {
 		return err

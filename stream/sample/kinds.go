@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -232,9 +232,9 @@ func databaseStates(source.Server) string {
 	  FROM pg_database d WHERE datname = current_database()`
 }
 
-// databaseSettings are the settings, the comment and the privileges of the
+// DatabaseSettings are the settings, the comment and the privileges of the
 // database, as statements.
-func databaseSettings(ctx context.Context, tx pgx.Tx, src source.Server) (map[string]string, error) {
+func DatabaseSettings(ctx context.Context, tx pgx.Tx, src source.Server) (map[string]string, error) {
 	return readTexts(ctx, tx, databaseStates(src))
 }
 

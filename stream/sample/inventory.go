@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -29,16 +29,16 @@ const (
 	inventoryAccount = "state inventory account"
 )
 
-// inventory is the ledger with what it reads, writes and says. The stream and
+// Inventory is the ledger with what it reads, writes and says. The stream and
 // the sampler share it.
-type inventory struct {
+type Inventory struct {
 	mu     sync.Mutex
-	store  stateStore
+	store  Store
 	ledger *ledger
 }
 
-func openInventory(ctx context.Context, store stateStore) (*inventory, error) {
-	v := &inventory{store: store, ledger: newLedger(sample{})}
+func OpenInventory(ctx context.Context, store Store) (*Inventory, error) {
+	v := &Inventory{store: store, ledger: newLedger(reading{})}
 	text, known, err := store.Setting(ctx, inventoryAccount)
 	if err != nil || !known {
 		return v, err
@@ -53,7 +53,7 @@ func openInventory(ctx context.Context, store stateStore) (*inventory, error) {
 }
 
 // save keeps the account, with the sample that it belongs to if that is another one.
-func (l *ledger) save(ctx context.Context, store stateStore, sampled bool) error {
+func (l *ledger) save(ctx context.Context, store Store, sampled bool) error {
 	text, err := json.Marshal(l.account)
 	if err != nil {
 		return err
@@ -83,8 +83,8 @@ func explained(t render.Told) (keys []string) {
 	return keys
 }
 
-// note takes what a batch tells of objects, before the batch is stored.
-func (v *inventory) note(ctx context.Context, told []render.Told) error {
+// Note takes what a batch tells of objects, before the batch is stored.
+func (v *Inventory) Note(ctx context.Context, told []render.Told) error {
 	if v == nil || len(told) == 0 {
 		return nil
 	}
@@ -97,7 +97,7 @@ func (v *inventory) note(ctx context.Context, told []render.Told) error {
 }
 
 // with uses the ledger, if there is one: without a repository the inventory is nil.
-func (v *inventory) with(use func(*ledger)) {
+func (v *Inventory) with(use func(*ledger)) {
 	if v == nil {
 		return
 	}
@@ -106,16 +106,18 @@ func (v *inventory) with(use func(*ledger)) {
 	use(v.ledger)
 }
 
-func (v *inventory) connected(from catalog.LSN) { v.with(func(l *ledger) { l.connected(from) }) }
-func (v *inventory) reached(lsn catalog.LSN)    { v.with(func(l *ledger) { l.reached(lsn) }) }
-func (v *inventory) stored(lsn catalog.LSN)     { v.with(func(l *ledger) { l.stored(lsn) }) }
+func (v *Inventory) Connected(from catalog.LSN) { v.with(func(l *ledger) { l.connected(from) }) }
+func (v *Inventory) Reached(lsn catalog.LSN)    { v.with(func(l *ledger) { l.reached(lsn) }) }
+func (v *Inventory) Stored(lsn catalog.LSN)     { v.with(func(l *ledger) { l.stored(lsn) }) }
 
-func (v *inventory) open() (open bool) {
-	v.with(func(l *ledger) { open = l.open() })
-	return open
+// Unexplained are how many objects came and went that no command has explained
+// so far.
+func (v *Inventory) Unexplained() (came, went int) {
+	v.with(func(l *ledger) { came, went = len(l.Came), len(l.Went) })
+	return came, went
 }
 
-func (v *inventory) tables() (tables map[uint32]bool) {
+func (v *Inventory) Tables() (tables map[uint32]bool) {
 	v.with(func(l *ledger) { tables = l.tables() })
 	return tables
 }
@@ -154,8 +156,8 @@ func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string,
 	  FROM unnest($1::text[]) k) x WHERE name IS NOT NULL`, keys)
 }
 
-// baselineInventory keeps what there is where a slot begins, by its snapshot.
-func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore, snapshot string) error {
+// BaselineInventory keeps what there is where a slot begins, by its snapshot.
+func BaselineInventory(ctx context.Context, conn *pgx.Conn, store Store, snapshot string) error {
 	tx, err := source.BeginAt(ctx, conn, snapshot, pgx.ReadOnly)
 	if err != nil {
 		return err
@@ -174,7 +176,7 @@ func baselineInventory(ctx context.Context, conn *pgx.Conn, store stateStore, sn
 }
 
 // readSample reads the inventory, without names, and the snapshot that shows it.
-func readSample(ctx context.Context, tx pgx.Tx) (s sample, err error) {
+func readSample(ctx context.Context, tx pgx.Tx) (s reading, err error) {
 	var text string
 	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&text); err != nil {
 		return s, err
@@ -189,8 +191,8 @@ func readSample(ctx context.Context, tx pgx.Tx) (s sample, err error) {
 	return s, err
 }
 
-// check samples the inventory and emits repairs and gaps.
-func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, timeline uint32) error {
+// Check samples the inventory and emits repairs and gaps.
+func (v *Inventory) Check(ctx context.Context, conn *pgx.Conn, slot string, timeline uint32) error {
 	waiting := false
 	v.with(func(l *ledger) { waiting = l.waiting() })
 	if waiting {
@@ -233,7 +235,7 @@ func (v *inventory) check(ctx context.Context, conn *pgx.Conn, slot string, time
 // complete gives a sample its names, and the indexes that are there by name only:
 // the stream has brought those in the result as valid ones, and they stay until it
 // is told that they are gone. changed reports that the sample is not the last one.
-func (v *inventory) complete(ctx context.Context, tx pgx.Tx, s *sample) (invalid []string, changed bool, err error) {
+func (v *Inventory) complete(ctx context.Context, tx pgx.Tx, s *reading) (invalid []string, changed bool, err error) {
 	byName, err := readInvalid(ctx, tx)
 	if err != nil {
 		return nil, false, err
@@ -265,7 +267,7 @@ func (v *inventory) complete(ctx context.Context, tx pgx.Tx, s *sample) (invalid
 }
 
 // markDue emits what makes up for the changes that no command explains.
-func (v *inventory) markDue(ctx context.Context, tx pgx.Tx, slot string, there map[string]string) error {
+func (v *Inventory) markDue(ctx context.Context, tx pgx.Tx, slot string, there map[string]string) error {
 	lost := unexplained{there: there}
 	v.with(func(l *ledger) {
 		lost.came, lost.went = l.due()
@@ -275,7 +277,7 @@ func (v *inventory) markDue(ctx context.Context, tx pgx.Tx, slot string, there m
 }
 
 // sampled enters a sample, unless nothing can have happened since the last one.
-func (v *inventory) sampled(ctx context.Context, s sample) error {
+func (v *Inventory) sampled(ctx context.Context, s reading) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	l := v.ledger
@@ -309,7 +311,7 @@ func awaitFlush(ctx context.Context, conn *pgx.Conn, at catalog.LSN, must bool) 
 }
 
 // dropInvalid emits that an index is gone, unless a command is at work on it.
-func (v *inventory) dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key string) error {
+func (v *Inventory) dropInvalid(ctx context.Context, conn *pgx.Conn, slot, key string) error {
 	_, oid, _ := strings.Cut(key, " ")
 	gone := false
 	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {

@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/ddl"
@@ -17,9 +18,9 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// stateStore keeps the last sample of each kind, so that what changed while
+// Store keeps the last sample of each kind, so that what changed while
 // no streamer ran is noticed. The repository's catalog is one.
-type stateStore interface {
+type Store interface {
 	Setting(ctx context.Context, key string) (string, bool, error)
 	SetSetting(ctx context.Context, key, value string) error
 	SetSettings(ctx context.Context, values map[string]string) error // all or none
@@ -27,7 +28,7 @@ type stateStore interface {
 
 // A reconciliation is what one sample found, on its way into the stream.
 type reconciliation struct {
-	sampling
+	Sampling
 	samples map[string]map[string]string // to be kept once what differs has committed
 	last    []event.State                // of what can go only when nothing needs it
 	lastOf  map[string]map[string]string // samples of the kinds that these are of
@@ -44,8 +45,8 @@ type reconciliation struct {
 // The transaction carries a mark of the sample if anything could have happened
 // since the last one: restore learns from it how far sequences can be relied
 // on.
-func (s sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliation, err error) {
-	r := &reconciliation{sampling: s, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, taken: s.Stale.take()}
+func (s Sampling) reconcile(ctx context.Context, conn *pgx.Conn) (_ *reconciliation, err error) {
+	r := &reconciliation{Sampling: s, samples: map[string]map[string]string{}, lastOf: map[string]map[string]string{}, taken: s.Stale.take()}
 	defer func() {
 		if err != nil {
 			s.Stale.giveBack(r.taken)
@@ -230,7 +231,7 @@ func compare(before, now map[string]string) (differ, gone []string) {
 }
 
 // keptSample is the last sample of a kind; nil if there is none.
-func keptSample(ctx context.Context, store stateStore, name string) (sample map[string]string, err error) {
+func keptSample(ctx context.Context, store Store, name string) (sample map[string]string, err error) {
 	text, known, err := store.Setting(ctx, "state "+name)
 	if err == nil && known {
 		err = json.Unmarshal([]byte(text), &sample)
@@ -238,7 +239,7 @@ func keptSample(ctx context.Context, store stateStore, name string) (sample map[
 	return sample, err
 }
 
-func keepSamples(ctx context.Context, store stateStore, samples map[string]map[string]string) error {
+func keepSamples(ctx context.Context, store Store, samples map[string]map[string]string) error {
 	for name, sample := range samples {
 		text, err := json.Marshal(sample)
 		if err != nil {
@@ -251,9 +252,9 @@ func keepSamples(ctx context.Context, store stateStore, samples map[string]map[s
 	return nil
 }
 
-// baseline keeps the present sample without emitting it: a base that is about
+// baselineStates keeps the present sample without emitting it: a base that is about
 // to be taken holds it.
-func baseline(ctx context.Context, conn *pgx.Conn, src source.Server, store stateStore) error {
+func baselineStates(ctx context.Context, conn *pgx.Conn, src source.Server, store Store) error {
 	samples := map[string]map[string]string{}
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -272,4 +273,12 @@ func baseline(ctx context.Context, conn *pgx.Conn, src source.Server, store stat
 		return fmt.Errorf("sample of large objects: %w", err)
 	}
 	return keepSamples(ctx, store, samples)
+}
+
+// Baseline keep what is sampled as it is before a stream begins.
+func Baseline(ctx context.Context, conn *pgx.Conn, src source.Server, publication string, store *catalog.Catalog) error {
+	if err := baselineStates(ctx, conn, src, store); err != nil {
+		return err
+	}
+	return baselineUnlisted(ctx, conn, publication, store)
 }

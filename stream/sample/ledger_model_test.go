@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"fmt"
@@ -119,7 +119,7 @@ type modelState struct {
 	tables  uint8 // known to this connection
 
 	sampler uint8
-	sample  sample
+	sample  reading
 	samples uint8 // left
 	kills   uint8 // left
 
@@ -153,7 +153,7 @@ type modelRun struct {
 func newModel(w world, samples, kills uint8) (*modelRun, *modelState) {
 	r := &modelRun{world: w, seen: map[[2]uint64]float64{}, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 	s := &modelState{samples: samples, kills: kills}
-	l := newLedger(sample{seen: snapshot{min: firstXID, max: firstXID}, at: lsnOf(0), there: map[string]string{modelKey(objB): "table B"}})
+	l := newLedger(reading{seen: snapshot{min: firstXID, max: firstXID}, at: lsnOf(0), there: map[string]string{modelKey(objB): "table B"}})
 	s.ledger = l
 	s.save()
 	r.connect(s)
@@ -188,7 +188,7 @@ func (r *modelRun) snapshot(s *modelState) snapshot {
 	return p
 }
 
-func (r *modelRun) read(s *modelState) sample {
+func (r *modelRun) read(s *modelState) reading {
 	there := map[string]string{modelKey(objB): "table B"}
 	for _, op := range []string{"make", "script", "drop"} {
 		for i, a := range r.world {
@@ -201,7 +201,7 @@ func (r *modelRun) read(s *modelState) sample {
 			}
 		}
 	}
-	return sample{seen: r.snapshot(s), at: lsnOf(len(s.commits)), there: there}
+	return reading{seen: r.snapshot(s), at: lsnOf(len(s.commits)), there: there}
 }
 
 // next lists the states that may follow.

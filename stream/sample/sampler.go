@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -17,11 +17,11 @@ import (
 // A Sampler samples beside the stream, on a connection of its own. A sample
 // that fails is reported, noted for status, and tried again; it never ends the
 // stream.
-type sampler struct {
-	opts    samplerOptions
+type Sampler struct {
+	opts    Options
 	asked   chan chan struct{}
 	rotated chan struct{} // a segment was closed
-	done    chan struct{}
+	Done    chan struct{}
 }
 
 // sampleLimit bounds one sample, but for the large objects.
@@ -31,29 +31,29 @@ const sampleLimit = time.Minute
 // each.
 const rotationPause = 10 * time.Second
 
-// SampleFault is the setting in which the catalog keeps why the last sample
+// FaultSetting is the setting in which the catalog keeps why the last sample
 // was not complete; empty if it was.
-const SampleFault = "state fault"
+const FaultSetting = "state fault"
 
-// samplerOptions say what a Sampler samples, and when.
-type samplerOptions struct {
-	sampling
+// Options say what a Sampler samples, and when.
+type Options struct {
+	Sampling
 	Catalog   *catalog.Catalog
 	Keeper    capture.Keeper
-	Inventory *inventory
+	Inventory *Inventory
 	Interval  time.Duration
 }
 
-// startSampler samples at once, at every interval, when a segment is closed
+// Start samples at once, at every interval, when a segment is closed
 // and when asked, until ctx ends.
-func startSampler(ctx context.Context, opts samplerOptions) *sampler {
-	m := &sampler{opts: opts, asked: make(chan chan struct{}), rotated: make(chan struct{}, 1), done: make(chan struct{})}
+func Start(ctx context.Context, opts Options) *Sampler {
+	m := &Sampler{opts: opts, asked: make(chan chan struct{}), rotated: make(chan struct{}, 1), Done: make(chan struct{})}
 	go m.run(ctx)
 	return m
 }
 
-func (m *sampler) run(ctx context.Context) {
-	defer close(m.done)
+func (m *Sampler) run(ctx context.Context) {
+	defer close(m.Done)
 	ticker := time.NewTicker(m.opts.Interval)
 	defer ticker.Stop()
 	last := time.Now()
@@ -80,13 +80,13 @@ func (m *sampler) run(ctx context.Context) {
 }
 
 // sample takes one sample, and keeps for status why it was not complete.
-func (m *sampler) sample(ctx context.Context, thorough bool) {
+func (m *Sampler) sample(ctx context.Context, thorough bool) {
 	notice := m.opts.Keeper.Notice
 	err := m.once(ctx, thorough)
 	if ctx.Err() != nil {
 		return
 	}
-	if err != nil && !errors.Is(err, errSampling) {
+	if err != nil && !errors.Is(err, errBusy) {
 		notice("not everything was sampled: " + err.Error())
 	}
 	if err := noteFault(ctx, m.opts.Catalog, err); err != nil {
@@ -95,40 +95,40 @@ func (m *sampler) sample(ctx context.Context, thorough bool) {
 }
 
 // noteFault keeps for status why a sample failed.
-func noteFault(ctx context.Context, store stateStore, fault error) error {
+func noteFault(ctx context.Context, store Store, fault error) error {
 	text := ""
 	if fault != nil {
 		text = strings.ReplaceAll(fault.Error(), "\n", "; ")
 	}
-	if before, _, err := store.Setting(ctx, SampleFault); err != nil || before == text {
+	if before, _, err := store.Setting(ctx, FaultSetting); err != nil || before == text {
 		return err
 	}
-	return store.SetSetting(ctx, SampleFault, text)
+	return store.SetSetting(ctx, FaultSetting, text)
 }
 
-// segmentClosed asks for a sample, without waiting for it.
-func (m *sampler) segmentClosed() {
+// SegmentClosed asks for a sample, without waiting for it.
+func (m *Sampler) SegmentClosed() {
 	select {
 	case m.rotated <- struct{}{}:
 	default:
 	}
 }
 
-// errSampling says that another process samples, or makes a base, for longer
+// errBusy says that another process samples, or makes a base, for longer
 // than a sample waits.
-var errSampling = errors.New("another process of pg_scribe samples this database")
+var errBusy = errors.New("another process of pg_scribe samples this database")
 
-// lockSampling keeps all others from sampling: two samples at a time could
+// lock keeps all others from sampling: two samples at a time could
 // leave the older one in the stream behind the newer one, and one that begins
 // before a base's point and ends behind it would take the base back.
-func lockSampling(ctx context.Context, conn *pgx.Conn, wait time.Duration) error {
+func lock(ctx context.Context, conn *pgx.Conn, wait time.Duration) error {
 	for deadline := time.Now().Add(wait); ; {
 		var got bool
 		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", samplingLock[0], samplingLock[1]).Scan(&got); err != nil || got {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return errSampling
+			return errBusy
 		}
 		select {
 		case <-ctx.Done():
@@ -138,7 +138,7 @@ func lockSampling(ctx context.Context, conn *pgx.Conn, wait time.Duration) error
 	}
 }
 
-func unlockSampling(ctx context.Context, conn *pgx.Conn) {
+func Unlock(ctx context.Context, conn *pgx.Conn) {
 	conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1, $2)", samplingLock[0], samplingLock[1])
 }
 
@@ -147,7 +147,7 @@ var samplingLock = [2]int32{0x70677363, 0x72696265}
 
 // once repairs the capture, guards or lists tables whose replica identity
 // changed, and samples.
-func (m *sampler) once(ctx context.Context, thorough bool) error {
+func (m *Sampler) once(ctx context.Context, thorough bool) error {
 	whole, stop := context.WithCancel(ctx)
 	defer stop()
 	ctx, cancel := context.WithTimeout(whole, sampleLimit)
@@ -172,34 +172,34 @@ func (m *sampler) once(ctx context.Context, thorough bool) error {
 	if err != nil {
 		err = fmt.Errorf("replica identities: %w", err)
 	}
-	if lerr := lockSampling(ctx, conn, 5*time.Second); lerr != nil {
+	if lerr := lock(ctx, conn, 5*time.Second); lerr != nil {
 		return errors.Join(err, lerr)
 	}
 	if _, uerr := watchUnlisted(ctx, conn, m.opts.Keeper.Publication, m.opts.Catalog); uerr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of tables without replica identity: %w", uerr))
 	}
-	if ierr := m.opts.Inventory.check(ctx, conn, m.opts.Slot, m.opts.Server.Timeline); ierr != nil {
+	if ierr := m.opts.Inventory.Check(ctx, conn, m.opts.Slot, m.opts.Server.Timeline); ierr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of the inventory: %w", ierr))
 	}
 	return errors.Join(err, m.opts.take(ctx, whole, conn, thorough))
 }
 
-// sampling is how the state of a source goes into the stream of one slot.
-type sampling struct {
+// Sampling is how the state of a source goes into the stream of one slot.
+type Sampling struct {
 	ConnString string
 	Slot       string // whose samples these are
 	Server     source.Server
-	Store      stateStore // of the samples before
-	Stale      *staleStates
+	Store      Store // of the samples before
+	Stale      *Stale
 }
 
-// before takes a sample for the stream that leads up to a base, and leaves the
-// sampling locked until the base has its point (unlockSampling). changes are
+// Before takes a sample for the stream that leads up to a base, and leaves the
+// sampling locked until the base has its point (Unlock). changes are
 // those of unlisted tables up to then; nil: unknown.
-func (s sampling) before(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (changes *unlistedState, err error) {
+func (s Sampling) Before(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (changes *Unlisted, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
 	defer cancel()
-	if err := lockSampling(ctx, conn, sampleLimit/2); err != nil {
+	if err := lock(ctx, conn, sampleLimit/2); err != nil {
 		return nil, err
 	}
 	changes, err = watchUnlisted(ctx, conn, publication, store)
@@ -208,7 +208,7 @@ func (s sampling) before(ctx context.Context, conn *pgx.Conn, publication string
 
 // take samples everything, under the lock. Large objects may take until whole
 // ends, everything else until ctx does.
-func (s sampling) take(ctx, whole context.Context, conn *pgx.Conn, thorough bool) error {
+func (s Sampling) take(ctx, whole context.Context, conn *pgx.Conn, thorough bool) error {
 	r, err := s.reconcile(ctx, conn)
 	if err != nil {
 		return err
@@ -221,21 +221,21 @@ func (s sampling) take(ctx, whole context.Context, conn *pgx.Conn, thorough bool
 	return r.finish(ctx, conn)
 }
 
-// last takes a last sample, or gives up after a while.
-func (m *sampler) last(ctx context.Context) {
+// Last takes a last sample, or gives up after a while.
+func (m *Sampler) Last(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	answer := make(chan struct{})
 	select {
 	case m.asked <- answer:
-	case <-m.done:
+	case <-m.Done:
 		return
 	case <-ctx.Done():
 		return
 	}
 	select {
 	case <-answer:
-	case <-m.done:
+	case <-m.Done:
 	case <-ctx.Done():
 	}
 }

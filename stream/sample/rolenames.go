@@ -1,4 +1,4 @@
-package stream
+package sample
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/source"
 )
 
@@ -74,32 +75,13 @@ func (r renames) follow(kind stateKind, before map[string]string) {
 	}
 }
 
-// sampleNames reads the names of the roles in a transaction's snapshot.
-func sampleNames(ctx context.Context, q source.Querier) (map[string]string, error) {
+// RoleNames reads the names of the roles in a transaction's snapshot, by their OIDs.
+func RoleNames(ctx context.Context, q source.Querier) (map[string]string, error) {
 	return readTexts(ctx, q, roleNamesQuery)
 }
 
-// checkNames makes sure that a dump can be relied on for the names of roles,
-// given those of its snapshot.
-func (d *dumper) checkNames(ctx context.Context, names map[string]string) error {
-	now, err := sampleNames(ctx, d.conn)
-	if err == nil {
-		err = sameNames(names, now)
-	}
-	if err != nil {
-		return err
-	}
-	return sameNames(d.names, names)
-}
-
-// sameNames makes sure that no role of before has another name now: a dump
-// names roles both as of its snapshot and as of when it comes to them, and the
-// stream goes on from the names that it has brought.
-func sameNames(before, now map[string]string) error {
-	for oid, was := range before {
-		if name := now[oid]; name != "" && name != was {
-			return &FenceError{"role " + was + " was renamed to " + name}
-		}
-	}
-	return nil
+// KeptRoleNames are the names of roles that the stream has brought, as of the last
+// sample; nil: there was none.
+func KeptRoleNames(ctx context.Context, store Store) (map[string]string, error) {
+	return keptSample(ctx, store, ddl.StateRoleName)
 }

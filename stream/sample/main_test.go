@@ -1,0 +1,9 @@
+package sample
+
+import (
+	"testing"
+
+	"pg_scribe/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
