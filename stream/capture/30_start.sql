@@ -99,6 +99,10 @@ BEGIN
   IF coalesce(current, '') = '' THEN
     RAISE EXCEPTION 'the role that runs it could not be noted';
   END IF;
+  IF EXISTS (SELECT FROM scribe.config WHERE key = 'record-user' AND value = 'on') THEN
+    message := message || jsonb_build_object('by', jsonb_build_object('application', current_setting('application_name'),
+      'client', coalesce(host(inet_client_addr()), '')));
+  END IF;
   IF octet_length(context) > long THEN
     haystack := '';
     hash := hashtextextended(context, 0)::text;

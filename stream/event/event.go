@@ -42,6 +42,13 @@ type Command struct {
 	PID     int               `json:"pid"`
 	Set     map[string]string `json:"set"`
 	Custom  map[string]string `json:"custom"` // settings of the application that it may have read
+	By      *Author           `json:"by"`     // nil: not to be recorded
+}
+
+// Author is what is known of a command's session beside Session, its user.
+type Author struct {
+	Application string `json:"application"`
+	Client      string `json:"client"` // address; empty: a local socket
 }
 
 // Conforming is the standard_conforming_strings that the text was read under.
