@@ -161,7 +161,7 @@ func (a *app) bindStorages(ctx context.Context, identity, dir string, specs []st
 	return upload.Bind(ctx, identity, storages)
 }
 
-// within tells whether a path is a directory or in it.
+// within says whether a path is a directory or in it.
 func within(path, dir string) bool {
 	resolve := func(p string) string {
 		abs, err := filepath.Abs(p)
@@ -192,7 +192,7 @@ func (a *app) parseStorages(specs []string) (storages []storage.Storage, err err
 	return storages, nil
 }
 
-// isStorage tells whether a repository's files are sent to what -f names,
+// isStorage says whether a repository's files are sent to what -f names,
 // rather than written there.
 func isStorage(file string) bool { return storage.IsSpec(file) || repo.IsCopy(file) }
 

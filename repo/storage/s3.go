@@ -211,7 +211,7 @@ func readAWSConfig(file, profile string) map[string]string {
 
 func (t *s3Storage) String() string { return t.spec }
 
-// Begin asks for the first file of the prefix, which tells of wrong
+// Begin asks for the first file of the prefix, which shows wrong
 // credentials and missing buckets in the server's own words.
 func (t *s3Storage) Begin(ctx context.Context) (Session, error) {
 	s := &s3Session{scope: scope{"s3://" + t.bucket + "/" + strings.TrimSuffix(t.prefix, "/")}, s3Storage: t}
@@ -339,7 +339,7 @@ func (s *s3Session) List(ctx context.Context, prefix string) iter.Seq2[Info, err
 	}
 }
 
-// Remove looks first, because the store does not tell of a missing file.
+// Remove looks first, because the store does not report a missing file.
 func (s *s3Session) Remove(ctx context.Context, name string) error {
 	if _, err := s.Stat(ctx, name); err != nil {
 		return err
