@@ -1,12 +1,10 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,41 +31,11 @@ type BaseOptions struct {
 	Notice      func(string)
 }
 
-// BaseProgress is how far a dump has come.
-type BaseProgress struct {
-	TextBytes, StoredBytes int64
-	Tables                 int // whose data is complete
-	TotalTables            int
-	Table                  string // being dumped
+// dumper takes a base as the options say.
+func (o BaseOptions) dumper(r *repo.Repository, conn *pgx.Conn, src source.Server) *dumper {
+	return &dumper{repo: r, conn: conn, src: src, opts: dumpOptions{ConnString: o.ConnString, Publication: o.Publication, Filters: o.Filters,
+		Jobs: o.Jobs, Command: o.Command, Report: o.Report, Notice: o.Notice}}
 }
-
-// Base is what one dump made.
-type Base struct {
-	Base, Globals catalog.Artifact
-	Tables        int
-	Rows          int64
-	Duration      time.Duration
-	Fault         string // what keeps the stream behind it from being complete; empty: nothing
-}
-
-// FenceError says that a command which a dump cannot see past committed while
-// it ran.
-type FenceError struct{ What string }
-
-func (e *FenceError) Error() string {
-	return "the dump cannot be used: " + e.What + " while it was taken"
-}
-
-// DumpError says that an external tool failed.
-type DumpError struct {
-	Tool   string
-	Reason string
-	Err    error
-	Major  int // version of the server, for which the tool is missing or too old; 0: it failed
-}
-
-func (e *DumpError) Error() string { return fmt.Sprintf("%s failed: %s", e.Tool, e.Reason) }
-func (e *DumpError) Unwrap() error { return e.Err }
 
 // FullBackup takes a further base and globals, whether or not a streamer
 // runs: a temporary slot gives the point and the snapshot.
@@ -217,27 +185,6 @@ func (b backup) another(ctx context.Context) (Base, error) {
 	}
 }
 
-// checkTools makes sure that the tools can dump this server, and returns what
-// pg_dump says of its version.
-func checkTools(ctx context.Context, command source.Commander, src source.Server) (version string, err error) {
-	tools := []string{"pg_dump", "pg_dumpall"}
-	versions, faults := make([]string, len(tools)), make([]error, len(tools))
-	var wait sync.WaitGroup
-	for i, tool := range tools {
-		wait.Go(func() {
-			var major int
-			versions[i], major, faults[i] = source.ToolVersion(ctx, command, tool)
-			if faults[i] != nil {
-				faults[i] = &DumpError{tool, "it cannot be run: " + faults[i].Error(), faults[i], src.Major()}
-			} else if major < src.Major() {
-				faults[i] = &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.Major()), nil, src.Major()}
-			}
-		})
-	}
-	wait.Wait()
-	return versions[0], cmp.Or(faults[0], faults[1])
-}
-
 // once takes a base at a temporary slot's point.
 func (b backup) once(ctx context.Context) (Base, error) {
 	slotConn, err := source.ConnectReplication(ctx, b.opts.ConnString, b.src.Encoding, source.SlotLockTimeout)
@@ -263,7 +210,8 @@ func (b backup) once(ctx context.Context) (Base, error) {
 	if err := sample.KeepUnlisted(ctx, b.repo.Catalog(), slot.Point, changes); err != nil {
 		return Base{}, err
 	}
-	d := &dumper{repo: b.repo, conn: b.conn, src: b.src, opts: b.opts, slot: name, created: slot, version: b.version, names: names}
+	d := b.opts.dumper(b.repo, b.conn, b.src)
+	d.slot, d.created, d.version, d.names = name, slot, b.version, names
 	return d.take(ctx, slotConn)
 }
 

@@ -25,16 +25,29 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// dumper takes one base at one slot's consistent point.
+// dumpOptions say how a dump is made.
+type dumpOptions struct {
+	ConnString  string
+	Publication string
+	Filters     filter.Chain // nil: those of the repository
+	Jobs        int          // more than 1: a directory archive, dumped by as many sessions
+	Command     source.Commander
+	Report      func(BaseProgress)
+	Notice      func(string)
+}
+
+// A dumper takes one base at one slot's consistent point.
 type dumper struct {
 	repo    *repo.Repository
 	conn    *pgx.Conn // an ordinary session
 	src     source.Server
-	opts    BaseOptions
+	opts    dumpOptions
 	slot    string
 	created source.NewSlot
 	version string // of pg_dump
-	begins  bool   // the stream begins at the slot's point
+	// atPoint is called in a session that sees what the slot's point shows, with
+	// the names of roles there; nil: nothing begins there.
+	atPoint func(ctx context.Context, conn *pgx.Conn, names map[string]string) error
 	chain   filter.Chain
 	total   int               // tables to dump
 	names   map[string]string // of roles, as the stream up to the point has brought them
@@ -59,13 +72,8 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if err != nil {
 		return base, err
 	}
-	if d.begins {
-		if err := d.keepFacts(ctx, keeper, names); err != nil {
-			return base, err
-		}
-		// Also if another base has to be taken, at a later point: what is known of
-		// the source is known as of this one.
-		if err := d.repo.Catalog().Follow(ctx, d.src.Timeline, nil, d.created.Point); err != nil {
+	if d.atPoint != nil {
+		if err := d.atPoint(ctx, keeper, names); err != nil {
 			return base, err
 		}
 	}
@@ -73,10 +81,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if err != nil {
 		return base, err
 	}
-	header := segment.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
-		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
-		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.Point, At: at, Created: d.repo.Now()}
-	header.Dump = d.version
+	header := d.header(at)
 	var globalsFile *repo.DumpWriter
 	var globalsErr error
 	var beside sync.WaitGroup
@@ -129,6 +134,14 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	}
 	base.Base, base.Globals, base.Duration = artifact, globals, time.Since(began)
 	return base, d.repo.WriteMetadata(ctx, d.metadata(ctx))
+}
+
+// header begins the base's file. at is the source's clock once nothing that the
+// snapshot shows can commit any more.
+func (d *dumper) header(at time.Time) segment.Header {
+	return segment.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
+		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
+		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.Point, At: at, Created: d.repo.Now(), Dump: d.version}
 }
 
 // madeBase is a base's finished file or directory.
@@ -294,7 +307,7 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 // restore. From version 16 on it sees to that itself.
 func (d *dumper) throughRoots(ctx context.Context, args []string) ([]string, error) {
 	var needed bool
-	err := d.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+hashLeaves+") x WHERE root IS NOT NULL)").Scan(&needed)
+	err := d.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+capture.HashLeaves+") x WHERE root IS NOT NULL)").Scan(&needed)
 	if needed {
 		args = append(args, "--load-via-partition-root")
 	}

@@ -39,7 +39,7 @@ func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx
 	if err != nil {
 		return 0, err
 	}
-	rec, err := startReplication(ctx, slotConn, d.slot, capture.Publications(d.opts.Publication, mode), d.created.Point)
+	rec, err := startReplication(ctx, slotConn, d.slot, capture.PublicationNames(d.opts.Publication, mode), d.created.Point)
 	if err != nil {
 		return 0, err
 	}

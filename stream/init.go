@@ -76,8 +76,9 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	if err := sample.BaselineInventory(ctx, conn, b.repo.Catalog(), slot.Snapshot); err != nil {
 		return base, err
 	}
-	d := &dumper{repo: b.repo, conn: conn, src: b.src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: b.version, begins: true}
-	base, err = firstBase(ctx, b.repo, d, slotConn, opts.Step)
+	d := opts.dumper(b.repo, conn, b.src)
+	d.slot, d.created, d.version, d.atPoint = opts.Slot, slot, b.version, beginStream(b.repo, b.src, slot.Point)
+	base, err = firstBase(ctx, b.repo, d, opts.BaseOptions, slotConn, opts.Step)
 	if err == nil && opts.GrantTo != "" {
 		opts.Step("granting role " + opts.GrantTo + " what start, mark, status and full-backup need")
 		_, err = conn.Exec(ctx, "SELECT scribe.grant_to($1)", opts.GrantTo)
@@ -150,10 +151,7 @@ func (b *beginning) createRepository(ctx context.Context, create func(catalog.Re
 // like now. older are the transactions that may escape it (awaitOlder).
 func (b *beginning) installCapture(ctx context.Context) (older []string, err error) {
 	opts := b.opts
-	var names []string
-	for _, p := range capture.Publications(opts.Publication, opts.Mode) {
-		names = append(names, p.Name)
-	}
+	names := capture.PublicationNames(opts.Publication, opts.Mode)
 	opts.Step("installing the capture of DDL (schema scribe, event triggers, publication " + strings.Join(names, " and ") + ")")
 	made, err := capture.Install(ctx, b.conn, opts.Publication, opts.Mode)
 	b.undo = append(b.undo, func(clean context.Context) error { return removeMade(clean, opts.ConnString, made) })
@@ -275,15 +273,15 @@ const failoverSetting = "slot.failover"
 
 // firstBase takes the base at the new slot's own point, or, when DDL got in
 // the way, at a later one: the slot stands, and any point of its stream will do.
-func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgconn.PgConn, step func(string)) (Base, error) {
+func firstBase(ctx context.Context, r *repo.Repository, d *dumper, opts BaseOptions, slotConn *pgconn.PgConn, step func(string)) (Base, error) {
 	step("taking the first base at " + d.created.Point.String())
 	base, err := d.take(ctx, slotConn)
 	var fence *FenceError
 	if errors.As(err, &fence) {
 		step(err.Error() + "; taking it again")
 		slotConn.Close(context.WithoutCancel(ctx))
-		d.opts.NewSlot = false
-		return FullBackup(ctx, r, d.opts)
+		opts.NewSlot = false
+		return FullBackup(ctx, r, opts)
 	}
 	return base, err
 }

@@ -18,7 +18,6 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/stream/capture"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -58,10 +57,10 @@ type receiver struct {
 // startReplication begins to stream from a slot. The server starts at the
 // given LSN or the slot's confirmed position, whichever is later. More options
 // of the plugin may be given.
-func startReplication(ctx context.Context, conn *pgconn.PgConn, slot string, publications []capture.Publication, from catalog.LSN, more ...string) (*receiver, error) {
+func startReplication(ctx context.Context, conn *pgconn.PgConn, slot string, publications []string, from catalog.LSN, more ...string) (*receiver, error) {
 	names := make([]string, len(publications))
-	for i, p := range publications {
-		names[i] = sqltext.Quoted(p.Name)
+	for i, name := range publications {
+		names[i] = sqltext.Quoted(name)
 	}
 	err := pglogrepl.StartReplication(ctx, conn, sqltext.Quoted(slot), pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication,

@@ -67,8 +67,9 @@ func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err 
 	if err := r.Catalog().Follow(ctx, b.src.Timeline, at.known, created.Point); err != nil {
 		return base, err
 	}
-	d := &dumper{repo: r, conn: b.conn, src: b.src, opts: b.opts, slot: info.Slot, created: created, version: b.version, begins: true}
-	return firstBase(ctx, r, d, slotConn, b.opts.Notice)
+	d := b.opts.dumper(r, b.conn, b.src)
+	d.slot, d.created, d.version, d.atPoint = info.Slot, created, b.version, beginStream(r, b.src, created.Point)
+	return firstBase(ctx, r, d, b.opts, slotConn, b.opts.Notice)
 }
 
 // replaceable says whether the repository's slot is there. It is an error if that

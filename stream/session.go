@@ -168,7 +168,7 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Ser
 	if s.binaryUntil != 0 {
 		options = []string{"binary 'true'"}
 	}
-	rec, err = startReplication(ctx, conn, s.opts.Slot, capture.Publications(s.opts.Publication, mode), from, options...)
+	rec, err = startReplication(ctx, conn, s.opts.Slot, capture.PublicationNames(s.opts.Publication, mode), from, options...)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return nil, slot, source.SlotInUse(err, s.opts.Slot)
