@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
@@ -34,7 +35,7 @@ type InitOptions struct {
 // Init sets up capture, makes the slot, and takes the first base from the
 // slot's own snapshot. If it fails or ctx ends, everything that it made is
 // undone, and nothing else.
-func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository) (*repo.Repository, error)) (base Base, err error) {
+func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository) (*repo.Repository, error)) (base base.Result, err error) {
 	opts.Mode = cmp.Or(opts.Mode, capture.ModeGuarded)
 	conn, err := source.Connect(ctx, opts.ConnString)
 	if err != nil {
@@ -77,7 +78,7 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 		return base, err
 	}
 	d := opts.dumper(b.repo, conn, b.src)
-	d.slot, d.created, d.version, d.atPoint = opts.Slot, slot, b.version, beginStream(b.repo, b.src, slot.Point)
+	d.Slot, d.Created, d.Version, d.AtPoint = opts.Slot, slot, b.version, beginStream(b.repo, b.src, slot.Point)
 	base, err = firstBase(ctx, b.repo, d, opts.BaseOptions, slotConn, opts.Step)
 	if err == nil && opts.GrantTo != "" {
 		opts.Step("granting role " + opts.GrantTo + " what start, mark, status and full-backup need")
@@ -113,7 +114,7 @@ func (b *beginning) check(ctx context.Context) (err error) {
 	if b.opts.Failover && b.src.Major() < 17 {
 		return &source.FailoverError{Version: b.src.Version}
 	}
-	if b.version, err = checkTools(ctx, b.opts.Command, b.src); err != nil {
+	if b.version, err = base.CheckTools(ctx, b.opts.Command, b.src); err != nil {
 		return err
 	}
 	if err := checkRole(ctx, b.conn, b.opts.GrantTo); err != nil {
@@ -273,15 +274,15 @@ const failoverSetting = "slot.failover"
 
 // firstBase takes the base at the new slot's own point, or, when DDL got in
 // the way, at a later one: the slot stands, and any point of its stream will do.
-func firstBase(ctx context.Context, r *repo.Repository, d *dumper, opts BaseOptions, slotConn *pgconn.PgConn, step func(string)) (Base, error) {
-	step("taking the first base at " + d.created.Point.String())
-	base, err := d.take(ctx, slotConn)
-	var fence *FenceError
+func firstBase(ctx context.Context, r *repo.Repository, d *base.Dumper, opts BaseOptions, slotConn *pgconn.PgConn, step func(string)) (base.Result, error) {
+	step("taking the first base at " + d.Created.Point.String())
+	made, err := d.Take(ctx, slotConn)
+	var fence *base.FenceError
 	if errors.As(err, &fence) {
 		step(err.Error() + "; taking it again")
 		slotConn.Close(context.WithoutCancel(ctx))
 		opts.NewSlot = false
 		return FullBackup(ctx, r, opts)
 	}
-	return base, err
+	return made, err
 }

@@ -1,4 +1,4 @@
-package stream
+package base
 
 import (
 	"context"
@@ -27,20 +27,20 @@ import (
 // dump unusable.
 //
 // It returns the position up to which it looked.
-func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx.Conn) (catalog.LSN, error) {
-	secret, err := capture.Secret(ctx, d.conn)
+func (d *Dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx.Conn) (catalog.LSN, error) {
+	secret, err := capture.Secret(ctx, d.Conn)
 	if err != nil {
 		return 0, err
 	}
-	until, err := source.Flushed(ctx, d.conn)
+	until, err := source.Flushed(ctx, d.Conn)
 	if err != nil {
 		return 0, err
 	}
-	mode, err := capture.Mode(ctx, d.conn)
+	mode, err := capture.Mode(ctx, d.Conn)
 	if err != nil {
 		return 0, err
 	}
-	rec, err := replication.Start(ctx, slotConn, d.slot, capture.PublicationNames(d.opts.Publication, mode), d.created.Point)
+	rec, err := replication.Start(ctx, slotConn, d.Slot, capture.PublicationNames(d.Options.Publication, mode), d.Created.Point)
 	if err != nil {
 		return 0, err
 	}

@@ -1,4 +1,4 @@
-package stream
+package base
 
 import (
 	"cmp"
@@ -11,16 +11,16 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// BaseProgress is how far a dump has come.
-type BaseProgress struct {
+// Progress is how far a dump has come.
+type Progress struct {
 	TextBytes, StoredBytes int64
 	Tables                 int // whose data is complete
 	TotalTables            int
 	Table                  string // being dumped
 }
 
-// Base is what one dump made.
-type Base struct {
+// Result is what one dump made.
+type Result struct {
 	Base, Globals catalog.Artifact
 	Tables        int
 	Rows          int64
@@ -47,9 +47,9 @@ type DumpError struct {
 func (e *DumpError) Error() string { return fmt.Sprintf("%s failed: %s", e.Tool, e.Reason) }
 func (e *DumpError) Unwrap() error { return e.Err }
 
-// checkTools makes sure that the tools can dump this server, and returns what
+// CheckTools makes sure that the tools can dump this server, and returns what
 // pg_dump says of its version.
-func checkTools(ctx context.Context, command source.Commander, src source.Server) (version string, err error) {
+func CheckTools(ctx context.Context, command source.Commander, src source.Server) (version string, err error) {
 	tools := []string{"pg_dump", "pg_dumpall"}
 	versions, faults := make([]string, len(tools)), make([]error, len(tools))
 	var wait sync.WaitGroup
