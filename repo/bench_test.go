@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand"
 	"strings"
 	"testing"
+	"time"
 
+	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
 )
@@ -136,4 +139,51 @@ func BenchmarkSegmentWriter(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkFrames is what the frames of the index cost in time and room: the same
+// transactions with them and, as if a frame were larger than any segment, without.
+func BenchmarkFrames(b *testing.B) {
+	text := pgbenchText(20_000)
+	for _, spec := range []string{"zstd", "lz4", "gzip"} {
+		for _, frame := range []int64{1 << 40, 0} {
+			name := map[bool]string{true: "frames", false: "one"}[frame == 0]
+			b.Run(spec+"/"+name, func(b *testing.B) {
+				r := testRepository(b, spec)
+				w := createSegment(b, r, txLSN(1))
+				w.index.Bytes = frame
+				b.SetBytes(int64(len(text) * len(text[0])))
+				for b.Loop() {
+					for _, tx := range text {
+						must(b, w.Write(tx))
+						w.Add(segment.Stats{Transactions: 1, MinXID: 1, MaxXID: 1, Tables: benchTables})
+					}
+				}
+				must(b, w.endFrame())
+				b.ReportMetric(100*float64(w.stored.n.Load())/float64(w.text.n.Load()), "stored%")
+			})
+		}
+	}
+}
+
+var benchTables = map[string]catalog.TableCount{`"public"."pgbench_accounts"`: {Updated: 1}, `"public"."pgbench_tellers"`: {Updated: 1},
+	`"public"."pgbench_branches"`: {Updated: 1}, `"public"."pgbench_history"`: {Inserted: 1}}
+
+// pgbenchText is transactions as pgbench gives them.
+func pgbenchText(n int) (list [][]byte) {
+	random := rand.New(rand.NewSource(1))
+	lsn := txLSN(1)
+	for i := range n {
+		at := testClock.Add(time.Duration(i) * 731 * time.Microsecond)
+		aid, tid, bid, delta := random.Intn(1_000_000)+1, random.Intn(100)+1, random.Intn(10)+1, random.Intn(10_000)-5000
+		b := segment.AppendBegin(nil, uint32(i+743), lsn, at)
+		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_accounts\" SET \"bid\" = '%d', \"abalance\" = '%d', \"filler\" = '%084d' WHERE \"aid\" = '%d';\n", bid, random.Intn(100_000)-50_000, 0, aid)
+		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_tellers\" SET \"bid\" = '%d', \"tbalance\" = '%d', \"filler\" = NULL WHERE \"tid\" = '%d';\n", bid, random.Intn(1_000_000), tid)
+		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_branches\" SET \"bbalance\" = '%d', \"filler\" = NULL WHERE \"bid\" = '%d';\n", random.Intn(10_000_000), bid)
+		b = fmt.Appendf(b, "INSERT INTO \"public\".\"pgbench_history\" (\"tid\", \"bid\", \"aid\", \"delta\", \"mtime\", \"filler\") OVERRIDING SYSTEM VALUE VALUES ('%d', '%d', '%d', '%d', '%s', NULL);\n",
+			tid, bid, aid, delta, at.Format("2006-01-02 15:04:05.000000"))
+		list = append(list, segment.AppendCommit(b, lsn+8))
+		lsn += 400
+	}
+	return list
 }

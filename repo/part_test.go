@@ -237,3 +237,97 @@ func TestStartsArePassedOver(t *testing.T) {
 		must(t, err)
 	}
 }
+
+// oneTable is a repository in which few transactions are of one table, and what reading
+// them touches.
+type oneTable struct {
+	segments, transactions, rows int
+	every                        int   // so many transactions there is one of the table
+	frame                        int64 // 0: as usual
+
+	stored, opened, named, read int64 // bytes of all segments; segments that have the table, and their bytes; bytes that were read
+}
+
+func (o *oneTable) run(t testing.TB) {
+	r := testRepository(t, "zstd")
+	w := createSegment(t, r, txLSN(1))
+	n, want := 0, []int{}
+	for s := range o.segments {
+		w.index.Bytes = o.frame
+		for range o.transactions {
+			if n++; n%o.every == 0 {
+				rowsOf(t, w, n, rareTable, o.rows)
+				want = append(want, n)
+			} else {
+				rowsOf(t, w, n, commonTable, o.rows)
+			}
+		}
+		var err error
+		if s+1 == o.segments {
+			err = w.Seal(ctx)
+		} else {
+			w, err = w.Next(ctx)
+		}
+		must(t, err)
+	}
+	all, err := r.cat.Artifacts(ctx, catalog.KindSegment)
+	must(t, err)
+	var got []int
+	for _, a := range all {
+		o.stored += a.Bytes
+		counts, err := r.cat.Tables(ctx, a.ID)
+		must(t, err)
+		if slices.ContainsFunc(counts, func(c catalog.TableCount) bool { return c.Table == rareTable }) {
+			got = append(got, o.readOf(t, r, a)...)
+		}
+	}
+	if len(all) != o.segments || !slices.Equal(got, want) {
+		t.Errorf("%d segments, transactions %v, want %v", len(all), got, want)
+	}
+	t.Logf("%d segments of %d bytes; without the index all of them or, by the catalog's counts, %d of %d bytes are read; with it %d bytes: %.2f %% and %.1f %%",
+		len(all), o.stored, o.opened, o.named, o.read, 100*float64(o.read)/float64(o.stored), 100*float64(o.read)/float64(o.named))
+}
+
+// readOf returns the transactions of the table in a segment.
+func (o *oneTable) readOf(t testing.TB, r *Repository, a catalog.Artifact) (got []int) {
+	p, err := r.OpenPart(ctx, a, Wanted{Tables: []string{rareTable}})
+	must(t, err)
+	defer p.Close()
+	var c segment.Change
+	for {
+		item, err := p.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(t, err)
+		if item.Kind != segment.RowChange {
+			continue
+		}
+		must(t, segment.ParseChange(item.SQL, &c))
+		if xid := int(item.Tx.XID); string(c.Table) == rareTable && (len(got) == 0 || got[len(got)-1] != xid) {
+			got = append(got, xid)
+		}
+	}
+	o.opened, o.named, o.read = o.opened+1, o.named+a.Bytes, o.read+p.Stored()
+	return got
+}
+
+func TestOneTableOfManySegments(t *testing.T) {
+	o := oneTable{segments: 20, transactions: 1000, rows: 10, every: 1511, frame: 32 << 10}
+	o.run(t)
+	if o.read*10 > o.stored || o.read*5 > o.named {
+		t.Errorf("%+v", o)
+	}
+}
+
+// BenchmarkOneTableOfAThousandSegments says how many bytes are read for one table's
+// changes; time is mostly that of writing them.
+func BenchmarkOneTableOfAThousandSegments(b *testing.B) {
+	for b.Loop() {
+		o := oneTable{segments: 1000, transactions: 600, rows: 100, every: 30_011}
+		o.run(b)
+		b.ReportMetric(float64(o.stored), "stored-B")
+		b.ReportMetric(float64(o.named), "named-B")
+		b.ReportMetric(float64(o.read), "read-B")
+	}
+}

@@ -43,9 +43,12 @@ func (l *leftovers) take() []leftover {
 	return list
 }
 
-// Statements that are not left for later: who owns an object, and who may do
-// what with it, is no matter of order.
-var notForLater = regexp.MustCompile(`^(?:GRANT|REVOKE|SET|SELECT|ALTER DEFAULT)\b|^ALTER [A-Z ]+ .* OWNER TO [^']*;?\s*$`)
+// notForLater are statements that are no matter of order.
+var notForLater = regexp.MustCompile(`^(?:SET|SELECT)\b`)
+
+// ofRoles are statements whose undefined object is a role: that the target lacks
+// one is for a person to know at once.
+var ofRoles = regexp.MustCompile(`^(?:GRANT|REVOKE|ALTER DEFAULT|CREATE POLICY|ALTER POLICY|CREATE USER MAPPING)\b|^ALTER [A-Z ]+ .* OWNER TO [^']*;?\s*$`)
 
 // forLater reports whether a statement of a base may succeed later, or can be
 // done without: the server did not refuse it for the role, for want of room, or
@@ -53,6 +56,9 @@ var notForLater = regexp.MustCompile(`^(?:GRANT|REVOKE|SET|SELECT|ALTER DEFAULT)
 func forLater(sql string, err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) || e.Severity != "ERROR" && e.SeverityUnlocalized != "ERROR" || notForLater.MatchString(sql) {
+		return false
+	}
+	if e.Code == stateUndefinedObject && ofRoles.MatchString(sql) {
 		return false
 	}
 	switch e.Code[:2] {

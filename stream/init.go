@@ -28,6 +28,7 @@ type InitOptions struct {
 	Mode     string        // capture.ModeGuarded or capture.ModeNoHarm; empty: guarded
 	GrantTo  string        // role that is to run everything but init and drop; empty: none
 	Failover bool          // the slot is kept in step on standbys; PostgreSQL 17 and later
+	Record   bool          // who ran each command: user, application, client address
 	Step     func(string)  // told what begins
 	Patience time.Duration // with transactions that are older than the capture; 0: half a minute
 }
@@ -139,8 +140,11 @@ func (b *beginning) createRepository(ctx context.Context, create func(catalog.Re
 		return err
 	}
 	b.undo = append(b.undo, func(context.Context) error { return b.repo.Undo() })
-	if b.opts.Failover {
-		if err := b.repo.Catalog().SetSetting(ctx, failoverSetting, "on"); err != nil {
+	for setting, on := range map[string]bool{failoverSetting: b.opts.Failover, recordUserSetting: b.opts.Record} {
+		if !on {
+			continue
+		}
+		if err := b.repo.Catalog().SetSetting(ctx, setting, "on"); err != nil {
 			b.repo.Close()
 			return err
 		}
@@ -159,6 +163,9 @@ func (b *beginning) installCapture(ctx context.Context) (older []string, err err
 	if err != nil {
 		return nil, err
 	}
+	if err := b.recordUser(ctx); err != nil {
+		return nil, err
+	}
 	if err := keeper(b.repo, opts.Publication, opts.Step).Begin(ctx, b.conn, opts.Mode); err != nil {
 		return nil, err
 	}
@@ -166,6 +173,27 @@ func (b *beginning) installCapture(ctx context.Context) (older []string, err err
 		return nil, err
 	}
 	return awaitOlder(ctx, b.conn, opts)
+}
+
+// recordUser has the capture send who ran each command, if that is wanted. One that
+// does so already, for another repository, goes on.
+func (b *beginning) recordUser(ctx context.Context) error {
+	if !b.opts.Record {
+		return nil
+	}
+	changed, err := capture.RecordUser(ctx, b.conn, true)
+	if changed {
+		b.undo = append(b.undo, func(clean context.Context) error {
+			conn, err := source.Connect(clean, b.opts.ConnString)
+			if err != nil {
+				return err
+			}
+			defer conn.Close(clean)
+			_, err = capture.RecordUser(clean, conn, false)
+			return err
+		})
+	}
+	return err
 }
 
 // removeMade takes back what an installation made, on a connection of its own: a

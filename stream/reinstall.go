@@ -95,6 +95,20 @@ func (b backup) replaceable(ctx context.Context, at branch, lost *capture.Error)
 	return true, nil
 }
 
+// recordUserSetting is on if the capture sends who ran each command.
+const recordUserSetting = "capture.record_user"
+
+// recordUser has a capture that was installed again send who ran each command, if
+// init was told so.
+func (b backup) recordUser(ctx context.Context) error {
+	on, _, err := b.repo.Catalog().Setting(ctx, recordUserSetting)
+	if err != nil || on != "on" {
+		return err
+	}
+	_, err = capture.RecordUser(ctx, b.conn, true)
+	return err
+}
+
 // reinstall installs the capture again for a repository that begins again behind
 // it, and notes in the catalog that commands may be missing since it was last
 // complete. older are the transactions that may escape it (awaitOlder).
@@ -106,6 +120,9 @@ func (b backup) reinstall(ctx context.Context, lost *capture.Error) (older []str
 	}
 	opts.Notice("installing the capture of DDL again: " + lost.Reason)
 	made, err := capture.Install(ctx, conn, info.Publication, info.Mode)
+	if err == nil {
+		err = b.recordUser(ctx)
+	}
 	if err == nil {
 		err = keep.Begin(ctx, conn, info.Mode)
 	}

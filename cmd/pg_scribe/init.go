@@ -29,6 +29,7 @@ type initCmd struct {
 	Target      []string `sep:"none" placeholder:"WHERE" help:"Also keep every file there: /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or shell …; repeat it for more."`
 	SpoolDir    string   `placeholder:"DIRECTORY" help:"Existing directory below which a folder takes what is not encrypted: catalog, open segment, bases of --jobs in progress (default: in the repository)."`
 	Failover    bool     `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
+	RecordUser  bool     `help:"Record user, application name and client address of the session that runs a DDL command."`
 	GrantTo     string   `placeholder:"ROLE" help:"Role, without superuser's rights, that is to run start, mark, status and full-backup."`
 	Force       bool     `help:"Go on in spite of critical findings."`
 }
@@ -70,7 +71,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	}
 	opts := stream.InitOptions{BaseOptions: a.baseOptions(conn, c.Publication, nil),
 		Dir: c.File, Slot: c.Slot, Mode: c.Mode, GrantTo: c.GrantTo, Step: func(s string) { a.words.say("%s", s) }}
-	opts.Failover = c.Failover
+	opts.Failover, opts.Record = c.Failover, c.RecordUser
 	spool := "" // the folder
 	base, err := stream.Init(ctx, opts, func(info catalog.Repository) (*repo.Repository, error) {
 		r, err := repo.CreateWithSpool(ctx, c.File, c.SpoolDir, info, a.now)

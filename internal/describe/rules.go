@@ -140,7 +140,7 @@ var rules = map[string]rule{
 	"pg_ts_dict":     inSchema("dictnamespace", rule{}),
 	"pg_ts_parser":   inSchema("prsnamespace", rule{}),
 	"pg_ts_template": inSchema("tmplnamespace", rule{}),
-	"pg_ts_config_map": {identity: "(SELECT c.cfgnamespace::pg_catalog.regnamespace::text || '.' || c.cfgname FROM pg_catalog.pg_ts_config c WHERE c.oid = x.mapcfg) || ' ' || x.maptokentype || ' ' || x.mapseqno",
+	"pg_ts_config_map": {identity: "(SELECT c.cfgnamespace::pg_catalog.regnamespace::text || '.' || c.cfgname FROM pg_catalog.pg_ts_config c WHERE c.oid = x.mapcfg) || ' ' || x.maptokentype::text || ' ' || x.mapseqno::text",
 		class: "'pg_catalog.pg_ts_config'::pg_catalog.regclass", object: "x.mapcfg", where: "x.mapcfg >= 16384"},
 	"pg_amop":                 {class: "'pg_catalog.pg_opfamily'::pg_catalog.regclass", object: "x.amopfamily", where: ofUsers},
 	"pg_amproc":               {class: "'pg_catalog.pg_opfamily'::pg_catalog.regclass", object: "x.amprocfamily", where: ofUsers},

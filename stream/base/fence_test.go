@@ -1,31 +1,22 @@
 package base
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"slices"
 	"testing"
 
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput/pgoutputtest"
 )
 
-// captured is a message of the capture.
-func captured(secret []byte, payload string) []byte {
-	inner := sha256.Sum256(append(slices.Clone(secret), payload...))
-	outer := sha256.Sum256(append(slices.Clone(secret), inner[:]...))
-	content := hex.EncodeToString(outer[:]) + " " + payload
-	return pgoutputtest.Message('M', byte(1), uint64(50), event.Prefix, uint32(len(content)), []byte(content))
-}
-
 // The fence learns of what commands changed and dropped, at their end, and of
 // tables that were emptied; what a script did inside is the script's.
 func TestFenceReader(t *testing.T) {
 	secret := []byte("secret")
-	start := func(tag string) []byte { return captured(secret, fmt.Sprintf(`{"ev": "start", "tag": %q}`, tag)) }
+	start := func(tag string) []byte {
+		return pgoutputtest.Captured(secret, fmt.Sprintf(`{"ev": "start", "tag": %q}`, tag))
+	}
 	with := func(ev, tag string, oid int) []byte {
-		return captured(secret, fmt.Sprintf(`{"ev": %q, "tag": %q, "objects": [{"class": 1259, "oid": %d, "type": "table"}, {"class": 1259, "oid": 99, "invalid": true}]}`, ev, tag, oid))
+		return pgoutputtest.Captured(secret, fmt.Sprintf(`{"ev": %q, "tag": %q, "objects": [{"class": 1259, "oid": %d, "type": "table"}, {"class": 1259, "oid": 99, "invalid": true}]}`, ev, tag, oid))
 	}
 	relation := pgoutputtest.Message('R', uint32(7), "public", "t", byte('d'), uint16(0))
 	own := pgoutputtest.Message('R', uint32(8), event.Schema, "t", byte('d'), uint16(0))
@@ -40,13 +31,13 @@ func TestFenceReader(t *testing.T) {
 		{"no end", [][]byte{start("A"), with("drop", "A", 1)}, "[]"},
 		{"no end at the commit", [][]byte{start("A"), with("drop", "A", 1), start("B"), with("end", "B", 2), commit}, "[B 2 A 1]"},
 		{"nested", [][]byte{start("A"), start("B"), with("end", "B", 1), with("end", "A", 2)}, "[B 1 A 2]"},
-		{"late", [][]byte{with("drop", "DROP INDEX", 1), captured(secret, `{"ev": "end", "tag": "DROP INDEX", "late": true}`)}, "[DROP INDEX 1]"},
+		{"late", [][]byte{with("drop", "DROP INDEX", 1), pgoutputtest.Captured(secret, `{"ev": "end", "tag": "DROP INDEX", "late": true}`)}, "[DROP INDEX 1]"},
 		{"a script", [][]byte{start("CREATE EXTENSION"), start("B"), with("end", "B", 1), with("drop", "CREATE EXTENSION", 3), with("end", "CREATE EXTENSION", 2)},
 			"[CREATE EXTENSION 3 CREATE EXTENSION 2]"},
 		{"a script inside", [][]byte{start("A"), start("CREATE EXTENSION"), start("B"), with("end", "B", 1), with("end", "CREATE EXTENSION", 2), with("end", "A", 3)},
 			"[CREATE EXTENSION 2 A 3]"},
 		{"truncate", [][]byte{relation, own, truncate}, "[TRUNCATE 7]"},
-		{"forged", [][]byte{captured([]byte("guess"), `{"ev": "end", "tag": "A", "late": true, "objects": [{"class": 1259, "oid": 1}]}`)}, "[]"},
+		{"forged", [][]byte{pgoutputtest.Captured([]byte("guess"), `{"ev": "end", "tag": "A", "late": true, "objects": [{"class": 1259, "oid": 1}]}`)}, "[]"},
 	} {
 		f := newFenceReader(secret)
 		for _, m := range c.messages {

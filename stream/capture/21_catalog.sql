@@ -12,14 +12,14 @@ END $fn$;
 REVOKE ALL ON FUNCTION scribe.family(oid[]) FROM PUBLIC;
 
 -- What a role is a member of, directly or not: its commands may rest on that.
-CREATE FUNCTION scribe.memberships(name text) RETURNS TABLE (roleid oid, member oid)
+CREATE FUNCTION scribe.memberships(name text) RETURNS TABLE (roleid oid, member oid, options jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY WITH RECURSIVE m AS (
-    SELECT a.roleid, a.member FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.member WHERE r.rolname = name AND NOT r.rolsuper
-    UNION SELECT a.roleid, a.member FROM m JOIN pg_auth_members a ON a.member = m.roleid)
-  SELECT m.roleid, m.member FROM m;
+    SELECT a.roleid, a.member, to_jsonb(a) AS a FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.member WHERE r.rolname = name AND NOT r.rolsuper
+    UNION SELECT a.roleid, a.member, to_jsonb(a) FROM m JOIN pg_auth_members a ON a.member = m.roleid)
+  SELECT m.roleid, m.member, jsonb_build_object('inherit', m.a -> 'inherit_option', 'set', m.a -> 'set_option') FROM m; -- from version 16 on
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.memberships(text) FROM PUBLIC;
 

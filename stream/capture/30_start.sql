@@ -99,6 +99,10 @@ BEGIN
   IF coalesce(current, '') = '' THEN
     RAISE EXCEPTION 'the role that runs it could not be noted';
   END IF;
+  IF EXISTS (SELECT FROM scribe.config WHERE key = 'record-user' AND value = 'on') THEN
+    message := message || jsonb_build_object('by', jsonb_build_object('application', current_setting('application_name'),
+      'client', coalesce(host(inet_client_addr()), '')));
+  END IF;
   IF octet_length(context) > long THEN
     haystack := '';
     hash := hashtextextended(context, 0)::text;
@@ -131,7 +135,7 @@ BEGIN
   END IF;
   SELECT rolsuper INTO is_super FROM pg_roles WHERE rolname = current;
   IF NOT is_super THEN
-    SELECT array_agg(DISTINCT x), jsonb_agg(DISTINCT jsonb_build_object('role', pg_get_userbyid(m.roleid), 'member', pg_get_userbyid(m.member)))
+    SELECT array_agg(DISTINCT x), jsonb_agg(DISTINCT jsonb_strip_nulls(m.options) || jsonb_build_object('role', pg_get_userbyid(m.roleid), 'member', pg_get_userbyid(m.member)))
       INTO members, hash FROM scribe.memberships(current) m, unnest(ARRAY[m.roleid, m.member]) x;
     message := message || jsonb_build_object('members', hash::jsonb,
       'create', has_database_privilege(current, current_database(), 'CREATE'));

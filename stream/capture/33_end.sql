@@ -1,5 +1,21 @@
 -- The end of a command: what is known only now.
 
+-- The objects whose privileges this transaction has changed: those that a GRANT
+-- on all of a schema met, among which none is that another session made since.
+CREATE FUNCTION scribe.granted() RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  mine int8 := pg_current_xact_id()::text::int8 % 4294967296;
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', kind, 'schema', nspname, 'identity', (pg_identify_object(x.class, x.oid, 0)).identity)), '[]') FROM (
+      SELECT 'pg_class'::regclass AS class, oid, relnamespace AS schema, CASE relkind WHEN 'S' THEN 'sequences' ELSE 'tables' END AS kind FROM pg_class
+        WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't' AND xmin::text::int8 >= mine AND scribe.is_new(xmin)
+      UNION ALL SELECT 'pg_proc'::regclass, oid, pronamespace, CASE prokind WHEN 'p' THEN 'procedures' ELSE 'functions' END FROM pg_proc
+        WHERE xmin::text::int8 >= mine AND scribe.is_new(xmin)) x
+    JOIN pg_namespace n ON n.oid = x.schema WHERE nspname <> 'scribe');
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.granted() FROM PUBLIC;
+
 CREATE FUNCTION scribe.end_message(tg_tag text, late_context text) RETURNS bytea
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
@@ -112,6 +128,12 @@ BEGIN
           ('disable_on_error', to_jsonb(s) ->> 'subdisableonerr'), ('password_required', to_jsonb(s) ->> 'subpasswordrequired'),
           ('run_as_owner', to_jsonb(s) ->> 'subrunasowner'), ('origin', to_jsonb(s) ->> 'suborigin')) o (name, value) WHERE o.value IS NOT NULL)))
        FROM pg_subscription s WHERE oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_subscription'::regclass)));
+  END IF;
+  IF tg_tag IN ('GRANT', 'REVOKE') THEN
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    IF scribe.text_sent() IS NOT NULL OR concat(current_query(), context) ~* E'\\mall\\M.*\\min\\s+schema\\M|\nSQL function "' THEN
+      message := message || jsonb_build_object('granted', scribe.granted());
+    END IF;
   END IF;
   IF tg_tag IN ('GRANT', 'REVOKE', 'CREATE TABLE', 'ALTER TABLE') AND pg_my_temp_schema() <> 0 THEN
     message := message || jsonb_build_object('transient', scribe.transient_names(current_setting('scribe.path', true)),

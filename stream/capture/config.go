@@ -24,6 +24,9 @@ const (
 	databaseKey = "database" // OID of the database there
 )
 
+// recordUserKey is there if commands are sent with what is known of their session.
+const recordUserKey = "record-user"
+
 // publicationKey is where the OID of a publication stands that the capture guards.
 const publicationKey = "publication "
 
@@ -96,10 +99,10 @@ func configFunction(settings string) string {
 	return "CREATE OR REPLACE FUNCTION scribe.config_values()" + strings.Join(lines, "\n")
 }
 
-// notePublications lets the capture know which publications to guard, unless it
-// does.
-func notePublications(ctx context.Context, conn *pgx.Conn, publications []Publication) error {
-	return withLocks(ctx, conn, source.LongPatience, "scribe.config", "the publications to guard were not noted", func() error {
+// change changes what scribe.config holds, if the function leaves anything else
+// than there was. changed says so. what is the error when it stays locked.
+func change(ctx context.Context, conn *pgx.Conn, what string, edit func(pgx.Tx, config) error) (changed bool, err error) {
+	err = withLocks(ctx, conn, source.LongPatience, "scribe.config", what, func() error {
 		tx, err := conn.Begin(ctx)
 		if err != nil {
 			return err
@@ -110,12 +113,8 @@ func notePublications(ctx context.Context, conn *pgx.Conn, publications []Public
 			return err
 		}
 		before := maps.Clone(config)
-		for _, p := range publications {
-			var oid string
-			if err := tx.QueryRow(ctx, "SELECT oid::text FROM pg_publication WHERE pubname = $1", p.Name).Scan(&oid); err != nil {
-				return err
-			}
-			config[publicationKey+p.Name] = oid
+		if err := edit(tx, config); err != nil {
+			return err
 		}
 		if maps.Equal(before, config) {
 			return nil
@@ -126,7 +125,36 @@ func notePublications(ctx context.Context, conn *pgx.Conn, publications []Public
 		if err := config.write(ctx, tx); err != nil {
 			return err
 		}
+		changed = true
 		return tx.Commit(ctx)
+	})
+	return changed, err
+}
+
+// notePublications lets the capture know which publications to guard, unless it
+// does.
+func notePublications(ctx context.Context, conn *pgx.Conn, publications []Publication) error {
+	_, err := change(ctx, conn, "the publications to guard were not noted", func(tx pgx.Tx, config config) error {
+		for _, p := range publications {
+			var oid string
+			if err := tx.QueryRow(ctx, "SELECT oid::text FROM pg_publication WHERE pubname = $1", p.Name).Scan(&oid); err != nil {
+				return err
+			}
+			config[publicationKey+p.Name] = oid
+		}
+		return nil
+	})
+	return err
+}
+
+// RecordUser has the capture send, with each command, the application and the client
+// address of its session, or no longer. changed says that it did otherwise before.
+func RecordUser(ctx context.Context, conn *pgx.Conn, on bool) (changed bool, err error) {
+	return change(ctx, conn, "whether to record users was not noted", func(_ pgx.Tx, config config) error {
+		if delete(config, recordUserKey); on {
+			config[recordUserKey] = "on"
+		}
+		return nil
 	})
 }
 

@@ -75,6 +75,9 @@ func (c *Case) rewriteText() (w Rewritten, err error) {
 		if sql, err = withoutTransient(sql, start.Conforming(), end.Gone); sql == "" || err != nil {
 			return w, err
 		}
+		if sql = withGranted(sql, sqltext.Tokens(sql, start.Conforming()), end.Granted); sql == "" {
+			return w, nil
+		}
 	}
 	w.Before = dropsOwned(sql, start, c.Dropped)
 	sql = detachFinal.ReplaceAllString(sql, "$1")

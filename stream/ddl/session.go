@@ -91,8 +91,8 @@ func roleNeeds(m *event.Command) (needs []Need) {
 		key := b.Role + "\x1f" + b.Member
 		// It may have been the other way round when it was sampled.
 		role, member := sqltext.Identifier(b.Role), sqltext.Identifier(b.Member)
-		grant := fmt.Sprintf("GRANT %s TO %s", role, member)
-		needs = append(needs, Need{Kind: NeedMembership, Key: key, Sample: State{StateMembership, key}, Commands: []Command{
+		grant := fmt.Sprintf("GRANT %s TO %s", role, member) + membershipOptions(b)
+		needs = append(needs, Need{Kind: NeedMembership, Key: key, Value: grant, Sample: State{StateMembership, key}, Commands: []Command{
 			{Tag: RoleTag(b.Member), SQL: "DO " + sqltext.Literal(fmt.Sprintf(
 				"BEGIN %s; EXCEPTION WHEN invalid_grant_operation THEN REVOKE %s FROM %s; %s; END", grant, member, role, grant))}}})
 	}
@@ -102,6 +102,14 @@ func roleNeeds(m *event.Command) (needs []Need) {
 				"BEGIN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s); END", sqltext.Literal(m.Role)))}}})
 	}
 	return needs
+}
+
+// membershipOptions are what the member may do by it, where the source says so.
+func membershipOptions(b event.Membership) string {
+	if b.Inherit == nil || b.Set == nil {
+		return ""
+	}
+	return strings.ToUpper(fmt.Sprintf(" with inherit %t, set %t", *b.Inherit, *b.Set))
 }
 
 // createRole is the SQL that makes a role where it is missing. It gets no

@@ -42,6 +42,13 @@ type Command struct {
 	PID     int               `json:"pid"`
 	Set     map[string]string `json:"set"`
 	Custom  map[string]string `json:"custom"` // settings of the application that it may have read
+	By      *Author           `json:"by"`     // nil: not to be recorded
+}
+
+// Author is what is known of a command's session beside Session, its user.
+type Author struct {
+	Application string `json:"application"`
+	Client      string `json:"client"` // address; empty: a local socket
 }
 
 // Conforming is the standard_conforming_strings that the text was read under.
@@ -70,7 +77,8 @@ type End struct {
 	Late    bool           `json:"late"`
 	Command *Command       `json:"-"` // of a late one, which has no start
 	Objects []Object       `json:"objects"`
-	Loose   []uint32       `json:"loose"` // types that may hold values which a domain's constraint does not allow
+	Granted []Granted      `json:"granted"` // nil: it was not on all of a schema
+	Loose   []uint32       `json:"loose"`   // types that may hold values which a domain's constraint does not allow
 	Tables  []Table        `json:"tables"`
 	Types   []Type         `json:"types"` // that the command may have renamed
 	Moved   []Moved        `json:"moved"` // whose schema has another name now
@@ -207,6 +215,17 @@ type Role struct {
 type Membership struct {
 	Role   string `json:"role"`
 	Member string `json:"member"`
+
+	// What the member may do by it; nil before version 16, where that is the role's own matter.
+	Inherit *bool `json:"inherit"`
+	Set     *bool `json:"set"`
+}
+
+// Granted is an object that a GRANT or REVOKE on all of a schema changed.
+type Granted struct {
+	Kind     string `json:"kind"` // tables, sequences, functions or procedures
+	Schema   string `json:"schema"`
+	Identity string `json:"identity"`
 }
 
 // Owned is an object that a command may name, with its owner before it.

@@ -35,7 +35,8 @@ type bracket struct {
 	held     heldMessages
 	texts    map[string]string // that commands of this transaction refer to
 	refill   *refill
-	defaults bool // the transaction has changed default privileges
+	defaults bool             // the transaction has changed default privileges
+	by       segment.Identity // of a command, written last
 }
 
 func newCommands(out *writer, r *rows, o Options) commands {
@@ -129,10 +130,24 @@ func (c *commands) abandon(again func([]byte) error) error {
 	return c.held.release(again)
 }
 
+// author notes whose command it is, if that is to be recorded, once as long as it
+// stays the same.
+func (c *commands) author(of *event.Command) {
+	if of.By == nil {
+		return
+	}
+	by := segment.Identity{User: of.Session, Application: of.By.Application, Client: of.By.Client}
+	if by != c.by {
+		c.by = by
+		c.out.author(by)
+	}
+}
+
 // end writes a command now that its end is known, and what it held back.
 func (c *commands) end(start *event.Command, end *event.End, again func([]byte) error) error {
 	dropped := c.dropped
 	c.dropped = nil
+	c.author(start)
 	for _, f := range start.Roles { // which get the names that they had
 		c.nameRole(f.OID, f.Name)
 	}

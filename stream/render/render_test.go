@@ -1,9 +1,11 @@
 package render
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
+	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/pgoutput/pgoutputtest"
 )
 
@@ -87,6 +89,59 @@ func TestRowsDoNotAllocate(t *testing.T) {
 		})
 		if n > 1 {
 			t.Errorf("%s: %.0f allocations for 100 rows", what, n)
+		}
+	}
+}
+
+// What a command rests on is brought once, and to be sampled again; what it made
+// and dropped is told. A sample of the same state has it brought again.
+func TestBatchSaysWhatElseChanged(t *testing.T) {
+	secret := []byte("secret")
+	r := New(Options{Secret: secret, Slot: "mine"})
+	xid := uint32(7)
+	transaction := func(payloads ...string) Batch {
+		t.Helper()
+		messages := [][]byte{pgoutputtest.Message('B', uint64(100), uint64(0), xid)}
+		xid++
+		for _, p := range payloads {
+			messages = append(messages, pgoutputtest.Captured(secret, p))
+		}
+		for _, m := range append(messages, pgoutputtest.Message('C', byte(0), uint64(100), uint64(110), uint64(0))) {
+			if err := r.Message(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return r.Take(nil)
+	}
+	start := func(tag, sql string) string {
+		return `{"ev": "start", "tag": "` + tag + `", "sql": "` + sql + `", "role": "ann", "roles": [{"name": "ann", "oid": 20000, "login": true}]}`
+	}
+	made := `{"ev": "end", "tag": "CREATE TABLE", "objects": [{"class": 1259, "oid": 30000, "tag": "CREATE TABLE", "type": "table", "schema": "s", "identity": "s.t"}]}`
+	altered := `{"ev": "end", "tag": "ALTER TABLE", "objects": [{"class": 1259, "oid": 30000, "tag": "ALTER TABLE", "type": "table", "schema": "s", "identity": "s.t"}]}`
+	dropped := `{"ev": "drop", "tag": "DROP TABLE", "objects": [{"class": 1259, "oid": 30000, "type": "table", "schema": "s", "identity": "s.t", "original": true}]}`
+	for _, c := range []struct {
+		name     string
+		payloads []string
+		told     []Told
+		stale    []ddl.State
+		has, not string
+	}{
+		{"first", []string{start("CREATE TABLE", "CREATE TABLE s.t ()"), made}, []Told{{XID: 7, Commit: 100, Came: []string{"1259 30000"}}},
+			[]ddl.State{{Kind: ddl.StateRole, Key: "ann"}}, "CREATE ROLE \"ann\"", "gap"},
+		{"again", []string{start("ALTER TABLE", "ALTER TABLE s.t ADD i int"), altered}, nil, nil, "ADD i int", "CREATE ROLE"},
+		{"a sample of another slot", []string{`{"ev": "state", "slot": "theirs", "states": [{"tag": "ROLE \"ann\"", "sql": "SELECT 1"}]}`}, nil, nil, "", "SELECT"},
+		{"a sample", []string{`{"ev": "state", "slot": "mine", "states": [{"tag": "ROLE \"ann\"", "sql": "SELECT 1"}]}`}, nil, nil, "SELECT 1", "CREATE ROLE"},
+		{"once more", []string{start("ALTER TABLE", "ALTER TABLE s.t OWNER TO ann"), altered}, nil,
+			[]ddl.State{{Kind: ddl.StateOwner, Key: "1259 30000"}, {Kind: ddl.StateRole, Key: "ann"}}, "CREATE ROLE", ""},
+		{"dropped", []string{start("DROP TABLE", "DROP TABLE s.t"), dropped, `{"ev": "end", "tag": "DROP TABLE"}`}, []Told{{XID: 12, Commit: 100, Went: []string{"1259 30000"}}}, nil, "IF EXISTS", ""},
+		{"a gap", []string{`{"ev": "gap", "reason": "no reason"}`}, []Told{{XID: 13, Commit: 100, Unknown: true}}, nil, "no reason", ""},
+		{"no end", []string{start("DROP TABLE", "DROP TABLE s.t")}, []Told{{XID: 14, Commit: 100, Unknown: true}}, nil, "its end was not captured", "IF EXISTS"},
+		{"forged", []string{`{"ev": "rows", "oid": 1}`}, []Told{{XID: 15, Commit: 100, Unknown: true}}, nil, "without its description", ""},
+	} {
+		b := transaction(c.payloads...)
+		text := string(b.Text)
+		if !reflect.DeepEqual(b.Told, c.told) || !reflect.DeepEqual(b.Stale, c.stale) || !strings.Contains(text, c.has) || c.not != "" && strings.Contains(text, c.not) || !b.Boundary {
+			t.Errorf("%s: told %+v, stale %v, text\n%s", c.name, b.Told, b.Stale, text)
 		}
 	}
 }

@@ -112,6 +112,12 @@ func (w *writer) hasGap(reason string) bool {
 	return slices.ContainsFunc(w.found.Gaps, func(g catalog.Gap) bool { return g.Reason == reason })
 }
 
+// author writes whose session the transaction ran in.
+func (w *writer) author(by segment.Identity) {
+	w.open()
+	w.text = segment.AppendAuthor(w.text, by)
+}
+
 // mark notes a restore point.
 func (w *writer) mark(name string) {
 	w.open()

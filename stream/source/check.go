@@ -244,6 +244,11 @@ func (c *checker) coverage() {
 	if l := tables("c.relkind = 'f'"); len(l) > 0 {
 		c.warn("foreign tables are restored as definitions, without their data: "+firstNames(l), "back up their servers too")
 	}
+	if l := c.list(`SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.oid >= 16384
+	  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype IN ('e', 'i')) ORDER BY 1`); len(l) > 0 {
+		c.warn("pg_dump leaves out functions that were made in schema pg_catalog, and a restore what uses them, as casts, views and indexes: "+firstNames(l),
+			"make them in a schema of your own, and let what uses them use those")
+	}
 	if n := c.number("SELECT count(*)::text FROM pg_prepared_xacts WHERE database = current_database()"); n > 0 {
 		c.warn(fmt.Sprintf("%d prepared transactions are pending: the slot waits for them, and they are captured only when committed", n),
 			"SELECT * FROM pg_prepared_xacts; then COMMIT PREPARED or ROLLBACK PREPARED each")

@@ -1,7 +1,14 @@
 // Package pgoutputtest builds messages of the plugin for tests.
 package pgoutputtest
 
-import "encoding/binary"
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"slices"
+
+	"pg_scribe/stream/event"
+)
 
 // Message builds a message of pgoutput; numbers are big-endian.
 func Message(kind byte, parts ...any) []byte {
@@ -23,4 +30,12 @@ func Message(kind byte, parts ...any) []byte {
 		}
 	}
 	return b
+}
+
+// Captured builds a message of the capture, signed with a secret.
+func Captured(secret []byte, payload string) []byte {
+	inner := sha256.Sum256(append(slices.Clone(secret), payload...))
+	outer := sha256.Sum256(append(slices.Clone(secret), inner[:]...))
+	content := hex.EncodeToString(outer[:]) + " " + payload
+	return Message('M', byte(1), uint64(50), event.Prefix, uint32(len(content)), []byte(content))
 }
