@@ -39,7 +39,9 @@ var allowed = map[string][]string{
 	"pg_scribe/restore":           {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/internal/sqltext", "pg_scribe/repo", "pg_scribe/repo/segment"},
 	"pg_scribe/cmd/pg_scribe":     {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/internal/health", "pg_scribe/internal/show", "pg_scribe/internal/spec", "pg_scribe/internal/sqltext", "pg_scribe/repo", "pg_scribe/repo/filter", "pg_scribe/repo/layout", "pg_scribe/repo/owner", "pg_scribe/repo/segment", "pg_scribe/repo/storage", "pg_scribe/repo/upload", "pg_scribe/restore", "pg_scribe/stream", "pg_scribe/stream/capture", "pg_scribe/stream/sample", "pg_scribe/stream/source"},
 
-	"pg_scribe/repo/segment/segmenttest": {},
+	"pg_scribe/repo/segment/segmenttest":     {},
+	"pg_scribe/stream/pgoutput/pgoutputtest": {"pg_scribe/stream/event"},
+	"pg_scribe/internal/recording":           {"pg_scribe/stream/ddl", "pg_scribe/stream/event"},
 }
 
 func TestImportGraph(t *testing.T) {

@@ -59,7 +59,12 @@ func TestRecordings(t *testing.T) {
 				t.Fatal(err)
 			}
 			if g, w := printed(t, got, view), printed(t, want, view); g != w {
-				t.Errorf("the capture says\n%s\nand said\n%s", g, w)
+				said, says := strings.Split(w, "\n"), strings.Split(g, "\n")
+				n := 0
+				for n < min(len(said), len(says)) && said[n] == says[n] {
+					n++
+				}
+				t.Errorf("from line %d on the capture says\n%s\nand said\n%s", n+1, strings.Join(says[n:], "\n"), strings.Join(said[n:], "\n"))
 			}
 		})
 	}

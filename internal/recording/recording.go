@@ -122,9 +122,9 @@ func Print(c *ddl.Case) string {
 	if err != nil {
 		fmt.Fprintf(&out, "gap: %v\n", err)
 	}
-	print(&out, "before", w.Before)
-	print(&out, "commands", w.Commands)
-	print(&out, "after", w.After)
+	list(&out, "before", w.Before)
+	list(&out, "commands", w.Commands)
+	list(&out, "after", w.After)
 	return out.String()
 }
 
@@ -137,10 +137,10 @@ func PrintSession(c *ddl.Case) string {
 		return out.String()
 	}
 	for _, n := range w.Session.Needs {
-		print(&out, fmt.Sprintf("needs (then sampled again: %s %q)", n.Sample.Kind, n.Sample.Key), n.Commands)
+		list(&out, fmt.Sprintf("needs (then sampled again: %s %q)", n.Sample.Kind, n.Sample.Key), n.Commands)
 	}
-	print(&out, "set", w.Session.Set)
-	print(&out, "reset", w.Session.Reset)
+	list(&out, "set", w.Session.Set)
+	list(&out, "reset", w.Session.Reset)
 	return out.String()
 }
 
@@ -157,7 +157,8 @@ func PrintStates(c *ddl.Case) string {
 	return out.String()
 }
 
-func print(out *strings.Builder, part string, commands []ddl.Command) {
+// list shows some commands.
+func list(out *strings.Builder, part string, commands []ddl.Command) {
 	if len(commands) > 0 {
 		fmt.Fprintf(out, "-- %s\n", part)
 	}

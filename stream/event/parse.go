@@ -53,16 +53,10 @@ func parse(text []byte) (Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	made := map[string]func() Event{
-		"text": func() Event { return &Text{} }, "start": func() Event { return &Start{} }, "drop": func() Event { return &Drop{} },
-		"end": func() Event { return &End{} }, "refill": func() Event { return &Refill{} }, "rows": func() Event { return &Rows{} },
-		"state": func() Event { return &Sample{} }, "lo": func() Event { return &LargeObject{} }, "mark": func() Event { return &Mark{} },
-		"gap": func() Event { return &Gap{} },
-	}[kind]
-	if made == nil {
+	e := ofKind(kind)
+	if e == nil {
 		return nil, nil
 	}
-	e := made()
 	if err := json.Unmarshal(text, e); err != nil {
 		return nil, err
 	}
@@ -71,6 +65,33 @@ func parse(text []byte) (Event, error) {
 		return e, json.Unmarshal(text, end.Command)
 	}
 	return e, nil
+}
+
+// ofKind is an event that is to be filled; nil: the kind is not known.
+func ofKind(kind string) Event {
+	switch kind {
+	case "text":
+		return &Text{}
+	case "start":
+		return &Start{}
+	case "drop":
+		return &Drop{}
+	case "end":
+		return &End{}
+	case "refill":
+		return &Refill{}
+	case "rows":
+		return &Rows{}
+	case "state":
+		return &Sample{}
+	case "lo":
+		return &LargeObject{}
+	case "mark":
+		return &Mark{}
+	case "gap":
+		return &Gap{}
+	}
+	return nil
 }
 
 // kindOf finds the member ev, which stands near the front.

@@ -1,0 +1,5 @@
+CREATE ROLE g_r1; CREATE ROLE g_r2; GRANT CREATE, USAGE ON SCHEMA g TO g_r1, g_r2; CREATE TABLE a (i int); CREATE TABLE b (i int); CREATE TEMP TABLE tmp (i int)
+-- record
+GRANT SELECT ON a, tmp, b TO g_r1; REVOKE SELECT ON TABLE tmp, b, pg_temp.tmp, a FROM g_r1 CASCADE
+-- clean
+DROP TABLE tmp; DROP OWNED BY g_r1, g_r2 CASCADE; DROP ROLE g_r1; DROP ROLE g_r2
