@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"pg_scribe/catalog"
@@ -28,9 +29,10 @@ func TestSecondFormat(t *testing.T) {
 	segments, err := r.cat.Artifacts(ctx, catalog.KindSegment)
 	must(t, err)
 	for _, a := range segments {
-		trailer, err := r.Index(ctx, a)
+		x, err := r.openIndexed(ctx, a, new(atomic.Int64))
 		must(t, err)
-		frames += len(trailer.Frames)
+		must(t, x.file.Close())
+		frames += len(x.trailer.Frames)
 		reader, err := r.OpenSegment(a)
 		for err == nil {
 			var item segment.Item
