@@ -15,6 +15,7 @@ import (
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/source"
 )
 
@@ -25,7 +26,7 @@ type sourceDB struct {
 	db      string
 	slot    string
 	dir     string
-	base    Base
+	base    base.Result
 }
 
 func (s *sourceDB) conn() string { return s.cluster.ConnString(s.db) }
