@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -142,8 +143,12 @@ var ofTheRun = regexp.MustCompile(`\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d[.\d]*[-+\d]*)
 // recordedOn is the version of the server that the recordings are of.
 const recordedOn = "15"
 
+// everything is all that becomes of a command. What it needs comes in any order:
+// the capture lists objects as the server finds them.
 func everything(c *ddl.Case) string {
-	return recording.Print(c) + recording.PrintSession(c) + recording.PrintStates(c)
+	session := strings.Split(recording.PrintSession(c), "\n")
+	slices.Sort(session)
+	return recording.Print(c) + strings.Join(session, "\n") + recording.PrintStates(c)
 }
 
 // heads are the command and the kind that it is of.
