@@ -5,7 +5,7 @@ MATRIX ?= 14:14 14:15 14:18 15:15 15:17 15:18 16:16 16:17 17:17 17:18 18:18
 VERSIONS ?= 14 16 17 18
 FUZZ_TIME ?= 30m
 # How long the tests of one package may take: more on a machine that is busy.
-TEST_TIMEOUT ?= 24m
+TEST_TIMEOUT ?= 30m
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := build

@@ -8,14 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/schema"
 	"pg_scribe/stream/source"
 )
-
-// hashLeaves are the partitions whose rows are written through another table.
-const hashLeaves = `SELECT c.oid, scribe.hash_root(c.oid) AS root FROM pg_class c
-  WHERE c.relispartition AND c.relkind = 'r' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h')`
 
 // readSchema asks the source what it has now, and takes it for what it had
 // where the slot begins: a table counts as one that no dump has only if it was
@@ -74,13 +72,13 @@ func readLive(ctx context.Context, tx source.Querier) (*schema.Live, error) {
 	}
 	err := each("SELECT attrelid, attname FROM (SELECT attrelid, attname, attnum FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "+
 		"WHERE attidentity = 'a' AND NOT attisdropped AND c.relkind IN ('r', 'p') UNION "+
-		"SELECT x.oid, a.attname, a.attnum FROM ("+hashLeaves+") x JOIN pg_attribute a ON a.attrelid = pg_partition_root(x.oid) "+
+		"SELECT x.oid, a.attname, a.attnum FROM ("+capture.HashLeaves+") x JOIN pg_attribute a ON a.attrelid = pg_partition_root(x.oid) "+
 		"WHERE x.root IS NOT NULL AND a.attidentity = 'a' AND NOT a.attisdropped) y ORDER BY attrelid, attnum",
 		[]any{&oid, &name}, func(t *schema.Table) { t.Always = append(t.Always, name) })
 	if err != nil {
 		return nil, err
 	}
-	if err := each("SELECT * FROM ("+hashLeaves+") x WHERE root IS NOT NULL", []any{&oid, &name}, func(t *schema.Table) { t.Root = name }); err != nil {
+	if err := each("SELECT * FROM ("+capture.HashLeaves+") x WHERE root IS NOT NULL", []any{&oid, &name}, func(t *schema.Table) { t.Root = name }); err != nil {
 		return nil, err
 	}
 	if err := each("SELECT relid FROM scribe.unsaved", []any{&oid}, func(t *schema.Table) { t.Unsaved = true }); err != nil {
@@ -125,11 +123,17 @@ func readLive(ctx context.Context, tx source.Querier) (*schema.Live, error) {
 	return l, err
 }
 
-// keepFacts stores what there is at the point where the stream begins.
-func (d *dumper) keepFacts(ctx context.Context, keeper *pgx.Conn, names map[string]string) error {
-	live, err := readLive(ctx, keeper)
-	if err != nil {
-		return err
+// beginStream keeps, of a stream that begins at a slot's point, what is known of the
+// source there: also if another base has to be taken, at a later point.
+func beginStream(r *repo.Repository, src source.Server, point catalog.LSN) func(ctx context.Context, at *pgx.Conn, names map[string]string) error {
+	return func(ctx context.Context, at *pgx.Conn, names map[string]string) error {
+		live, err := readLive(ctx, at)
+		if err != nil {
+			return err
+		}
+		if err := r.Catalog().SetStreamFacts(ctx, point, schema.At(live, names)); err != nil {
+			return err
+		}
+		return r.Catalog().Follow(ctx, src.Timeline, nil, point)
 	}
-	return d.repo.Catalog().SetStreamFacts(ctx, d.created.Point, schema.At(live, names))
 }

@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
@@ -35,7 +36,7 @@ type InitOptions struct {
 // Init sets up capture, makes the slot, and takes the first base from the
 // slot's own snapshot. If it fails or ctx ends, everything that it made is
 // undone, and nothing else.
-func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository) (*repo.Repository, error)) (base Base, err error) {
+func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository) (*repo.Repository, error)) (base base.Result, err error) {
 	opts.Mode = cmp.Or(opts.Mode, capture.ModeGuarded)
 	conn, err := source.Connect(ctx, opts.ConnString)
 	if err != nil {
@@ -77,8 +78,9 @@ func Init(ctx context.Context, opts InitOptions, create func(catalog.Repository)
 	if err := sample.BaselineInventory(ctx, conn, b.repo.Catalog(), slot.Snapshot); err != nil {
 		return base, err
 	}
-	d := &dumper{repo: b.repo, conn: conn, src: b.src, opts: opts.BaseOptions, slot: opts.Slot, created: slot, version: b.version, begins: true}
-	base, err = firstBase(ctx, b.repo, d, slotConn, opts.Step)
+	d := opts.dumper(b.repo, conn, b.src)
+	d.Slot, d.Created, d.Version, d.AtPoint = opts.Slot, slot, b.version, beginStream(b.repo, b.src, slot.Point)
+	base, err = firstBase(ctx, b.repo, d, opts.BaseOptions, slotConn, opts.Step)
 	if err == nil && opts.GrantTo != "" {
 		opts.Step("granting role " + opts.GrantTo + " what start, mark, status and full-backup need")
 		_, err = conn.Exec(ctx, "SELECT scribe.grant_to($1)", opts.GrantTo)
@@ -113,7 +115,7 @@ func (b *beginning) check(ctx context.Context) (err error) {
 	if b.opts.Failover && b.src.Major() < 17 {
 		return &source.FailoverError{Version: b.src.Version}
 	}
-	if b.version, err = checkTools(ctx, b.opts.Command, b.src); err != nil {
+	if b.version, err = base.CheckTools(ctx, b.opts.Command, b.src); err != nil {
 		return err
 	}
 	if err := checkRole(ctx, b.conn, b.opts.GrantTo); err != nil {
@@ -154,10 +156,7 @@ func (b *beginning) createRepository(ctx context.Context, create func(catalog.Re
 // like now. older are the transactions that may escape it (awaitOlder).
 func (b *beginning) installCapture(ctx context.Context) (older []string, err error) {
 	opts := b.opts
-	var names []string
-	for _, p := range capture.Publications(opts.Publication, opts.Mode) {
-		names = append(names, p.Name)
-	}
+	names := capture.PublicationNames(opts.Publication, opts.Mode)
 	opts.Step("installing the capture of DDL (schema scribe, event triggers, publication " + strings.Join(names, " and ") + ")")
 	made, err := capture.Install(ctx, b.conn, opts.Publication, opts.Mode)
 	b.undo = append(b.undo, func(clean context.Context) error { return removeMade(clean, opts.ConnString, made) })
@@ -303,15 +302,15 @@ const failoverSetting = "slot.failover"
 
 // firstBase takes the base at the new slot's own point, or, when DDL got in
 // the way, at a later one: the slot stands, and any point of its stream will do.
-func firstBase(ctx context.Context, r *repo.Repository, d *dumper, slotConn *pgconn.PgConn, step func(string)) (Base, error) {
-	step("taking the first base at " + d.created.Point.String())
-	base, err := d.take(ctx, slotConn)
-	var fence *FenceError
+func firstBase(ctx context.Context, r *repo.Repository, d *base.Dumper, opts BaseOptions, slotConn *pgconn.PgConn, step func(string)) (base.Result, error) {
+	step("taking the first base at " + d.Created.Point.String())
+	made, err := d.Take(ctx, slotConn)
+	var fence *base.FenceError
 	if errors.As(err, &fence) {
 		step(err.Error() + "; taking it again")
 		slotConn.Close(context.WithoutCancel(ctx))
-		d.opts.NewSlot = false
-		return FullBackup(ctx, r, d.opts)
+		opts.NewSlot = false
+		return FullBackup(ctx, r, opts)
 	}
-	return base, err
+	return made, err
 }

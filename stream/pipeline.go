@@ -11,13 +11,14 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/render"
+	"pg_scribe/stream/replication"
 	"pg_scribe/stream/source"
 )
 
 // pipeline is one connection's stages.
 type pipeline struct {
 	*streamer
-	rec      *receiver
+	rec      *replication.Receiver
 	renderer *render.Renderer
 	clockCtx context.Context // ends with the session
 	patience time.Duration   // how long the server waits for a sign of life
@@ -42,27 +43,27 @@ func (p *pipeline) render() {
 		}
 		p.batches <- p.renderer.Take(next)
 	}
-	deliver := delivery{endpos: p.endpos, proof: p.proof}
+	deliver := replication.Delivery{Endpos: p.endpos, Proof: p.proof}
 	var chunk []byte
 	for {
 		var ok bool
-		if chunk, ok = p.rec.take(chunk); !ok {
+		if chunk, ok = p.rec.Take(chunk); !ok {
 			return
 		}
 		if p.err != nil {
 			continue // until the receiver has ended
 		}
-		p.err = deliver.chunk(chunk, p.renderer, func() {
+		p.err = deliver.Chunk(chunk, p.renderer, func() {
 			if p.renderer.Ready() {
 				emit()
 			}
 		})
 		if p.err != nil {
-			p.rec.stop()
+			p.rec.Stop()
 		}
 		// When the stream pauses, what is complete is handed on at once; of a
 		// transaction that is still coming in only what fills a batch.
-		if p.renderer.Complete() && (p.err != nil || p.rec.waiting() == 0) || p.renderer.Ready() {
+		if p.renderer.Complete() && (p.err != nil || p.rec.Waiting() == 0) || p.renderer.Ready() {
 			emit()
 		}
 	}
@@ -71,22 +72,22 @@ func (p *pipeline) render() {
 // run moves data until ctx ends, the end position is reached, or something
 // breaks. It leaves the sink at a boundary.
 func (p *pipeline) run(ctx context.Context) error {
-	go p.rec.run()
+	go p.rec.Run()
 	asking := make(chan struct{})
 	defer close(asking)
-	go p.rec.ask(p.patience/4, asking)
+	go p.rec.Ask(p.patience/4, asking)
 	go p.render()
 	err := p.store(ctx)
-	p.rec.stop()
+	p.rec.Stop()
 	for range p.batches { // let the stages end
 	}
 	switch {
 	case err != nil:
-	case errors.Is(p.err, errEndpos):
+	case errors.Is(p.err, replication.ErrEnd):
 	case p.err != nil:
 		err = &renderError{p.err}
-	case p.rec.err != nil:
-		err = p.tooLarge(p.rec.err)
+	case p.rec.Err != nil:
+		err = p.tooLarge(p.rec.Err)
 	}
 	if err == nil {
 		err = p.checkpoint(context.WithoutCancel(ctx))
@@ -100,7 +101,7 @@ func (p *pipeline) run(ctx context.Context) error {
 // waits for may be hours away on a target that is down.
 var errServerWaits = errors.New("the server shuts down")
 
-// tooLarge tells the server's refusal to send a value from other errors. The
+// base.tooLarge tells the server's refusal to send a value from other errors. The
 // renderer has ended.
 func (p *pipeline) tooLarge(err error) error {
 	var pg *pgconn.PgError
@@ -140,7 +141,7 @@ func (p *pipeline) store(ctx context.Context) error {
 			err = p.checkpoint(ctx)
 		case <-asked.C:
 			// A server that shuts down waits for what it sent to be confirmed.
-			if !p.rec.asked.Swap(false) {
+			if !p.rec.Asked.Swap(false) {
 				waits = 0
 			} else if waits++; len(p.batches) == 0 {
 				err = p.checkpoint(ctx)
@@ -149,14 +150,14 @@ func (p *pipeline) store(ctx context.Context) error {
 				err = errors.Join(err, errServerWaits)
 			}
 			if p.endpos != 0 && len(p.batches) == 0 {
-				err = errors.Join(err, p.rec.status(true)) // it may be passed already
+				err = errors.Join(err, p.rec.Status(true)) // it may be passed already
 			}
 		case <-bases.C:
 			err = p.joinBase(ctx)
 		case <-status:
 			p.clock.ask(p.clockCtx)
 			p.report(&last)
-			err = p.rec.status(true)
+			err = p.rec.Status(true)
 		case <-p.opts.Rotate:
 			p.sink.rotate()
 			err = p.checkpoint(ctx)
@@ -172,14 +173,14 @@ func (p *pipeline) store(ctx context.Context) error {
 			if deadline.IsZero() {
 				deadline = time.Now().Add(10 * time.Second)
 			}
-			err = p.rec.status(true)
+			err = p.rec.Status(true)
 		}
 		if until > 1 && p.sink.end() >= until && again > 0 && p.unsettled() && time.Now().Before(deadline) {
 			again--
 			until = 0
 			go p.lastSample(ctx, final)
 		} else if until != 0 && (p.sink.end() >= until || time.Now().After(deadline)) {
-			p.rec.stop() // what is rendered already is still stored
+			p.rec.Stop() // what is rendered already is still stored
 			until, final = 0, nil
 		}
 		if err != nil {
@@ -281,7 +282,7 @@ func (p *pipeline) joinBase(ctx context.Context) error {
 	case point <= p.joined:
 		return nil
 	case p.sink.end() < point:
-		return p.rec.status(true) // an idle server says how far it is only when it is asked
+		return p.rec.Status(true) // an idle server says how far it is only when it is asked
 	}
 	p.joined = point
 	return p.checkpoint(ctx)
@@ -314,7 +315,7 @@ func (p *pipeline) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	p.confirmed = lsn
-	if err := p.rec.confirm(lsn); err != nil && ctx.Err() == nil && !p.rec.stopping.Load() {
+	if err := p.rec.Confirm(lsn); err != nil && ctx.Err() == nil && !p.rec.Stopping.Load() {
 		return err
 	}
 	return nil
@@ -322,7 +323,7 @@ func (p *pipeline) checkpoint(ctx context.Context) error {
 
 func (p *pipeline) report(last *time.Time) {
 	now := time.Now()
-	progress := Progress{Position: max(p.sink.end(), catalog.LSN(p.rec.position.Load())), Confirmed: p.confirmed,
+	progress := Progress{Position: max(p.sink.end(), catalog.LSN(p.rec.Position.Load())), Confirmed: p.confirmed,
 		Server: p.clock.server(), Transactions: p.transactions, TextBytes: p.textBytes, Elapsed: now.Sub(*last)}
 	if progress.Server > progress.Position {
 		progress.LagBytes = int64(progress.Server - progress.Position)

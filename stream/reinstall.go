@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
@@ -12,7 +13,7 @@ import (
 // again makes the repository's slot anew and takes a base at its point. The
 // stream begins again there: after a failover, or when the slot or the capture
 // was lost. The caller holds the streamer's lock.
-func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err error) {
+func (b backup) again(ctx context.Context, lost *capture.Error) (base base.Result, err error) {
 	r, info := b.repo, b.info
 	var at branch
 	if b.src.Timeline != info.Timeline {
@@ -67,8 +68,9 @@ func (b backup) again(ctx context.Context, lost *capture.Error) (base Base, err 
 	if err := r.Catalog().Follow(ctx, b.src.Timeline, at.known, created.Point); err != nil {
 		return base, err
 	}
-	d := &dumper{repo: r, conn: b.conn, src: b.src, opts: b.opts, slot: info.Slot, created: created, version: b.version, begins: true}
-	return firstBase(ctx, r, d, slotConn, b.opts.Notice)
+	d := b.opts.dumper(r, b.conn, b.src)
+	d.Slot, d.Created, d.Version, d.AtPoint = info.Slot, created, b.version, beginStream(r, b.src, created.Point)
+	return firstBase(ctx, r, d, b.opts, slotConn, b.opts.Notice)
 }
 
 // replaceable says whether the repository's slot is there. It is an error if that

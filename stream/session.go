@@ -13,6 +13,7 @@ import (
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/charset"
 	"pg_scribe/stream/render"
+	"pg_scribe/stream/replication"
 	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
@@ -40,7 +41,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer rec.close()
+	defer rec.Close()
 	s.recovered(ctx)
 	patience, err := source.SenderPatience(ctx, side)
 	if err != nil {
@@ -75,7 +76,7 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if s.opts.Durable == nil {
 		s.confirmed = max(s.confirmed, from)
 	} else {
-		rec.confirmed.Store(uint64(min(from, s.opts.Durable())))
+		rec.Confirmed.Store(uint64(min(from, s.opts.Durable())))
 	}
 	before := s.sink.end()
 	err = p.run(ctx)
@@ -155,7 +156,7 @@ func (s *streamer) storedFacts(ctx context.Context) (at catalog.LSN, known map[c
 }
 
 // replicate takes the slot and begins to receive from it.
-func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Server, mode string, from catalog.LSN) (rec *receiver, slot source.Slot, err error) {
+func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Server, mode string, from catalog.LSN) (rec *replication.Receiver, slot source.Slot, err error) {
 	conn, err := source.ConnectReplication(ctx, s.opts.ConnString, src.Encoding, 0)
 	if err != nil {
 		return nil, slot, err
@@ -168,7 +169,7 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Ser
 	if s.binaryUntil != 0 {
 		options = []string{"binary 'true'"}
 	}
-	rec, err = startReplication(ctx, conn, s.opts.Slot, capture.Publications(s.opts.Publication, mode), from, options...)
+	rec, err = replication.Start(ctx, conn, s.opts.Slot, capture.PublicationNames(s.opts.Publication, mode), from, options...)
 	if err != nil {
 		conn.Close(context.WithoutCancel(ctx))
 		return nil, slot, source.SlotInUse(err, s.opts.Slot)
@@ -178,7 +179,7 @@ func (s *streamer) replicate(ctx context.Context, side *pgx.Conn, src source.Ser
 		err = slot.Covers(from)
 	}
 	if err != nil {
-		rec.close()
+		rec.Close()
 		return nil, slot, err
 	}
 	return rec, slot, nil

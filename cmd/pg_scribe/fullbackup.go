@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"pg_scribe/stream"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/source"
 )
 
@@ -73,7 +74,7 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 		}
 	}
 	a.words.say("taking a base of database %q", its.Database)
-	var base stream.Base
+	var base base.Result
 	err = a.operation(ctx, r, "full-backup", func() (err error) {
 		if base, err = stream.FullBackup(ctx, r, opts); err != nil || c.NewSlot { // then no streamer runs
 			return err
@@ -102,7 +103,7 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 
 // warnFault says that the stream behind a base is not complete, though the
 // base is.
-func (a *app) warnFault(base stream.Base, dir string) error {
+func (a *app) warnFault(base base.Result, dir string) error {
 	if base.Fault == "" {
 		return nil
 	}

@@ -18,7 +18,7 @@ import (
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/storage"
 	"pg_scribe/restore"
-	"pg_scribe/stream"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
@@ -263,7 +263,7 @@ func largeValueHint(e *source.LargeValueError, f facts) string {
 		f.newSlot() + " --force"
 }
 
-func dumpHint(e *stream.DumpError, f facts) string {
+func dumpHint(e *base.DumpError, f facts) string {
 	if e.Major != 0 { // it is not there, or too old
 		return inPath(e.Tool, e.Major, f)
 	}

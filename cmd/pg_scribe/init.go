@@ -12,6 +12,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/stream"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
@@ -125,7 +126,7 @@ func (c *initCmd) checkDirectory(a *app) error {
 }
 
 // printReady says what there is now, and what comes next.
-func (c *initCmd) printReady(a *app, base stream.Base, spool string) {
+func (c *initCmd) printReady(a *app, base base.Result, spool string) {
 	a.print("Repository %s is ready.", oneLine(c.File))
 	a.printBase(base)
 	if spool != "" {
@@ -194,7 +195,7 @@ func (a *app) baseOptions(conn, publication string, chain filter.Chain) stream.B
 	var last time.Time
 	return stream.BaseOptions{ConnString: conn, Publication: publication, Filters: chain, Command: a.command,
 		Notice: func(s string) { a.words.say("%s", s) },
-		Report: func(p stream.BaseProgress) {
+		Report: func(p base.Progress) {
 			if now := a.now(); now.Sub(last) >= 2*time.Second {
 				last = now
 				a.words.say("base: %s read, %s stored, table %d of %d: %s",
@@ -204,7 +205,7 @@ func (a *app) baseOptions(conn, publication string, chain filter.Chain) stream.B
 }
 
 // printBase reports one.
-func (a *app) printBase(b stream.Base) {
+func (a *app) printBase(b base.Result) {
 	share := ""
 	if b.Base.TextBytes > 0 {
 		share = fmt.Sprintf(" (%.0f %%)", 100*float64(b.Base.Bytes)/float64(b.Base.TextBytes))

@@ -9,7 +9,7 @@ import (
 	"pg_scribe/internal/health"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
-	"pg_scribe/stream"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/source"
 )
 
@@ -77,7 +77,7 @@ type baseJSON struct {
 	Fault     string           `json:"fault"` // what keeps the stream behind the base from being complete; empty: nothing
 }
 
-func (b *baseJSON) fill(base stream.Base) {
+func (b *baseJSON) fill(base base.Result) {
 	ours, globals := toArtifact(base.Base), toArtifact(base.Globals)
 	b.Base, b.Globals, b.Tables, b.Rows, b.Seconds = &ours, &globals, base.Tables, base.Rows, base.Duration.Seconds()
 	b.Fault = base.Fault

@@ -22,6 +22,7 @@ import (
 	"pg_scribe/repo/upload"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
@@ -61,7 +62,7 @@ var rules = []rule{
 	on(exitSlot, slotHint),
 	on(exitUsage, identityHint),
 	{"*stream.MismatchError", mismatch},
-	on(exitBackup, func(_ *stream.FenceError, f facts) string {
+	on(exitBackup, func(_ *base.FenceError, f facts) string {
 		return "take it again when the schema is at rest: " + f.scribe("full-backup", "-f", f.dir)
 	}),
 	on(exitBackup, dumpHint),
@@ -134,7 +135,7 @@ var rules = []rule{
 	on(exitBackup, func(_ *repo.UnfaithfulError, f facts) string {
 		return "nothing was lost, as the text is kept until its file is right; fix the command of the filter, then run this again: " + f.again()
 	}),
-	on(exitUsage, func(e *stream.ArchiveCodecError, _ facts) string {
+	on(exitUsage, func(e *base.ArchiveCodecError, _ facts) string {
 		words := []string{"-Z", "gzip"} // with the other filters: without them a base of an encrypted repository would lie there in clear
 		for _, f := range e.Sealing {
 			words = append(words, "--filter", f.Spec())

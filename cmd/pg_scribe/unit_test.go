@@ -18,7 +18,7 @@ import (
 	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
-	"pg_scribe/stream"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
 )
@@ -215,7 +215,7 @@ func TestRules(t *testing.T) {
 		&restore.IncompleteError{Err: errors.New("x"), Created: true},
 		&source.SlotError{Problem: source.SlotBusy}, &source.SlotError{Problem: source.SlotLost}, &source.SlotError{Problem: source.SlotBlocked},
 		&source.SlotError{Problem: source.SlotNoneFree}, &source.SlotError{}, &source.SlotError{Problem: source.SlotIntact},
-		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{}, catalog.DivergedError{}, &stream.FenceError{}, &capture.Error{}, &capture.CopyError{}, &stream.ArchiveCodecError{},
+		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{}, catalog.DivergedError{}, &base.FenceError{}, &capture.Error{}, &capture.CopyError{}, &base.ArchiveCodecError{},
 		&source.ConnectError{Fault: source.FaultOther, Err: errors.New("x")},
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
 		catalog.SchemaVersionError{Have: 2, Want: 1},
@@ -233,7 +233,7 @@ func TestRules(t *testing.T) {
 	if code != exitGeneral || hint == "" {
 		t.Errorf("an unknown error: %d %q", code, hint)
 	}
-	undone := errors.Join(errors.Join(&stream.DumpError{Tool: "pg_dump", Reason: "it died"}, nil), errors.New("slot not dropped"))
+	undone := errors.Join(errors.Join(&base.DumpError{Tool: "pg_dump", Reason: "it died"}, nil), errors.New("slot not dropped"))
 	if code, hint := remedyFor(undone, true, facts{command: "init", slot: "s"}); code != exitGeneral || !strings.Contains(hint, "pg_scribe drop -S s") ||
 		problemOf(undone, true) != "interrupted; slot not dropped" || problemOf(undone, false) != "pg_dump failed: it died; slot not dropped" {
 		t.Errorf("%d %q %q", code, hint, problemOf(undone, true))

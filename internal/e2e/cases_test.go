@@ -21,7 +21,6 @@ import (
 var notYet = map[string]string{
 	"casts-in-pg-catalog":                "init names the functions that pg_dump leaves out; what uses them is listed",
 	"event-trigger-on-extension":         "what the trigger did is missing",
-	"full-identity-case-insensitive":     "another row is changed",
 	"generated-column-function-replaced": "computed anew, as docs/LIMITS.md says",
 	"orphans-behind-foreign-keys":        "the constraint is NOT VALID and listed",
 	"using-function-makes-rows":          "a restore stops",

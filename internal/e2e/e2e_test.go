@@ -386,9 +386,9 @@ func (w *world) caughtUp(lsn catalog.LSN) {
 	}
 }
 
-// moments is for runs by hand that repeat TestRestoreEqualsSourceUnderLoad: most
+// moments bounds how long TestRestoreEqualsSourceUnderLoad takes: most
 // of its time goes into restores.
-var moments = flag.Int("moments", 0, "how many of the observed moments TestRestoreEqualsSourceUnderLoad restores to, beside the last; 0: all")
+var moments = flag.Int("moments", 12, "how many of the observed moments TestRestoreEqualsSourceUnderLoad restores to, beside the last; 0: all")
 
 var keep = flag.String("keep", "", "folder that takes the repository of a world whose test failed")
 

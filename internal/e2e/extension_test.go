@@ -105,6 +105,10 @@ func TestTablesOfAnExtensionsScript(t *testing.T) {
 		"crate--1.sql": `CREATE TABLE plain (id int PRIMARY KEY, v text); CREATE TABLE leaving (id int); CREATE TABLE config (id int PRIMARY KEY, v text);
 		  INSERT INTO plain VALUES (1, 'script'); INSERT INTO config VALUES (1, 'script'); SELECT pg_extension_config_dump('config', 'WHERE id >= 100')`,
 		"crate--1--2.sql": `CREATE TABLE more (id int); ALTER EXTENSION crate DROP TABLE leaving; DROP TABLE leaving; SELECT pg_extension_config_dump('plain', '')`,
+		"box.control": "default_version = '1'\nrelocatable = false\nschema = public\n",
+		"box--1.sql": `CREATE TABLE marked (id int PRIMARY KEY, v text); CREATE FUNCTION helper() RETURNS int LANGUAGE sql AS 'SELECT 1';
+		  INSERT INTO marked VALUES (1, 'script'); ALTER EXTENSION box DROP FUNCTION helper(); DROP FUNCTION helper();
+		  SELECT pg_extension_config_dump('marked', 'WHERE id >= 100')`,
 	} {
 		must(t, os.WriteFile(filepath.Join(dir, "extension", name), []byte(text), 0o644))
 	}
@@ -125,6 +129,14 @@ func TestTablesOfAnExtensionsScript(t *testing.T) {
 		}
 	}
 	restored("1script 100mine!|1script|0")
+	// A script that alters its own extension before it marks a table leaves nothing out.
+	tr.run("CREATE EXTENSION box; INSERT INTO marked VALUES (200, 'mine')")
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	if got := tr.target.Query(t, tr.restored, "SELECT string_agg(id || v, ' ' ORDER BY id) FROM marked"); got != "1script 200mine" {
+		t.Errorf("restored %s\n%s", got, tr.text())
+	}
 	tr.run("CHECKPOINT")
 	tr.capture() // the slot is past the command
 	_, err = tr.base(false)

@@ -13,6 +13,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/source"
 )
 
@@ -61,7 +62,7 @@ func (tr *trip) streamTo(end catalog.LSN) error {
 }
 
 // base takes one, on request with a new slot.
-func (tr *trip) base(newSlot bool, force ...bool) (stream.Base, error) {
+func (tr *trip) base(newSlot bool, force ...bool) (base.Result, error) {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

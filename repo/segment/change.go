@@ -65,6 +65,7 @@ type Match struct {
 	How      How
 	Operator []byte // of Equal and Both: OPERATOR(schema.=); empty: =
 	Cast     []byte // of Equal and Both: a type's name; empty: none
+	Bytes    bool   // of Printed and Both: whatever the column's collation takes for equal
 	Value    Value
 }
 
@@ -272,9 +273,20 @@ func (w *writer) match(m *Match) {
 	}
 	w.text("format('%s', ")
 	w.bytes(m.Column)
-	w.text(") = ")
+	if m.Bytes {
+		w.text(byBytes)
+	} else {
+		w.text(byCollation)
+	}
 	w.value(&m.Value)
 }
+
+// What stands behind the name of a column that is compared as it is printed.
+// Version 1 compared by the column's collation, which may take other strings for equal.
+const (
+	byBytes     = ") COLLATE \"C\" = "
+	byCollation = ") = "
+)
 
 const (
 	pieceBefore = "(SELECT pg_catalog.string_agg(piece, '' ORDER BY n) FROM " + pieceTable + " WHERE value = "

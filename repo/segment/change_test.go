@@ -34,6 +34,7 @@ var forms = []string{
 	`DELETE FROM ONLY "s"."t" WHERE ctid = (SELECT ctid FROM ONLY "s"."t" WHERE "c" = '(1,2)'::s."Pair" AND format('%s', "c") = '(1,2)' LIMIT 1);`,
 	`WITH d AS (DELETE FROM ONLY "s"."t" WHERE "id" = '7' AND "id" IS DISTINCT FROM '8' RETURNING *) INSERT INTO "s"."t" ("id", "v") OVERRIDING SYSTEM VALUE SELECT '8', d."v" FROM d;`,
 	`WITH d AS (DELETE FROM ONLY "s"."t" WHERE ctid = (SELECT ctid FROM ONLY "s"."t" WHERE "id" = '7' AND "v" = 'x' AND format('%s', "v") = 'x' LIMIT 1) AND "id" IS DISTINCT FROM '8' RETURNING *) INSERT INTO "s"."t" ("v", "id") OVERRIDING SYSTEM VALUE SELECT d."v", '8' FROM d;`,
+	`DELETE FROM ONLY "s"."t" WHERE ctid = (SELECT ctid FROM ONLY "s"."t" WHERE "a" = 'A' AND format('%s', "a") COLLATE "C" = 'A' AND format('%s', "j") COLLATE "C" = E'{\n}' LIMIT 1);`,
 }
 
 // refused has forms that nobody writes, some of which a server takes.
@@ -191,6 +192,7 @@ func madeUp(r *rand.Rand, text func() string) Change {
 		m := Match{Column: name(), How: How(r.Intn(5))}
 		if m.How >= Equal {
 			m.Value = Value{Text, []byte(text())}
+			m.Bytes = m.How != Equal && r.Intn(2) == 0
 		}
 		if m.How == Equal || m.How == Both {
 			if r.Intn(3) == 0 {
@@ -250,7 +252,7 @@ func checkMadeUp(r *rand.Rand, text func() string) error {
 }
 
 var alphabet = []string{"'", "\\", "\n", "\r", "\t", `"`, "$", ";", "-", " ", ":", "a", "N", ".", "0", "/*", "E'", `U&"`, "é", "\x80", "\xff", "::", ", ", " AND ", " = ", "(", ")",
-	"NULL", "format('%s', ", " WHERE ", " IS NULL", " LIMIT 1)", "ONLY ", pieceBefore}
+	"NULL", "format('%s', ", byBytes, " WHERE ", " IS NULL", " LIMIT 1)", "ONLY ", pieceBefore}
 
 func TestMadeUpChanges(t *testing.T) {
 	r := rand.New(rand.NewSource(1))

@@ -231,7 +231,7 @@ func (p *parser) isIdentity() bool {
 func (p *parser) match(m *Match) (ok bool) {
 	if p.word("format('%s', ") {
 		m.How = Printed
-		if m.Column, ok = p.column(); !ok || !p.word(") = ") {
+		if m.Column, ok = p.column(); !ok || !p.comparison(m) {
 			return false
 		}
 		m.Value, ok = p.constant()
@@ -276,13 +276,20 @@ func (p *parser) printed(m *Match) {
 	if !ahead.word(" AND format('%s', ") {
 		return
 	}
-	if name, ok := ahead.column(); !ok || !bytes.Equal(name, m.Column) || !ahead.word(") = ") {
+	second := Match{}
+	if name, ok := ahead.column(); !ok || !bytes.Equal(name, m.Column) || !ahead.comparison(&second) {
 		return
 	}
 	if v, ok := ahead.constant(); ok && v.Form == m.Value.Form && bytes.Equal(v.Text, m.Value.Text) {
-		m.How = Both
+		m.How, m.Bytes = Both, second.Bytes
 		*p = ahead
 	}
+}
+
+// comparison reads what stands between a printed column and its value.
+func (p *parser) comparison(m *Match) bool {
+	m.Bytes = p.word(byBytes)
+	return m.Bytes || p.word(byCollation)
 }
 
 // operator reads OPERATOR(schema.=).

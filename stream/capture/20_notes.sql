@@ -108,11 +108,18 @@ REVOKE ALL ON FUNCTION scribe.run(text) FROM PUBLIC;
 -- for the table: its name is in the note. A dollar sign would end the body.
 CREATE FUNCTION scribe.keep(kind text, rel oid, note jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  extension name;
 BEGIN
   note := note || jsonb_build_object('table', (SELECT format('%I.%I', n.nspname, c.relname)
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = rel));
   PERFORM scribe.run(format('CREATE OR REPLACE FUNCTION scribe.%I() RETURNS pg_catalog.text LANGUAGE sql IMMUTABLE AS %L', kind || '_' || rel,
     'SELECT $$' || replace(note::text, '$', E'\\u0024') || '$$'));
+  -- What is made while an extension's script runs becomes a part of the extension.
+  FOR extension IN SELECT e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid JOIN pg_proc p ON p.oid = d.objid
+      WHERE d.classid = 'pg_proc'::regclass AND d.deptype = 'e' AND p.proname = (kind || '_' || rel)::name AND p.pronamespace = 'scribe'::regnamespace LOOP
+    PERFORM scribe.run(format('ALTER EXTENSION %I DROP FUNCTION scribe.%I()', extension, kind || '_' || rel));
+  END LOOP;
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.keep(text, oid, jsonb) FROM PUBLIC;
 

@@ -62,6 +62,7 @@ BEGIN
   IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN -- which name none of the tables that their script made
     touched := array_cat(touched, ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e'
       UNION SELECT unnest(string_to_array(nullif(scribe.noted('unsaved'), ''), ' '))::oid));
+    PERFORM scribe.note('scripts', greatest(coalesce(scribe.noted('scripts'), '0')::int - 1, 0)::text);
   END IF;
   IF tg_tag = 'ALTER SCHEMA' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- whose name is part of their root's
     touched := ARRAY(SELECT oid FROM pg_class WHERE relispartition AND relkind = 'r');

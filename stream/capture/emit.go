@@ -41,3 +41,8 @@ func EmitState(ctx context.Context, q Execer, slot string, sql []event.State) er
 	_, err = q.Exec(ctx, "SELECT scribe.emit($1)", string(payload))
 	return err
 }
+
+// HashLeaves is a query for the partitions that may be written through another
+// table: their OIDs, and the names of these tables or NULL.
+const HashLeaves = `SELECT c.oid, scribe.hash_root(c.oid) AS root FROM pg_class c
+  WHERE c.relispartition AND c.relkind = 'r' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h')`

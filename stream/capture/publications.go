@@ -37,6 +37,15 @@ func Publications(name, mode string) []Publication {
 	return []Publication{{name, true, "insert, truncate"}, {ListName(name), false, "update, delete"}}
 }
 
+// PublicationNames are the names of a mode's publications.
+func PublicationNames(name, mode string) []string {
+	var names []string
+	for _, p := range Publications(name, mode) {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
 // ListName is the name of the no-harm mode's second publication.
 func ListName(publication string) string { return publication + "_ud" }
 

@@ -89,7 +89,7 @@ func newTable(r *pgoutput.Relation, known *schema.State) *table {
 		}
 		t.how[i] = how
 		compared := known.Type(c.TypeOID)
-		match := segment.Match{Column: t.quoted[i], Operator: []byte(compared.Equal), Cast: []byte(compared.Cast)}
+		match := segment.Match{Column: t.quoted[i], Operator: []byte(compared.Equal), Cast: []byte(compared.Cast), Bytes: how != segment.Equal}
 		t.whole.add(i, match)
 		if c.Key {
 			t.keys.add(i, match)

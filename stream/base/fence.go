@@ -1,4 +1,4 @@
-package stream
+package base
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/pgoutput"
+	"pg_scribe/stream/replication"
 	"pg_scribe/stream/source"
 )
 
@@ -26,55 +27,55 @@ import (
 // dump unusable.
 //
 // It returns the position up to which it looked.
-func (d *dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx.Conn) (catalog.LSN, error) {
-	secret, err := capture.Secret(ctx, d.conn)
+func (d *Dumper) fence(ctx context.Context, slotConn *pgconn.PgConn, keeper *pgx.Conn) (catalog.LSN, error) {
+	secret, err := capture.Secret(ctx, d.Conn)
 	if err != nil {
 		return 0, err
 	}
-	until, err := source.Flushed(ctx, d.conn)
+	until, err := source.Flushed(ctx, d.Conn)
 	if err != nil {
 		return 0, err
 	}
-	mode, err := capture.Mode(ctx, d.conn)
+	mode, err := capture.Mode(ctx, d.Conn)
 	if err != nil {
 		return 0, err
 	}
-	rec, err := startReplication(ctx, slotConn, d.slot, capture.Publications(d.opts.Publication, mode), d.created.Point)
+	rec, err := replication.Start(ctx, slotConn, d.Slot, capture.PublicationNames(d.Options.Publication, mode), d.Created.Point)
 	if err != nil {
 		return 0, err
 	}
-	defer rec.close()
-	stop := context.AfterFunc(ctx, rec.stop)
+	defer rec.Close()
+	stop := context.AfterFunc(ctx, rec.Stop)
 	defer stop()
-	go rec.run()
+	go rec.Run()
 	defer func() {
-		rec.stop()
+		rec.Stop()
 		for chunk, ok := []byte(nil), true; ok; {
-			chunk, ok = rec.take(chunk)
+			chunk, ok = rec.Take(chunk)
 		}
 	}()
 	asking := make(chan struct{})
 	defer close(asking)
-	go rec.ask(time.Second/2, asking)
+	go rec.Ask(time.Second/2, asking)
 	f := newFenceReader(secret)
-	deliver := delivery{endpos: until, proof: until}
+	deliver := replication.Delivery{Endpos: until, Proof: until}
 	var chunk []byte
 	for {
 		var ok bool
-		if chunk, ok = rec.take(chunk); !ok {
+		if chunk, ok = rec.Take(chunk); !ok {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)
 			}
-			return 0, fmt.Errorf("the stream that proves the dump ended: %w", rec.err)
+			return 0, fmt.Errorf("the stream that proves the dump ended: %w", rec.Err)
 		}
-		err := deliver.chunk(chunk, f, func() {})
-		if err != nil && !errors.Is(err, errEndpos) {
+		err := deliver.Chunk(chunk, f, func() {})
+		if err != nil && !errors.Is(err, replication.ErrEnd) {
 			return 0, err
 		}
 		if ferr := f.check(ctx, keeper); ferr != nil {
 			return 0, ferr
 		}
-		if errors.Is(err, errEndpos) {
+		if errors.Is(err, replication.ErrEnd) {
 			return until, nil
 		}
 	}

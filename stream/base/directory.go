@@ -1,4 +1,4 @@
-package stream
+package base
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ import (
 
 // directory dumps into a directory archive by several sessions. pg_dump
 // compresses it, because pg_restore has to read it as it is.
-func (d *dumper) directory(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+func (d *Dumper) directory(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
 	method, codec, err := d.archiveCompression(ctx)
 	if err != nil {
 		return made, err
@@ -30,7 +30,7 @@ func (d *dumper) directory(ctx context.Context, h segment.Header, stamp, snapsho
 	if codec.Name != "none" {
 		chain = filter.Chain{{Name: codec.Name}}
 	}
-	dir, err := d.repo.CreateDumpDir(h, stamp, append(chain, d.chain.Sealing()...))
+	dir, err := d.Repo.CreateDumpDir(h, stamp, append(chain, d.chain.Sealing()...))
 	if err != nil {
 		return made, err
 	}
@@ -39,8 +39,8 @@ func (d *dumper) directory(ctx context.Context, h segment.Header, stamp, snapsho
 			dir.Abort()
 		}
 	}()
-	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.src.Encoding, "--exclude-schema=" + capture.Schema,
-		"--no-unlogged-table-data", "--lock-wait-timeout=60s", "--format=directory", fmt.Sprintf("--jobs=%d", d.opts.Jobs),
+	args := []string{"--snapshot=" + snapshot, "--encoding=" + d.Server.Encoding, "--exclude-schema=" + capture.Schema,
+		"--no-unlogged-table-data", "--lock-wait-timeout=60s", "--format=directory", fmt.Sprintf("--jobs=%d", d.Options.Jobs),
 		"--compress=" + method, "--file=" + dir.Path()}
 	if args, err = d.throughRoots(ctx, args); err != nil {
 		return made, err
@@ -84,9 +84,9 @@ func (e *ArchiveCodecError) Error() string {
 
 // archiveCompression is pg_dump's --compress for the chosen codec, and the
 // codec that it then uses. Before version 16 it knows gzip alone.
-func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, error) {
+func (d *Dumper) archiveCompression(ctx context.Context) (string, filter.Codec, error) {
 	c := d.chain.Compression()
-	_, major, err := source.ToolVersion(ctx, d.opts.Command, "pg_dump")
+	_, major, err := source.ToolVersion(ctx, d.Options.Command, "pg_dump")
 	if err != nil {
 		return "", c, &DumpError{Tool: "pg_dump", Reason: err.Error(), Err: err}
 	}
@@ -105,8 +105,8 @@ func (d *dumper) archiveCompression(ctx context.Context) (string, filter.Codec, 
 
 // checkOptions refuses an archive that could not be restored: unlike the text
 // of a dump it cannot be edited.
-func (d *dumper) checkOptions(ctx context.Context, dir string) error {
-	cmd := d.opts.Command(ctx, "pg_restore", "--schema-only", "--file=-", dir)
+func (d *Dumper) checkOptions(ctx context.Context, dir string) error {
+	cmd := d.Options.Command(ctx, "pg_restore", "--schema-only", "--file=-", dir)
 	var words command.Tail
 	cmd.Stderr = &words
 	schema, err := cmd.Output()
@@ -127,9 +127,9 @@ func (d *dumper) checkOptions(ctx context.Context, dir string) error {
 
 // describeArchive writes beside the archive what pg_restore is to leave out,
 // and the settings of the database, which the archive lacks.
-func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.TableCount, error) {
+func (d *Dumper) describeArchive(ctx context.Context, dir string) ([]catalog.TableCount, error) {
 	var contents bytes.Buffer
-	cmd := d.opts.Command(ctx, "pg_restore", "--list", dir)
+	cmd := d.Options.Command(ctx, "pg_restore", "--list", dir)
 	cmd.Stdout = &contents
 	var words command.Tail
 	cmd.Stderr = &words
@@ -155,13 +155,13 @@ func (d *dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 }
 
 // ownEntry tells whether a line of pg_restore --list is pg_scribe's own.
-func (d *dumper) ownEntry(line string) bool {
+func (d *Dumper) ownEntry(line string) bool {
 	for _, name := range capture.TriggerNames() {
 		if strings.Contains(line, " EVENT TRIGGER - "+name+" ") || strings.Contains(line, " COMMENT - EVENT TRIGGER "+name+" ") {
 			return true
 		}
 	}
-	for _, name := range []string{d.opts.Publication, capture.ListName(d.opts.Publication)} {
+	for _, name := range []string{d.Options.Publication, capture.ListName(d.Options.Publication)} {
 		if strings.Contains(line, " PUBLICATION - "+name+" ") || strings.Contains(line, " COMMENT - PUBLICATION "+name+" ") ||
 			strings.Contains(line, " PUBLICATION TABLE ") && strings.Contains(line, " "+name+" ") {
 			return true

@@ -1,4 +1,4 @@
-package stream
+package replication
 
 import (
 	"context"
@@ -18,7 +18,6 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/stream/capture"
 	"pg_scribe/stream/pgoutput"
 )
 
@@ -32,11 +31,11 @@ const silence = 90 * time.Second
 // keepaliveKind marks a keepalive in a chunk; pgoutput has no such message.
 const keepaliveKind = 0
 
-// receiver reads the replication stream of one connection. It does nothing
+// Receiver reads the replication stream of one connection. It does nothing
 // else: what it reads goes into a buffer that the renderer swaps for an empty
 // one, so that the server's walsender is never kept waiting by rendering,
 // compression or disks, and no message waits for the next.
-type receiver struct {
+type Receiver struct {
 	conn     net.Conn
 	frontend *pgproto3.Frontend
 
@@ -44,24 +43,24 @@ type receiver struct {
 	changed sync.Cond // of buffer and ended
 	buffer  []byte    // messages, each behind its length
 	ended   bool
-	err     error // why; read after take returned false
+	Err     error // why; read after take returned false
 
 	writes    sync.Mutex
 	deadlines sync.Mutex
-	confirmed atomic.Uint64 // what the server may forget
-	asked     atomic.Bool   // the server wants to hear of progress
+	Confirmed atomic.Uint64 // what the server may forget
+	Asked     atomic.Bool   // the server wants to hear of progress
 	received  atomic.Uint64 // messages so far, to tell progress
-	position  atomic.Uint64 // LSN of the last message
-	stopping  atomic.Bool
+	Position  atomic.Uint64 // LSN of the last message
+	Stopping  atomic.Bool
 }
 
-// startReplication begins to stream from a slot. The server starts at the
+// Start begins to stream from a slot. The server starts at the
 // given LSN or the slot's confirmed position, whichever is later. More options
 // of the plugin may be given.
-func startReplication(ctx context.Context, conn *pgconn.PgConn, slot string, publications []capture.Publication, from catalog.LSN, more ...string) (*receiver, error) {
+func Start(ctx context.Context, conn *pgconn.PgConn, slot string, publications []string, from catalog.LSN, more ...string) (*Receiver, error) {
 	names := make([]string, len(publications))
-	for i, p := range publications {
-		names[i] = sqltext.Quoted(p.Name)
+	for i, name := range publications {
+		names[i] = sqltext.Quoted(name)
 	}
 	err := pglogrepl.StartReplication(ctx, conn, sqltext.Quoted(slot), pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication,
@@ -76,25 +75,25 @@ func startReplication(ctx context.Context, conn *pgconn.PgConn, slot string, pub
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{conn: hijacked.Conn, frontend: hijacked.Frontend}
+	r := &Receiver{conn: hijacked.Conn, frontend: hijacked.Frontend}
 	r.changed.L = &r.mu
-	r.confirmed.Store(uint64(from))
+	r.Confirmed.Store(uint64(from))
 	return r, nil
 }
 
-// run reads until the connection ends or stop is called.
-func (r *receiver) run() {
+// Run reads until the connection ends or stop is called.
+func (r *Receiver) Run() {
 	err := r.read()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.stopping.Load() {
-		r.err = err
+	if !r.Stopping.Load() {
+		r.Err = err
 	}
 	r.ended = true
 	r.changed.Broadcast()
 }
 
-func (r *receiver) read() error {
+func (r *Receiver) read() error {
 	for {
 		msg, err := r.frontend.Receive()
 		if err != nil {
@@ -114,10 +113,10 @@ func (r *receiver) read() error {
 }
 
 // put hands a message to the renderer. It waits while too much waits there.
-func (r *receiver) put(message ...[]byte) {
+func (r *Receiver) put(message ...[]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.buffer) >= aheadBytes && !r.stopping.Load() {
+	for len(r.buffer) >= aheadBytes && !r.Stopping.Load() {
 		r.changed.Wait()
 	}
 	size := 0
@@ -133,9 +132,9 @@ func (r *receiver) put(message ...[]byte) {
 	}
 }
 
-// take returns what was received, waiting for it, and leaves a buffer to go on
+// Take returns what was received, waiting for it, and leaves a buffer to go on
 // with. ok is false once everything was taken and nothing more will come.
-func (r *receiver) take(next []byte) (messages []byte, ok bool) {
+func (r *Receiver) Take(next []byte) (messages []byte, ok bool) {
 	if cap(next) > 2*aheadBytes {
 		next = nil // one large message made it large
 	}
@@ -151,8 +150,8 @@ func (r *receiver) take(next []byte) (messages []byte, ok bool) {
 	return messages, len(messages) > 0
 }
 
-// waiting is how many bytes wait for the renderer.
-func (r *receiver) waiting() int {
+// Waiting is how many bytes wait for the renderer.
+func (r *Receiver) Waiting() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.buffer)
@@ -160,7 +159,7 @@ func (r *receiver) waiting() int {
 
 // copyData takes one message of the streaming replication protocol
 // (PostgreSQL documentation, "Streaming Replication Protocol").
-func (r *receiver) copyData(data []byte) error {
+func (r *Receiver) copyData(data []byte) error {
 	if len(data) == 0 {
 		return pgoutput.ErrShort
 	}
@@ -171,7 +170,7 @@ func (r *receiver) copyData(data []byte) error {
 			return pgoutput.ErrShort
 		}
 		if lsn := binary.BigEndian.Uint64(data[1:]); lsn != 0 {
-			r.position.Store(lsn)
+			r.Position.Store(lsn)
 		}
 		r.put(data[25:])
 		return nil
@@ -181,25 +180,25 @@ func (r *receiver) copyData(data []byte) error {
 		}
 		r.put([]byte{keepaliveKind}, data[1:9])
 		if data[17] == 1 {
-			r.asked.Store(true)
-			return r.status(false)
+			r.Asked.Store(true)
+			return r.Status(false)
 		}
 		return nil
 	}
 	return fmt.Errorf("replication stream: unknown message %q", data[0])
 }
 
-// confirm tells the server that everything before lsn is stored for good.
-func (r *receiver) confirm(lsn catalog.LSN) error {
-	r.confirmed.Store(max(r.confirmed.Load(), uint64(lsn)))
-	return r.status(false)
+// Confirm tells the server that everything before lsn is stored for good.
+func (r *Receiver) Confirm(lsn catalog.LSN) error {
+	r.Confirmed.Store(max(r.Confirmed.Load(), uint64(lsn)))
+	return r.Status(false)
 }
 
-// status sends a standby status update. Written, flushed and applied are the
+// Status sends a standby status update. Written, flushed and applied are the
 // same here: what is stored for good. ask makes the server answer with its
 // position.
-func (r *receiver) status(ask bool) error {
-	lsn := r.confirmed.Load()
+func (r *Receiver) Status(ask bool) error {
+	lsn := r.Confirmed.Load()
 	msg := make([]byte, 0, 39)
 	msg = append(msg, 'd', 0, 0, 0, 38, pglogrepl.StandbyStatusUpdateByteID)
 	for range 3 {
@@ -218,14 +217,14 @@ func (r *receiver) status(ask bool) error {
 	return err
 }
 
-// ask makes the server tell its position at an interval, until done is closed.
+// Ask makes the server tell its position at an interval, until done is closed.
 // It also tells the server that this side lives, whatever the later stages
 // wait for: the server ends a connection that is silent for wal_sender_timeout.
-func (r *receiver) ask(interval time.Duration, done <-chan struct{}) {
+func (r *Receiver) Ask(interval time.Duration, done <-chan struct{}) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	var seen uint64
-	for r.status(true) == nil {
+	for r.Status(true) == nil {
 		r.watch(&seen)
 		select {
 		case <-done:
@@ -237,22 +236,22 @@ func (r *receiver) ask(interval time.Duration, done <-chan struct{}) {
 
 // watch makes a server that says nothing for too long an error, though it was
 // asked.
-func (r *receiver) watch(last *uint64) {
+func (r *Receiver) watch(last *uint64) {
 	n := r.received.Load()
-	if n != *last || r.waiting() >= aheadBytes {
+	if n != *last || r.Waiting() >= aheadBytes {
 		r.deadlines.Lock()
 		defer r.deadlines.Unlock()
-		if !r.stopping.Load() { // stop's deadline is the last
+		if !r.Stopping.Load() { // stop's deadline is the last
 			r.conn.SetReadDeadline(time.Now().Add(silence))
 		}
 	}
 	*last = n
 }
 
-// stop ends run.
-func (r *receiver) stop() {
+// Stop ends run.
+func (r *Receiver) Stop() {
 	r.deadlines.Lock()
-	r.stopping.Store(true)
+	r.Stopping.Store(true)
 	r.conn.SetReadDeadline(time.Unix(1, 0))
 	r.deadlines.Unlock()
 	r.mu.Lock()
@@ -260,11 +259,11 @@ func (r *receiver) stop() {
 	r.mu.Unlock()
 }
 
-// close ends the connection, politely if it still lives: the server closes its
+// Close ends the connection, politely if it still lives: the server closes its
 // side when the slot is free for the next one.
-func (r *receiver) close() {
+func (r *Receiver) Close() {
 	r.deadlines.Lock()
-	r.stopping.Store(true)
+	r.Stopping.Store(true)
 	r.conn.SetDeadline(time.Now().Add(2 * time.Second))
 	r.deadlines.Unlock()
 	_, err := r.conn.Write([]byte{'c', 0, 0, 0, 4, 'X', 0, 0, 0, 4}) // CopyDone, Terminate
@@ -274,13 +273,13 @@ func (r *receiver) close() {
 	r.conn.Close()
 }
 
-// errEndpos says that the wanted end was reached.
-var errEndpos = errors.New("end position reached")
+// ErrEnd says that the wanted end was reached.
+var ErrEnd = errors.New("end position reached")
 
-// delivery hands received messages on. With endpos, a transaction that commits
+// Delivery hands received messages on. With endpos, a transaction that commits
 // behind it ends it, or the server's word that it came to an LSN of at least proof.
-type delivery struct {
-	endpos, proof catalog.LSN
+type Delivery struct {
+	Endpos, Proof catalog.LSN
 	dec           pgoutput.Decoder
 	inTx          bool
 }
@@ -291,8 +290,8 @@ type recipient interface {
 	Keepalive(end catalog.LSN) // nothing else happened up to there
 }
 
-// chunk hands on what take returned. after is called behind each message.
-func (d *delivery) chunk(chunk []byte, to recipient, after func()) error {
+// Chunk hands on what take returned. after is called behind each message.
+func (d *Delivery) Chunk(chunk []byte, to recipient, after func()) error {
 	for len(chunk) > 0 {
 		n := binary.LittleEndian.Uint32(chunk)
 		msg := chunk[4 : 4+n]
@@ -305,8 +304,8 @@ func (d *delivery) chunk(chunk []byte, to recipient, after func()) error {
 		case keepaliveKind:
 			end := catalog.LSN(binary.BigEndian.Uint64(msg[1:]))
 			to.Keepalive(end)
-			if d.endpos != 0 && !d.inTx && end >= d.proof {
-				return errEndpos
+			if d.Endpos != 0 && !d.inTx && end >= d.Proof {
+				return ErrEnd
 			}
 			continue
 		case 'B':
@@ -314,9 +313,9 @@ func (d *delivery) chunk(chunk []byte, to recipient, after func()) error {
 			if err != nil {
 				return err
 			}
-			if d.endpos != 0 && m.Commit > d.endpos {
-				to.Keepalive(d.endpos)
-				return errEndpos
+			if d.Endpos != 0 && m.Commit > d.Endpos {
+				to.Keepalive(d.Endpos)
+				return ErrEnd
 			}
 			d.inTx = true
 		case 'C':

@@ -1,8 +1,9 @@
-package stream
+package base
 
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"io"
 	"maps"
@@ -25,28 +26,41 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// dumper takes one base at one slot's consistent point.
-type dumper struct {
-	repo    *repo.Repository
-	conn    *pgx.Conn // an ordinary session
-	src     source.Server
-	opts    BaseOptions
-	slot    string
-	created source.NewSlot
-	version string // of pg_dump
-	begins  bool   // the stream begins at the slot's point
+// Options say how a dump is made.
+type Options struct {
+	ConnString  string
+	Publication string
+	Filters     filter.Chain // nil: those of the repository
+	Jobs        int          // more than 1: a directory archive, dumped by as many sessions
+	Command     source.Commander
+	Report      func(Progress)
+	Notice      func(string)
+}
+
+// A Dumper takes one base at one slot's consistent point.
+type Dumper struct {
+	Repo    *repo.Repository
+	Conn    *pgx.Conn // an ordinary session
+	Server  source.Server
+	Options Options
+	Slot    string
+	Created source.NewSlot
+	Version string // of pg_dump
+	// atPoint is called in a session that sees what the slot's point shows, with
+	// the names of roles there; nil: nothing begins there.
+	AtPoint func(ctx context.Context, conn *pgx.Conn, names map[string]string) error
 	chain   filter.Chain
 	total   int               // tables to dump
-	names   map[string]string // of roles, as the stream up to the point has brought them
+	Names   map[string]string // of roles, as the stream up to the point has brought them
 	mended  mendedRows
 }
 
-// take dumps, proves by the stream that the dump is whole, and enters it in
+// Take dumps, proves by the stream that the dump is whole, and enters it in
 // the catalog. slotConn made the slot; its snapshot is given up on the way.
-func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, err error) {
+func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result, err error) {
 	began := time.Now()
-	if d.chain = d.opts.Filters; d.chain == nil {
-		if d.chain, err = d.repo.Chain(ctx); err != nil {
+	if d.chain = d.Options.Filters; d.chain == nil {
+		if d.chain, err = d.Repo.Chain(ctx); err != nil {
 			return base, err
 		}
 	}
@@ -59,24 +73,16 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if err != nil {
 		return base, err
 	}
-	if d.begins {
-		if err := d.keepFacts(ctx, keeper, names); err != nil {
-			return base, err
-		}
-		// Also if another base has to be taken, at a later point: what is known of
-		// the source is known as of this one.
-		if err := d.repo.Catalog().Follow(ctx, d.src.Timeline, nil, d.created.Point); err != nil {
+	if d.AtPoint != nil {
+		if err := d.AtPoint(ctx, keeper, names); err != nil {
 			return base, err
 		}
 	}
-	stamp, err := d.repo.Stamp()
+	stamp, err := d.Repo.Stamp()
 	if err != nil {
 		return base, err
 	}
-	header := segment.Header{Kind: catalog.KindBase, SystemID: d.src.SystemID, Timeline: d.src.Timeline, Database: d.src.Database,
-		Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
-		LocaleProvider: d.src.Provider, Locale: d.src.Locale, Start: d.created.Point, At: at, Created: d.repo.Now()}
-	header.Dump = d.version
+	header := d.header(at)
 	var globalsFile *repo.DumpWriter
 	var globalsErr error
 	var beside sync.WaitGroup
@@ -92,7 +98,7 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	}()
 	fence := func(ctx context.Context) (catalog.LSN, error) { return d.fence(ctx, slotConn, keeper) }
 	var made madeBase
-	if d.opts.Jobs > 1 {
+	if d.Options.Jobs > 1 {
 		made, err = d.directory(ctx, header, stamp, snapshot, fence)
 	} else {
 		made, err = d.plain(ctx, header, stamp, snapshot, fence)
@@ -124,11 +130,19 @@ func (d *dumper) take(ctx context.Context, slotConn *pgconn.PgConn) (base Base, 
 	if err = d.markMended(ctx); err != nil {
 		return base, err
 	}
-	if err = d.repo.AddBase(ctx, artifact, globals); err != nil {
+	if err = d.Repo.AddBase(ctx, artifact, globals); err != nil {
 		return base, err
 	}
 	base.Base, base.Globals, base.Duration = artifact, globals, time.Since(began)
-	return base, d.repo.WriteMetadata(ctx, d.metadata(ctx))
+	return base, d.Repo.WriteMetadata(ctx, d.metadata(ctx))
+}
+
+// header begins the base's file. at is the source's clock once nothing that the
+// snapshot shows can commit any more.
+func (d *Dumper) header(at time.Time) segment.Header {
+	return segment.Header{Kind: catalog.KindBase, SystemID: d.Server.SystemID, Timeline: d.Server.Timeline, Database: d.Server.Database,
+		Server: d.Server.Version, Encoding: d.Server.Encoding, Collate: d.Server.Collate, CType: d.Server.CType,
+		LocaleProvider: d.Server.Provider, Locale: d.Server.Locale, Start: d.Created.Point, At: at, Created: d.Repo.Now(), Dump: d.Version}
 }
 
 // madeBase is a base's finished file or directory.
@@ -142,8 +156,8 @@ type madeBase struct {
 }
 
 // plain dumps into one file of SQL.
-func (d *dumper) plain(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
-	file, err := d.repo.CreateDump(h, stamp, d.chain)
+func (d *Dumper) plain(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {
+	file, err := d.Repo.CreateDump(h, stamp, d.chain)
 	if err != nil {
 		return made, err
 	}
@@ -161,8 +175,8 @@ func (d *dumper) plain(ctx context.Context, h segment.Header, stamp, snapshot st
 // keep takes the slot's snapshot over into a session of its own, which holds
 // it while the slot's connection goes on to stream. at is the source's clock
 // once nothing that the snapshot shows can commit any more.
-func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, at time.Time, err error) {
-	keeper, err = source.Connect(ctx, d.opts.ConnString)
+func (d *Dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, at time.Time, err error) {
+	keeper, err = source.Connect(ctx, d.Options.ConnString)
 	if err != nil {
 		return nil, "", at, err
 	}
@@ -171,7 +185,7 @@ func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, a
 			keeper.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	if _, err = source.BeginAt(ctx, keeper, d.created.Snapshot, pgx.ReadOnly); err != nil {
+	if _, err = source.BeginAt(ctx, keeper, d.Created.Snapshot, pgx.ReadOnly); err != nil {
 		return nil, "", at, err
 	}
 	var xmax string
@@ -181,7 +195,7 @@ func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, a
 	if err = d.settle(ctx, keeper); err != nil {
 		return nil, "", at, err
 	}
-	if err = d.conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&at); err != nil {
+	if err = d.Conn.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&at); err != nil {
 		return nil, "", at, err
 	}
 	err = keeper.QueryRow(ctx, `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -189,19 +203,17 @@ func (d *dumper) keep(ctx context.Context) (keeper *pgx.Conn, snapshot string, a
 	return keeper, snapshot, at, err
 }
 
+//go:embed unsettled.sql
+var unsettledSQL string
+
 // settle waits until every transaction that the snapshot counts as ended is
 // seen as ended by everybody. A commit is decoded when its record is flushed,
 // an instant before other sessions see it; a reader in that instant would take
 // its rows for aborted, and mark them so.
-func (d *dumper) settle(ctx context.Context, keeper *pgx.Conn) error {
+func (d *Dumper) settle(ctx context.Context, keeper *pgx.Conn) error {
 	for range 600 {
 		var unsettled bool
-		err := keeper.QueryRow(ctx, `SELECT EXISTS (
-		    SELECT FROM pg_stat_activity a WHERE a.backend_xid IS NOT NULL
-		      AND a.backend_xid::text::bigint >= pg_snapshot_xmin(s)::text::bigint % 4294967296
-		      AND a.backend_xid::text::bigint < pg_snapshot_xmax(s)::text::bigint % 4294967296
-		      AND NOT EXISTS (SELECT FROM pg_snapshot_xip(s) x WHERE x::text::bigint % 4294967296 = a.backend_xid::text::bigint))
-		  FROM pg_current_snapshot() s`).Scan(&unsettled)
+		err := keeper.QueryRow(ctx, unsettledSQL).Scan(&unsettled)
 		if err != nil || !unsettled {
 			return err
 		}
@@ -218,7 +230,7 @@ func (d *dumper) settle(ctx context.Context, keeper *pgx.Conn) error {
 // fence beside it. pg_dump writes nothing before that; afterwards it reads
 // only tables, which the locks protect. A dump that the fence condemns is
 // given up at once.
-func (d *dumper) dumpFenced(ctx context.Context, file *repo.DumpWriter, snapshot string, fence func(context.Context) (catalog.LSN, error)) ([]catalog.TableCount, catalog.LSN, error) {
+func (d *Dumper) dumpFenced(ctx context.Context, file *repo.DumpWriter, snapshot string, fence func(context.Context) (catalog.LSN, error)) ([]catalog.TableCount, catalog.LSN, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var until catalog.LSN
@@ -267,20 +279,20 @@ func (r *firstRead) Read(p []byte) (int, error) {
 }
 
 // dump runs pg_dump at the snapshot; begun is called when its output begins.
-func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot string, begun func()) ([]catalog.TableCount, error) {
+func (d *Dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot string, begun func()) ([]catalog.TableCount, error) {
 	edit, err := d.editor(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// A dump that queues behind DDL would only find out at its end that it
 	// cannot be used.
-	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.src.Encoding, "--exclude-schema=" + capture.Schema,
+	args := []string{"--snapshot=" + snapshot, "--lock-wait-timeout=60s", "--encoding=" + d.Server.Encoding, "--exclude-schema=" + capture.Schema,
 		"--no-unlogged-table-data"}
 	if args, err = d.throughRoots(ctx, args); err != nil {
 		return nil, err
 	}
 	progress := &dumpProgress{d: d, file: file, last: time.Now()}
-	d.mended = mendedRows{Writer: progress, encoding: charset.New(d.src.Encoding), table: &progress.now.Table}
+	d.mended = mendedRows{Writer: progress, encoding: charset.New(d.Server.Encoding), table: &progress.now.Table}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
 		counts, err = repo.FilterDump(&d.mended, &firstRead{Reader: out, tell: begun}, edit)
@@ -292,9 +304,9 @@ func (d *dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 // throughRoots makes pg_dump write the rows of partitions through the
 // partitioned table, where they may belong to another partition after a
 // restore. From version 16 on it sees to that itself.
-func (d *dumper) throughRoots(ctx context.Context, args []string) ([]string, error) {
+func (d *Dumper) throughRoots(ctx context.Context, args []string) ([]string, error) {
 	var needed bool
-	err := d.conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+hashLeaves+") x WHERE root IS NOT NULL)").Scan(&needed)
+	err := d.Conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM ("+capture.HashLeaves+") x WHERE root IS NOT NULL)").Scan(&needed)
 	if needed {
 		args = append(args, "--load-via-partition-root")
 	}
@@ -303,12 +315,12 @@ func (d *dumper) throughRoots(ctx context.Context, args []string) ([]string, err
 
 // writeSettings writes what belongs to the database itself, which pg_dump
 // leaves to the command that creates one.
-func (d *dumper) writeSettings(ctx context.Context, file io.Writer) error {
-	tx, err := d.conn.Begin(ctx)
+func (d *Dumper) writeSettings(ctx context.Context, file io.Writer) error {
+	tx, err := d.Conn.Begin(ctx)
 	if err != nil {
 		return err
 	}
-	settings, err := sample.DatabaseSettings(ctx, tx, d.src)
+	settings, err := sample.DatabaseSettings(ctx, tx, d.Server)
 	if err := errors.Join(err, tx.Rollback(ctx)); err != nil {
 		return err
 	}
@@ -338,14 +350,13 @@ func withoutServerOption(statement []byte) []byte {
 	return slices.Concat(statement[:at], options)
 }
 
+//go:embed own_identities.sql
+var ownIdentitiesSQL string
+
 // editor leaves out the statements of a dump that are pg_scribe's own doing on
 // the source, and so not the application's.
-func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
-	rows, err := d.conn.Query(ctx, `SELECT format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY %s;', n.nspname, c.relname,
-	    coalesce('USING INDEX ' || (SELECT quote_ident(x.relname) FROM pg_index r JOIN pg_class x ON x.oid = r.indexrelid
-	      WHERE r.indrelid = c.oid AND r.indisreplident AND c.relreplident = 'i'), 'FULL'))
-	  FROM scribe.identity i JOIN pg_class c ON c.oid = i.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-	  WHERE i.original = 'd' AND (c.relreplident = 'f' OR scribe.identity_for(c.oid) <> 'FULL')`)
+func (d *Dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
+	rows, err := d.Conn.Query(ctx, ownIdentitiesSQL)
 	if err != nil {
 		return nil, err
 	}
@@ -353,7 +364,7 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	mode, err := capture.Mode(ctx, d.conn)
+	mode, err := capture.Mode(ctx, d.Conn)
 	if err != nil {
 		return nil, err
 	}
@@ -362,7 +373,7 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 		guarded[s] = true
 	}
 	own := [][]byte{}
-	if d.src.Major() < 17 {
+	if d.Server.Major() < 17 {
 		// A later pg_dump sets it for servers that do not know it.
 		own = append(own, []byte("SET transaction_timeout = "))
 	}
@@ -372,7 +383,7 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 		}
 	}
 	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {
-		for _, p := range capture.Publications(d.opts.Publication, mode) {
+		for _, p := range capture.Publications(d.Options.Publication, mode) {
 			own = append(own, []byte(prefix+sqltext.Bare(p.Name)+" "))
 		}
 	}
@@ -391,9 +402,9 @@ func (d *dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 
 // dumpProgress reports while the dump passes through.
 type dumpProgress struct {
-	d    *dumper
+	d    *Dumper
 	file *repo.DumpWriter
-	now  BaseProgress
+	now  Progress
 	last time.Time
 }
 
@@ -405,24 +416,24 @@ func (p *dumpProgress) Write(b []byte) (int, error) {
 	} else if string(b) == "\\.\n" {
 		p.now.Tables++
 	}
-	if p.d.opts.Report != nil && time.Since(p.last) >= time.Second {
+	if p.d.Options.Report != nil && time.Since(p.last) >= time.Second {
 		p.last = time.Now()
 		p.now.TextBytes, p.now.StoredBytes, p.now.TotalTables = p.file.TextBytes(), p.file.StoredBytes(), p.d.total
-		p.d.opts.Report(p.now)
+		p.d.Options.Report(p.now)
 	}
 	return n, err
 }
 
 // globals dumps roles and tablespaces, into a file that is still to be finished. They
 // are not tied to the snapshot: no snapshot covers them.
-func (d *dumper) globals(ctx context.Context, h segment.Header, stamp string) (*repo.DumpWriter, error) {
+func (d *Dumper) globals(ctx context.Context, h segment.Header, stamp string) (*repo.DumpWriter, error) {
 	h.Kind = catalog.KindGlobals
-	file, err := d.repo.CreateDump(h, stamp, repo.GlobalsChain(d.chain))
+	file, err := d.Repo.CreateDump(h, stamp, repo.GlobalsChain(d.chain))
 	if err != nil {
 		return nil, err
 	}
 	args := []string{"--globals-only"}
-	if !d.src.ReadsRoles {
+	if !d.Server.ReadsRoles {
 		args = append(args, "--no-role-passwords")
 	}
 	err = d.tool(ctx, "pg_dumpall", args, func(out io.Reader) error {
@@ -437,10 +448,10 @@ func (d *dumper) globals(ctx context.Context, h segment.Header, stamp string) (*
 }
 
 // metadata is what the text file for a person tells of the source.
-func (d *dumper) metadata(ctx context.Context) repo.Metadata {
-	m := repo.Metadata{Server: d.src.Version, Encoding: d.src.Encoding, Collate: d.src.Collate, CType: d.src.CType,
-		LocaleProvider: d.src.Provider, Locale: d.src.Locale}
-	rows, err := d.conn.Query(ctx, "SELECT extname || ' ' || extversion FROM pg_extension ORDER BY extname")
+func (d *Dumper) metadata(ctx context.Context) repo.Metadata {
+	m := repo.Metadata{Server: d.Server.Version, Encoding: d.Server.Encoding, Collate: d.Server.Collate, CType: d.Server.CType,
+		LocaleProvider: d.Server.Provider, Locale: d.Server.Locale}
+	rows, err := d.Conn.Query(ctx, "SELECT extname || ' ' || extversion FROM pg_extension ORDER BY extname")
 	if err == nil {
 		m.Extensions, _ = pgx.CollectRows(rows, pgx.RowTo[string])
 	}
@@ -449,15 +460,15 @@ func (d *dumper) metadata(ctx context.Context) repo.Metadata {
 
 // checkNames makes sure that a dump can be relied on for the names of roles,
 // given those of its snapshot.
-func (d *dumper) checkNames(ctx context.Context, names map[string]string) error {
-	now, err := sample.RoleNames(ctx, d.conn)
+func (d *Dumper) checkNames(ctx context.Context, names map[string]string) error {
+	now, err := sample.RoleNames(ctx, d.Conn)
 	if err == nil {
 		err = sameNames(names, now)
 	}
 	if err != nil {
 		return err
 	}
-	return sameNames(d.names, names)
+	return sameNames(d.Names, names)
 }
 
 // sameNames makes sure that no role of before has another name now: a dump

@@ -1,4 +1,4 @@
-package stream
+package base
 
 import (
 	"bytes"
@@ -51,13 +51,13 @@ func (m *mendedRows) Write(p []byte) (int, error) {
 
 // markMended says in the stream, behind the base, that it has rows with bytes
 // that are no text.
-func (d *dumper) markMended(ctx context.Context) error {
+func (d *Dumper) markMended(ctx context.Context) error {
 	for _, name := range slices.Sorted(maps.Keys(d.mended.found)) {
 		reason := d.mended.encoding.Reason(name)
-		if d.opts.Notice != nil {
-			d.opts.Notice(reason)
+		if d.Options.Notice != nil {
+			d.Options.Notice(reason)
 		}
-		if err := capture.EmitGap(ctx, d.conn, reason); err != nil {
+		if err := capture.EmitGap(ctx, d.Conn, reason); err != nil {
 			return err
 		}
 	}

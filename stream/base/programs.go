@@ -1,4 +1,4 @@
-package stream
+package base
 
 import (
 	"context"
@@ -18,13 +18,13 @@ const pgOptions = "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_dig
 	" -c standard_conforming_strings=on -c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c lock_timeout=0"
 
 // tool runs pg_dump or pg_dumpall and hands its output to read.
-func (d *dumper) tool(ctx context.Context, name string, args []string, read func(io.Reader) error) error {
-	way, err := conninfo.ForTool(d.opts.ConnString, pgOptions)
+func (d *Dumper) tool(ctx context.Context, name string, args []string, read func(io.Reader) error) error {
+	way, err := conninfo.ForTool(d.Options.ConnString, pgOptions)
 	if err != nil {
 		return err
 	}
 	defer way.Close()
-	p := command.New(d.opts.Command(ctx, name, append([]string{"--dbname=" + way.Dbname, "--no-password"}, args...)...), name)
+	p := command.New(d.Options.Command(ctx, name, append([]string{"--dbname=" + way.Dbname, "--no-password"}, args...)...), name)
 	p.Cmd.Env = append(way.Environ(p.Cmd.Environ()), "LC_MESSAGES=C")
 	out, err := p.Cmd.StdoutPipe()
 	if err != nil {

@@ -1,12 +1,10 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,6 +12,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
@@ -29,77 +28,47 @@ type BaseOptions struct {
 	NewSlot     bool         // FullBackup makes the slot anew and begins the stream again at this base
 	Force       bool         // also if nothing is wrong with the slot
 	Command     source.Commander
-	Report      func(BaseProgress)
+	Report      func(base.Progress)
 	Notice      func(string)
 }
 
-// BaseProgress is how far a dump has come.
-type BaseProgress struct {
-	TextBytes, StoredBytes int64
-	Tables                 int // whose data is complete
-	TotalTables            int
-	Table                  string // being dumped
+// dumper takes a base as the options say.
+func (o BaseOptions) dumper(r *repo.Repository, conn *pgx.Conn, src source.Server) *base.Dumper {
+	return &base.Dumper{Repo: r, Conn: conn, Server: src, Options: base.Options{ConnString: o.ConnString, Publication: o.Publication, Filters: o.Filters,
+		Jobs: o.Jobs, Command: o.Command, Report: o.Report, Notice: o.Notice}}
 }
-
-// Base is what one dump made.
-type Base struct {
-	Base, Globals catalog.Artifact
-	Tables        int
-	Rows          int64
-	Duration      time.Duration
-	Fault         string // what keeps the stream behind it from being complete; empty: nothing
-}
-
-// FenceError says that a command which a dump cannot see past committed while
-// it ran.
-type FenceError struct{ What string }
-
-func (e *FenceError) Error() string {
-	return "the dump cannot be used: " + e.What + " while it was taken"
-}
-
-// DumpError says that an external tool failed.
-type DumpError struct {
-	Tool   string
-	Reason string
-	Err    error
-	Major  int // version of the server, for which the tool is missing or too old; 0: it failed
-}
-
-func (e *DumpError) Error() string { return fmt.Sprintf("%s failed: %s", e.Tool, e.Reason) }
-func (e *DumpError) Unwrap() error { return e.Err }
 
 // FullBackup takes a further base and globals, whether or not a streamer
 // runs: a temporary slot gives the point and the snapshot.
-func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base, error) {
+func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (base.Result, error) {
 	conn, err := source.Connect(ctx, opts.ConnString)
 	if err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if err := capture.RefuseCopy(ctx, conn); err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
 	src, err := source.Inspect(ctx, conn)
 	if err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
 	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
 	info := inv.Repository
 	end, _ := inv.End()
 	proven, err := source.SameDatabase(ctx, conn, info, src.Identity(), end)
 	if err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
-	version, err := checkTools(ctx, opts.Command, src)
+	version, err := base.CheckTools(ctx, opts.Command, src)
 	if err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
 	if src.InRecovery {
-		return Base{}, &source.StandbyError{}
+		return base.Result{}, &source.StandbyError{}
 	}
 	if opts.Notice == nil {
 		opts.Notice = func(string) {}
@@ -113,16 +82,16 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 		err = nil
 	}
 	if err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
 	if err := adopt(ctx, r, info, src.Identity(), proven, opts.Notice); err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
 	b := backup{repo: r, conn: conn, info: info, src: src, version: version, opts: opts}
 	if opts.NewSlot {
 		lost, err := keeper(r, info.Publication, opts.Notice).Lost(ctx, conn, info.Mode)
 		if err != nil {
-			return Base{}, err
+			return base.Result{}, err
 		}
 		if lost != nil { // there is nothing to watch before it is installed again
 			return b.again(ctx, lost)
@@ -130,9 +99,9 @@ func FullBackup(ctx context.Context, r *repo.Repository, opts BaseOptions) (Base
 	}
 	watch, err := keeper(r, opts.Publication, opts.Notice).Watch(ctx, conn)
 	if err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
-	var base Base
+	var base base.Result
 	if opts.NewSlot {
 		base, err = b.again(ctx, nil)
 	} else {
@@ -185,7 +154,7 @@ func AwaitStream(ctx context.Context, r *repo.Repository, point catalog.LSN, not
 }
 
 // another takes a base on the stream's line.
-func (b backup) another(ctx context.Context) (Base, error) {
+func (b backup) another(ctx context.Context) (base.Result, error) {
 	if b.src.Timeline != b.info.Timeline {
 		at, err := compareTimelines(ctx, b.repo, b.opts.ConnString, b.src)
 		if err == nil && at.err == nil {
@@ -195,54 +164,33 @@ func (b backup) another(ctx context.Context) (Base, error) {
 		if err == nil {
 			err = at.err
 		}
-		return Base{}, err
+		return base.Result{}, err
 	}
 	attempts := b.opts.Attempts
 	if attempts == 0 {
 		attempts = 10
 	}
 	for attempt := 1; ; attempt++ {
-		base, err := b.once(ctx)
-		var fence *FenceError
+		made, err := b.once(ctx)
+		var fence *base.FenceError
 		if !errors.As(err, &fence) || attempt == attempts {
-			return base, err
+			return made, err
 		}
 		pause := time.Duration(attempt*attempt) * 200 * time.Millisecond
 		b.opts.Notice(fmt.Sprintf("%v; taking it again in %s", err, pause))
 		select {
 		case <-ctx.Done():
-			return Base{}, ctx.Err()
+			return base.Result{}, ctx.Err()
 		case <-time.After(pause):
 		}
 	}
 }
 
-// checkTools makes sure that the tools can dump this server, and returns what
-// pg_dump says of its version.
-func checkTools(ctx context.Context, command source.Commander, src source.Server) (version string, err error) {
-	tools := []string{"pg_dump", "pg_dumpall"}
-	versions, faults := make([]string, len(tools)), make([]error, len(tools))
-	var wait sync.WaitGroup
-	for i, tool := range tools {
-		wait.Go(func() {
-			var major int
-			versions[i], major, faults[i] = source.ToolVersion(ctx, command, tool)
-			if faults[i] != nil {
-				faults[i] = &DumpError{tool, "it cannot be run: " + faults[i].Error(), faults[i], src.Major()}
-			} else if major < src.Major() {
-				faults[i] = &DumpError{tool, fmt.Sprintf("it is of version %d, older than the server's %d", major, src.Major()), nil, src.Major()}
-			}
-		})
-	}
-	wait.Wait()
-	return versions[0], cmp.Or(faults[0], faults[1])
-}
-
 // once takes a base at a temporary slot's point.
-func (b backup) once(ctx context.Context) (Base, error) {
+func (b backup) once(ctx context.Context) (base.Result, error) {
 	slotConn, err := source.ConnectReplication(ctx, b.opts.ConnString, b.src.Encoding, source.SlotLockTimeout)
 	if err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
 	name := fmt.Sprintf("pg_scribe_base_%d_%d", os.Getpid(), time.Now().UnixNano()%1e9)
 	defer func() {
@@ -255,16 +203,17 @@ func (b backup) once(ctx context.Context) (Base, error) {
 	names, kerr := sample.KeptRoleNames(ctx, b.repo.Catalog())
 	sample.Unlock(ctx, b.conn)
 	if err != nil {
-		return Base{}, source.WithBlockers(ctx, err, b.opts.ConnString)
+		return base.Result{}, source.WithBlockers(ctx, err, b.opts.ConnString)
 	}
 	if kerr != nil {
-		return Base{}, kerr
+		return base.Result{}, kerr
 	}
 	if err := sample.KeepUnlisted(ctx, b.repo.Catalog(), slot.Point, changes); err != nil {
-		return Base{}, err
+		return base.Result{}, err
 	}
-	d := &dumper{repo: b.repo, conn: b.conn, src: b.src, opts: b.opts, slot: name, created: slot, version: b.version, names: names}
-	return d.take(ctx, slotConn)
+	d := b.opts.dumper(b.repo, b.conn, b.src)
+	d.Slot, d.Created, d.Version, d.Names = name, slot, b.version, names
+	return d.Take(ctx, slotConn)
 }
 
 // sampleBefore takes a sample for the stream that leads up to the base. What goes

@@ -1,4 +1,4 @@
-package stream
+package replication
 
 import (
 	"encoding/binary"
@@ -26,9 +26,9 @@ func TestEndposAtACommit(t *testing.T) {
 	}
 	for proof, want := range map[catalog.LSN]bool{100: false, 101: true} {
 		r := render.New(render.Options{})
-		deliver := delivery{endpos: 100, proof: proof}
-		err := deliver.chunk(chunk, r, func() {})
-		if !errors.Is(err, errEndpos) {
+		deliver := Delivery{Endpos: 100, Proof: proof}
+		err := deliver.Chunk(chunk, r, func() {})
+		if !errors.Is(err, ErrEnd) {
 			t.Errorf("proof %s: %v", proof, err)
 		}
 		if got := strings.Contains(string(r.Take(nil).Text), "'5'"); got != want {
