@@ -75,11 +75,6 @@ func (c *Catalog) Inventory(ctx context.Context) (Inventory, error) {
 	return inv, nil
 }
 
-// RestorePoints lists the restore points by LSN.
-func (c *Catalog) RestorePoints(ctx context.Context) ([]RestorePoint, error) {
-	return points(ctx, c.db)
-}
-
 func points(ctx context.Context, q querier) ([]RestorePoint, error) {
 	return list(ctx, q, func(rows *sql.Rows) (r RestorePoint, err error) {
 		err = rows.Scan(&r.Name, &r.LSN, &r.XID, stamp{&r.At}, &r.Timeline)
@@ -134,14 +129,6 @@ func addGap(ctx context.Context, tx *sql.Tx, g Gap) (int64, error) {
 	return id, err
 }
 
-// AcknowledgeGap records that somebody knows of the gap. It fails with ErrNotFound.
-func (c *Catalog) AcknowledgeGap(ctx context.Context, id int64, at time.Time) error {
-	if err := c.updateOne(ctx, "UPDATE gap SET acknowledged_at = ? WHERE id = ?", micros(at), id); err != nil {
-		return fmt.Errorf("acknowledge gap %d: %w", id, err)
-	}
-	return nil
-}
-
 // BeginOperation records that a command has started and returns the ID for EndOperation.
 func (c *Catalog) BeginOperation(ctx context.Context, command string, pid int, now time.Time) (int64, error) {
 	var id int64
@@ -163,17 +150,6 @@ func (c *Catalog) EndOperation(ctx context.Context, id int64, now time.Time, out
 		return fmt.Errorf("record end of operation %d: %w", id, err)
 	}
 	return nil
-}
-
-// Operations lists the latest operations, newest first; a limit of 0 lists all.
-func (c *Catalog) Operations(ctx context.Context, limit int) ([]Operation, error) {
-	if limit <= 0 {
-		limit = -1 // SQLite's word for no limit
-	}
-	return list(ctx, c.db, func(rows *sql.Rows) (o Operation, err error) {
-		err = rows.Scan(&o.ID, &o.Command, &o.PID, stamp{&o.StartedAt}, stamp{&o.FinishedAt}, &o.Outcome, &o.Detail)
-		return o, err
-	}, "SELECT id, command, pid, started_at, finished_at, outcome, detail FROM operation ORDER BY id DESC LIMIT ?", limit)
 }
 
 // SetSetting writes a value of the repository's configuration, replacing the one there is.

@@ -53,16 +53,6 @@ func (r *Repository) OpenPart(ctx context.Context, a catalog.Artifact, want Want
 	return p, err
 }
 
-// Index reads header and trailer of a sealed segment, and little else. It fails with
-// filter.ErrNoStarts where OpenPart reads all.
-func (r *Repository) Index(ctx context.Context, a catalog.Artifact) (segment.Trailer, error) {
-	x, err := r.openIndexed(ctx, a, new(atomic.Int64))
-	if err != nil {
-		return segment.Trailer{}, err
-	}
-	return x.trailer, x.file.Close()
-}
-
 // indexed is a segment of which any frame can be read.
 type indexed struct {
 	name    string

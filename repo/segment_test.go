@@ -322,8 +322,9 @@ func TestCheckpointTellsTheCatalog(t *testing.T) {
 	if want := []catalog.TableCount{{Table: "public.t", Inserted: 3}, {Table: "public.u", Updated: 1, Deleted: 2, Truncated: 3}}; !slices.Equal(counts, want) {
 		t.Errorf("counts %v, want %v", counts, want)
 	}
-	points, err := r.Catalog().RestorePoints(ctx)
+	inv, err := r.Catalog().Inventory(ctx)
 	must(t, err)
+	points := inv.Points
 	gaps, err := r.Catalog().Gaps(ctx)
 	must(t, err)
 	if len(points) != 1 || points[0].Name != "p" || len(gaps) != 1 || gaps[0].Reason != "why" {

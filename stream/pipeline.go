@@ -101,7 +101,7 @@ func (p *pipeline) run(ctx context.Context) error {
 // waits for may be hours away on a target that is down.
 var errServerWaits = errors.New("the server shuts down")
 
-// base.tooLarge tells the server's refusal to send a value from other errors. The
+// tooLarge tells the server's refusal to send a value from other errors. The
 // renderer has ended.
 func (p *pipeline) tooLarge(err error) error {
 	var pg *pgconn.PgError

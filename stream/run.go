@@ -97,7 +97,7 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 	}
 }
 
-// retriable tells whether another connection may do better.
+// retriable says whether another connection may do better.
 func retriable(err error) bool {
 	var pg *pgconn.PgError
 	var connect *source.ConnectError
@@ -129,7 +129,7 @@ func retriable(err error) bool {
 	return !errors.As(err, &store) && !errors.As(err, &render)
 }
 
-// storeError wraps an error of the sink, which no new connection can mend.
+// storeError wraps an error of the sink, which no new connection can fix.
 type storeError struct{ err error }
 
 func (e *storeError) Error() string { return e.err.Error() }

@@ -18,7 +18,7 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// session streams over one connection. progressed tells whether anything new
+// session streams over one connection. progressed says whether anything new
 // was stored.
 func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	side, err := source.Connect(ctx, s.opts.ConnString)

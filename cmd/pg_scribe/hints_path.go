@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
 )
 
 // Hints that look at the file system first, so that they name what is there.
@@ -105,8 +106,14 @@ func mountOf(path string) string {
 	return best
 }
 
+// newerHint is for what a later version has written.
+const newerHint = "use the newer version of pg_scribe that wrote it"
+
 // notRepositoryHint looks for the repository that was meant.
 func notRepositoryHint(e *repo.NotRepositoryError, f facts) string {
+	if errors.As(e.Cause, new(segment.NewerFormatError)) {
+		return newerHint
+	}
 	if e.Cause != nil {
 		return "there are no files of a repository beside it, or a newer version wrote it; is it the right directory? " +
 			"See what is there: " + commandLine("ls", "-la", e.Dir)

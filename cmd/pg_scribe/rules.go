@@ -18,6 +18,7 @@ import (
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/layout"
 	"pg_scribe/repo/owner"
+	"pg_scribe/repo/segment"
 	"pg_scribe/repo/storage"
 	"pg_scribe/repo/upload"
 	"pg_scribe/restore"
@@ -117,6 +118,9 @@ var rules = []rule{
 			commandLine("pg_scribe", "status", "-f", f.dir)
 	}),
 	on(exitBackup, func(e *repo.FormatError, f facts) string {
+		if errors.As(e.Cause, new(segment.NewerFormatError)) {
+			return newerHint
+		}
 		if strings.HasSuffix(e.File, ".open") && !storage.IsSpec(f.dir) {
 			return "bring the file back; if nobody has it, move it away and make the catalog again without it, and start tells whether the server still has its changes: " +
 				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
@@ -188,7 +192,7 @@ var planRules = []rule{
 		return "restore to before it: " + f.toTarget("--target-lsn", e.Gap.From.String(), "--target-exclusive") + "; or across it: " + f.again("--accept-gaps")
 	}),
 	on(exitGeneral, func(catalog.SchemaVersionError, facts) string {
-		return "use the newer version of pg_scribe that wrote it"
+		return newerHint
 	}),
 }
 

@@ -454,28 +454,31 @@ func TestFirstFormatGoesOn(t *testing.T) {
 	}
 }
 
-// A repository that the first version wrote restores as it did then.
-func TestFirstFormatRestores(t *testing.T) {
+// A repository that an earlier version wrote restores as it did then.
+func TestFrozenFormatsRestore(t *testing.T) {
 	source, target := clusters(t)
-	dir := filepath.Join(t.TempDir(), "repo")
-	if err := os.CopyFS(dir, os.DirFS("../../repo/testdata/format-1")); err != nil {
-		t.Fatal(err)
-	}
-	tr := &trip{t: t, source: source, target: target, dir: dir}
-	tr.scribe(0, "verify")
-	for name, want := range map[string]string{
-		"latest": "0|230|24429.75", "mark": "3|200|25145.00",
+	for format, wants := range map[string]map[string]string{
+		"format-1": {"latest": "0|230|24429.75", "mark": "3|200|25145.00"},
+		"format-2": {"latest": "0|220|25314.25", "mark": "3|200|25175.00"},
 	} {
-		db := fmt.Sprintf("frozen_%s_%d", name, time.Now().UnixNano())
-		args := []string{"restore", "-C", "-d", target.ConnString(db)}
-		if name == "mark" {
-			args = append(args, "--target-name", "half way")
+		dir := filepath.Join(t.TempDir(), "repo")
+		if err := os.CopyFS(dir, os.DirFS("../../repo/testdata/"+format)); err != nil {
+			t.Fatal(err)
 		}
-		tr.scribe(0, args...)
-		got := target.Query(t, db, "SELECT (SELECT count(*) FROM note), count(*), sum(price) FROM shop")
-		target.Exec(t, "postgres", "DROP DATABASE "+db)
-		if got != want {
-			t.Errorf("%s: %s, want %s", name, got, want)
+		tr := &trip{t: t, source: source, target: target, dir: dir}
+		tr.scribe(0, "verify")
+		for name, want := range wants {
+			db := fmt.Sprintf("frozen_%s_%d", name, time.Now().UnixNano())
+			args := []string{"restore", "-C", "-d", target.ConnString(db)}
+			if name == "mark" {
+				args = append(args, "--target-name", "half way")
+			}
+			tr.scribe(0, args...)
+			got := target.Query(t, db, "SELECT (SELECT count(*) FROM note), count(*), sum(price) FROM shop")
+			target.Exec(t, "postgres", "DROP DATABASE "+db)
+			if got != want {
+				t.Errorf("%s, %s: %s, want %s", format, name, got, want)
+			}
 		}
 	}
 }

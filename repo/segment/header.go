@@ -214,7 +214,10 @@ type FormatError struct {
 	File   string
 	Line   int64 // 0: unknown
 	Reason string
+	Cause  error // nil: Reason says all
 }
+
+func (e *FormatError) Unwrap() error { return e.Cause }
 
 func (e *FormatError) Error() string {
 	if e.Line > 0 {
@@ -233,6 +236,13 @@ func parseField(line []byte) (f field, ok bool) {
 	return field{key, value}, ok
 }
 
+// NewerFormatError says that a later version of pg_scribe wrote a file.
+type NewerFormatError struct{ Format int }
+
+func (e NewerFormatError) Error() string {
+	return fmt.Sprintf("it has format %d; this version of pg_scribe is too old for it: it reads formats 1 to %d", e.Format, FormatVersion)
+}
+
 // CheckFormat refuses files and repositories of a later version than this program
 // knows.
 func CheckFormat(version int) error {
@@ -240,7 +250,7 @@ func CheckFormat(version int) error {
 		return nil
 	}
 	if version > FormatVersion {
-		return fmt.Errorf("it has format %d; this version of pg_scribe is too old for it: it reads formats 1 to %d", version, FormatVersion)
+		return NewerFormatError{version}
 	}
 	return fmt.Errorf("it has format %d; this version of pg_scribe reads formats 1 to %d", version, FormatVersion)
 }

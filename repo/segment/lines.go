@@ -129,7 +129,7 @@ func (r *Lines) Fault(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return r.Failf("ends too early")
 	}
-	return r.Failf("%v", err)
+	return &FormatError{File: r.name, Line: r.line, Reason: err.Error(), Cause: err}
 }
 
 // ReadHeader reads the lines that open a file of the given kind.

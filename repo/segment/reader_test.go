@@ -2,6 +2,7 @@ package segment
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -146,6 +147,49 @@ func TestLinesOfFormat2(t *testing.T) {
 	}
 	if _, err := readText(old+frameLine, true); err == nil {
 		t.Error("a frame in format 1")
+	}
+}
+
+// Rows are read as values, one after another, and what is not read of them is
+// passed over.
+func TestRowsOfABlock(t *testing.T) {
+	body := textBegin + "COPY t (a, b) FROM stdin;\n1\tit\\ts\n\\055- pg_scribe x\t\\N\n\\.\n" + "COPY t (a) FROM stdin;\n1\n2\n\\.\n" +
+		"COPY t (a) FROM stdin;\n\\x\n\\.\n" + textCommit
+	r, err := NewReader("file", strings.NewReader(textHeader+textStream+body), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() { // up to the next block
+		for item := (Item{}); item.Kind != CopyBlock; {
+			if item, err = r.Next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	read := func() string {
+		row, err := r.Row(nil)
+		if err != nil {
+			return err.Error()
+		}
+		var list []string
+		for _, v := range row {
+			list = append(list, fmt.Sprintf("%d %s", v.Form, v.Decode(nil)))
+		}
+		return strings.Join(list, "|")
+	}
+	next()
+	for _, want := range []string{"1 1|4 it\ts", "4 -- pg_scribe x|0 ", "EOF", "EOF"} {
+		if got := read(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	next()
+	if got := read(); got != "1 1" {
+		t.Error(got)
+	}
+	next()
+	if got, want := read(), "file, line 17: no row of a COPY block: malformed escape in column 1"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -154,7 +154,7 @@ func (d *Dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 	return counts, err
 }
 
-// ownEntry tells whether a line of pg_restore --list is pg_scribe's own.
+// ownEntry says whether a line of pg_restore --list is pg_scribe's own.
 func (d *Dumper) ownEntry(line string) bool {
 	for _, name := range capture.TriggerNames() {
 		if strings.Contains(line, " EVENT TRIGGER - "+name+" ") || strings.Contains(line, " COMMENT - EVENT TRIGGER "+name+" ") {

@@ -48,14 +48,14 @@ type Dumper struct {
 	Version string // of pg_dump
 	// atPoint is called in a session that sees what the slot's point shows, with
 	// the names of roles there; nil: nothing begins there.
-	AtPoint func(ctx context.Context, conn *pgx.Conn, names map[string]string) error
-	chain   filter.Chain
-	total   int               // tables to dump
-	Names   map[string]string // of roles, as the stream up to the point has brought them
-	mended  mendedRows
+	AtPoint  func(ctx context.Context, conn *pgx.Conn, names map[string]string) error
+	chain    filter.Chain
+	total    int               // tables to dump
+	Names    map[string]string // of roles, as the stream up to the point has brought them
+	repaired repairedRows
 }
 
-// Take dumps, proves by the stream that the dump is whole, and enters it in
+// Take dumps, proves by the stream that the dump is consistent, and enters it in
 // the catalog. slotConn made the slot; its snapshot is given up on the way.
 func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result, err error) {
 	began := time.Now()
@@ -127,7 +127,7 @@ func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result
 	if err = d.checkNames(ctx, names); err != nil {
 		return base, err
 	}
-	if err = d.markMended(ctx); err != nil {
+	if err = d.markRepaired(ctx); err != nil {
 		return base, err
 	}
 	if err = d.Repo.AddBase(ctx, artifact, globals); err != nil {
@@ -262,7 +262,7 @@ func (d *Dumper) dumpFenced(ctx context.Context, file *repo.DumpWriter, snapshot
 	return counts, until, err
 }
 
-// firstRead tells when the first output of a tool arrives.
+// firstRead reports when the first output of a tool arrives.
 type firstRead struct {
 	io.Reader
 	told bool
@@ -292,10 +292,10 @@ func (d *Dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 		return nil, err
 	}
 	progress := &dumpProgress{d: d, file: file, last: time.Now()}
-	d.mended = mendedRows{Writer: progress, encoding: charset.New(d.Server.Encoding), table: &progress.now.Table}
+	d.repaired = repairedRows{Writer: progress, encoding: charset.New(d.Server.Encoding), table: &progress.now.Table}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
-		counts, err = repo.FilterDump(&d.mended, &firstRead{Reader: out, tell: begun}, edit)
+		counts, err = repo.FilterDump(&d.repaired, &firstRead{Reader: out, tell: begun}, edit)
 		return err
 	})
 	return counts, err
@@ -447,7 +447,7 @@ func (d *Dumper) globals(ctx context.Context, h segment.Header, stamp string) (*
 	return file, nil
 }
 
-// metadata is what the text file for a person tells of the source.
+// metadata is what the text file for a person says of the source.
 func (d *Dumper) metadata(ctx context.Context) repo.Metadata {
 	m := repo.Metadata{Server: d.Server.Version, Encoding: d.Server.Encoding, Collate: d.Server.Collate, CType: d.Server.CType,
 		LocaleProvider: d.Server.Provider, Locale: d.Server.Locale}

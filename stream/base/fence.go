@@ -19,7 +19,7 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// fence proves that a dump is whole. TRUNCATE and commands that rewrite a
+// fence proves that a dump is consistent. TRUNCATE and commands that rewrite a
 // table do not respect snapshots: one that commits between the snapshot and
 // the dump's locks leaves the dump with an empty or half-changed table, and
 // pg_dump does not notice. So the stream is read from the dump's point to the

@@ -11,9 +11,9 @@ import (
 	"pg_scribe/stream/charset"
 )
 
-// mendedRows is a dump on its way into its file: rows with bytes that are no
-// text are mended as those of the stream are.
-type mendedRows struct {
+// repairedRows is a dump on its way into its file: rows with bytes that are no
+// text are repaired as those of the stream are.
+type repairedRows struct {
 	io.Writer
 	encoding *charset.Encoding // nil: any bytes are text
 	table    *string           // whose rows are written
@@ -23,7 +23,7 @@ type mendedRows struct {
 }
 
 // Write takes statements, and rows in pieces that may end within a character.
-func (m *mendedRows) Write(p []byte) (int, error) {
+func (m *repairedRows) Write(p []byte) (int, error) {
 	if m.encoding == nil || len(m.held) == 0 && m.encoding.Valid(p) {
 		return m.Writer.Write(p)
 	}
@@ -49,11 +49,11 @@ func (m *mendedRows) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// markMended says in the stream, behind the base, that it has rows with bytes
+// markRepaired says in the stream, behind the base, that it has rows with bytes
 // that are no text.
-func (d *Dumper) markMended(ctx context.Context) error {
-	for _, name := range slices.Sorted(maps.Keys(d.mended.found)) {
-		reason := d.mended.encoding.Reason(name)
+func (d *Dumper) markRepaired(ctx context.Context) error {
+	for _, name := range slices.Sorted(maps.Keys(d.repaired.found)) {
+		reason := d.repaired.encoding.Reason(name)
 		if d.Options.Notice != nil {
 			d.Options.Notice(reason)
 		}

@@ -18,10 +18,10 @@ func TestTextEncodings(t *testing.T) {
 		{"UTF8", "a\xed\xa0\x80b", "a\uf7ed\uf7a0\uf780b"},
 		{"UTF8", "\xc0\xaf\xf4\x90\x80\x80\xff", "\uf7c0\uf7af\uf7f4\uf790\uf780\uf780\uf7ff"},
 		{"EUC_JP", "\xc6\xfc a\x8e\xb1\x8f\xa2\xaf", "\xc6\xfc a\x8e\xb1\x8f\xa2\xaf"},
-		{"EUC_JP", "\xc6 \x8ea\x8f\xa2\x80\xa1\xff", mendedEUC("\xc6") + " " + mendedEUC("\x8e") + "a" + mendedEUC("\x8f\xa2\x80\xa1\xff")},
-		{"EUC_TW", "\x8e\xa1\xa1\xa1\xb0\xa1\x8e\xa1", "\x8e\xa1\xa1\xa1\xb0\xa1" + mendedEUC("\x8e\xa1")},
-		{"EUC_KR", "\x8e\xb1\xb0\xa1", mendedEUC("\x8e") + "\xb1\xb0" + mendedEUC("\xa1")},
-		{"EUC_CN", "\xb0\xa1\xb0", "\xb0\xa1" + mendedEUC("\xb0")},
+		{"EUC_JP", "\xc6 \x8ea\x8f\xa2\x80\xa1\xff", repairedEUC("\xc6") + " " + repairedEUC("\x8e") + "a" + repairedEUC("\x8f\xa2\x80\xa1\xff")},
+		{"EUC_TW", "\x8e\xa1\xa1\xa1\xb0\xa1\x8e\xa1", "\x8e\xa1\xa1\xa1\xb0\xa1" + repairedEUC("\x8e\xa1")},
+		{"EUC_KR", "\x8e\xb1\xb0\xa1", repairedEUC("\x8e") + "\xb1\xb0" + repairedEUC("\xa1")},
+		{"EUC_CN", "\xb0\xa1\xb0", "\xb0\xa1" + repairedEUC("\xb0")},
 	} {
 		e := charset.New(c.encoding)
 		got := string(e.AppendMended(nil, []byte(c.text)))
@@ -33,7 +33,7 @@ func TestTextEncodings(t *testing.T) {
 		for size := 1; size < 20; size++ {
 			var out bytes.Buffer
 			table := "t"
-			m := mendedRows{Writer: &out, encoding: e, table: &table}
+			m := repairedRows{Writer: &out, encoding: e, table: &table}
 			for rest := rows; rest != ""; {
 				n := min(size, len(rest))
 				if written, err := m.Write([]byte(rest[:n])); written != n || err != nil {
@@ -53,7 +53,7 @@ func TestTextEncodings(t *testing.T) {
 	}
 }
 
-func mendedEUC(text string) string {
+func repairedEUC(text string) string {
 	var out []byte
 	for _, b := range []byte(text) {
 		out = append(out, 0xFD+b>>6&1, 0xA1+b&0x3F)

@@ -20,7 +20,7 @@ import (
 )
 
 // The inventory is what the schema is made of. What came or went since the
-// last sample must have been told by a command in the stream, and the stream
+// last sample must have been reported by a command in the stream, and the stream
 // must have brought that by the time when it has passed the sample (ledger). What it
 // did not bring is repaired, if that can be done exactly, else marked as a gap.
 
@@ -83,7 +83,7 @@ func explained(t render.Told) (keys []string) {
 	return keys
 }
 
-// Note takes what a batch tells of objects, before the batch is stored.
+// Note takes what a batch says of objects, before the batch is stored.
 func (v *Inventory) Note(ctx context.Context, told []render.Told) error {
 	if v == nil || len(told) == 0 {
 		return nil
@@ -234,7 +234,7 @@ func (v *Inventory) Check(ctx context.Context, conn *pgx.Conn, slot string, time
 
 // complete gives a sample its names, and the indexes that are there by name only:
 // the stream has brought those in the result as valid ones, and they stay until it
-// is told that they are gone. changed reports that the sample is not the last one.
+// learns that they are gone. changed reports that the sample is not the last one.
 func (v *Inventory) complete(ctx context.Context, tx pgx.Tx, s *reading) (invalid []string, changed bool, err error) {
 	byName, err := readInvalid(ctx, tx)
 	if err != nil {

@@ -21,7 +21,7 @@ type stateKind struct {
 	name  string
 	tag   func(key string) string // of the commands in the segments
 	query func(source.Server) string
-	gone  func(key string) string // SQL for an object that is no longer there; nil: its own event tells
+	gone  func(key string) string // SQL for an object that is no longer there; nil: its own event says so
 
 	// The SQL is written at the end, when nothing needs the object any more.
 	goneLast bool
@@ -151,7 +151,7 @@ func forgivingly(command string) string {
 
 // tablespaceStates are owner, options, privileges and comment of tablespaces.
 // They cannot be created within a transaction, nor on a machine whose folders
-// are unknown, so that one which the target lacks is only told.
+// are unknown, so that one which the target lacks is only reported.
 const tablespaceStates = `
   SELECT spcname, format('DO %L', format('DECLARE g record; BEGIN IF NOT EXISTS (SELECT FROM pg_tablespace WHERE spcname = %L) THEN RAISE WARNING ''the target has no tablespace %%, which is in %% on the source'', %L, %L; RETURN; END IF; ALTER TABLESPACE %I OWNER TO %I;%s COMMENT ON TABLESPACE %I IS %L; %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
       spcname, spcname, pg_tablespace_location(oid), spcname, pg_get_userbyid(spcowner),
@@ -184,7 +184,7 @@ func labelTag(key string) string {
 }
 
 // labelStates are security labels of the database, of roles and tablespaces,
-// which no event tells. The target may lack their provider.
+// which no event reports. The target may lack their provider.
 const labelStates = `
   SELECT provider || chr(31) || object, ` + forgiving + `format('EXECUTE format(%L, current_database())', format('SECURITY LABEL FOR %I ON %s IS %L', provider, object, replace(label, '%', '%%')))))
   FROM (SELECT provider, label, CASE l.classoid WHEN 'pg_authid'::regclass THEN 'ROLE ' || quote_ident(replace(pg_get_userbyid(objoid), '%', '%%'))

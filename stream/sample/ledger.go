@@ -12,7 +12,7 @@ import (
 )
 
 // A ledger holds the inventory of a source against the stream: every object
-// that came or went from one sample to the next must have been told of by a
+// that came or went from one sample to the next must have been reported by a
 // command in the stream. It does no I/O. What happens goes in by connected, tell,
 // reached, stored and sampled; what comes out is due, the changes that no
 // command explains, and tables.
@@ -37,7 +37,7 @@ import (
 //  4. What the stream will bring again, because it was not stored, is forgotten when
 //     it begins anew (connected): what is held is what precedes passed, neither more
 //     nor less.
-//  5. A table that the stream was told of is in tables until everything that
+//  5. A table that the stream has reported is in tables until everything that
 //     precedes the sample which saw it gone is stored: its rows may come until then.
 //
 // From 1 to 4 follows that a change with a command is never due, and that one
@@ -74,7 +74,7 @@ type told struct {
 }
 
 // What a command explains: that an object came, that it went, or whatever came
-// or went with it, when the objects are not told one by one or there is a gap mark.
+// or went with it, when the objects are not named one by one or there is a gap mark.
 const everything = "*"
 
 func came(key string) string { return "+" + key }
@@ -221,7 +221,7 @@ func (l *ledger) sampled(s reading) {
 	l.Before, l.Seen, l.Noticed, l.Timeline, l.there = l.Seen, s.seen, s.at, s.timeline, s.there
 }
 
-// dropped says that the stream was told that an object is gone which was there by
+// dropped says that the stream has it that an object is gone which was there by
 // name only.
 func (l *ledger) dropped(key string) {
 	delete(l.there, key)
@@ -251,8 +251,8 @@ func (l *ledger) brought(key string) bool {
 	return false
 }
 
-// tables are those that were there where the stream began, or that it has told
-// of so far, as far as rows of them may come; nil: nobody knows.
+// tables are those that were there where the stream began, or that it has reported
+// so far, as far as rows of them may come; nil: nobody knows.
 func (l *ledger) tables() map[uint32]bool {
 	if l.there == nil || l.Beyond != nil {
 		return nil

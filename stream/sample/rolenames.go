@@ -10,8 +10,8 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// A rename of a role tells no event, and everything that it may do and owns
-// follows it. So samples and commands tell the OIDs of roles, and the facts of
+// A rename of a role fires no event, and everything that it may do and owns
+// follows it. So samples and commands carry the OIDs of roles, and the facts of
 // the stream know the name that each has in the target.
 
 const roleNamesQuery = "SELECT oid::text, rolname::text FROM pg_roles WHERE oid >= 16384"
@@ -48,7 +48,7 @@ func findRenames(before, now map[string]string, stale map[string]bool) renames {
 	return r
 }
 
-// follow makes a kind's last sample differ from any where it tells of roles by
+// follow makes a kind's last sample differ from any where it names roles by
 // names that belong to others now, and adds what followed roles to other names.
 func (r renames) follow(kind stateKind, before map[string]string) {
 	if len(r.changed) == 0 {

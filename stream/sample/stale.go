@@ -41,7 +41,7 @@ func (s *Stale) Add(kind, key string) {
 	s.keys[kind][key] = true
 }
 
-// Pending, of a nil one too, tells whether some came that no sample has taken.
+// Pending, of a nil one too, says whether some came that no sample has taken.
 func (s *Stale) Pending() bool {
 	if s == nil {
 		return false

@@ -1,0 +1,63 @@
+-- pg_scribe globals
+-- format: 2
+-- system: 7712659436094629009
+-- timeline: 1
+-- database: "frozen"
+-- server: "15.20"
+-- encoding: UTF8
+-- collate: "C.UTF-8"
+-- ctype: "C.UTF-8"
+-- provider: libc
+-- start: 0/19BF068
+-- at: 2026-11-27T01:37:50.771689Z
+-- created: 2026-11-27T01:37:50.811236Z
+-- filters: "none"
+-- pg_dump: "pg_dump (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)"
+-- repository-created: 2026-11-27T01:37:49.837783Z
+-- repository-slot: "frozen"
+-- repository-publication: "pg_scribe"
+-- repository-compression: "zstd"
+-- repository-mode: "guarded"
+-- repository-stream-start: 0/19BF068
+-- database-oid: 16384
+--
+--
+-- PostgreSQL database cluster dump
+--
+
+\restrict WR7RJvglQgeUnMGwOIDXLzSpbnAERql3BGruSXUStZSd5zvsAQYpiu60kN1kmdn
+
+SET default_transaction_read_only = off;
+
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+
+--
+-- Roles
+--
+
+CREATE ROLE postgres;
+ALTER ROLE postgres WITH SUPERUSER INHERIT CREATEROLE CREATEDB LOGIN REPLICATION BYPASSRLS;
+
+--
+-- User Configurations
+--
+
+
+
+
+
+
+
+
+\unrestrict WR7RJvglQgeUnMGwOIDXLzSpbnAERql3BGruSXUStZSd5zvsAQYpiu60kN1kmdn
+
+--
+-- PostgreSQL database cluster dump complete
+--
+
+-- pg_scribe end
+-- end: 0/19BF068
+-- finished: 2026-11-27T01:37:51.200228Z
+-- transactions: 0
+-- text: 1247 sha256 004e56ca6825994a15f8a513ce0da21664acff0ba78ad5a1f668c6e86089793c
