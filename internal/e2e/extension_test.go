@@ -105,7 +105,7 @@ func TestTablesOfAnExtensionsScript(t *testing.T) {
 		"crate--1.sql": `CREATE TABLE plain (id int PRIMARY KEY, v text); CREATE TABLE leaving (id int); CREATE TABLE config (id int PRIMARY KEY, v text);
 		  INSERT INTO plain VALUES (1, 'script'); INSERT INTO config VALUES (1, 'script'); SELECT pg_extension_config_dump('config', 'WHERE id >= 100')`,
 		"crate--1--2.sql": `CREATE TABLE more (id int); ALTER EXTENSION crate DROP TABLE leaving; DROP TABLE leaving; SELECT pg_extension_config_dump('plain', '')`,
-		"box.control": "default_version = '1'\nrelocatable = false\nschema = public\n",
+		"box.control":     "default_version = '1'\nrelocatable = false\nschema = public\n",
 		"box--1.sql": `CREATE TABLE marked (id int PRIMARY KEY, v text); CREATE FUNCTION helper() RETURNS int LANGUAGE sql AS 'SELECT 1';
 		  INSERT INTO marked VALUES (1, 'script'); ALTER EXTENSION box DROP FUNCTION helper(); DROP FUNCTION helper();
 		  SELECT pg_extension_config_dump('marked', 'WHERE id >= 100')`,
