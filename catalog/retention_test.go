@@ -194,7 +194,8 @@ func TestRetention(t *testing.T) {
 		{"the newest base and a segment behind it are damaged", damaged(weekly(28), "b28", "s29"), Policy{Last: 1}, 31, "b21 s21..s27 b28 s28..s30",
 			map[string]string{"b21": "the newest base that is not damaged"}},
 		{"all bases are damaged", damaged(weekly(7), "b0", "b7"), Policy{Last: 1}, 10, "b7 s7..s9", nil},
-		{"an idle stream reaches the window with one old segment", inv(dayBases(0), segs(daySeg(0, 1), with(daySeg(1, 2), func(a *Artifact) { a.ReachedAt = dayAt(99) }))), def, 100,
+		{"an idle stream reaches the window with one old segment", inv(dayBases(0), segs(daySeg(0, 1), with(daySeg(1, 2),
+			func(a *Artifact) { a.ReachedAt = dayAt(99) }))), def, 100,
 			"b0 s0..s1", nil},
 	}
 	if len(cases) < 40 {

@@ -60,7 +60,7 @@ func (c *Catalog) StorageIDs(ctx context.Context) ([]int64, error) {
 }
 
 // ForgetStorage forgets a storage, with what is known of its files. If heir is not 0, that storage has to hold all that
-// this one does: else nothing changes, and lacks tells how many artifacts it is short of. It fails with ErrNotFound.
+// this one does: else nothing changes, and lacks is how many artifacts it is short of. It fails with ErrNotFound.
 func (c *Catalog) ForgetStorage(ctx context.Context, id, heir int64) (lacks int, err error) {
 	err = c.write(ctx, func(tx *sql.Tx) error {
 		if heir != 0 {
@@ -143,7 +143,7 @@ func (c *Catalog) CopyRemovals(ctx context.Context, storage int64) ([]string, er
 	}, "SELECT name FROM copy_removal WHERE target_id = ? ORDER BY name", storage)
 }
 
-// AwaitsRemoval tells whether some storage still holds a forgotten file of the name.
+// AwaitsRemoval says whether some storage still holds a forgotten file of the name.
 func (c *Catalog) AwaitsRemoval(ctx context.Context, name string) (bool, error) {
 	var found bool
 	err := c.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM copy_removal WHERE name = ?)", name).Scan(&found)
@@ -153,7 +153,7 @@ func (c *Catalog) AwaitsRemoval(ctx context.Context, name string) (bool, error) 
 	return found, nil
 }
 
-// RemovalsAwait tells whether some storage still holds a forgotten file.
+// RemovalsAwait says whether some storage still holds a forgotten file.
 func (c *Catalog) RemovalsAwait(ctx context.Context) (bool, error) {
 	var found bool
 	err := c.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM copy_removal)").Scan(&found)
@@ -224,11 +224,11 @@ func (c *Catalog) SpoolBytes(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// snapshotSetting begins the settings that tell of each storage's newest snapshot.
+// snapshotSetting begins the settings that hold each storage's newest snapshot.
 const snapshotSetting = "snapshot-"
 
-// SnapshotState says in short what a snapshot for a storage would tell now, apart from the history of commands: two that
-// are equal tell the same.
+// SnapshotState says in short what a snapshot for a storage would hold now, apart from the history of commands: two that
+// are equal hold the same.
 func (c *Catalog) SnapshotState(ctx context.Context, storage int64) (string, error) {
 	h := sha256.New()
 	err := c.read(ctx, func(tx *sql.Tx) error {
@@ -286,7 +286,7 @@ func (c *Catalog) SnapshotSent(ctx context.Context, storage int64, sequence uint
 	return c.SetSetting(ctx, snapshotSetting+strconv.FormatInt(storage, 10), fmt.Sprintf("%016X %s", sequence, state))
 }
 
-// SnapshotIs tells whether a storage's snapshot of that number tells of that state.
+// SnapshotIs says whether a storage's snapshot of that number is of that state.
 func (c *Catalog) SnapshotIs(ctx context.Context, storage int64, sequence uint64, state string) (bool, error) {
 	text, _, err := c.Setting(ctx, snapshotSetting+strconv.FormatInt(storage, 10))
 	return text == fmt.Sprintf("%016X %s", sequence, state), err

@@ -177,10 +177,14 @@ func pgbenchText(n int) (list [][]byte) {
 		at := testClock.Add(time.Duration(i) * 731 * time.Microsecond)
 		aid, tid, bid, delta := random.Intn(1_000_000)+1, random.Intn(100)+1, random.Intn(10)+1, random.Intn(10_000)-5000
 		b := segment.AppendBegin(nil, uint32(i+743), lsn, at)
-		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_accounts\" SET \"bid\" = '%d', \"abalance\" = '%d', \"filler\" = '%084d' WHERE \"aid\" = '%d';\n", bid, random.Intn(100_000)-50_000, 0, aid)
-		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_tellers\" SET \"bid\" = '%d', \"tbalance\" = '%d', \"filler\" = NULL WHERE \"tid\" = '%d';\n", bid, random.Intn(1_000_000), tid)
-		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_branches\" SET \"bbalance\" = '%d', \"filler\" = NULL WHERE \"bid\" = '%d';\n", random.Intn(10_000_000), bid)
-		b = fmt.Appendf(b, "INSERT INTO \"public\".\"pgbench_history\" (\"tid\", \"bid\", \"aid\", \"delta\", \"mtime\", \"filler\") OVERRIDING SYSTEM VALUE VALUES ('%d', '%d', '%d', '%d', '%s', NULL);\n",
+		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_accounts\" SET \"bid\" = '%d', \"abalance\" = '%d', \"filler\" = '%084d' WHERE \"aid\" = '%d';\n", bid,
+			random.Intn(100_000)-50_000, 0, aid)
+		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_tellers\" SET \"bid\" = '%d', \"tbalance\" = '%d', \"filler\" = NULL WHERE \"tid\" = '%d';\n", bid,
+			random.Intn(1_000_000), tid)
+		b = fmt.Appendf(b, "UPDATE ONLY \"public\".\"pgbench_branches\" SET \"bbalance\" = '%d', \"filler\" = NULL WHERE \"bid\" = '%d';\n", random.Intn(10_000_000),
+			bid)
+		b = fmt.Appendf(b, "INSERT INTO \"public\".\"pgbench_history\" (\"tid\", \"bid\", \"aid\", \"delta\", \"mtime\", \"filler\") OVERRIDING SYSTEM VALUE "+
+			"VALUES ('%d', '%d', '%d', '%d', '%s', NULL);\n",
 			tid, bid, aid, delta, at.Format("2006-01-02 15:04:05.000000"))
 		list = append(list, segment.AppendCommit(b, lsn+8))
 		lsn += 400

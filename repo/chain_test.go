@@ -214,7 +214,8 @@ func TestKeysOfFiles(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys  *filter.Keys
 		fault filter.KeyFault
-	}{"right": {keysOf(t, testIdentity), ""}, "both": {keysOf(t, otherIdentity, testIdentity), ""}, "missing": {nil, filter.KeyMissing}, "wrong": {keysOf(t, otherIdentity), filter.KeyWrong}} {
+	}{"right": {keysOf(t, testIdentity), ""}, "both": {keysOf(t, otherIdentity, testIdentity), ""}, "missing": {nil, filter.KeyMissing},
+		"wrong": {keysOf(t, otherIdentity), filter.KeyWrong}} {
 		r.Keys(c.keys)
 		for _, a := range all {
 			err := r.Readable(a)
@@ -446,7 +447,8 @@ func TestRestoreEncryptedByHand(t *testing.T) {
 	home := t.TempDir()
 	must(t, os.Chmod(home, 0o700))
 	gpg := "gpg --homedir " + home + " --batch --quiet --yes --trust-model always"
-	if out, err := exec.Command("sh", "-c", gpg+" --pinentry-mode loopback --passphrase '' --quick-gen-key test@example.com default default never").CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", gpg+" --pinentry-mode loopback --passphrase '' --quick-gen-key test@example.com default default "+
+		"never").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	t.Cleanup(func() { exec.Command("gpgconf", "--homedir", home, "--kill", "all").Run() })
@@ -462,7 +464,8 @@ func TestRestoreEncryptedByHand(t *testing.T) {
 			must(t, r.SetChain(ctx, parseChain(t, specs...)))
 			writeBase(t, r, chain(t, r)) // at 0/10
 			w := createSegment(t, r, 8)
-			must(t, w.Write(segment.AppendCommit(append(segment.AppendBegin(nil, 5, 0x10, testClock), "INSERT INTO public.plain VALUES (100, 'new', NULL);\n"...), 0x11)))
+			must(t, w.Write(segment.AppendCommit(append(segment.AppendBegin(nil, 5, 0x10, testClock), "INSERT INTO public.plain VALUES (100, 'new', NULL);\n"...),
+				0x11)))
 			w.Add(segment.Stats{End: 0x11, Transactions: 1})
 			must(t, w.Seal(ctx))
 			must(t, r.WriteMetadata(ctx, Metadata{}))

@@ -197,7 +197,8 @@ func TestDumpReaderKeepsLinesTogether(t *testing.T) {
 }
 
 func baseHeader(kind catalog.Kind) segment.Header {
-	return segment.Header{Kind: kind, SystemID: "7", Timeline: 1, Database: "customers_db", Server: "15.18", Encoding: "UTF8", Collate: "C.UTF-8", CType: "C.UTF-8",
+	return segment.Header{Kind: kind, SystemID: "7", Timeline: 1, Database: "customers_db", Server: "15.18", Encoding: "UTF8", Collate: "C.UTF-8",
+		CType:          "C.UTF-8",
 		LocaleProvider: "libc", Start: 0x10, At: testClock, Created: testClock, Dump: "pg_dump (PostgreSQL) 15.18"}
 }
 

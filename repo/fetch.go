@@ -96,7 +96,7 @@ func (r *Repository) fetchOne(m *remote, top string, names []string) error {
 	return r.publish(top+partialSuffix, top)
 }
 
-// record tells a rebuilt catalog of the storage and of what it holds.
+// record enters the storage, and what it holds, into a rebuilt catalog.
 func (o *origin) record(ctx context.Context, r *Repository, cat *catalog.Catalog) error {
 	known, found, err := cat.Setting(ctx, identitySetting)
 	if err != nil {

@@ -111,7 +111,8 @@ func (r *Repository) openNamed(name string) (io.ReadCloser, time.Time, error) {
 	return f, info.ModTime().UTC(), nil
 }
 
-func (r *Repository) inspectFile(ctx context.Context, f io.Reader, changed time.Time, kind catalog.Kind, name, record string, open bool, limit int64) (content, error) {
+func (r *Repository) inspectFile(ctx context.Context, f io.Reader, changed time.Time, kind catalog.Kind, name, record string, open bool, limit int64) (content,
+	error) {
 	guess := filter.RecordOfName(strings.TrimSuffix(name, openSuffix))
 	chain, err := r.fileChain(ctx, cmp.Or(record, guess))
 	if err != nil {

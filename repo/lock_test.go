@@ -97,7 +97,8 @@ func TestSweep(t *testing.T) {
 	live, err := r.CreateDump(baseHeader(catalog.KindBase), "20261122-000000", filter.Default)
 	must(t, err)
 	defer live.Abort()
-	dead := []string{"base-20261123-000000.sql.zst.partial", "globals-20261123-000000.sql.partial", MetadataName + ".123.partial", "incremental-0000000000000010.sql.zst.open"}
+	dead := []string{"base-20261123-000000.sql.zst.partial", "globals-20261123-000000.sql.partial", MetadataName + ".123.partial",
+		"incremental-0000000000000010.sql.zst.open"}
 	stay := []string{base.Name, globals.Name, CatalogName, "base-20261122-000000.sql.zst.partial", "notes.partial", "notes.open",
 		"base-20261120-000000.sql.zst", "incremental-0000000000000001.sql.zst"}
 	for _, name := range append(dead, stay[4:]...) {

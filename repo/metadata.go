@@ -269,7 +269,8 @@ func byHandFor(chain filter.Chain, spool bool) string {
 		elsewhere = "  (the last two lie in the folder that " + SpoolName + " names)\n"
 	}
 	return strings.NewReplacer("ELSEWHERE\n", elsewhere, "GLOBALS_EXT", globalsExt, "GLOBALS_COMMAND", globals, "NOTE\n", note, "UNPACK\n", unpack,
-		"ARCHIVE", archive, "DIR", dir, "DECODE_BASE", chain.Command("base-DATE-TIME.sql"+chain.Extension()), "DECODE_SEGMENT", chain.Command(`"$f"`), "EXT", chain.Extension()).Replace(byHand)
+		"ARCHIVE", archive, "DIR", dir, "DECODE_BASE", chain.Command("base-DATE-TIME.sql"+chain.Extension()), "DECODE_SEGMENT", chain.Command(`"$f"`), "EXT",
+		chain.Extension()).Replace(byHand)
 }
 
 // byHand is the recipe, with the words in capitals to be replaced.

@@ -23,7 +23,8 @@ func rowsOf(t testing.TB, w *SegmentWriter, n int, table string, rows int) {
 	text := segment.AppendBegin(nil, uint32(n), commit, at)
 	for i := range rows {
 		text = segment.AppendChange(text, &segment.Change{Op: segment.Insert, Table: []byte(table), Columns: [][]byte{[]byte(`"a"`), []byte(`"b"`)},
-			New: []segment.Value{{Form: segment.Text, Text: fmt.Append(nil, n)}, {Form: segment.Text, Text: fmt.Appendf(nil, "some text of row %d, 80 bytes or so %x", i, i*i*7919+n)}}})
+			New: []segment.Value{{Form: segment.Text, Text: fmt.Append(nil, n)}, {Form: segment.Text, Text: fmt.Appendf(nil, "some text of row %d, 80 bytes or so %x",
+				i, i*i*7919+n)}}})
 	}
 	must(t, w.Write(segment.AppendCommit(text, end)))
 	w.Add(segment.Stats{End: end, Reached: at, Transactions: 1, FirstCommit: at, LastCommit: at, MinXID: uint32(n), MaxXID: uint32(n),

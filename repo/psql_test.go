@@ -107,7 +107,8 @@ func checkHostile(t *testing.T, c *pgtest.Cluster, db string) {
 			}
 		}
 		if name := truncated(v); name != "" {
-			if got := query("SELECT count(*) FROM pg_class WHERE relname = convert_from(decode('" + hex.EncodeToString(fmt.Appendf(nil, "%s%d", name, i)) + "', 'hex'), 'UTF8')"); got != "1" {
+			if got := query("SELECT count(*) FROM pg_class WHERE relname = convert_from(decode('" + hex.EncodeToString(fmt.Appendf(nil, "%s%d", name, i)) +
+				"', 'hex'), 'UTF8')"); got != "1" {
 				t.Errorf("%s tables are named %q", got, name)
 			}
 		}
@@ -277,7 +278,8 @@ func TestRestoreByHand(t *testing.T) {
 	must(t, w.Seal(ctx))
 	db := c.CreateDB(t, "by_hand")
 	const to = " | psql -X -q -v ON_ERROR_STOP=1 -d $DB >&2"
-	psql(t, c, db, r.dir, "zstd -dc base-*.sql.zst | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d $DB; psql -X -q -o /dev/null -d $DB -f globals-*.sql 2>/dev/null")
+	psql(t, c, db, r.dir, "zstd -dc base-*.sql.zst | psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d $DB; psql -X -q -o /dev/null -d $DB -f globals-*.sql "+
+		"2>/dev/null")
 	psql(t, c, db, r.dir, "P=0/10\n"+recipe(t)+to)
 	if got, want := c.Query(t, db, "SELECT count(*), max(id), min(v) FILTER (WHERE id = 1) FROM public.plain"), "8|100|changed"; got != want {
 		t.Errorf("rows %s, want %s", got, want)

@@ -20,7 +20,7 @@ import (
 	"pg_scribe/repo/storage"
 )
 
-// IsCopy tells whether a directory is what a repository was sent to, rather
+// IsCopy says whether a directory is what a repository was sent to, rather
 // than one where a repository works.
 func IsCopy(dir string) bool {
 	there := func(name string) bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
@@ -302,12 +302,12 @@ func (m *remote) fetch(name, path string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// Remote tells whether the files are read from a storage.
+// Remote says whether the files are read from a storage.
 func (r *Repository) Remote() bool { return r.remote != nil }
 
 // StoredSize is the size of an artifact's file as the file system or the
-// storage tells it, without reading it; of a directory that of its files but the
-// one that describes them. Where a storage does not tell, it is that of the
+// storage reports it, without reading it; of a directory that of its files but the
+// one that describes them. Where a storage does not say, it is that of the
 // catalog. It fails with MissingFileError.
 func (r *Repository) StoredSize(a catalog.Artifact) (int64, error) {
 	if r.remote != nil {

@@ -159,7 +159,8 @@ func OpenReadOnly(ctx context.Context, dir string) (*Repository, error) {
 	return open(ctx, dir, time.Now, catalog.OpenReadOnly, nil)
 }
 
-func open(ctx context.Context, dir string, now func() time.Time, openCatalog func(string) (*catalog.Catalog, error), claim func(*Repository) error) (*Repository, error) {
+func open(ctx context.Context, dir string, now func() time.Time, openCatalog func(string) (*catalog.Catalog, error),
+	claim func(*Repository) error) (*Repository, error) {
 	r := &Repository{dir: dir, now: now}
 	if err := r.findSpool(); err != nil {
 		return nil, err

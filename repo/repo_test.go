@@ -72,7 +72,8 @@ func TestOpenRefuses(t *testing.T) {
 	must(t, newer.cat.SetRepository(ctx, info))
 	cases := []struct{ name, dir, want string }{
 		{"absent", filepath.Join(broken, "absent"), "has no catalog.db"}, {"empty", t.TempDir(), "has no catalog.db"}, {"file", file, "has no catalog.db"},
-		{"broken catalog", broken, "cannot be read"}, {"newer format", newer.dir, "it has format 3; this version of pg_scribe is too old for it: it reads formats 1 to 2"},
+		{"broken catalog", broken, "cannot be read"}, {"newer format", newer.dir, "it has format 3; this version of pg_scribe is too old for it: it reads formats " +
+			"1 to 2"},
 	}
 	for _, c := range cases {
 		for name, open := range map[string]func() (*Repository, error){

@@ -49,7 +49,8 @@ func filled(t testing.TB, spec string) *Repository {
 		}
 	}
 	t.Cleanup(func() { w.Close() })
-	addTx(t, w, 300, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('300');`, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('301');`)
+	addTx(t, w, 300, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('300');`, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE `+
+		`VALUES ('301');`)
 	must(t, w.Checkpoint(ctx))
 	must(t, r.WriteMetadata(ctx, Metadata{Server: "15.18", Encoding: "UTF8"}))
 	return r

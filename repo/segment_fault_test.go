@@ -89,7 +89,8 @@ func TestWriterAfterFailedFsync(t *testing.T) {
 		t.Fatalf("Checkpoint gives %v", err)
 	}
 	r.hook = nil
-	for name, f := range map[string]func() error{"Checkpoint": func() error { return w.Checkpoint(ctx) }, "Rollback": w.Rollback, "Seal": func() error { return w.Seal(ctx) }} {
+	for name, f := range map[string]func() error{"Checkpoint": func() error { return w.Checkpoint(ctx) }, "Rollback": w.Rollback,
+		"Seal": func() error { return w.Seal(ctx) }} {
 		if err := f(); !errors.Is(err, errBoom) && !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%s gives %v", name, err)
 		}

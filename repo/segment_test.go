@@ -93,7 +93,8 @@ func checkSealed(t *testing.T, r *Repository, a catalog.Artifact) {
 		t.Fatal(err)
 	}
 	h, tr := reader.Header, reader.Trailer
-	if h.Kind != catalog.KindSegment || h.Format != segment.FormatVersion || h.Database != "customers_db" || h.Slot != "pg_scribe" || h.Start != a.Start || h.Filters != a.Filters {
+	if h.Kind != catalog.KindSegment || h.Format != segment.FormatVersion || h.Database != "customers_db" || h.Slot != "pg_scribe" || h.Start != a.Start ||
+		h.Filters != a.Filters {
 		t.Errorf("header %+v", h)
 	}
 	counts, err := r.Catalog().Tables(ctx, a.ID)

@@ -76,7 +76,8 @@ func BenchmarkOpenTarget10000(b *testing.B) {
 func addSegments(ctx context.Context, r *repo.Repository, n int) error {
 	for i := range n {
 		start := catalog.LSN(16 + i*1000)
-		id, err := r.Catalog().OpenSegment(ctx, catalog.Artifact{Name: fmt.Sprintf("s%d.open", i), SystemID: "7", Timeline: 1, Database: "db", Start: start, Filters: "zstd"})
+		id, err := r.Catalog().OpenSegment(ctx, catalog.Artifact{Name: fmt.Sprintf("s%d.open", i), SystemID: "7", Timeline: 1, Database: "db", Start: start,
+			Filters: "zstd"})
 		if err != nil {
 			return err
 		}

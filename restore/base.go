@@ -226,7 +226,8 @@ func (l *loader) forgive(step buildStep, err error) bool {
 }
 
 // ofRows are statements of the part of a dump that holds the rows.
-var ofRows = regexp.MustCompile(`^(?:SELECT pg_catalog\.(?:setval|lo|set_config)|SET |BEGIN;|COMMIT;|ALTER LARGE OBJECT |COMMENT ON LARGE OBJECT |(?:GRANT|REVOKE) .* ON LARGE OBJECT )`)
+var ofRows = regexp.MustCompile(`^(?:SELECT pg_catalog\.(?:setval|lo|set_config)|SET |BEGIN;|COMMIT;|ALTER LARGE OBJECT |COMMENT ON LARGE OBJECT ` +
+	`|(?:GRANT|REVOKE) .* ON LARGE OBJECT )`)
 
 // buildNow builds what was put aside, and waits for it.
 func (l *loader) buildNow(ctx context.Context, f *feed) error {

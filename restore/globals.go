@@ -123,7 +123,8 @@ func (x *execution) keepsRole(names string) bool {
 	was, n := sqltext.Part(names)
 	now, _ := sqltext.Part(strings.TrimPrefix(names[n:], " "))
 	if x.roles[was] && now != "" {
-		x.note(fmt.Sprintf("role %s, which was there before, was not renamed to %s as on the source: what it had in the restored database was given to %[2]s", was, now))
+		x.note(fmt.Sprintf("role %s, which was there before, was not renamed to %s as on the source: what it had in the restored database was given to %[2]s", was,
+			now))
 	}
 	return x.roles[was]
 }

@@ -65,7 +65,8 @@ func TestGlobals(t *testing.T) {
 	t.Cleanup(func() { dropGlobals(t, o) })
 	c.Exec(t, "postgres", "CREATE ROLE g_old; CREATE ROLE g_boss; GRANT g_boss TO g_old WITH ADMIN OPTION")
 	report := execute(t, p, o)
-	const roles = `SELECT string_agg(concat_ws(' ', rolname, rolsuper, rolcanlogin, rolconnlimit, rolconfig, shobj_description(oid, 'pg_authid')), E'\n' ORDER BY rolname)
+	const roles = `SELECT string_agg(concat_ws(' ', rolname, rolsuper, rolcanlogin, rolconnlimit, rolconfig, shobj_description(oid, 'pg_authid')), ` +
+		`E'\n' ORDER BY rolname)
 		FROM pg_roles WHERE rolname ~ '^g.(old|group|"new)'`
 	want := "g \"new\";\nx f t 7 a; comment\ng_group f f -1 {work_mem=2MB}\ng_old f f -1"
 	if got := c.Query(t, "postgres", roles); got != want {
@@ -92,7 +93,8 @@ func TestGlobals(t *testing.T) {
 	o.Globals = GlobalsAll
 	c.Exec(t, "postgres", "DROP DATABASE globals")
 	execute(t, p, o)
-	if got := c.Query(t, "postgres", "SELECT rolsuper, rolconfig, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = 'g_old'"); got != "t|{work_mem=1MB}|changed" {
+	if got := c.Query(t, "postgres", "SELECT rolsuper, rolconfig, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = "+
+		"'g_old'"); got != "t|{work_mem=1MB}|changed" {
 		t.Errorf("g_old is %s", got)
 	}
 

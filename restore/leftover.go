@@ -180,7 +180,8 @@ func (l *loader) otherwise(ctx context.Context, conn *pgconn.PgConn, f leftover)
 		if err := buildOne(ctx, conn, step); err != nil {
 			return f.err
 		}
-		l.x.leaveOut(fmt.Sprintf("%s, line %d: the constraint is NOT VALID, because rows of the source violate it: %v: %s", l.at.file, f.step.line, f.err, shorten(f.step.sql)))
+		l.x.leaveOut(fmt.Sprintf("%s, line %d: the constraint is NOT VALID, because rows of the source violate it: %v: %s", l.at.file, f.step.line, f.err,
+			shorten(f.step.sql)))
 		return nil
 	}
 	return buildOne(ctx, conn, f.step)

@@ -161,7 +161,8 @@ func (p *Prepared) resolve(ctx context.Context) error {
 }
 
 func (p *Prepared) scan(ctx context.Context, a catalog.Artifact, counts map[string]catalog.TableCount) (*scan, error) {
-	s := &scan{from: p.Plan.From, stop: stopRule(p.Plan.Target), mark: p.Plan.Target.Name, counts: counts, left: p.Plan.Left, byTime: p.Plan.Target.Kind == catalog.ByTime}
+	s := &scan{from: p.Plan.From, stop: stopRule(p.Plan.Target), mark: p.Plan.Target.Name, counts: counts, left: p.Plan.Left,
+		byTime: p.Plan.Target.Kind == catalog.ByTime}
 	err := s.segment(ctx, p.repo, a)
 	if err == nil && s.lost {
 		err = catalog.DivergedError{Target: p.Plan.Target, Timeline: p.Plan.Base.Timeline, At: p.Plan.Left, Base: p.Plan.Base}

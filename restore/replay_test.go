@@ -36,19 +36,24 @@ CREATE TABLE public.child PARTITION OF public.parent FOR VALUES IN (1, 2);
 	b.open(100)
 	x := `"public"."T x"`
 	b.tx(120, 11, 10,
-		`INSERT INTO `+x+` ("id", "c'1", "m", "n", "a", "j", "iv", "v", "f", "b") OVERRIDING SYSTEM VALUE VALUES ('1', E'a\nb\\''', 'ok', '1.50', '{1,NULL}', '{"a": 1}', '1 day 02:00:00', 'é', 'pg_catalog.now', '\x00ff');`,
-		`INSERT INTO `+x+` ("id", "c'1", "m", "n", "a", "j", "iv", "v", "f", "b") OVERRIDING SYSTEM VALUE VALUES ('2', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);`,
+		`INSERT INTO `+x+` ("id", "c'1", "m", "n", "a", "j", "iv", "v", "f", "b") OVERRIDING SYSTEM VALUE VALUES ('1', E'a\nb\\''', 'ok', '1.50', '{1,NULL}', `+
+			`'{"a": 1}', '1 day 02:00:00', 'é', 'pg_catalog.now', '\x00ff');`,
+		`INSERT INTO `+x+` ("id", "c'1", "m", "n", "a", "j", "iv", "v", "f", "b") OVERRIDING SYSTEM VALUE VALUES ('2', NULL, NULL, NULL, NULL, NULL, NULL, NULL, `+
+			`NULL, NULL);`,
 		`UPDATE ONLY `+x+` SET "c'1" = 'x', "a" = NULL WHERE "id" = '1';`,
 		`UPDATE ONLY `+x+` SET "id" = '3', "v" = '' WHERE "id" = '2';`,
 		`INSERT INTO "public"."ident" ("id", "v") OVERRIDING SYSTEM VALUE VALUES ('7', 'seven');`,
-		`WITH d AS (DELETE FROM ONLY "public"."ident" WHERE "id" = '7' AND "id" IS DISTINCT FROM '8' RETURNING *) INSERT INTO "public"."ident" ("id", "v") OVERRIDING SYSTEM VALUE SELECT '8', d."v" FROM d;`,
+		`WITH d AS (DELETE FROM ONLY "public"."ident" WHERE "id" = '7' AND "id" IS DISTINCT FROM '8' RETURNING *) INSERT INTO "public"."ident" ("id", `+
+			`"v") OVERRIDING SYSTEM VALUE SELECT '8', d."v" FROM d;`,
 		`INSERT INTO "public"."zero" DEFAULT VALUES;`, `INSERT INTO "public"."zero" DEFAULT VALUES;`,
 		`DELETE FROM ONLY "public"."zero" WHERE ctid = (SELECT ctid FROM ONLY "public"."zero" LIMIT 1);`,
 		"COPY \"public\".\"bag\" (\"v\", \"j\") FROM stdin;\na\t[1]\na\t[1]\n\\N\t\\N\nb\\tc\\\\\t{}\n\\.",
 		`DELETE FROM ONLY "public"."bag" WHERE ctid = (SELECT ctid FROM ONLY "public"."bag" WHERE "v" = 'a' AND format('%s', "j") = '[1]' LIMIT 1);`,
-		`DELETE FROM ONLY "public"."bag" WHERE ctid = (SELECT ctid FROM ONLY "public"."bag" WHERE "v" IS NOT DISTINCT FROM NULL AND "j" IS NOT DISTINCT FROM NULL LIMIT 1);`,
+		`DELETE FROM ONLY "public"."bag" WHERE ctid = (SELECT ctid FROM ONLY "public"."bag" WHERE "v" IS NOT DISTINCT FROM NULL AND "j" IS NOT DISTINCT FROM `+
+			`NULL LIMIT 1);`,
 		`INSERT INTO "public"."child" ("id", "v") OVERRIDING SYSTEM VALUE VALUES ('1', 'one');`)
-	b.tx(140, 12, 11, `UPDATE ONLY "public"."bag" SET "v" = 'all' WHERE ctid = (SELECT ctid FROM ONLY "public"."bag" WHERE "v" = 'a' AND format('%s', "v") = 'a' LIMIT 1);`,
+	b.tx(140, 12, 11, `UPDATE ONLY "public"."bag" SET "v" = 'all' WHERE ctid = (SELECT ctid FROM ONLY "public"."bag" WHERE "v" = 'a' AND format('%s', `+
+		`"v") = 'a' LIMIT 1);`,
 		`UPDATE ONLY "public"."bag" SET "v" = 'all' WHERE ctid = (SELECT ctid FROM ONLY "public"."bag" WHERE format('%s', "j") = '{}' LIMIT 1);`)
 	b.tx(160, 13, 12,
 		"ddl ALTER TABLE public.\"T x\" ALTER n TYPE text",
@@ -194,7 +199,8 @@ func TestRolesInStream(t *testing.T) {
 		c.Exec(t, "postgres", "DROP ROLE IF EXISTS "+role)
 	})
 	execute(t, b.prepare(catalog.Target{}), o)
-	got := c.Query(t, "roles", "SELECT string_agg(relname || ' ' || relowner::regrole, ', ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'app'::regnamespace")
+	got := c.Query(t, "roles", "SELECT string_agg(relname || ' ' || relowner::regrole, ', ' ORDER BY relname) FROM pg_class WHERE relnamespace = "+
+		"'app'::regnamespace")
 	if want := fmt.Sprintf("c %[1]s, p %[1]s, q %[1]s, s postgres", role); got != want {
 		t.Errorf("owners are %s", got)
 	}
@@ -292,7 +298,8 @@ func TestDirectoryBase(t *testing.T) {
 		}
 	}
 	err = errors.Join(os.WriteFile(filepath.Join(w.Path(), repo.DirListName), []byte(strings.Join(kept, "")), 0o600),
-		os.WriteFile(filepath.Join(w.Path(), repo.DirSettingsIn), []byte("-- x\nDO 'BEGIN EXECUTE format(''COMMENT ON DATABASE %I IS %L'', current_database(), ''a;b''); END';\n"), 0o600))
+		os.WriteFile(filepath.Join(w.Path(), repo.DirSettingsIn), []byte("-- x\nDO 'BEGIN EXECUTE format(''COMMENT ON DATABASE %I IS %L'', current_database(), "+
+			"''a;b''); END';\n"), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +322,8 @@ func TestDirectoryBase(t *testing.T) {
 		return cmd
 	}
 	execute(t, p, o)
-	got := c.Query(t, "directory", "SELECT count(*), to_regclass('left_out') IS NULL, (SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'directory') FROM t")
+	got := c.Query(t, "directory", "SELECT count(*), to_regclass('left_out') IS NULL, (SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE "+
+		"datname = 'directory') FROM t")
 	if got != "1001|t|a;b" {
 		t.Error(got)
 	}

@@ -103,7 +103,8 @@ CREATE INDEX bad ON public.t USING btree (public.bad(id));
 	c.Exec(t, "postgres", "CREATE DATABASE tolerated TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
 	o.CreateDatabase = false
 	report := execute(t, b.prepare(catalog.Target{}), o)
-	if got := strings.Join(report.Notices, "\n"); !strings.Contains(got, "LATIN1") || !strings.Contains(got, "no statistics of table public.t") || len(report.Notices) != 2 {
+	if got := strings.Join(report.Notices, "\n"); !strings.Contains(got, "LATIN1") || !strings.Contains(got, "no statistics of table public.t") ||
+		len(report.Notices) != 2 {
 		t.Errorf("notices are\n%s", got)
 	}
 }
@@ -159,7 +160,8 @@ func TestStatementErrors(t *testing.T) {
 			"COPY public.a (i) FROM stdin;", "22P02"},
 		{"base table", "CREATE TABLE public.a (i public.nix);\nCOPY public.a (i) FROM stdin;\n\\.\n", nil, "CREATE TABLE public.a (i public.nix);", "42704"},
 		{"duplicate key", smallBase, []string{row(1, "x")}, row(1, "x"), "23505"},
-		{"value", smallBase, []string{`INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('x');`}, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('x');`, "22P02"},
+		{"value", smallBase, []string{`INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM VALUE VALUES ('x');`}, `INSERT INTO "public"."t" ("id") OVERRIDING SYSTEM ` +
+			`VALUE VALUES ('x');`, "22P02"},
 		{"no table", smallBase, []string{row(5, ""), `DELETE FROM ONLY "public"."nix" WHERE "a" = '1';`},
 			`DELETE FROM ONLY "public"."nix" WHERE "a" = '1';`, "42P01"},
 		{"command", smallBase, []string{"ddl " + good, "ddl " + good}, good + ";", "42701"},
@@ -205,11 +207,13 @@ func TestBaseComesBack(t *testing.T) {
 			"SELECT count(*) = 1 FROM pg_constraint JOIN pg_class c ON c.oid = conrelid WHERE conname = 'small' AND contype = 'c' AND convalidated AND relchecks = 1"},
 		{"an index on a column that is not there", smallBase + "CREATE INDEX i ON public.t USING btree (j);\nCREATE INDEX k ON public.t USING btree (id);\n",
 			[]string{`column "j" does not exist`}, "SELECT to_regclass('public.k') IS NOT NULL"},
-		{"a unique index over equal rows", function + table + rows + "ALTER TABLE ONLY public.a\n    ADD CONSTRAINT u UNIQUE (i);\nCOMMENT ON CONSTRAINT u ON public.a IS 'x';\n",
+		{"a unique index over equal rows", function + table + rows + "ALTER TABLE ONLY public.a\n    ADD CONSTRAINT u UNIQUE (i);\nCOMMENT ON CONSTRAINT u ON " +
+			"public.a IS 'x';\n",
 			[]string{"could not create unique index", `constraint "u" for table "a" does not exist`}, "SELECT count(*) = 2 FROM public.a"},
 		{"orphans", function + table + rows + smallBase + "ALTER TABLE ONLY public.a\n    ADD CONSTRAINT f FOREIGN KEY (j) REFERENCES public.t(id);\n",
 			[]string{"the constraint is NOT VALID"}, "SELECT NOT convalidated FROM pg_constraint WHERE conname = 'f'"},
-		{"a view before the table", "CREATE VIEW public.v AS SELECT id FROM public.t;\n" + smallBase, nil, "SELECT count(*) = (SELECT count(*) FROM public.t) FROM public.v"},
+		{"a view before the table", "CREATE VIEW public.v AS SELECT id FROM public.t;\n" + smallBase, nil, "SELECT count(*) = (SELECT count(*) FROM public.t) FROM " +
+			"public.v"},
 		{"names that only the search_path finds", smallBase + `CREATE FUNCTION public.n() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM t';` +
 			"\nCREATE MATERIALIZED VIEW public.m AS SELECT public.n() AS n;\nCREATE MATERIALIZED VIEW public.m2 AS SELECT n FROM public.m;\n", nil,
 			"SELECT relispopulated FROM pg_class WHERE oid = 'public.m2'::regclass"},

@@ -28,7 +28,8 @@ func TestSpread(t *testing.T) {
 		fmt.Fprintf(&sql, "%d\t%s\n", rows, strings.Repeat("y", 1<<20))
 		sql.WriteString("\\.\n")
 	}
-	sql.WriteString("ALTER TABLE ONLY public.a\n    ADD CONSTRAINT a_pkey PRIMARY KEY (id);\nALTER TABLE ONLY public.b\n    ADD CONSTRAINT b_pkey PRIMARY KEY (id);\n")
+	sql.WriteString("ALTER TABLE ONLY public.a\n    ADD CONSTRAINT a_pkey PRIMARY KEY (id);\nALTER TABLE ONLY public.b\n    ADD CONSTRAINT b_pkey PRIMARY KEY " +
+		"(id);\n")
 	b := build(t)
 	base := b.base(100, 5, sql.String(), "")
 	p := b.prepare(catalog.Target{})
@@ -40,7 +41,8 @@ func TestSpread(t *testing.T) {
 			t.Errorf("%d jobs: %+v", jobs, report.Tables)
 		}
 		for _, table := range []string{"a", "b"} {
-			got := c.Query(t, "spread", fmt.Sprintf("SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE v = repeat('x', id %% 100) || E'\\n' || id), max(length(v)) FROM public.%s", table))
+			got := c.Query(t, "spread", fmt.Sprintf("SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE v = repeat('x', id %% 100) || E'\\n' || id), "+
+				"max(length(v)) FROM public.%s", table))
 			if want := fmt.Sprintf("%d|%d|%d|%d", rows+1, rows+1, rows, 1<<20); got != want {
 				t.Errorf("%d jobs, table %s: %s, want %s", jobs, table, got, want)
 			}

@@ -52,7 +52,8 @@ func TestBadArguments(t *testing.T) {
 		{"restore|-f|x|-d|y|--target-exclusive", "--target-exclusive without a target", "--target-lsn"},
 		{"restore|-f|x|-d|y|--target-time|yesterday", `"yesterday" is not a time`, "--target-time '2026-11-21 02:00:00+01'"},
 		{"restore|-f|x|-d|y|--target-time|2026-02-30 01:00Z", "no such moment", "--target-time"},
-		{"restore|-f|x|-d|y|--target-time|2026-11-21 02:00:00", "has no time zone", "--target-time '2026-11-21 02:00:00Z' for UTC, --target-time '2026-11-21 02:00:00"},
+		{"restore|-f|x|-d|y|--target-time|2026-11-21 02:00:00", "has no time zone", "--target-time '2026-11-21 02:00:00Z' for UTC, --target-time '2026-11-21 " +
+			"02:00:00"},
 		{"restore|-f|x|-d|y|--target-time|2026-11-21 02:00 Mars/Olympus", "Mars/Olympus is no time zone", "Europe/Berlin"},
 		{"restore|-f|x|-d|y|--globals|some", "is one of", "pg_scribe help restore"},
 		{"restore|-f|x|-d|y|-j|0", "--jobs", "-j 4"},
@@ -282,7 +283,8 @@ func TestBrokenTools(t *testing.T) {
 		{"dies at once", s.script("pg_dump", versionOr+"echo 'pg_dump: error: no\nluck' >&2; exit 1"), "pg_dump: error: no"},
 		{"killed midway", s.script("pg_dump", versionOr+real+` "$@" | head -c 100000; kill -9 $$`), "killed"},
 		{"output cut off", s.script("pg_dump", versionOr+real+` "$@" | head -c 100000`), "pg_dump"},
-		{"globals die", s.script("pg_dumpall", `case "$*" in *--version*) echo 'pg_dumpall (PostgreSQL) 99.1'; exit;; esac; echo 'half'; exit 1`), "pg_dumpall failed"},
+		{"globals die", s.script("pg_dumpall", `case "$*" in *--version*) echo 'pg_dumpall (PostgreSQL) 99.1'; exit;; esac; echo 'half'; exit 1`),
+			"pg_dumpall failed"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

@@ -28,7 +28,8 @@ func gpgFilter(t *testing.T) string {
 		os.RemoveAll(home)
 	})
 	gpg := "gpg --homedir " + home + " --batch --quiet --yes --trust-model always"
-	if out, err := exec.Command("sh", "-c", gpg+" --pinentry-mode loopback --passphrase '' --quick-gen-key t@example.com default default never").CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", gpg+" --pinentry-mode loopback --passphrase '' --quick-gen-key t@example.com default default "+
+		"never").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return "shell write='" + gpg + " -e -r t@example.com' read='" + gpg + " -d'"
@@ -120,9 +121,11 @@ func TestEveryTargetWithEveryFilter(t *testing.T) {
 				}
 				s := initSource(t, c, combinationSQL, append(slices.Clone(f.flags), "--target", spec)...)
 				for round := range 2 { // at least a segment each
-					c.Exec(t, s.db, fmt.Sprintf(`INSERT INTO t SELECT nextval('tickets'), 'precious row ' || md5(g::text || %[1]d), NULL, sha256(g::text::bytea) FROM generate_series(1, 300) g;
+					c.Exec(t, s.db, fmt.Sprintf(`INSERT INTO t SELECT nextval('tickets'), 'precious row ' || md5(g::text || %[1]d), NULL, sha256(g::text::bytea) FROM `+
+						`generate_series(1, 300) g;
 						UPDATE t SET v = v || '!' WHERE id %% 7 = %[1]d; INSERT INTO child SELECT g, 'note' FROM generate_series(1, 20) g`, round))
-					c.Exec(t, s.db, fmt.Sprintf("ALTER TABLE child ADD COLUMN more%[1]d int DEFAULT 5; CREATE TABLE late%[1]d (id int PRIMARY KEY, v text); INSERT INTO late%[1]d VALUES (1, 'a')", round))
+					c.Exec(t, s.db, fmt.Sprintf("ALTER TABLE child ADD COLUMN more%[1]d int DEFAULT 5; CREATE TABLE late%[1]d (id int PRIMARY KEY, v text); INSERT INTO "+
+						"late%[1]d VALUES (1, 'a')", round))
 					s.catchUp()
 				}
 				before := stored(t, place)
@@ -138,7 +141,8 @@ func TestEveryTargetWithEveryFilter(t *testing.T) {
 				if len(first) != 2 || len(before) < 4 || len(gone) != len(before)-1 || slices.Contains(gone, before[len(before)-1]) {
 					t.Errorf("the target had %q, expire removed %q", before, gone)
 				}
-				c.Exec(t, s.db, "DELETE FROM t WHERE id % 3 = 0; INSERT INTO late1 SELECT g, md5(g::text) FROM generate_series(2, 50) g; ALTER TABLE late1 RENAME COLUMN v TO w")
+				c.Exec(t, s.db, "DELETE FROM t WHERE id % 3 = 0; INSERT INTO late1 SELECT g, md5(g::text) FROM generate_series(2, 50) g; ALTER TABLE late1 RENAME COLUMN "+
+					"v TO w")
 				s.catchUp()
 
 				// A fresh machine: the directory is gone.
@@ -183,7 +187,8 @@ func TestTargetTurnsReadOnly(t *testing.T) {
 	}
 	later(s.must("full-backup", "-d", s.conn, "-f", s.dir))
 	s.run("copy", "-f", s.dir).refused(t, exitBackup, "it can be read, but not written", "s3:PutObject")
-	if o := s.run("status", "-f", s.dir); o.code != exitWarnings || !strings.Contains(o.errors, "it can be read, but not written") || !strings.Contains(o.errors, "pg_scribe copy -f") {
+	if o := s.run("status", "-f", s.dir); o.code != exitWarnings || !strings.Contains(o.errors, "it can be read, but not written") || !strings.Contains(o.errors,
+		"pg_scribe copy -f") {
 		t.Errorf("status: %d\n%s%s", o.code, o.out, o.errors)
 	}
 	later(s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm"))

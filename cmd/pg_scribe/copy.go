@@ -89,7 +89,8 @@ func (c *copyCmd) forget(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		a.print("%s is forgotten: nothing is sent there any more. Nothing there was removed: %s, %s.", oneLine(t.Spec), show.Plural(int64(t.Copies), "file"), show.Bytes(t.CopiesBytes))
+		a.print("%s is forgotten: nothing is sent there any more. Nothing there was removed: %s, %s.", oneLine(t.Spec), show.Plural(int64(t.Copies), "file"),
+			show.Bytes(t.CopiesBytes))
 		a.print("To remove what is there: %s", removeWords(t.Spec))
 		a.print("To send there again: %s", commandLine("pg_scribe", "copy", "-f", c.File, "--target", t.Spec))
 		return nil
@@ -160,7 +161,7 @@ func (a *app) bindStorages(ctx context.Context, identity, dir string, specs []st
 	return upload.Bind(ctx, identity, storages)
 }
 
-// within tells whether a path is a directory or in it.
+// within says whether a path is a directory or in it.
 func within(path, dir string) bool {
 	resolve := func(p string) string {
 		abs, err := filepath.Abs(p)
@@ -191,7 +192,7 @@ func (a *app) parseStorages(specs []string) (storages []storage.Storage, err err
 	return storages, nil
 }
 
-// isStorage tells whether a repository's files are sent to what -f names,
+// isStorage says whether a repository's files are sent to what -f names,
 // rather than written there.
 func isStorage(file string) bool { return storage.IsSpec(file) || repo.IsCopy(file) }
 

@@ -41,7 +41,8 @@ func TestDirectories(t *testing.T) {
 	init(s.dir).refused(t, exitUsage, "already a repository", "pg_scribe start")
 	init(file).refused(t, exitUsage, "not a directory", "-f")
 	init(filepath.Join(file, "below")).refused(t, exitUsage, "not a directory", "-f")
-	for _, command := range [][]string{{"start", "-d", conn}, {"full-backup", "-d", conn}, {"status"}, {"list"}, {"restore", "-d", "x"}, {"drop", "-d", conn, "--yes"}} {
+	for _, command := range [][]string{{"start", "-d", conn}, {"full-backup", "-d", conn}, {"status"}, {"list"}, {"restore", "-d", "x"}, {"drop", "-d", conn,
+		"--yes"}} {
 		on := func(dir string) outcome { return s.run(append(command[:len(command):len(command)], "-f", dir)...) }
 		hint := "pg_scribe init"
 		if command[0] == "restore" { // nobody who wants to restore begins a repository

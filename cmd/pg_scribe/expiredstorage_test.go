@@ -125,7 +125,8 @@ func TestRestoreOfWhatIsGoneFromATarget(t *testing.T) {
 	if err := os.Remove(gone); err != nil {
 		t.Fatal(err)
 	}
-	s.run("restore", "-f", "file:"+dir, "-C", "-d", c.ConnString(s.db+"_x")).refused(t, exitBackup, gone[strings.LastIndex(gone, "/")+1:]+" is missing", "begin again with the newest catalog there: pg_scribe restore")
+	s.run("restore", "-f", "file:"+dir, "-C", "-d", c.ConnString(s.db+"_x")).refused(t, exitBackup, gone[strings.LastIndex(gone, "/")+1:]+" is missing",
+		"begin again with the newest catalog there: pg_scribe restore")
 	if n := c.Query(t, "postgres", "SELECT count(*) FROM pg_database WHERE datname = '"+s.db+"_x'"); n != "0" {
 		t.Error("the database was made")
 	}

@@ -37,7 +37,8 @@ func TestDay(t *testing.T) {
 			t.Errorf("list does not say %q:\n%s", want, o.out)
 		}
 	}
-	if l := decode[map[string][]map[string]any](t, s.must("list", "points", "-f", s.dir, "--output", "json")); len(l) != 1 || l["points"][0]["name"] != "before the mistake" {
+	if l := decode[map[string][]map[string]any](t, s.must("list", "points", "-f", s.dir, "--output", "json")); len(l) != 1 ||
+		l["points"][0]["name"] != "before the mistake" {
 		t.Errorf("list points: %v", l)
 	}
 

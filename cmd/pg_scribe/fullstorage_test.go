@@ -39,7 +39,8 @@ mv $new %[1]s/$1
 `, dir, quota), 0o700))
 		limit := func(bytes int64) { must(os.WriteFile(quota, fmt.Append(nil, bytes), 0o600)) }
 		limit(1 << 30)
-		spec := fmt.Sprintf(`shell write="sh %[2]s %%f" read="cat %[1]s/%%f" list="cd %[1]s && find . -type f -printf '%%%%s %%%%P\n'" remove="rm %[1]s/%%f"`, dir, script)
+		spec := fmt.Sprintf(`shell write="sh %[2]s %%f" read="cat %[1]s/%%f" list="cd %[1]s && find . -type f -printf '%%%%s %%%%P\n'" remove="rm %[1]s/%%f"`, dir,
+			script)
 		return dir, spec, limit
 	},
 	"tmpfs": func(t *testing.T) (string, string, func(int64)) {
@@ -83,7 +84,8 @@ func onLimitedPlaces(t *testing.T, test func(t *testing.T, s *sourceDB, dir, spe
 	for name, place := range limitedPlaces {
 		t.Run(name, func(t *testing.T) {
 			dir, spec, limit := place(t)
-			s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, md5(g::text) || md5((-g)::text) FROM generate_series(1, 3000) g", spec)
+			s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, md5(g::text) || md5((-g)::text) FROM generate_series(1, "+
+				"3000) g", spec)
 			s.c.Exec(t, s.db, "INSERT INTO t SELECT g, md5(g::text) || md5((-g)::text) FROM generate_series(3001, 6000) g")
 			s.catchUp()
 			test(t, s, dir, spec, limit)
@@ -98,7 +100,8 @@ func TestExpireRelievesAFullTarget(t *testing.T) {
 		s.c.Exec(t, s.db, "UPDATE t SET v = md5((id * 3)::text) || md5((id * 5)::text) WHERE id % 2 = 0")
 		limit(usedIn(t, dir) + 80<<10)
 		before := held(dir, "incremental")
-		if o := s.run("start", "-d", s.conn, "-f", s.dir, "--endpos", s.c.Query(t, s.db, "SELECT pg_current_wal_flush_lsn()"), "--no-loop"); o.code != exitOK || !strings.Contains(o.errors, "not everything is on the targets yet") {
+		if o := s.run("start", "-d", s.conn, "-f", s.dir, "--endpos", s.c.Query(t, s.db, "SELECT pg_current_wal_flush_lsn()"), "--no-loop"); o.code != exitOK ||
+			!strings.Contains(o.errors, "not everything is on the targets yet") {
 			t.Fatalf("%d\n%s", o.code, o.errors)
 		}
 		if n := held(dir, "incremental"); n != before {
@@ -109,7 +112,8 @@ func TestExpireRelievesAFullTarget(t *testing.T) {
 			left, _ := filepath.Glob(filepath.Join(dir, "*"))
 			t.Errorf("the target holds %q\n%s", left, o.errors)
 		}
-		if d := decode[statusRead](t, s.run("status", "-f", s.dir, "--output", "json")); d.Repository.Targets[0].Pending != 0 || d.Repository.Targets[0].FailedSince != "" {
+		if d := decode[statusRead](t, s.run("status", "-f", s.dir, "--output", "json")); d.Repository.Targets[0].Pending != 0 ||
+			d.Repository.Targets[0].FailedSince != "" {
 			t.Errorf("status shows %+v", d.Repository.Targets)
 		}
 		if got, want := s.restoredFrom(spec), s.content(); got != want {

@@ -315,7 +315,8 @@ var repositoryHints = []hintCase{
 			return
 		}
 		db := h.database()
-		h.c.Exec(h.t, db, "INSERT INTO t SELECT g FROM generate_series(2, 300000) g; CREATE TABLE b AS SELECT id, md5(id::text) FROM t; ALTER TABLE b ADD PRIMARY KEY (id)")
+		h.c.Exec(h.t, db, "INSERT INTO t SELECT g FROM generate_series(2, 300000) g; CREATE TABLE b AS SELECT id, md5(id::text) FROM t; ALTER TABLE b ADD PRIMARY "+
+			"KEY (id)")
 		args := []string{"init", "-d", db, "-f", filepath.Join(mount, "repo"), "-S", "hint_space"}
 		f := h.fails(syscall.ENOSPC.Error(), args...)
 		f.follow(0)

@@ -90,7 +90,8 @@ var targetHints = []hintCase{
 		h.ok(os.Mkdir(place, 0o700))
 		s := h.fresh("--target", place)
 		h.ok(os.Rename(place, place+".away"))
-		h.c.Exec(h.t, s.db, "CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT g, md5(g::text) || md5((g * 3)::text) FROM generate_series(1, 20000) g")
+		h.c.Exec(h.t, s.db, "CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT g, md5(g::text) || md5((g * 3)::text) FROM generate_series(1, "+
+			"20000) g")
 		f := h.fails("*upload.BacklogError", "start", "-d", s.db, "-f", s.dir, "-F", "100ms", "--segment-size", "100kB", "--spool-limit", "200kB", "-s", "0.2")
 		h.ok(os.Rename(place+".away", place))
 		f.follow(0)

@@ -174,7 +174,8 @@ var (
 	placeholder  = regexp.MustCompile(`\b(NEW_DIRECTORY|NEW_DATABASE|REPOSITORY|DATABASE|SUPERUSER|RECIPIENT|COLUMN|FILE)\b`)
 	dots         = regexp.MustCompile(`…\D|…$|\.\.\.`) // not 1…22
 	sqlStart     = regexp.MustCompile(`^(ALTER|CREATE|GRANT) `)
-	commandStart = regexp.MustCompile(`^((PATH=\S+ )?pg_scribe|psql|createuser|pg_isready|dropdb|ls|df|mv|cp|mount|sudo|which|file|sh|pg_dump|pg_dumpall|ulimit|ALTER|CREATE|GRANT) `)
+	commandStart = regexp.MustCompile(`^((PATH=\S+ )?pg_scribe|psql|createuser|pg_isready|dropdb|ls|df|mv|cp|mount|sudo|which|file|sh|` +
+		`pg_dump|pg_dumpall|ulimit|ALTER|CREATE|GRANT) `)
 )
 
 // hintCommands are the commands of a hint: they begin behind ": " and end at

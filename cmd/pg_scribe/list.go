@@ -113,7 +113,8 @@ func (a *app) listBases(inv catalog.Inventory) {
 		if art.Kind != catalog.KindBase {
 			continue
 		}
-		row := []any{art.Name, art.Start, a.cellTime(cmp.Or(art.ReachedAt, art.FinishedAt)), show.Bytes(art.Bytes), show.Bytes(art.TextBytes), art.Filters, art.ServerVersion}
+		row := []any{art.Name, art.Start, a.cellTime(cmp.Or(art.ReachedAt, art.FinishedAt)), show.Bytes(art.Bytes), show.Bytes(art.TextBytes), art.Filters,
+			art.ServerVersion}
 		if pinned {
 			row = append(row, art.PinnedReason)
 		}

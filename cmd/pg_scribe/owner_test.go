@@ -141,7 +141,8 @@ func TestFilesBelongToTheOwner(t *testing.T) {
 	if err != nil || len(bases) == 0 || os.Chown(bases[0], 0, 0) != nil {
 		t.Fatalf("%q %v", bases, err)
 	}
-	if o := as.asUser(user, "", "status", "-f", dir); o.code != exitWarnings || !strings.Contains(o.out, "WARNING: this user cannot read: "+filepath.Base(bases[0])) {
+	if o := as.asUser(user, "", "status", "-f", dir); o.code != exitWarnings || !strings.Contains(o.out, "WARNING: this user cannot read: "+
+		filepath.Base(bases[0])) {
 		t.Errorf("status: %d\n%s%s", o.code, o.out, o.errors)
 	}
 }

@@ -103,7 +103,8 @@ func (a *app) printSwap(s *restore.Swap, slot string) {
 	f, kept := a.facts.onDatabase(s.Source), a.facts.onDatabase(s.Kept)
 	stamp := s.Kept[len(s.Kept)-len("20060102_150405"):]
 	a.print("\nThe source is kept as database %q, as it was.", s.Kept)
-	a.print("Slot %s and the repository belong to the kept database: start -d %s is refused from now on, and the slot keeps WAL until that backup goes on or ends.",
+	a.print("Slot %s and the repository belong to the kept database: start -d %s is refused from now on, and the slot keeps WAL until that backup goes on or "+
+		"ends.",
 		slot, shellQuote(s.Source))
 	a.print("Back up the restored one in a new repository:\n  %s", f.scribe("init", "-S", "pg_scribe_"+stamp, "-f", "NEW_DIRECTORY"))
 	a.print("Go on with the backup of the kept one:\n  %s", kept.scribe("start", "-f", f.dir))

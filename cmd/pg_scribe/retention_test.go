@@ -13,7 +13,8 @@ import (
 
 func TestSpan(t *testing.T) {
 	const day = 24 * time.Hour
-	for text, want := range map[string]time.Duration{"0": 0, "0d": 0, "36h": 36 * time.Hour, "30d": 30 * day, "8w": 56 * day, "1y": 365 * day, "1y30d12h": 395*day + 12*time.Hour} {
+	for text, want := range map[string]time.Duration{"0": 0, "0d": 0, "36h": 36 * time.Hour, "30d": 30 * day, "8w": 56 * day, "1y": 365 * day,
+		"1y30d12h": 395*day + 12*time.Hour} {
 		var s span
 		if err := s.UnmarshalText([]byte(text)); err != nil || time.Duration(s) != want {
 			t.Errorf("%q: %s, %v", text, time.Duration(s), err)
@@ -90,7 +91,8 @@ func TestRetentionCommands(t *testing.T) {
 	}
 	write("[expire]\nkeep-last = 1\nkeep-incremental = 0\nfile = " + dir + "\n")
 	o = b.must("expire", "--config", config)
-	for _, want := range []string{"Keep bases: the last 1; segments: 0 days", "pinned: end of year", "the newest base", "Goes (", "Restorable now (1)", "Restorable afterwards (2)", "add --confirm"} {
+	for _, want := range []string{"Keep bases: the last 1; segments: 0 days", "pinned: end of year", "the newest base", "Goes (", "Restorable now (1)",
+		"Restorable afterwards (2)", "add --confirm"} {
 		if !strings.Contains(o.out, want) {
 			t.Errorf("expire does not say %q:\n%s", want, o.out)
 		}

@@ -84,7 +84,8 @@ var rules = []rule{
 	}),
 	on(exitUsage, func(e *repo.SpoolTakenError, f facts) string {
 		return "name " + shellQuote(e.Owner) + " with -f; to give the copy a catalog of its own: " +
-			commandLine("mv", filepath.Join(e.Dir, repo.SpoolName), filepath.Join(e.Dir, "old_"+repo.SpoolName)) + " && " + commandLine("pg_scribe", "catalog", "rebuild", "-f", e.Dir)
+			commandLine("mv", filepath.Join(e.Dir, repo.SpoolName), filepath.Join(e.Dir, "old_"+repo.SpoolName)) + " && " + commandLine("pg_scribe", "catalog",
+			"rebuild", "-f", e.Dir)
 	}),
 	on(exitUsage, func(e *repo.SpoolUnfitError, f facts) string {
 		return "give --spool-dir an existing directory outside of the repository, which this user can write"
@@ -122,7 +123,8 @@ var rules = []rule{
 			return newerHint
 		}
 		if strings.HasSuffix(e.File, ".open") && !storage.IsSpec(f.dir) {
-			return "bring the file back; if nobody has it, move it away and make the catalog again without it, and start tells whether the server still has its changes: " +
+			return "bring the file back; if nobody has it, move it away and make the catalog again without it, and start tells whether the server still has its " +
+				"changes: " +
 				commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", f.dir)
 		}
 		return "bring the file back from a copy of the repository, or restore to a point before it: " +
@@ -215,7 +217,8 @@ var storageRules = []rule{
 		return hint + "; look at it there, and give this repository a prefix of its own or move the file aside"
 	}),
 	on(exitBackup, func(e *upload.BacklogError, f facts) string {
-		return "fix the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for good: " +
+		return "fix the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for " +
+			"good: " +
 			commandLine("pg_scribe", "copy", "-f", f.dir, "--forget") + " WHERE"
 	}),
 	on(exitUsage, func(e *upload.UnknownError, _ facts) string {

@@ -53,7 +53,8 @@ const secretSQL = `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SE
 // nothingInClear complains about a file that names anything of the source.
 func (s *sourceDB) nothingInClear(place string) {
 	s.t.Helper()
-	names := regexp.MustCompile(`^(base|globals)-\d{8}-\d{6}|^incremental-[0-9A-F]{16}|^catalog-[0-9A-F]{16}-[0-9A-F]{16}\.db|^pg_scribe_(metadata-[0-9A-F]{16}|repository)\.txt$`)
+	names := regexp.MustCompile(`^(base|globals)-\d{8}-\d{6}|^incremental-[0-9A-F]{16}|` +
+		`^catalog-[0-9A-F]{16}-[0-9A-F]{16}\.db|^pg_scribe_(metadata-[0-9A-F]{16}|repository)\.txt$`)
 	for name, content := range filesIn(s.t, place) {
 		if !names.MatchString(name) {
 			s.t.Errorf("the target has a file %q", name)

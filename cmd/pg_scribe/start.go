@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/service"
 	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/repo/storage"
-	"pg_scribe/repo/upload"
 	"pg_scribe/stream"
 	"pg_scribe/stream/source"
 )
@@ -98,68 +98,28 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 	defer release()
 	a.words.log(a.now)
 	return a.operation(ctx, r, "start", func() error {
-		if err := r.Recover(ctx); err != nil {
-			return err
-		}
-		end, err := r.End(ctx)
-		if err != nil {
-			return err
-		}
-		a.words.say("streaming database %q through slot %s into %s from %s", its.Database, slot, r.Dir(), end)
-		if err := c.stream(ctx, a, r, opts); err != nil {
-			return err
-		}
-		if end, err = r.End(context.WithoutCancel(ctx)); err == nil {
+		end, err := service.Run(ctx, r, service.Options{
+			Stream: opts, Relies: c.Durability == "target", SpoolLimit: int64(c.SpoolLimit),
+			Storages: func(ctx context.Context) (map[int64]storage.Storage, error) {
+				storages, _, err := a.storagesOf(ctx, r)
+				return storages, err
+			},
+			Began: func(from catalog.LSN) {
+				a.words.say("streaming database %q through slot %s into %s from %s", its.Database, slot, r.Dir(), from)
+			},
+			Notice: func(text string) { a.words.say("%s", text) },
+			Behind: func(err error) { a.words.warn("not everything is on the targets yet: %v", err) },
+		})
+		switch {
+		case errors.Is(err, service.ErrNoStorage):
+			return &usageError{"--durability target, but the repository has no target",
+				"add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
+		case err == nil:
 			a.words.say("stopped; everything up to %s is stored", end)
 		}
 		return err
 	})
 }
-
-// stream streams, and sends what is sealed to the targets meanwhile.
-func (c *startCmd) stream(ctx context.Context, a *app, r *repo.Repository, opts stream.RunOptions) error {
-	targets, primary, err := a.storagesOf(ctx, r)
-	if err != nil {
-		return err
-	}
-	if primary == 0 && c.Durability == "target" {
-		return &usageError{"--durability target, but the repository has no target", "add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
-	}
-	uploader := a.newUploader(r, targets)
-	uploader.Follow(func(ctx context.Context) (map[int64]storage.Storage, error) {
-		targets, _, err := a.storagesOf(ctx, r)
-		return targets, err
-	})
-	if err := upload.RelyOn(ctx, r.Catalog(), c.Durability == "target"); err != nil {
-		return err
-	}
-	if c.Durability == "target" {
-		opts.Durable = uploader.Durable
-	}
-	opts.Stored = func(ctx context.Context) error {
-		uploader.Wake()
-		return upload.CheckBacklog(ctx, r, int64(c.SpoolLimit))
-	}
-	shipping, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		uploader.Run(shipping)
-	}()
-	err = stream.Run(ctx, r, opts)
-	stop()
-	<-done
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastUploads)
-	defer cancel()
-	if serr := uploader.Drain(last); serr != nil {
-		a.words.warn("not everything is on the targets yet: %v", serr)
-	}
-	return err
-}
-
-// lastUploads is how long a streamer that was told to stop goes on sending;
-// the next one, full-backup or copy sends the rest.
-const lastUploads = 20 * time.Second
 
 // open finds the repository, also by the path of a file inside it, as a
 // program that streams into one file would be given.

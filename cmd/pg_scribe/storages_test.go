@@ -18,7 +18,8 @@ import (
 
 // shellTarget keeps files in a directory by commands of the shell.
 func shellTarget(dir string) string {
-	return fmt.Sprintf(`shell write="mkdir -p $(dirname %[1]s/%%f) && cat > %[1]s/%%f" read="cat %[1]s/%%f" list="cd %[1]s && find . -type f -printf '%%%%s %%%%P\n'" remove="rm %[1]s/%%f"`, dir)
+	return fmt.Sprintf(`shell write="mkdir -p $(dirname %[1]s/%%f) && cat > %[1]s/%%f" read="cat %[1]s/%%f" list="cd %[1]s && find . -type f -printf '%%%%s `+
+		`%%%%P\n'" remove="rm %[1]s/%%f"`, dir)
 }
 
 func withS3(b *bench) {
@@ -214,7 +215,8 @@ func TestStoreRestartsWhileStreaming(t *testing.T) {
 	stop, said := s.background("--segment-size", "200kB")
 	base := make(chan int, 1)
 	for round := range 10 {
-		s.c.Exec(t, s.db, fmt.Sprintf("INSERT INTO t SELECT g + %d, md5(g::text) || repeat(md5((g * 7)::text), 8) FROM generate_series(1, 3000) g; UPDATE t SET v = v || 'x' WHERE id %% 10 = %d", round*3000, round))
+		s.c.Exec(t, s.db, fmt.Sprintf("INSERT INTO t SELECT g + %d, md5(g::text) || repeat(md5((g * 7)::text), 8) FROM generate_series(1, 3000) g; UPDATE t SET v "+
+			"= v || 'x' WHERE id %% 10 = %d", round*3000, round))
 		if round == 4 { // of several parts: it does not compress well
 			s.c.Exec(t, s.db, "CREATE TABLE big AS SELECT g AS id, sha512(g::text::bytea) || sha512((-g)::text::bytea) AS v FROM generate_series(1, 90000) g")
 			go func() {

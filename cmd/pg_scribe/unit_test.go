@@ -88,7 +88,8 @@ func TestValues(t *testing.T) {
 			t.Errorf("%q is taken: %v, %d", text, time.Duration(i), s)
 		}
 	}
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 kB", 20 << 20: "20 MB", 3 << 30: "3.0 GB", -2048: "-2.0 kB", 1 << 60: "1048576 TB"} {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 kB", 20 << 20: "20 MB", 3 << 30: "3.0 GB", -2048: "-2.0 kB",
+		1 << 60: "1048576 TB"} {
 		if got := show.Bytes(n); got != want {
 			t.Errorf("show.Bytes(%d) is %s, want %s", n, got, want)
 		}
@@ -215,13 +216,15 @@ func TestRules(t *testing.T) {
 		&restore.IncompleteError{Err: errors.New("x"), Created: true},
 		&source.SlotError{Problem: source.SlotBusy}, &source.SlotError{Problem: source.SlotLost}, &source.SlotError{Problem: source.SlotBlocked},
 		&source.SlotError{Problem: source.SlotNoneFree}, &source.SlotError{}, &source.SlotError{Problem: source.SlotIntact},
-		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{}, catalog.DivergedError{}, &base.FenceError{}, &capture.Error{}, &capture.CopyError{}, &base.ArchiveCodecError{},
+		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{},
+		catalog.DivergedError{}, &base.FenceError{}, &capture.Error{}, &capture.CopyError{}, &base.ArchiveCodecError{},
 		&source.ConnectError{Fault: source.FaultOther, Err: errors.New("x")},
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
 		catalog.SchemaVersionError{Have: 2, Want: 1},
 		&restore.OlderTargetError{}, &restore.LocaleError{Err: errors.New("x")}, &restore.BusyError{}, &restore.ResumeError{},
 		&restore.UnreachableError{}, &restore.StatementError{Err: errors.New("x")}, &restore.RowCountError{}, &restore.ToolError{Err: errors.New("x")},
-		&repo.SpoolMissingError{}, &repo.SpoolTakenError{}, &repo.SpoolUnfitError{}, &repo.MissingFileError{Name: "incremental-1.sql.zst.open"}, &repo.FormatError{File: "incremental-1.sql.open"},
+		&repo.SpoolMissingError{}, &repo.SpoolTakenError{}, &repo.SpoolUnfitError{}, &repo.MissingFileError{Name: "incremental-1.sql.zst.open"},
+		&repo.FormatError{File: "incremental-1.sql.open"},
 	}
 	for _, err := range known {
 		r, _, ok := firstRule(fmt.Errorf("wrapped: %w", err), facts{})

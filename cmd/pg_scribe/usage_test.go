@@ -117,7 +117,8 @@ func TestStartReconnects(t *testing.T) {
 	if code, text := stop(); code != exitOK {
 		t.Fatalf("start ended with %d\n%s", code, text)
 	}
-	lost := regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+ pg_scribe: connection lost \(terminating connection due to administrator command\); reconnecting in \d+s$`)
+	lost := regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+ pg_scribe: connection lost \(terminating connection due to administrator ` +
+		`command\); reconnecting in \d+s$`)
 	if n := len(lost.FindAllString(said(), -1)); n != 2 {
 		t.Errorf("%d lines of lost connections, want 2\n%s", n, said())
 	}
@@ -164,7 +165,8 @@ func TestStatusShowsTheLastError(t *testing.T) {
 		t.Fatal("start went on without its slot")
 	}
 	o, e := status()
-	if e == nil || !strings.Contains(e.Message, "does not exist") || !strings.Contains(o.out, "the last run of start ended with an error") || o.code != exitWarnings {
+	if e == nil || !strings.Contains(e.Message, "does not exist") || !strings.Contains(o.out, "the last run of start ended with an error") ||
+		o.code != exitWarnings {
 		t.Errorf("status: %d, %+v\n%s", o.code, e, o.out)
 	}
 }

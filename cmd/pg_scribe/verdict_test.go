@@ -102,7 +102,8 @@ func TestWindowsEndAtDamage(t *testing.T) {
 	bad[len(bad)/2] ^= 1
 	write(segment, bad)
 	shows("a damaged segment that nobody has read", whole)
-	if o := s.run("verify", "-f", s.dir); o.code != exitBackup || !strings.Contains(o.out, ends.To) || strings.Contains(o.out, "to "+to+" (") && !strings.Contains(o.out, "from "+second.From) {
+	if o := s.run("verify", "-f", s.dir); o.code != exitBackup || !strings.Contains(o.out, ends.To) || strings.Contains(o.out, "to "+to+" (") &&
+		!strings.Contains(o.out, "from "+second.From) {
 		t.Errorf("verify: %d\n%s", o.code, o.out)
 	}
 	shows("a damaged segment that verify has read", ends, second)
@@ -231,7 +232,8 @@ func TestDisabledTriggerIsSaid(t *testing.T) {
 
 	disable()
 	o = s.run("full-backup", "-d", s.conn+" user="+role, "-f", s.dir)
-	if o.code != exitWarnings || !strings.Contains(o.errors, "event trigger scribe_b is disabled") || !strings.Contains(o.errors, "fix: take another base, as the role that ran init") {
+	if o.code != exitWarnings || !strings.Contains(o.errors, "event trigger scribe_b is disabled") || !strings.Contains(o.errors,
+		"fix: take another base, as the role that ran init") {
 		t.Errorf("without the rights: %d\n%s%s", o.code, o.out, o.errors)
 	}
 	fault := decode[struct{ Fault string }](t, s.run("full-backup", "-d", s.conn+" user="+role, "-f", s.dir, "--output", "json"))
@@ -259,7 +261,8 @@ func TestBaseAheadOfTheStream(t *testing.T) {
 	if w := s.windows(t); len(w) != 2 || w[0].Ahead || !w[1].Ahead || w[1].From != newer.StartLSN {
 		t.Errorf("without a streamer: %+v", w)
 	}
-	if o := s.must("status", "-f", s.dir); !strings.Contains(o.out, "at "+newer.StartLSN) || !strings.Contains(o.out, "a base that the stream has not reached yet") {
+	if o := s.must("status", "-f", s.dir); !strings.Contains(o.out, "at "+newer.StartLSN) || !strings.Contains(o.out,
+		"a base that the stream has not reached yet") {
 		t.Errorf("status: %s", o.out)
 	}
 	restored := func(want string, flags ...string) {

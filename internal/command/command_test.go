@@ -30,7 +30,8 @@ func TestOutcomes(t *testing.T) {
 	} {
 		var e *Error
 		var exit *exec.ExitError
-		if err := run(ctx, Shell(text)); !errors.As(err, &e) || !errors.As(err, &exit) || e.Program != want.Program || e.Code != want.Code || e.Said != want.Said || e.Ended {
+		if err := run(ctx, Shell(text)); !errors.As(err, &e) || !errors.As(err, &exit) || e.Program != want.Program || e.Code != want.Code || e.Said != want.Said ||
+			e.Ended {
 			t.Errorf("%s: %+v", text, err)
 		}
 	}

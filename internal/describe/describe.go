@@ -154,7 +154,8 @@ func (m Metadata) part(catalog, objects string) string {
 			" AND n.nspname ~ '^(pg_toast|pg_temp_|scribe$|information_schema$)')"
 	}
 	query := fmt.Sprintf("SELECT '%s'::text AS catalog, (%s)::oid AS class, (%s)::oid AS object, (%s)::text AS identity,\n"+
-		" pg_catalog.jsonb_strip_nulls(%s) AS definition\nFROM pg_catalog.%s x WHERE %s", catalog, class, object, r.identityOf(catalog), buildObject(pairs), catalog, where)
+		" pg_catalog.jsonb_strip_nulls(%s) AS definition\nFROM pg_catalog.%s x WHERE %s", catalog, class, object, r.identityOf(catalog), buildObject(pairs), catalog,
+		where)
 	if objects != "" {
 		query += fmt.Sprintf(" AND (%s)::oid = ANY (%s)", object, objects)
 	}
@@ -226,5 +227,6 @@ func reference(ref Reference) string {
 
 // identify names the object of a catalog, which may be none (0).
 func identify(catalog, oid string) string {
-	return fmt.Sprintf("CASE WHEN %[2]s = 0 THEN '-' ELSE (pg_catalog.pg_identify_object('pg_catalog.%[1]s'::pg_catalog.regclass, %[2]s, 0)).identity END", catalog, oid)
+	return fmt.Sprintf("CASE WHEN %[2]s = 0 THEN '-' ELSE (pg_catalog.pg_identify_object('pg_catalog.%[1]s'::pg_catalog.regclass, %[2]s, 0)).identity END",
+		catalog, oid)
 }

@@ -34,7 +34,8 @@ const (
 	pgType   = "'pg_catalog.pg_type'::pg_catalog.regclass"
 	database = "(SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
 	// described is the identity of the object that a comment or label is on.
-	described = "(pg_catalog.pg_identify_object(x.classoid, x.objoid, x.objsubid)).type || ' ' || (pg_catalog.pg_identify_object(x.classoid, x.objoid, x.objsubid)).identity"
+	described = "(pg_catalog.pg_identify_object(x.classoid, x.objoid, x.objsubid)).type || ' ' || (pg_catalog.pg_identify_object(x.classoid, x.objoid, " +
+		"x.objsubid)).identity"
 )
 
 // spaceOf is the schema of a relation.
@@ -98,18 +99,22 @@ var rules = map[string]rule{
 		skip: []string{"relfilenode", "relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid", "reltoastrelid", "relrewrite",
 			"relhastriggers", "relhasrules", "relhassubclass", "relhasindex", "reltype", "relchecks", "relnatts", "relreplident"}},
 	"pg_attribute": ofRelation("attrelid", rule{identity: "x.attrelid::pg_catalog.regclass::text || '.' || pg_catalog.quote_ident(x.attname)",
-		where: "x.attrelid >= 16384 AND x.attnum > 0 AND NOT x.attisdropped AND (SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = x.attrelid) NOT IN ('t', 'S')",
+		where: "x.attrelid >= 16384 AND x.attnum > 0 AND NOT x.attisdropped AND (SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = x.attrelid) NOT IN " +
+			"('t', 'S')",
 		// The number of dimensions is what was written once; nothing is enforced by it, and a dump does not keep it.
 		skip: []string{"attrelid", "attnum", "atthasmissing", "attmissingval", "attcacheoff", "attlen", "attbyval", "attalign", "attinhcount", "attndims"},
 		special: map[string]string{"attstattarget": "nullif(x.attstattarget::int, -1)",
 			"attstorage": "CASE WHEN (SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = x.attrelid) IN ('r', 'p', 'm', 'f') THEN x.attstorage END"},
-		extra: [][2]string{{"position", "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.attrelid AND a.attnum > 0 AND a.attnum <= x.attnum AND NOT a.attisdropped)"}}}),
-	"pg_attrdef": ofRelation("adrelid", rule{identity: "x.adrelid::pg_catalog.regclass::text || '.' || (SELECT pg_catalog.quote_ident(a.attname) FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.adrelid AND a.attnum = x.adnum)"}),
+		extra: [][2]string{{"position", "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.attrelid AND a.attnum > 0 AND a.attnum <= " +
+			"x.attnum AND NOT a.attisdropped)"}}}),
+	"pg_attrdef": ofRelation("adrelid", rule{identity: "x.adrelid::pg_catalog.regclass::text || '.' || (SELECT pg_catalog.quote_ident(a.attname) FROM " +
+		"pg_catalog.pg_attribute a WHERE a.attrelid = x.adrelid AND a.attnum = x.adnum)"}),
 	"pg_constraint": {class: "CASE WHEN x.conrelid <> 0 THEN " + pgClass + " ELSE " + pgType + " END", object: "greatest(x.conrelid, x.contypid)",
 		where: ofUsers, space: "x.connamespace", relation: "x.conrelid", skip: []string{"coninhcount"}},
 	"pg_index": ofRelation("indrelid", rule{identity: "x.indexrelid::pg_catalog.regclass::text", where: "x.indexrelid >= 16384",
 		skip: []string{"indcheckxmin", "indisreplident"}, special: map[string]string{"indoption": "x.indoption::text"}}),
-	"pg_rewrite": ofRelation("ev_class", rule{where: ofUsers, skip: []string{"ev_qual"}, special: map[string]string{"ev_action": "pg_catalog.pg_get_ruledef(x.oid)"}}),
+	"pg_rewrite": ofRelation("ev_class", rule{where: ofUsers, skip: []string{"ev_qual"},
+		special: map[string]string{"ev_action": "pg_catalog.pg_get_ruledef(x.oid)"}}),
 	"pg_trigger": ofRelation("tgrelid", rule{where: ofUsers + " AND NOT x.tgisinternal", skip: []string{"tgconstrindid"},
 		special: map[string]string{"tgqual": "pg_catalog.pg_get_triggerdef(x.oid)"}}),
 	"pg_policy":            ofRelation("polrelid", rule{where: ofUsers}),
@@ -125,11 +130,13 @@ var rules = map[string]rule{
 		where: "x.aggfnoid::oid >= 16384", relation: "0"},
 	// The row type of a table is the table; an array type comes with its elements'.
 	"pg_type": inSchema("typnamespace", rule{class: pgType, object: "coalesce((SELECT e.oid FROM pg_catalog.pg_type e WHERE e.typarray = x.oid), x.oid)",
-		where: ofUsers + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind <> 'c' AND c.oid IN (x.typrelid, (SELECT e.typrelid FROM pg_catalog.pg_type e WHERE e.typarray = x.oid)))",
-		skip:  []string{"typarray", "typrelid"}}),
+		where: ofUsers + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind <> 'c' AND c.oid IN (x.typrelid, (SELECT e.typrelid FROM " +
+			"pg_catalog.pg_type e WHERE e.typarray = x.oid)))",
+		skip: []string{"typarray", "typrelid"}}),
 	"pg_enum": {identity: "x.enumtypid::pg_catalog.regtype::text || '.' || x.enumlabel", class: pgType, object: "x.enumtypid", where: "x.enumtypid >= 16384",
-		skip:  []string{"enumsortorder"},
-		extra: [][2]string{{"position", "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_enum e WHERE e.enumtypid = x.enumtypid AND e.enumsortorder <= x.enumsortorder)"}}},
+		skip: []string{"enumsortorder"},
+		extra: [][2]string{{"position", "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_enum e WHERE e.enumtypid = x.enumtypid AND e.enumsortorder <= " +
+			"x.enumsortorder)"}}},
 	"pg_range":       {identity: "x.rngtypid::pg_catalog.regtype::text", class: pgType, object: "x.rngtypid", where: "x.rngtypid >= 16384"},
 	"pg_operator":    inSchema("oprnamespace", rule{}),
 	"pg_opclass":     inSchema("opcnamespace", rule{}),
@@ -140,7 +147,8 @@ var rules = map[string]rule{
 	"pg_ts_dict":     inSchema("dictnamespace", rule{}),
 	"pg_ts_parser":   inSchema("prsnamespace", rule{}),
 	"pg_ts_template": inSchema("tmplnamespace", rule{}),
-	"pg_ts_config_map": {identity: "(SELECT c.cfgnamespace::pg_catalog.regnamespace::text || '.' || c.cfgname FROM pg_catalog.pg_ts_config c WHERE c.oid = x.mapcfg) || ' ' || x.maptokentype::text || ' ' || x.mapseqno::text",
+	"pg_ts_config_map": {identity: "(SELECT c.cfgnamespace::pg_catalog.regnamespace::text || '.' || c.cfgname FROM pg_catalog.pg_ts_config c WHERE c.oid = " +
+		"x.mapcfg) || ' ' || x.maptokentype::text || ' ' || x.mapseqno::text",
 		class: "'pg_catalog.pg_ts_config'::pg_catalog.regclass", object: "x.mapcfg", where: "x.mapcfg >= 16384"},
 	"pg_amop":                 {class: "'pg_catalog.pg_opfamily'::pg_catalog.regclass", object: "x.amopfamily", where: ofUsers},
 	"pg_amproc":               {class: "'pg_catalog.pg_opfamily'::pg_catalog.regclass", object: "x.amprocfamily", where: ofUsers},
@@ -153,25 +161,30 @@ var rules = map[string]rule{
 	"pg_foreign_server":       plain,
 	"pg_user_mapping":         plain,
 	"pg_default_acl":          plain,
-	"pg_event_trigger": {where: ofUsers + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = x.evtfoid AND n.nspname = 'scribe')",
+	"pg_event_trigger": {where: ofUsers + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE " +
+		"p.oid = x.evtfoid AND n.nspname = 'scribe')",
 		special: map[string]string{"evttags": sortedArray("x.evttags")}},
 	"pg_publication": {where: ofUsers + " AND x.pubname !~ '^pg_scribe'"},
 	"pg_publication_rel": {where: ofUsers + " AND (SELECT p.pubname FROM pg_catalog.pg_publication p WHERE p.oid = x.prpubid) !~ '^pg_scribe'",
 		class: "'pg_catalog.pg_publication'::pg_catalog.regclass", object: "x.prpubid", relation: "x.prrelid",
-		special: map[string]string{"prattrs": "(SELECT pg_catalog.string_agg(a.attname, ', ' ORDER BY a.attname COLLATE \"C\") FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.prrelid AND a.attnum = ANY (x.prattrs))"}},
+		special: map[string]string{"prattrs": "(SELECT pg_catalog.string_agg(a.attname, ', ' ORDER BY a.attname COLLATE \"C\") FROM pg_catalog.pg_attribute a " +
+			"WHERE a.attrelid = x.prrelid AND a.attnum = ANY (x.prattrs))"}},
 	"pg_publication_namespace": {where: ofUsers, class: "'pg_catalog.pg_publication'::pg_catalog.regclass", object: "x.pnpubid"},
 	"pg_subscription": {where: "x.subdbid = " + database, only: []string{"subowner", "subpublications", "subbinary", "substream", "subtwophasestate",
 		"subdisableonerr", "subpasswordrequired", "subrunasowner", "subsynccommit", "suborigin"}},
 	"pg_largeobject_metadata": {identity: "x.oid::text", where: "true"},
-	"pg_database":             {identity: "'this database'", where: "x.oid = " + database, only: []string{"datdba", "datacl", "datconnlimit", "datistemplate", "datallowconn", "encoding", "datcollate", "datctype"}},
+	"pg_database": {identity: "'this database'", where: "x.oid = " + database, only: []string{"datdba", "datacl", "datconnlimit", "datistemplate",
+		"datallowconn", "encoding", "datcollate", "datctype"}},
 	"pg_db_role_setting": {identity: "CASE WHEN x.setrole = 0 THEN 'this database' ELSE 'this database, role ' || pg_catalog.pg_get_userbyid(x.setrole) END",
 		class: "'pg_catalog.pg_database'::pg_catalog.regclass", object: "x.setdatabase", where: "x.setdatabase = " + database, only: []string{"setconfig"}},
-	"pg_description": attached(rule{identity: described, where: "(x.objoid >= 16384 OR x.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = x.objoid) = 'public')" +
+	"pg_description": attached(rule{identity: described, where: "(x.objoid >= 16384 OR x.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND (SELECT " +
+		"n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = x.objoid) = 'public')" +
 		" AND " + described + " !~ '^(schema scribe|[a-z ]+ scribe[._])'", only: []string{"description"}}, "x.classoid", "x.objoid"),
 	"pg_seclabel":   attached(rule{identity: described + " || ' ' || x.provider", where: "true", only: []string{"label"}}, "x.classoid", "x.objoid"),
 	"pg_init_privs": attached(rule{identity: described, where: "x.objoid >= 16384", only: []string{"privtype", "initprivs"}}, "x.classoid", "x.objoid"),
 	// What belongs to or depends on an extension, and which column owns a sequence.
-	"pg_depend": attached(rule{identity: "(pg_catalog.pg_identify_object(x.classid, x.objid, 0)).type || ' ' || (pg_catalog.pg_identify_object(x.classid, x.objid, 0)).identity || ' ' || x.deptype::text || ' ' || (pg_catalog.pg_identify_object(x.refclassid, x.refobjid, x.refobjsubid)).identity",
+	"pg_depend": attached(rule{identity: "(pg_catalog.pg_identify_object(x.classid, x.objid, 0)).type || ' ' || (pg_catalog.pg_identify_object(x.classid, " +
+		"x.objid, 0)).identity || ' ' || x.deptype::text || ' ' || (pg_catalog.pg_identify_object(x.refclassid, x.refobjid, x.refobjsubid)).identity",
 		where: "x.objid >= 16384 AND (x.deptype IN ('e', 'x') OR x.deptype IN ('a', 'i') AND x.classid = " + pgClass + " AND x.refclassid = " + pgClass +
 			" AND x.refobjsubid > 0 AND (SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = x.objid) = 'S')", only: []string{"deptype"}}, "x.classid", "x.objid"),
 }

@@ -196,8 +196,10 @@ func descriptionsOf(t *testing.T, conn *pgx.Conn, query string) map[string]strin
 // GRANT … ON ALL TABLES gives nothing of what another transaction made that committed
 // before it and that it did not see.
 func TestGrantOnAllBesideCreate(t *testing.T) {
-	tr := begin(t, `CREATE SCHEMA ga; CREATE TABLE ga.early (id int PRIMARY KEY); CREATE TABLE ga.open (id int PRIMARY KEY); CREATE PROCEDURE ga.p() LANGUAGE sql AS 'SELECT 1';
-	  CREATE FUNCTION ga.f(text) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SEQUENCE ga.s; CREATE VIEW ga.v AS SELECT 1 AS one; CREATE AGGREGATE ga.n(*) (sfunc = int8inc, stype = int8, initcond = '0');
+	tr := begin(t, `CREATE SCHEMA ga; CREATE TABLE ga.early (id int PRIMARY KEY); CREATE TABLE ga.open (id int PRIMARY KEY);
+	  CREATE PROCEDURE ga.p() LANGUAGE sql AS 'SELECT 1';
+	  CREATE FUNCTION ga.f(text) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SEQUENCE ga.s; CREATE VIEW ga.v AS SELECT 1 AS one;
+	  CREATE AGGREGATE ga.n(*) (sfunc = int8inc, stype = int8, initcond = '0');
 	  REVOKE ALL ON ALL ROUTINES IN SCHEMA ga FROM PUBLIC`)
 	role := "ga_reader_" + tr.db
 	tr.run("CREATE ROLE " + role)
@@ -210,7 +212,8 @@ func TestGrantOnAllBesideCreate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	both(maker, `BEGIN; CREATE TABLE ga.late (id int PRIMARY KEY, v text); CREATE SEQUENCE ga.late_s; CREATE FUNCTION ga.late_f() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE ALL ON FUNCTION ga.late_f() FROM PUBLIC`)
+	both(maker, `BEGIN; CREATE TABLE ga.late (id int PRIMARY KEY, v text); CREATE SEQUENCE ga.late_s;
+	  CREATE FUNCTION ga.late_f() RETURNS int LANGUAGE sql AS 'SELECT 1'; REVOKE ALL ON FUNCTION ga.late_f() FROM PUBLIC`)
 	both(granter, "BEGIN; CREATE TABLE ga.mine (a int)")
 	for _, kind := range []string{"SELECT ON ALL TABLES", "USAGE ON ALL SEQUENCES", "EXECUTE ON ALL ROUTINES"} {
 		both(granter, "GRANT "+kind+" IN SCHEMA ga TO "+role)
@@ -224,7 +227,8 @@ func TestGrantOnAllBesideCreate(t *testing.T) {
 	if diff := tr.differences(); len(diff) > 0 {
 		t.Error(strings.Join(diff, "\n"))
 	}
-	if got := tr.target.Query(t, tr.restored, "SELECT has_table_privilege('"+role+"', 'ga.late', 'SELECT'), has_table_privilege('"+role+"', 'ga.v', 'SELECT')"); got != "f|t" {
+	if got := tr.target.Query(t, tr.restored, "SELECT has_table_privilege('"+role+"', 'ga.late', 'SELECT'), has_table_privilege('"+role+
+		"', 'ga.v', 'SELECT')"); got != "f|t" {
 		t.Errorf("privileges: %s", got)
 	}
 }

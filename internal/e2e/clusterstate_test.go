@@ -36,10 +36,12 @@ func TestTablespacesAndParameters(t *testing.T) {
 		tr.source.Exec(t, "postgres", "DROP TABLESPACE "+name)
 		tr.source.Exec(t, "postgres", "DROP TABLESPACE "+tr.db+"_absent")
 	})
-	tr.run(`CREATE ROLE `+role+`; ALTER TABLESPACE `+name+` OWNER TO `+role+`; ALTER TABLESPACE `+name+` SET (random_page_cost = 3); COMMENT ON TABLESPACE `+name+` IS 'a %% comment'; GRANT CREATE ON TABLESPACE `+name+` TO PUBLIC`,
+	tr.run(`CREATE ROLE `+role+`; ALTER TABLESPACE `+name+` OWNER TO `+role+`; ALTER TABLESPACE `+name+` SET (random_page_cost = 3);
+	  COMMENT ON TABLESPACE `+name+` IS 'a %% comment'; GRANT CREATE ON TABLESPACE `+name+` TO PUBLIC`,
 		`GRANT SET ON PARAMETER log_min_messages TO `+role+` WITH GRANT OPTION; GRANT ALTER SYSTEM ON PARAMETER work_mem TO `+role)
 	// Labels whose provider neither server has: they are sent, and do not stop a restore.
-	tr.source.Exec(t, tr.db, `INSERT INTO pg_shseclabel SELECT oid, 'pg_authid'::regclass, 'nobody', '100% "it''s"' FROM pg_roles WHERE rolname = '`+role+`'; INSERT INTO pg_shseclabel SELECT oid, 'pg_database'::regclass, 'nobody', 'x' FROM pg_database WHERE datname = current_database()`)
+	tr.source.Exec(t, tr.db, `INSERT INTO pg_shseclabel SELECT oid, 'pg_authid'::regclass, 'nobody', '100% "it''s"' FROM pg_roles WHERE rolname = '`+role+
+		`'; INSERT INTO pg_shseclabel SELECT oid, 'pg_database'::regclass, 'nobody', 'x' FROM pg_database WHERE datname = current_database()`)
 	defer tr.source.Exec(t, tr.db, "DELETE FROM pg_shseclabel")
 	tr.capture()
 	if text := tr.text(); strings.Count(text, "SECURITY LABEL FOR nobody") != 2 {
@@ -55,9 +57,12 @@ func TestTablespacesAndParameters(t *testing.T) {
 	}
 	tr.backTo(catalog.Request{}, true, func(o *restore.Options) { o.Globals = restore.GlobalsAll })
 	for what, sql := range map[string]string{
-		"tablespaces": `SELECT spcname, pg_get_userbyid(spcowner), spcoptions, shobj_description(oid, 'pg_tablespace'), (SELECT array_agg(x::text ORDER BY x::text) FROM aclexplode(spcacl) a, format('%s %s', grantee::regrole, privilege_type) x)
+		"tablespaces": `SELECT spcname, pg_get_userbyid(spcowner), spcoptions, shobj_description(oid, 'pg_tablespace'), (SELECT array_agg(x::text ORDER ` +
+			`BY x::text) ` +
+			`FROM aclexplode(spcacl) a, format('%s %s', grantee::regrole, privilege_type) x)
 		  FROM pg_tablespace WHERE spcname LIKE '` + tr.db + `\_"%'`,
-		"parameters": `SELECT parname, (SELECT array_agg(x::text ORDER BY x::text) FROM aclexplode(paracl) a, format('%s %s %s', grantee::regrole, privilege_type, is_grantable) x) FROM pg_parameter_acl WHERE parname = 'log_min_messages'
+		"parameters": `SELECT parname, (SELECT array_agg(x::text ORDER BY x::text) FROM aclexplode(paracl) a, format('%s %s %s', grantee::regrole, privilege_type, ` +
+			`is_grantable) x) FROM pg_parameter_acl WHERE parname = 'log_min_messages'
 		  OR parname = 'work_mem' AND paracl::text LIKE '%` + role + `%'`,
 	} {
 		if want, got := tr.source.Query(t, tr.db, sql), tr.target.Query(t, tr.restored, sql); want != got || want == "" {
@@ -78,7 +83,8 @@ func TestMembershipTurnedRound(t *testing.T) {
 			c.Exec(t, "postgres", "DROP ROLE "+one+", "+two)
 		}
 	})
-	list := `SELECT r.rolname, m.rolname FROM pg_auth_members JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member WHERE r.rolname LIKE '` + tr.db + `%'`
+	list := `SELECT r.rolname, m.rolname FROM pg_auth_members JOIN pg_roles r ON r.oid = roleid JOIN pg_roles m ON m.oid = member WHERE r.rolname LIKE '` +
+		tr.db + `%'`
 	same := func() {
 		t.Helper()
 		tr.noGap()

@@ -34,7 +34,8 @@ func (c aCopy) works() {
 	c.server.Exec(c.t, c.db, `ALTER TABLE keyed DROP CONSTRAINT keyed_pkey; UPDATE keyed SET v = 'b'; ALTER TABLE keyed ADD PRIMARY KEY (id)`)
 	c.server.Exec(c.t, c.db, `DO $$BEGIN CREATE INDEX ON keyed (v); ALTER TABLE keyed ALTER v TYPE varchar(9); DROP TABLE later; END$$`)
 	c.server.Exec(c.t, c.db, `CREATE INDEX CONCURRENTLY by_v ON keyed (v)`)
-	c.server.Exec(c.t, c.db, `BEGIN; DROP PUBLICATION pg_scribe; ROLLBACK; ALTER PUBLICATION pg_scribe SET (publish = 'insert'); REFRESH MATERIALIZED VIEW scribe.config`)
+	c.server.Exec(c.t, c.db, `BEGIN; DROP PUBLICATION pg_scribe; ROLLBACK; ALTER PUBLICATION pg_scribe SET (publish = 'insert');
+	  REFRESH MATERIALIZED VIEW scribe.config`)
 }
 
 // messages are those of the capture that a function makes the server write.
@@ -76,7 +77,8 @@ func (c aCopy) identities() string {
 func (c aCopy) cleaned() {
 	c.t.Helper()
 	c.tr.mustScribe("drop", "-d", c.conn(), "-S", c.tr.slot, "--yes")
-	if got := c.server.Query(c.t, c.db, `SELECT (SELECT count(*) FROM pg_event_trigger), (SELECT count(*) FROM pg_publication), to_regnamespace('scribe') IS NULL`); got != "0|0|t" {
+	if got := c.server.Query(c.t, c.db, `SELECT (SELECT count(*) FROM pg_event_trigger), (SELECT count(*) FROM pg_publication), `+
+		`to_regnamespace('scribe') IS NULL`); got != "0|0|t" {
 		c.t.Errorf("event triggers, publications, no schema: %s", got)
 	}
 	if got := c.identities(); got != "nothing n" {

@@ -197,7 +197,8 @@ func (w *world) ddlStep(step int) {
 	case 0:
 		w.run("ALTER TABLE " + t + " ADD COLUMN n numeric DEFAULT 1.50, ADD COLUMN born timestamptz DEFAULT clock_timestamp()")
 	case 1:
-		w.run("BEGIN; UPDATE " + t + " SET v = 'x' WHERE id < 5; SAVEPOINT s; ALTER TABLE " + t + " DROP COLUMN v; ROLLBACK TO s; ALTER TABLE " + t + " RENAME COLUMN v TO w; COMMIT")
+		w.run("BEGIN; UPDATE " + t + " SET v = 'x' WHERE id < 5; SAVEPOINT s; ALTER TABLE " + t + " DROP COLUMN v; ROLLBACK TO s; ALTER TABLE " + t +
+			" RENAME COLUMN v TO w; COMMIT")
 	case 2:
 		w.run("CREATE INDEX ON " + t + " (v); CREATE VIEW " + t + "_view AS SELECT id, v FROM " + t)
 	case 3:
@@ -205,11 +206,15 @@ func (w *world) ddlStep(step int) {
 	case 4:
 		w.run("TRUNCATE " + t + " RESTART IDENTITY; INSERT INTO " + t + " (v) VALUES (NULL)")
 	case 5:
-		w.run("ALTER TABLE " + t + " ALTER id TYPE bigint; DELETE FROM " + t + " WHERE id % 3 = 0; ALTER TABLE " + t + " DROP CONSTRAINT " + t + "_pkey; UPDATE " + t + " SET v = 'no key'")
+		w.run("ALTER TABLE " + t + " ALTER id TYPE bigint; DELETE FROM " + t + " WHERE id % 3 = 0; ALTER TABLE " + t + " DROP CONSTRAINT " + t + "_pkey; UPDATE " +
+			t + " SET v = 'no key'")
 	case 6:
-		w.run("DO $$BEGIN FOR i IN 1..3 LOOP EXECUTE format('COMMENT ON TABLE " + t + " IS %L', i); END LOOP; END$$; CREATE OR REPLACE FUNCTION f" + t + "() RETURNS int LANGUAGE sql AS $f$ SELECT 1; -- ; $f$")
+		w.run("DO $$BEGIN FOR i IN 1..3 LOOP EXECUTE format('COMMENT ON TABLE " + t + " IS %L', i); END LOOP; END$$; CREATE OR REPLACE FUNCTION f" + t +
+			"() RETURNS int LANGUAGE sql AS $f$ SELECT 1; -- ; $f$")
 	case 7:
-		w.run("CREATE TABLE p" + fmt.Sprint(step) + " (a int, b text) PARTITION BY RANGE (a); CREATE TABLE p" + fmt.Sprint(step) + "_1 PARTITION OF p" + fmt.Sprint(step) + " FOR VALUES FROM (0) TO (100); INSERT INTO p" + fmt.Sprint(step) + " SELECT g, 'p' FROM generate_series(0, 99) g; UPDATE p" + fmt.Sprint(step) + " SET b = 'q' WHERE a % 2 = 0")
+		w.run("CREATE TABLE p" + fmt.Sprint(step) + " (a int, b text) PARTITION BY RANGE (a); CREATE TABLE p" + fmt.Sprint(step) + "_1 PARTITION OF p" +
+			fmt.Sprint(step) + " FOR VALUES FROM (0) TO (100); INSERT INTO p" + fmt.Sprint(step) + " SELECT g, 'p' FROM generate_series(0, 99) g; UPDATE p" +
+			fmt.Sprint(step) + " SET b = 'q' WHERE a % 2 = 0")
 	}
 }
 

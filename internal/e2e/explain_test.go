@@ -13,11 +13,15 @@ import (
 // EXPLAIN ANALYZE makes a table and fires no event: it is made from its rows'
 // description, and marked.
 func TestTablesByExplain(t *testing.T) {
-	tr := begin(t, `CREATE TABLE src (id int PRIMARY KEY, v varchar(20) COLLATE "C", n numeric(8, 2)[]); INSERT INTO src SELECT g, 'v' || g, ARRAY[g] FROM generate_series(1, 20) g; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE SCHEMA "S s"`)
+	tr := begin(t, `CREATE TABLE src (id int PRIMARY KEY, v varchar(20) COLLATE "C", n numeric(8, 2)[]);
+	  INSERT INTO src SELECT g, 'v' || g, ARRAY[g] FROM generate_series(1, 20) g; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE SCHEMA "S s"`)
 	role := tr.db + "_owner"
-	tr.run(`CREATE ROLE `+role+`; GRANT CREATE ON SCHEMA public TO `+role+`; GRANT SELECT ON src TO `+role+`; SET ROLE `+role+`; EXPLAIN (ANALYZE, COSTS off) CREATE TABLE by_explain AS SELECT *, 'ok'::mood AS m FROM src`,
-		`BEGIN; INSERT INTO src VALUES (50); SAVEPOINT s; EXPLAIN ANALYZE SELECT 1 AS one INTO "S s"."in, sub"; RELEASE s; COMMIT; DO $$BEGIN EXECUTE 'EXPLAIN ANALYZE CREATE TABLE nested AS SELECT 1 AS x'; EXCEPTION WHEN division_by_zero THEN NULL; END$$`,
-		`EXPLAIN ANALYZE CREATE TABLE gone AS SELECT 'ok'::mood AS m; DROP TABLE gone; CREATE TABLE known AS SELECT 1 AS x; CREATE TABLE known2 (i int); INSERT INTO known2 VALUES (1)`)
+	tr.run(`CREATE ROLE `+role+`; GRANT CREATE ON SCHEMA public TO `+role+`; GRANT SELECT ON src TO `+role+`; SET ROLE `+role+`; EXPLAIN (ANALYZE, COSTS off) `+
+		`CREATE TABLE by_explain AS SELECT *, 'ok'::mood AS m FROM src`,
+		`BEGIN; INSERT INTO src VALUES (50); SAVEPOINT s; EXPLAIN ANALYZE SELECT 1 AS one INTO "S s"."in, sub"; RELEASE s; COMMIT;
+		  DO $$BEGIN EXECUTE 'EXPLAIN ANALYZE CREATE TABLE nested AS SELECT 1 AS x'; EXCEPTION WHEN division_by_zero THEN NULL; END$$`,
+		`EXPLAIN ANALYZE CREATE TABLE gone AS SELECT 'ok'::mood AS m; DROP TABLE gone; CREATE TABLE known AS SELECT 1 AS x; CREATE TABLE known2 (i int);
+		  INSERT INTO known2 VALUES (1)`)
 	tr.capture()
 	if n := strings.Count(tr.text(), "\n-- pg_scribe gap "); n < 1 || strings.Contains(tr.text(), "known2\\\" came about") {
 		t.Errorf("%d marks:\n%s", n, tr.text())
@@ -33,7 +37,8 @@ func TestTablesByExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.restored = tr.db + "_explained"
-	if _, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(tr.restored), MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true}); err != nil {
+	if _, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(tr.restored), MaintenanceConn: tr.target.ConnString("postgres"),
+		CreateDatabase: true}); err != nil {
 		t.Fatalf("%v\n%s", err, tr.text())
 	}
 	defer tr.target.Exec(t, "postgres", "DROP DATABASE "+tr.restored)
@@ -47,7 +52,8 @@ func TestUnknownTableIsMarked(t *testing.T) {
 		"gone":             `EXPLAIN ANALYZE CREATE TABLE made AS SELECT 1 AS x; DROP TABLE made`,
 		"gone, by another": `EXPLAIN ANALYZE CREATE TABLE made AS SELECT 1 AS x; DROP TABLE made; EXPLAIN ANALYZE CREATE TABLE made AS SELECT 2 AS x`,
 		"savepoint":        `BEGIN; SAVEPOINT s; EXPLAIN ANALYZE CREATE TABLE made AS SELECT 1 AS x; RELEASE s; COMMIT`,
-		"later rows":       `BEGIN; SAVEPOINT s; EXPLAIN ANALYZE CREATE TABLE made AS SELECT 1 AS x WHERE false; RELEASE s; COMMIT; INSERT INTO made VALUES (1); DROP TABLE made`,
+		"later rows": `BEGIN; SAVEPOINT s; EXPLAIN ANALYZE CREATE TABLE made AS SELECT 1 AS x WHERE false; RELEASE s; COMMIT; INSERT INTO made VALUES (1);
+		  DROP TABLE made`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := begin(t)

@@ -53,7 +53,8 @@ func (tr *trip) notices() (list []string) {
 // is marked, since the rows from between are nowhere.
 func TestTableJoinsAndLeavesAnExtension(t *testing.T) {
 	tr := begin(t, `CREATE EXTENSION citext; CREATE TABLE member (id int PRIMARY KEY, v text); INSERT INTO member VALUES (1, 'a')`)
-	tr.run(`INSERT INTO member VALUES (2, 'before')`, `BEGIN; UPDATE member SET v = 'in it' WHERE id = 1; ALTER EXTENSION citext ADD TABLE member; INSERT INTO member VALUES (3, 'in it'); COMMIT`,
+	tr.run(`INSERT INTO member VALUES (2, 'before')`, `BEGIN; UPDATE member SET v = 'in it' WHERE id = 1; ALTER EXTENSION citext ADD TABLE member;
+	  INSERT INTO member VALUES (3, 'in it'); COMMIT`,
 		`INSERT INTO member VALUES (4, 'after'); UPDATE member SET v = 'after' WHERE id = 4; ALTER TABLE member ALTER v TYPE varchar(20) USING upper(v)`)
 	tr.capture()
 	tr.noGap()
@@ -71,7 +72,8 @@ func TestTableJoinsAndLeavesAnExtension(t *testing.T) {
 		t.Errorf("the restored table has %s extensions", got)
 	}
 	// In one string, so that both have the same time and session.
-	tr.once(`ALTER EXTENSION citext DROP TABLE member; INSERT INTO member VALUES (6, 'free'); ALTER EXTENSION citext ADD TABLE member; INSERT INTO member VALUES (7, 'left out');
+	tr.once(`ALTER EXTENSION citext DROP TABLE member; INSERT INTO member VALUES (6, 'free'); ALTER EXTENSION citext ADD TABLE member;
+	  INSERT INTO member VALUES (7, 'left out');
 	  ALTER EXTENSION citext DROP TABLE member; UPDATE member SET v = 'free again' WHERE id = 6`)
 	tr.capture()
 	if list := tr.gaps(); len(list) == 0 || !strings.Contains(list[0], "member") {
@@ -117,14 +119,16 @@ func TestTablesOfAnExtensionsScript(t *testing.T) {
 		defer c.Exec(t, "postgres", "ALTER ROLE postgres RESET extension_control_path")
 	}
 	tr := begin(t, `CREATE TABLE seed (id int)`)
-	work := `INSERT INTO config VALUES (%[1]d, 'mine'); UPDATE config SET v = v || '!' WHERE id >= 100; INSERT INTO plain VALUES (%[1]d, 'mine'); UPDATE plain SET v = v || '!'; INSERT INTO leaving VALUES (1)`
+	work := `INSERT INTO config VALUES (%[1]d, 'mine'); UPDATE config SET v = v || '!' WHERE id >= 100; INSERT INTO plain VALUES (%[1]d, 'mine');
+	  UPDATE plain SET v = v || '!'; INSERT INTO leaving VALUES (1)`
 	tr.run(`CREATE EXTENSION crate VERSION '1'`, fmt.Sprintf(work, 100))
 	restored := func(want string) {
 		t.Helper()
 		tr.capture()
 		tr.noGap()
 		tr.back()
-		if got := tr.target.Query(t, tr.restored, `SELECT (SELECT string_agg(id || v, ' ' ORDER BY id) FROM config), (SELECT string_agg(id || v, ' ' ORDER BY id) FROM plain), (SELECT count(*) FROM leaving)`); got != want {
+		if got := tr.target.Query(t, tr.restored, `SELECT (SELECT string_agg(id || v, ' ' ORDER BY id) FROM config), (SELECT string_agg(id || v, ' ' ORDER BY id) `+
+			`FROM plain), (SELECT count(*) FROM leaving)`); got != want {
 			t.Errorf("restored %s\n%s", got, tr.text())
 		}
 	}

@@ -72,7 +72,8 @@ func initTrip(t *testing.T, flags ...string) *trip {
 	tr.slot = tr.db
 	tr.run(`CREATE TABLE people (id serial PRIMARY KEY, name text, note text);
 	  INSERT INTO people (name, note) SELECT 'precious' || g, repeat(md5(g::text), 20) FROM generate_series(1, 3000) g;
-	  CREATE TABLE bare (a int, b bytea); ALTER TABLE bare REPLICA IDENTITY FULL; INSERT INTO bare SELECT g, sha256(g::text::bytea) FROM generate_series(1, 500) g`)
+	  CREATE TABLE bare (a int, b bytea); ALTER TABLE bare REPLICA IDENTITY FULL;
+	  INSERT INTO bare SELECT g, sha256(g::text::bytea) FROM generate_series(1, 500) g`)
 	tr.mustScribe(append([]string{"init", "-d", tr.conn(), "-f", tr.dir, "-S", tr.slot}, flags...)...)
 	return tr
 }
@@ -224,7 +225,8 @@ func TestReencrypt(t *testing.T) {
 		Files   []struct{ Old, New string }
 	}
 	out := tr.mustScribe("reencrypt", "-f", tr.dir, "-i", key1, "--output", "json")
-	if i := strings.Index(out, "{"); i < 0 || json.Unmarshal([]byte(out[i:]), &report) != nil || len(report.Files) < 4 || !strings.HasPrefix(report.Filters, "lz4+age@") {
+	if i := strings.Index(out, "{"); i < 0 || json.Unmarshal([]byte(out[i:]), &report) != nil || len(report.Files) < 4 || !strings.HasPrefix(report.Filters,
+		"lz4+age@") {
 		t.Errorf("the report is %s", out)
 	}
 	tr.opaque("precious", "step 1", "step 2", `"`+tr.db+`"`, "Encoding:")
@@ -260,7 +262,8 @@ func TestInitRefusesFilters(t *testing.T) {
 			if _, err := os.Stat(tr.dir); err == nil {
 				t.Error("the directory is left")
 			}
-			if got := source.Query(t, tr.db, "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'scribe'), (SELECT count(*) FROM pg_replication_slots WHERE slot_name = '"+tr.db+"')"); got != "0|0" {
+			if got := source.Query(t, tr.db, "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'scribe'), (SELECT count(*) FROM pg_replication_slots WHERE "+
+				"slot_name = '"+tr.db+"')"); got != "0|0" {
 				t.Errorf("the source has %s", got)
 			}
 		})

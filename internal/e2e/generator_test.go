@@ -342,13 +342,15 @@ func (g *generator) alterTable() {
 		"ADD CONSTRAINT " + g.name("k") + fmt.Sprintf(" UNIQUE (%s)", c),
 		fmt.Sprintf("ADD PRIMARY KEY (%s)", c),
 		fmt.Sprintf("ADD FOREIGN KEY (%s) REFERENCES %s NOT VALID", c, g.relation("rp")),
-		"DROP CONSTRAINT " + g.object(`SELECT quote_ident(conname) FROM pg_constraint WHERE conrelid = to_regclass('`+strings.ReplaceAll(t, "'", "''")+`') ORDER BY oid`) + g.pick("", " CASCADE"),
+		"DROP CONSTRAINT " + g.object(`SELECT quote_ident(conname) FROM pg_constraint WHERE conrelid = to_regclass('`+strings.ReplaceAll(t, "'", "''")+
+			`') ORDER BY oid`) + g.pick("", " CASCADE"),
 		"SET LOGGED", "SET UNLOGGED", "SET (fillfactor = 70)", "RESET (fillfactor)",
 		"OWNER TO " + g.role(), "REPLICA IDENTITY " + g.pick("FULL", "DEFAULT", "NOTHING"),
 		"INHERIT " + g.relation("r"), "NO INHERIT " + g.relation("r"),
 		"ATTACH PARTITION " + g.relation("r") + g.pick(" DEFAULT", " FOR VALUES IN (4)", " FOR VALUES FROM (700) TO (800)"),
 		"DETACH PARTITION " + g.relation("r"),
-		"ENABLE ROW LEVEL SECURITY", "DISABLE TRIGGER ALL", "ENABLE ALWAYS TRIGGER " + g.object(`SELECT quote_ident(tgname) FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = to_regclass('`+strings.ReplaceAll(t, "'", "''")+`') ORDER BY oid`),
+		"ENABLE ROW LEVEL SECURITY", "DISABLE TRIGGER ALL", "ENABLE ALWAYS TRIGGER " + g.object(`SELECT quote_ident(tgname) FROM pg_trigger WHERE NOT tgisinternal `+
+			`AND tgrelid = to_regclass('`+strings.ReplaceAll(t, "'", "''")+`') ORDER BY oid`),
 	}
 	g.run("ALTER TABLE " + t + " " + actions[g.r.IntN(len(actions))])
 }
@@ -359,7 +361,8 @@ func (g *generator) index() {
 	concurrently := g.pick("", "", "CONCURRENTLY ")
 	switch g.r.IntN(6) {
 	case 0, 1, 2:
-		g.run(fmt.Sprintf("CREATE %sINDEX %s%s ON %s (%s)%s", g.pick("", "", "UNIQUE "), concurrently, g.pick("", g.name("i")), t, c, g.pick("", fmt.Sprintf(" WHERE %s IS NOT NULL", c))))
+		g.run(fmt.Sprintf("CREATE %sINDEX %s%s ON %s (%s)%s", g.pick("", "", "UNIQUE "), concurrently, g.pick("", g.name("i")), t, c,
+			g.pick("", fmt.Sprintf(" WHERE %s IS NOT NULL", c))))
 	case 3:
 		g.run(fmt.Sprintf("CREATE INDEX %s ON %s ((%s::text), (1))", g.pick("", g.name("i")), t, c))
 	case 4:
@@ -392,23 +395,28 @@ func (g *generator) routine() {
 	case 0:
 		g.run(fmt.Sprintf("CREATE FUNCTION %s(a int DEFAULT 1) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + 1; -- ; '", name))
 	case 1:
-		if g.run(fmt.Sprintf(`CREATE FUNCTION %s() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN CREATE TABLE %s (a int PRIMARY KEY, b text); INSERT INTO %[2]s VALUES (1, 'x');
+		if g.run(fmt.Sprintf(`CREATE FUNCTION %s() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN CREATE TABLE %s (a int PRIMARY KEY, b text); INSERT INTO %[2]s `+
+			`VALUES (1, 'x');
 EXECUTE 'ALTER TABLE %[2]s ADD c timestamptz DEFAULT clock_timestamp()'; END $f$`, name, inner)) {
 			g.run("SELECT " + name + "()")
 		}
 	case 2:
-		if g.run(fmt.Sprintf("CREATE FUNCTION %s() RETURNS void LANGUAGE sql AS 'CREATE TABLE %s (a int); ALTER TABLE %[2]s ADD b text; COMMENT ON TABLE %[2]s IS ''from sql'''", name, inner)) {
+		if g.run(fmt.Sprintf("CREATE FUNCTION %s() RETURNS void LANGUAGE sql AS 'CREATE TABLE %s (a int); ALTER TABLE %[2]s ADD b text; COMMENT ON TABLE %[2]s IS "+
+			"''from sql'''", name, inner)) {
 			g.run("SELECT " + name + "()")
 		}
 	case 3:
-		g.run(fmt.Sprintf(`DO $d$ BEGIN CREATE TABLE %s (a int); BEGIN INSERT INTO %[1]s VALUES (1); CREATE INDEX ON %[1]s (a); RAISE EXCEPTION 'back'; EXCEPTION WHEN OTHERS THEN
+		g.run(fmt.Sprintf(`DO $d$ BEGIN CREATE TABLE %s (a int); BEGIN INSERT INTO %[1]s VALUES (1); CREATE INDEX ON %[1]s (a); RAISE EXCEPTION 'back'; `+
+			`EXCEPTION WHEN OTHERS THEN
 CREATE INDEX ON %[1]s ((a + 1)); END; INSERT INTO %[1]s SELECT generate_series(2, 15); END $d$`, inner))
 	case 4:
-		if g.run(fmt.Sprintf("CREATE PROCEDURE %s() LANGUAGE plpgsql AS $p$ BEGIN CREATE TABLE %s (a int); COMMIT; INSERT INTO %[2]s VALUES (7); ALTER TABLE %[2]s ADD b int; ROLLBACK; INSERT INTO %[2]s VALUES (8); END $p$", name, inner)) {
+		if g.run(fmt.Sprintf("CREATE PROCEDURE %s() LANGUAGE plpgsql AS $p$ BEGIN CREATE TABLE %s (a int); COMMIT; INSERT INTO %[2]s VALUES (7); ALTER TABLE %[2]s "+
+			"ADD b int; ROLLBACK; INSERT INTO %[2]s VALUES (8); END $p$", name, inner)) {
 			g.run("CALL " + name + "()")
 		}
 	case 5:
-		g.run("ALTER FUNCTION " + g.function() + " " + g.pick("OWNER TO "+g.role(), "RENAME TO "+g.name("f"), "SET SCHEMA "+g.schema(), "STABLE", "SET work_mem = '5MB'"))
+		g.run("ALTER FUNCTION " + g.function() + " " + g.pick("OWNER TO "+g.role(), "RENAME TO "+g.name("f"), "SET SCHEMA "+g.schema(), "STABLE",
+			"SET work_mem = '5MB'"))
 	case 6:
 		g.run("DROP FUNCTION " + g.function() + g.pick("", " CASCADE"))
 	case 7:

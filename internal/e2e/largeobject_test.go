@@ -42,16 +42,20 @@ func TestLargeObjects(t *testing.T) {
 	bytes := func(n string) string {
 		return "(SELECT string_agg(decode(md5(g::text || '" + n + "'), 'hex'), '') FROM generate_series(1, 2000) g)"
 	}
-	tr := begin(t, `SELECT lo_from_bytea(100, `+bytes("a")+`), lo_from_bytea(101, 'short'), lo_from_bytea(102, `+bytes("c")+`), lo_create(103), lo_from_bytea(104, 'gone later'), lo_from_bytea(105, `+bytes("h")+`)`)
+	tr := begin(t, `SELECT lo_from_bytea(100, `+bytes("a")+`), lo_from_bytea(101, 'short'), lo_from_bytea(102, `+bytes("c")+`), lo_create(103), `+
+		`lo_from_bytea(104, 'gone later'), lo_from_bytea(105, `+bytes("h")+`)`)
 	one, two := tr.db+"_one", tr.db+"_two"
 	tr.run(`CREATE ROLE `+one+`; CREATE ROLE `+two,
 		// Each kind of change to what the base holds: in the middle, appended, cut, cut within a page and extended, removed.
 		`SELECT lo_put(100, 5000, 'in the middle'), lo_put(101, 5, ' and longer')`,
-		`BEGIN; SELECT lo_truncate(lo_open(102, 131072), 3000); COMMIT; BEGIN; SELECT lo_truncate(lo_open(105, 131072), 100); COMMIT; SELECT lo_put(105, 4096, 'behind a hole'), lo_unlink(104)`,
+		`BEGIN; SELECT lo_truncate(lo_open(102, 131072), 3000); COMMIT; BEGIN; SELECT lo_truncate(lo_open(105, 131072), 100); COMMIT;
+		  SELECT lo_put(105, 4096, 'behind a hole'), lo_unlink(104)`,
 		// Written by a subtransaction.
 		`DO $$BEGIN BEGIN PERFORM lo_put(103, 0, 'inner'); EXCEPTION WHEN OTHERS THEN RAISE; END; END$$`,
 		// A new one, with commands that its target does not know yet.
-		`SELECT lo_from_bytea(200, `+bytes("new")+`); COMMENT ON LARGE OBJECT 200 IS 'it''s "new"'; ALTER LARGE OBJECT 200 OWNER TO `+one+`; GRANT SELECT ON LARGE OBJECT 200, 100 TO `+two+` WITH GRANT OPTION; GRANT UPDATE ON LARGE OBJECT 101 TO PUBLIC; SET ROLE `+two+`; GRANT SELECT ON LARGE OBJECT 200 TO PUBLIC`)
+		`SELECT lo_from_bytea(200, `+bytes("new")+`); COMMENT ON LARGE OBJECT 200 IS 'it''s "new"';
+		  ALTER LARGE OBJECT 200 OWNER TO `+one+`; GRANT SELECT ON LARGE OBJECT 200, 100 TO `+two+` WITH GRANT OPTION;
+		  GRANT UPDATE ON LARGE OBJECT 101 TO PUBLIC; SET ROLE `+two+`; GRANT SELECT ON LARGE OBJECT 200 TO PUBLIC`)
 	tr.capture()
 	tr.noGap()
 	tr.back()
@@ -66,7 +70,8 @@ func TestLargeObjects(t *testing.T) {
 	// A further base in between, and what changed before and behind it.
 	tr.run(`SELECT lo_put(200, 0, 'before the base'), lo_unlink(101)`)
 	tr.fullBackup()
-	tr.run(`SELECT lo_put(200, 7000, 'behind the base'), lo_from_bytea(101, 'again'), lo_create(201); REASSIGN OWNED BY `+one+` TO `+two+`; DROP OWNED BY `+one+`; DROP ROLE `+one,
+	tr.run(`SELECT lo_put(200, 7000, 'behind the base'), lo_from_bytea(101, 'again'), lo_create(201);
+	  REASSIGN OWNED BY `+one+` TO `+two+`; DROP OWNED BY `+one+`; DROP ROLE `+one,
 		`REVOKE ALL ON LARGE OBJECT 100 FROM `+two+`; COMMENT ON LARGE OBJECT 200 IS NULL`)
 	tr.capture()
 	tr.noGap()
@@ -89,7 +94,8 @@ func TestLargeObjectOfLongTransaction(t *testing.T) {
 	tr := begin(t, `SELECT lo_from_bytea(100, 'first')`)
 	conn := tr.source.Conn(t, tr.db)
 	ctx := context.Background()
-	if _, err := conn.Exec(ctx, "BEGIN; SELECT lo_put(100, 0, 'FIRST'), lo_from_bytea(300, 'late'); SAVEPOINT s; SELECT lo_put(100, 5, ' and inner'); RELEASE s"); err != nil {
+	if _, err := conn.Exec(ctx, "BEGIN; SELECT lo_put(100, 0, 'FIRST'), lo_from_bytea(300, 'late'); SAVEPOINT s; SELECT lo_put(100, 5, ' and inner'); "+
+		"RELEASE s"); err != nil {
 		t.Fatal(err)
 	}
 	tr.run(`SELECT lo_from_bytea(200, 'other')`)

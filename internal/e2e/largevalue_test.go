@@ -21,19 +21,23 @@ func TestValueTooLargeToSend(t *testing.T) {
 	}
 	tr := begin(t, `CREATE TYPE mood AS ENUM ('so', 'la la');
 	  CREATE TABLE t (id int PRIMARY KEY, v text);
-	  CREATE TABLE "big ones" (id int PRIMARY KEY, b bytea, e mood, f float8, ts timestamptz, j jsonb, a text[], n numeric, small bytea, r regclass, c "char", i interval)`)
+	  CREATE TABLE "big ones" (id int PRIMARY KEY, b bytea, e mood, f float8, ts timestamptz, j jsonb, a text[], n numeric, small bytea, r regclass, c "char", `+
+		`i interval)`)
 	tr.run("INSERT INTO t VALUES (1, 'before')")
 	before := tr.lsn()
 	tr.run(`BEGIN; INSERT INTO t VALUES (2, 'beside');
-	    INSERT INTO "big ones" VALUES (7, convert_to(repeat('x', 600000000), 'UTF8'), 'la la', 0.1 + 0.2::float8, '2026-02-01 03:04:05.678901+00', '{"a": [1.50, null]}',
+	    INSERT INTO "big ones" VALUES (7, convert_to(repeat('x', 600000000), 'UTF8'), 'la la', 0.1 + 0.2::float8, '2026-02-01 03:04:05.678901+00', `+
+		`'{"a": [1.50, null]}',
 	      '{"x,\"y",NULL,NULL}', 1.500, '\x00ff', 't', 'q', '1 mon -2 days');
-	    INSERT INTO t SELECT g, 'row ' || g FROM generate_series(10, 30) g; UPDATE t SET id = -g, v = NULL FROM generate_series(11, 13) g WHERE id = g; DELETE FROM t WHERE id = 14;
+	    INSERT INTO t SELECT g, 'row ' || g FROM generate_series(10, 30) g; UPDATE t SET id = -g, v = NULL FROM generate_series(11, 13) g WHERE id = g;
+		  DELETE FROM t WHERE id = 14;
 	    CREATE TABLE made AS SELECT 1.0 AS one; COMMIT`,
 		"INSERT INTO t VALUES (3, 'after')")
 	tr.capture()
 	tr.noGap()
 	tr.back()
-	for _, sql := range []string{`SELECT id, md5(b), length(b), e, f, ts, j, a, n, small, r, c, i FROM "big ones"`, "SELECT * FROM t ORDER BY id", "SELECT * FROM made"} {
+	for _, sql := range []string{`SELECT id, md5(b), length(b), e, f, ts, j, a, n, small, r, c, i FROM "big ones"`, "SELECT * FROM t ORDER BY id",
+		"SELECT * FROM made"} {
 		if want, got := tr.source.Query(t, tr.db, sql), tr.target.Query(t, tr.restored, sql); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", sql, got, want)
 		}
@@ -58,7 +62,8 @@ func TestRowTooLargeInAnyForm(t *testing.T) {
 	before := tr.lsn()
 	// The old and the new row of the UPDATE together are too large.
 	tr.run(`ALTER TABLE "big ones" REPLICA IDENTITY FULL`,
-		`BEGIN; INSERT INTO "big ones" SELECT 7, convert_to(repeat('x', 560000000), 'UTF8'); UPDATE "big ones" SET c = b; COMMIT`, "INSERT INTO t VALUES (2, 'after')")
+		`BEGIN; INSERT INTO "big ones" SELECT 7, convert_to(repeat('x', 560000000), 'UTF8');
+		  UPDATE "big ones" SET c = b; COMMIT`, "INSERT INTO t VALUES (2, 'after')")
 	var large *source.LargeValueError
 	xid := tr.source.Query(t, tr.db, `SELECT xmin FROM "big ones"`)
 	if err := tr.tryCapture(); !errors.As(err, &large) || large.Commit < before || !strings.Contains(err.Error(), "transaction "+xid+",") {

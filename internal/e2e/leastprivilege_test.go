@@ -16,7 +16,8 @@ import (
 
 // A role without a superuser's rights streams, marks, samples and takes bases.
 func TestRoleWithoutSuperuser(t *testing.T) {
-	tr := begin(t, `CREATE SCHEMA private; CREATE TABLE private.t (id int PRIMARY KEY, v text); CREATE SEQUENCE private.q; CREATE TABLE private.secret (id int PRIMARY KEY); ALTER TABLE private.secret ENABLE ROW LEVEL SECURITY; INSERT INTO private.secret VALUES (1), (2);
+	tr := begin(t, `CREATE SCHEMA private; CREATE TABLE private.t (id int PRIMARY KEY, v text); CREATE SEQUENCE private.q;
+	  CREATE TABLE private.secret (id int PRIMARY KEY); ALTER TABLE private.secret ENABLE ROW LEVEL SECURITY; INSERT INTO private.secret VALUES (1), (2);
 	  SELECT lo_from_bytea(100, 'in the base')`)
 	role := tr.db + "_scribe"
 	tr.run(`CREATE ROLE `+role+` LOGIN PASSWORD 'of the role'`, `SELECT scribe.grant_to('`+role+`')`)
@@ -29,7 +30,9 @@ func TestRoleWithoutSuperuser(t *testing.T) {
 	if _, err := source.FindSlot(ctx, tr.conn(), tr.slot); err != nil {
 		t.Fatal(err)
 	}
-	tr.run(`INSERT INTO private.t VALUES (1, 'a'); CREATE TABLE private.u (a int); INSERT INTO private.u VALUES (1), (1); SELECT nextval('private.q') FROM generate_series(1, 9); SELECT lo_put(100, 3, 'the STREAM'), lo_from_bytea(200, 'new'); CREATE ROLE ` + role + `_other; ALTER TABLE private.u OWNER TO ` + role + `_other`)
+	tr.run(`INSERT INTO private.t VALUES (1, 'a'); CREATE TABLE private.u (a int); INSERT INTO private.u VALUES (1), (1);
+	  SELECT nextval('private.q') FROM generate_series(1, 9); SELECT lo_put(100, 3, 'the STREAM'), lo_from_bytea(200, 'new');
+	  CREATE ROLE ` + role + `_other; ALTER TABLE private.u OWNER TO ` + role + `_other`)
 	tr.capture()
 	tr.back()
 	tr.equal()
@@ -69,7 +72,8 @@ func TestRoleWithoutSuperuser(t *testing.T) {
 		}
 	}
 	var missing *stream.RoleError
-	_, err = stream.Init(ctx, stream.InitOptions{BaseOptions: stream.BaseOptions{ConnString: tr.source.ConnString(tr.db), Publication: stream.DefaultPublication, Command: tr.command},
+	_, err = stream.Init(ctx, stream.InitOptions{BaseOptions: stream.BaseOptions{ConnString: tr.source.ConnString(tr.db), Publication: stream.DefaultPublication,
+		Command: tr.command},
 		Slot: "x", GrantTo: "nobody at all", Step: func(string) {}}, nil)
 	if !errors.As(err, &missing) {
 		t.Errorf("init for a role that does not exist: %v", err)

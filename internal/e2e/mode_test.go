@@ -69,15 +69,19 @@ func (tr *trip) settle(table, changes string) {
 func TestNoHarmMarksUnlistedTables(t *testing.T) {
 	tr := beginNoHarm(t, `CREATE TABLE keyed (id int PRIMARY KEY, v text); INSERT INTO keyed VALUES (1, 'a'), (2, 'b');
 	  CREATE TABLE plain (id int, v text); INSERT INTO plain VALUES (1, 'a'), (2, 'b'); UPDATE plain SET v = v || v;
-	  CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE, v text); CREATE TABLE nothing (id int PRIMARY KEY, v text); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
+	  CREATE TABLE deferred (id int PRIMARY KEY DEFERRABLE, v text); CREATE TABLE nothing (id int PRIMARY KEY, v text);
+	  ALTER TABLE nothing REPLICA IDENTITY NOTHING;
 	  CREATE TABLE whole (id int, v text); ALTER TABLE whole REPLICA IDENTITY FULL;
-	  CREATE TABLE by_index (id int NOT NULL, v text); CREATE UNIQUE INDEX by_index_u ON by_index (id); ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_u`)
+	  CREATE TABLE by_index (id int NOT NULL, v text); CREATE UNIQUE INDEX by_index_u ON by_index (id);
+	  ALTER TABLE by_index REPLICA IDENTITY USING INDEX by_index_u`)
 	before := tr.identities()
 	if got := tr.listed(); got != "by_index keyed whole" {
 		t.Errorf("listed: %s", got)
 	}
-	tr.run(`INSERT INTO plain VALUES (3, 'c'); INSERT INTO deferred VALUES (1, 'x'), (2, 'y'); INSERT INTO nothing VALUES (1, 'n'); INSERT INTO whole VALUES (1, 'w'), (1, 'w'), (2, 'x'); INSERT INTO by_index VALUES (1, 'i');
-	  UPDATE keyed SET v = 'z' WHERE id = 1; DELETE FROM keyed WHERE id = 2; UPDATE whole SET v = 'u' WHERE id = 1; UPDATE by_index SET id = 2; TRUNCATE nothing; INSERT INTO nothing VALUES (7, 'n')`)
+	tr.run(`INSERT INTO plain VALUES (3, 'c'); INSERT INTO deferred VALUES (1, 'x'), (2, 'y'); INSERT INTO nothing VALUES (1, 'n');
+	  INSERT INTO whole VALUES (1, 'w'), (1, 'w'), (2, 'x'); INSERT INTO by_index VALUES (1, 'i');
+	  UPDATE keyed SET v = 'z' WHERE id = 1; DELETE FROM keyed WHERE id = 2; UPDATE whole SET v = 'u' WHERE id = 1; UPDATE by_index SET id = 2; TRUNCATE nothing;
+	  INSERT INTO nothing VALUES (7, 'n')`)
 	tr.capture()
 	tr.noGap()
 	tr.back()
@@ -123,15 +127,20 @@ func TestNoHarmMarksUnlistedTables(t *testing.T) {
 // What has a key is captured whole, wherever the table and its key come from.
 func TestNoHarmListFollowsCommands(t *testing.T) {
 	tr := beginNoHarm(t, `CREATE TABLE t (id int CONSTRAINT t_key PRIMARY KEY, v text); INSERT INTO t SELECT g, 'v' FROM generate_series(1, 10) g;
-	  CREATE TABLE logged (id int PRIMARY KEY, v text); INSERT INTO logged VALUES (1, 'a'); CREATE TABLE par (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); CREATE TABLE par1 PARTITION OF par FOR VALUES FROM (0) TO (10)`)
-	tr.run(`BEGIN; ALTER TABLE t DROP CONSTRAINT t_key; INSERT INTO t VALUES (11, 'v'); ALTER TABLE t ADD PRIMARY KEY (id); UPDATE t SET v = 'w' WHERE id < 4; COMMIT; UPDATE t SET v = 'x' WHERE id = 5; DELETE FROM t WHERE id = 6`,
+	  CREATE TABLE logged (id int PRIMARY KEY, v text); INSERT INTO logged VALUES (1, 'a');
+	  CREATE TABLE par (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); CREATE TABLE par1 PARTITION OF par FOR VALUES FROM (0) TO (10)`)
+	tr.run(`BEGIN; ALTER TABLE t DROP CONSTRAINT t_key; INSERT INTO t VALUES (11, 'v'); ALTER TABLE t ADD PRIMARY KEY (id); UPDATE t SET v = 'w' WHERE id < 4;
+	  COMMIT; UPDATE t SET v = 'x' WHERE id = 5; DELETE FROM t WHERE id = 6`,
 		`ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id, v); UPDATE t SET v = 'y' WHERE id = 7`,
 		`CREATE TABLE fresh (id int PRIMARY KEY, v text); INSERT INTO fresh VALUES (1, 'a'), (2, 'b'); UPDATE fresh SET v = 'c'; DELETE FROM fresh WHERE id = 2`,
 		`BEGIN; CREATE TABLE ctas AS SELECT * FROM t; ALTER TABLE ctas ADD PRIMARY KEY (id); UPDATE ctas SET v = 'ctas'; COMMIT; DELETE FROM ctas WHERE id = 1`,
-		`CREATE TABLE par2 PARTITION OF par FOR VALUES FROM (10) TO (20); INSERT INTO par SELECT g, 'p' FROM generate_series(1, 19) g; UPDATE par SET v = 'q' WHERE id % 2 = 0; DELETE FROM par WHERE id = 10; UPDATE par SET id = 10 WHERE id = 9; DELETE FROM par WHERE id = 3`,
+		`CREATE TABLE par2 PARTITION OF par FOR VALUES FROM (10) TO (20); INSERT INTO par SELECT g, 'p' FROM generate_series(1, 19) g;
+		  UPDATE par SET v = 'q' WHERE id % 2 = 0; DELETE FROM par WHERE id = 10; UPDATE par SET id = 10 WHERE id = 9; DELETE FROM par WHERE id = 3`,
 		`CREATE TABLE later (id int, v text); ALTER TABLE later ADD PRIMARY KEY (id); INSERT INTO later VALUES (1, 'l'); UPDATE later SET v = 'm'`,
-		`CREATE TABLE parent (id int PRIMARY KEY, v text); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent); INSERT INTO child VALUES (1, 'c'); UPDATE parent SET v = 'd'`,
-		`CREATE SCHEMA s CREATE TABLE st (id int PRIMARY KEY); INSERT INTO s.st VALUES (1), (2); DELETE FROM s.st WHERE id = 1; ALTER SCHEMA s RENAME TO s2; DROP TABLE ctas`,
+		`CREATE TABLE parent (id int PRIMARY KEY, v text); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent); INSERT INTO child VALUES (1, 'c');
+		  UPDATE parent SET v = 'd'`,
+		`CREATE SCHEMA s CREATE TABLE st (id int PRIMARY KEY); INSERT INTO s.st VALUES (1), (2); DELETE FROM s.st WHERE id = 1; ALTER SCHEMA s RENAME TO s2;
+		  DROP TABLE ctas`,
 		`ALTER TABLE logged SET UNLOGGED; UPDATE logged SET v = 'u'; ALTER TABLE logged SET LOGGED; UPDATE logged SET v = 'l'`,
 		`DO $$ BEGIN ALTER TABLE logged SET UNLOGGED; ALTER TABLE logged SET LOGGED; END $$; DELETE FROM logged; INSERT INTO logged VALUES (9, 'i')`)
 	if got := tr.listed(); got != "child fresh later logged par1 par2 parent st t" {
@@ -171,7 +180,8 @@ func TestNoHarmNeverWaitsForTheList(t *testing.T) {
 	long := tr.source.Conn(t, tr.db)
 	mustExec(t, long, "BEGIN; CREATE TABLE long_one (id int PRIMARY KEY)")
 	began := time.Now()
-	tr.run(`ALTER TABLE t DROP CONSTRAINT t_pkey; UPDATE t SET v = 'b'; CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1), (2); DELETE FROM other WHERE id = 1`)
+	tr.run(`ALTER TABLE t DROP CONSTRAINT t_pkey; UPDATE t SET v = 'b'; CREATE TABLE other (id int PRIMARY KEY); INSERT INTO other VALUES (1), (2);
+	  DELETE FROM other WHERE id = 1`)
 	if d := time.Since(began); d > 3*time.Second {
 		t.Errorf("the commands took %v", d)
 	}
@@ -181,7 +191,8 @@ func TestNoHarmNeverWaitsForTheList(t *testing.T) {
 	if got := tr.listed(); got != "long_one" {
 		t.Errorf("listed: %s", got)
 	}
-	if got := tr.source.Query(t, tr.db, "SELECT count(*) FROM pg_depend d WHERE classid = 'pg_publication_rel'::regclass AND NOT EXISTS (SELECT FROM pg_publication_rel WHERE oid = d.objid)"); got != "0" {
+	if got := tr.source.Query(t, tr.db, "SELECT count(*) FROM pg_depend d WHERE classid = 'pg_publication_rel'::regclass AND NOT EXISTS (SELECT FROM "+
+		"pg_publication_rel WHERE oid = d.objid)"); got != "0" {
 		t.Errorf("%s dependencies are left", got)
 	}
 	tr.settle("t", "1")
@@ -203,7 +214,8 @@ func TestNoHarmNeverWaitsForTheList(t *testing.T) {
 // The list is guarded like the other publication, repaired, and removed.
 func TestNoHarmListIsGuardedAndRemoved(t *testing.T) {
 	tr := beginNoHarm(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE plain (id int); INSERT INTO t VALUES (1)`)
-	for _, sql := range []string{"DROP PUBLICATION pg_scribe_ud", "DROP PUBLICATION pg_scribe", "ALTER PUBLICATION pg_scribe_ud DROP TABLE t", "ALTER PUBLICATION pg_scribe_ud SET TABLE plain",
+	for _, sql := range []string{"DROP PUBLICATION pg_scribe_ud", "DROP PUBLICATION pg_scribe", "ALTER PUBLICATION pg_scribe_ud DROP TABLE t",
+		"ALTER PUBLICATION pg_scribe_ud SET TABLE plain",
 		"ALTER PUBLICATION pg_scribe_ud SET (publish = 'update')", "ALTER PUBLICATION pg_scribe SET (publish = 'insert')"} {
 		out, err := tr.source.Command("psql", "-X", "-d", tr.db, "-v", "ON_ERROR_STOP=1", "-c", sql).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "pg_scribe drop") {
@@ -219,7 +231,8 @@ func TestNoHarmListIsGuardedAndRemoved(t *testing.T) {
 	check(capture.ModeNoHarm, 0)
 	check("", 0)
 	check(capture.ModeGuarded, 1+1) // it is not, and the table would fail
-	tr.run(`SET session_replication_role = replica; ALTER EVENT TRIGGER scribe_z DISABLE; ALTER EVENT TRIGGER scribe_y DISABLE; ALTER PUBLICATION pg_scribe_ud ADD TABLE plain; ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS; ALTER EVENT TRIGGER scribe_z ENABLE ALWAYS`)
+	tr.run(`SET session_replication_role = replica; ALTER EVENT TRIGGER scribe_z DISABLE; ALTER EVENT TRIGGER scribe_y DISABLE;
+	  ALTER PUBLICATION pg_scribe_ud ADD TABLE plain; ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS; ALTER EVENT TRIGGER scribe_z ENABLE ALWAYS`)
 	check(capture.ModeNoHarm, 1)
 	tr.capture()
 	check(capture.ModeNoHarm, 0)
@@ -229,7 +242,8 @@ func TestNoHarmListIsGuardedAndRemoved(t *testing.T) {
 	if err := capture.Uninstall(context.Background(), tr.conn(), stream.DefaultPublication); err != nil {
 		t.Error(err)
 	}
-	if left := tr.source.Query(t, tr.db, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_event_trigger), to_regnamespace('scribe') IS NULL"); left != "0|0|t" {
+	if left := tr.source.Query(t, tr.db, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_event_trigger), to_regnamespace('scribe') IS "+
+		"NULL"); left != "0|0|t" {
 		t.Errorf("Uninstall leaves publications, event triggers, no schema: %s", left)
 	}
 }
@@ -249,7 +263,8 @@ func TestNoHarmCommandLine(t *testing.T) {
 	w.must("full-backup", "-d", w.conn(), "-f", w.repo)
 	w.must("full-backup", "-d", w.conn(), "-f", w.repo, "--jobs", "2")
 	w.must("restore", "-f", w.repo, "-d", w.target.ConnString("again"), "-C")
-	if got := w.target.Query(t, "again", `SELECT (SELECT id FROM keyed), (SELECT count(*) FROM pg_publication), to_regclass('public."no key"') IS NOT NULL`); got != "2|0|t" {
+	if got := w.target.Query(t, "again", `SELECT (SELECT id FROM keyed), (SELECT count(*) FROM pg_publication), to_regclass('public."no key"') `+
+		`IS NOT NULL`); got != "2|0|t" {
 		t.Errorf("restored: %s", got)
 	}
 	if out, err := w.scribe("init", "-d", w.conn(), "-f", w.repo+"2", "-S", "other", "--force"); err == nil || !strings.Contains(out, "no-harm") {
@@ -258,7 +273,8 @@ func TestNoHarmCommandLine(t *testing.T) {
 	if out := w.must("drop", "-d", w.conn(), "-f", w.repo, "--yes"); !strings.Contains(out, `"pg_scribe_ud"`) {
 		t.Errorf("drop: %s", out)
 	}
-	if left := w.cluster.Query(t, w.db, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_event_trigger), to_regnamespace('scribe') IS NULL"); left != "0|0|t" {
+	if left := w.cluster.Query(t, w.db, "SELECT (SELECT count(*) FROM pg_publication), (SELECT count(*) FROM pg_event_trigger), to_regnamespace('scribe') IS "+
+		"NULL"); left != "0|0|t" {
 		t.Errorf("drop leaves publications, event triggers, no schema: %s", left)
 	}
 }

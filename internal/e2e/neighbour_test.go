@@ -36,7 +36,8 @@ func TestTwoRepositoriesOfADatabase(t *testing.T) {
 		if got := tr.target.Query(t, "postgres", `SELECT count(*) FROM pg_roles WHERE rolname = '`+role+`'`); got != "0" {
 			t.Errorf("%s: the role is there", name)
 		}
-		if got := tr.target.Query(t, tr.restored, `SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())`); got != "0" {
+		if got := tr.target.Query(t, tr.restored, `SELECT count(*) FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = `+
+			`current_database())`); got != "0" {
 			t.Errorf("%s: %s settings of the database", name, got)
 		}
 	}
@@ -61,7 +62,8 @@ func (n *neighbours) begin() {
 // subscribe makes a subscriber that has the tables by now.
 func (n *neighbours) subscribe() {
 	t, db := n.tr.t, n.subscriber.CreateDB(n.tr.t, "sub")
-	shell(t, n.tr.source, fmt.Sprintf(`pg_dump --schema-only -t 'public.*' --no-publications %s | psql -X -q -v ON_ERROR_STOP=1 -d "%s"`, n.tr.db, n.subscriber.ConnString(db)))
+	shell(t, n.tr.source, fmt.Sprintf(`pg_dump --schema-only -t 'public.*' --no-publications %s | psql -X -q -v ON_ERROR_STOP=1 -d "%s"`, n.tr.db,
+		n.subscriber.ConnString(db)))
 	n.subscriber.Exec(t, db, fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION '%s' PUBLICATION everything", db, strings.ReplaceAll(n.tr.conn(), "'", "''")))
 	n.dbs = append(n.dbs, db)
 }
@@ -124,19 +126,22 @@ func TestNeighboursThatReplicateAllTables(t *testing.T) {
 	source := pgtest.New(t)
 	tr := &trip{t: t, source: source, target: target, db: source.CreateDB(t, "src"), dir: filepath.Join(t.TempDir(), "repo")}
 	tr.slot = tr.db
-	source.Exec(t, tr.db, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'before'); CREATE TABLE keyless (v text); ALTER TABLE keyless REPLICA IDENTITY FULL")
+	source.Exec(t, tr.db, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'before'); CREATE TABLE keyless (v text); ALTER TABLE keyless "+
+		"REPLICA IDENTITY FULL")
 	n := &neighbours{tr: tr, subscriber: target}
 	n.begin()
 	n.subscribe()
 	n.undisturbed("before init", "t")
 	tr.begin()
 	secret := secretOf(tr)
-	n.change("CREATE TABLE u (id serial PRIMARY KEY, v text); ALTER TABLE t ADD COLUMN w timestamptz DEFAULT '2026-01-01'", "INSERT INTO u (v) SELECT 'after' FROM generate_series(1, 9); INSERT INTO t VALUES (2, 'after')")
+	n.change("CREATE TABLE u (id serial PRIMARY KEY, v text); ALTER TABLE t ADD COLUMN w timestamptz DEFAULT '2026-01-01'", "INSERT INTO u (v) SELECT 'after' "+
+		"FROM generate_series(1, 9); INSERT INTO t VALUES (2, 'after')")
 	n.undisturbed("after init", "t")
 	n.undisturbed("after init", "u")
 	n.subscribe()
 	n.undisturbed("a subscriber after init", "t") // a rewrite would empty the table in the snapshot of its first copy
-	n.change("ALTER TABLE t ALTER v TYPE varchar(50); CREATE TABLE without (v text); ALTER TABLE without REPLICA IDENTITY FULL", "UPDATE t SET v = v || '!'; INSERT INTO without VALUES ('a'); UPDATE without SET v = 'b'")
+	n.change("ALTER TABLE t ALTER v TYPE varchar(50); CREATE TABLE without (v text); ALTER TABLE without REPLICA IDENTITY FULL",
+		"UPDATE t SET v = v || '!'; INSERT INTO without VALUES ('a'); UPDATE without SET v = 'b'")
 	for _, table := range []string{"t", "u", "without", "keyless"} {
 		n.undisturbed("a subscriber after init, and DDL", table)
 	}
@@ -173,7 +178,8 @@ func TestNeighboursThatReplicateAllTables(t *testing.T) {
 	if !strings.Contains(decoded, "table public.last: INSERT") || !strings.Contains(decoded, "prefix: pg_scribe,") {
 		t.Errorf("test_decoding does not see everything: %.1000s", decoded)
 	}
-	if got := n.received("pgoutput", "proto_version=1", "publication_names=everything"); strings.Contains(got, "scribe") || strings.Contains(got, secret) || !strings.Contains(got, "last") {
+	if got := n.received("pgoutput", "proto_version=1", "publication_names=everything"); strings.Contains(got, "scribe") || strings.Contains(got, secret) ||
+		!strings.Contains(got, "last") {
 		t.Errorf("pgoutput sees %.1000q", got)
 	}
 }

@@ -84,7 +84,8 @@ func TestLongTextIsSentOnce(t *testing.T) {
 		"plain":                                script("a"),
 		"in a DO block, by EXECUTE":            "DO $outer$BEGIN EXECUTE $inner$" + script("b") + "$inner$; END$outer$",
 		"after a savepoint that is taken back": "BEGIN; SAVEPOINT s; CREATE TABLE gone (); ROLLBACK TO s; " + script("c") + "COMMIT",
-		"in two transactions":                  "BEGIN; " + script("d") + "COMMIT; BEGIN; " + strings.ReplaceAll(script("e"), "CREATE TABLE", "CREATE UNLOGGED TABLE") + "COMMIT",
+		"in two transactions": "BEGIN; " + script("d") + "COMMIT; BEGIN; " + strings.ReplaceAll(script("e"), "CREATE TABLE",
+			"CREATE UNLOGGED TABLE") + "COMMIT",
 	} {
 		began := time.Now()
 		wal := tr.walBytes(func() { mustExec(t, conn, run) })
@@ -101,7 +102,8 @@ func TestLongTextIsSentOnce(t *testing.T) {
 
 // The settings that pass notes between the triggers are anyone's to change.
 func TestForgedSettings(t *testing.T) {
-	tr := begin(t, `CREATE TABLE victim (id int PRIMARY KEY, v text); INSERT INTO victim SELECT g, 'v' || g FROM generate_series(1, 100) g; GRANT CREATE ON SCHEMA public TO PUBLIC`)
+	tr := begin(t, `CREATE TABLE victim (id int PRIMARY KEY, v text); INSERT INTO victim SELECT g, 'v' || g FROM generate_series(1, 100) g;
+	  GRANT CREATE ON SCHEMA public TO PUBLIC`)
 	conn := tr.as(tr.db+"_low", "")
 	for _, name := range []string{"role", "path", "late", "text", "context", "rewritten", "quiet"} {
 		for _, value := range []string{"'garbage'", "'99999999999:x 7 '", "''", "(SELECT 'victim'::regclass::oid::text)",
@@ -203,12 +205,16 @@ func TestAnswersAreThoseOfAServerWithoutCapture(t *testing.T) {
 	  CREATE OPERATOR evil.= (FUNCTION = evil.eq, LEFTARG = text, RIGHTARG = text);
 	  CREATE OPERATOR evil.|| (FUNCTION = evil.eq, LEFTARG = text, RIGHTARG = text);
 	  CREATE OPERATOR evil.~* (FUNCTION = evil.eq, LEFTARG = text, RIGHTARG = text);
-	  CREATE TABLE evil.config (key int); CREATE VIEW evil.pg_class AS SELECT 1 AS oid; CREATE TYPE evil.text AS (a int); CREATE DOMAIN evil.oid AS int CHECK (VALUE > 5)`
+	  CREATE TABLE evil.config (key int); CREATE VIEW evil.pg_class AS SELECT 1 AS oid; CREATE TYPE evil.text AS (a int);
+	  CREATE DOMAIN evil.oid AS int CHECK (VALUE > 5)`
 	each(false, "postgres", "SET client_min_messages = error", shadow, "GRANT ALL ON SCHEMA public, evil TO PUBLIC")
-	each(false, "postgres", `SET search_path = evil, pg_temp, pg_catalog, public; CREATE FUNCTION pg_temp.current_setting(pg_catalog.text, boolean) RETURNS pg_catalog.text LANGUAGE sql AS 'SELECT evil.boom()'`,
+	each(false, "postgres", `SET search_path = evil, pg_temp, pg_catalog, public;
+	  CREATE FUNCTION pg_temp.current_setting(pg_catalog.text, boolean) RETURNS pg_catalog.text LANGUAGE sql AS 'SELECT evil.boom()'`,
 		"CREATE TABLE public.shadowed (id int PRIMARY KEY, v varchar)", "ALTER TABLE public.shadowed ADD COLUMN at timestamptz DEFAULT now()",
-		"INSERT INTO public.shadowed VALUES (1, 'x')", "ALTER TABLE public.shadowed ALTER v TYPE bpchar", "CREATE TABLE public.bare (a int)", "UPDATE public.bare SET a = 2",
-		"ALTER TABLE public.shadowed DROP CONSTRAINT shadowed_pkey", "UPDATE public.shadowed SET v = 'y'", "CREATE INDEX CONCURRENTLY shadowed_i ON public.shadowed (id)",
+		"INSERT INTO public.shadowed VALUES (1, 'x')", "ALTER TABLE public.shadowed ALTER v TYPE bpchar", "CREATE TABLE public.bare (a int)",
+		"UPDATE public.bare SET a = 2",
+		"ALTER TABLE public.shadowed DROP CONSTRAINT shadowed_pkey", "UPDATE public.shadowed SET v = 'y'",
+		"CREATE INDEX CONCURRENTLY shadowed_i ON public.shadowed (id)",
 		"DROP INDEX CONCURRENTLY public.shadowed_i", "DROP TABLE public.bare")
 	common := []string{
 		"CREATE TABLE public.own (id int PRIMARY KEY, v text)", "INSERT INTO public.own SELECT g, 'v' FROM generate_series(1, 50) g",
@@ -216,15 +222,22 @@ func TestAnswersAreThoseOfAServerWithoutCapture(t *testing.T) {
 		"CREATE UNIQUE INDEX CONCURRENTLY own_u ON public.own2 (id)", "REINDEX INDEX CONCURRENTLY public.own_i", "DROP INDEX CONCURRENTLY public.own_i",
 		"CLUSTER public.own USING own_pkey", "VACUUM FULL public.own", "VACUUM public.own", "ANALYZE public.own",
 		"ALTER TABLE public.own2 ALTER id SET NOT NULL", "ALTER TABLE public.own2 REPLICA IDENTITY USING INDEX own_u", "UPDATE public.own2 SET v = 'x' WHERE id = 1",
-		"DROP INDEX CONCURRENTLY public.own_u", "UPDATE public.own2 SET v = 'y' WHERE id = 2", "ALTER TABLE public.own2 REPLICA IDENTITY NOTHING", "DELETE FROM public.own2 WHERE id = 3",
+		"DROP INDEX CONCURRENTLY public.own_u", "UPDATE public.own2 SET v = 'y' WHERE id = 2", "ALTER TABLE public.own2 REPLICA IDENTITY NOTHING",
+		"DELETE FROM public.own2 WHERE id = 3",
 		"ALTER TABLE public.own DROP COLUMN id", "UPDATE public.own SET v = 'z'", "DELETE FROM public.own",
 		"CREATE TABLE public.parent (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE TABLE public.part PARTITION OF public.parent FOR VALUES FROM (0) TO (10)",
-		"INSERT INTO public.parent VALUES (1), (2)", "ALTER TABLE public.parent DROP CONSTRAINT parent_pkey", "UPDATE public.parent SET id = 3 WHERE id = 1", "DELETE FROM public.parent WHERE id = 2",
-		"DO $$BEGIN CREATE TABLE public.nested (a int); BEGIN CREATE TABLE public.lost (a int); PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN NULL; END; INSERT INTO public.nested VALUES (1); UPDATE public.nested SET a = 2; END$$",
-		"CREATE PROCEDURE public.commits() LANGUAGE plpgsql AS $$BEGIN CREATE TABLE public.c1 (a int); COMMIT; CREATE TABLE public.c2 (a int); INSERT INTO public.c2 VALUES (1); ROLLBACK; CREATE TABLE public.c3 (a int); INSERT INTO public.c3 VALUES (1); UPDATE public.c3 SET a = 5; END$$",
-		"CALL public.commits()", "CREATE TYPE public.kind AS ENUM ('a', 'b')", "CREATE TABLE public.keyed (k public.kind PRIMARY KEY, v int)", "INSERT INTO public.keyed VALUES ('a', 1), ('b', 2)",
-		"DROP TYPE public.kind CASCADE", "UPDATE public.keyed SET v = 3", "CREATE TABLE public.rls (a int)", "ALTER TABLE public.rls ENABLE ROW LEVEL SECURITY", "ALTER TABLE public.rls FORCE ROW LEVEL SECURITY",
-		"INSERT INTO public.rls VALUES (1)", "ALTER TABLE public.rls ALTER a TYPE bigint", "SELECT count(*) FROM public.nosuch", "CREATE TABLE public.own (a int)", "DROP TABLE public.nosuch", "ALTER TABLE public.own ADD COLUMN v int",
+		"INSERT INTO public.parent VALUES (1), (2)", "ALTER TABLE public.parent DROP CONSTRAINT parent_pkey", "UPDATE public.parent SET id = 3 WHERE id = 1",
+		"DELETE FROM public.parent WHERE id = 2",
+		"DO $$BEGIN CREATE TABLE public.nested (a int); BEGIN CREATE TABLE public.lost (a int); PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN NULL; END; " +
+			"INSERT INTO public.nested VALUES (1); UPDATE public.nested SET a = 2; END$$",
+		"CREATE PROCEDURE public.commits() LANGUAGE plpgsql AS $$BEGIN CREATE TABLE public.c1 (a int); COMMIT; CREATE TABLE public.c2 (a int); INSERT INTO " +
+			"public.c2 VALUES (1); ROLLBACK; CREATE TABLE public.c3 (a int); INSERT INTO public.c3 VALUES (1); UPDATE public.c3 SET a = 5; END$$",
+		"CALL public.commits()", "CREATE TYPE public.kind AS ENUM ('a', 'b')", "CREATE TABLE public.keyed (k public.kind PRIMARY KEY, v int)",
+		"INSERT INTO public.keyed VALUES ('a', 1), ('b', 2)",
+		"DROP TYPE public.kind CASCADE", "UPDATE public.keyed SET v = 3", "CREATE TABLE public.rls (a int)", "ALTER TABLE public.rls ENABLE ROW LEVEL SECURITY",
+		"ALTER TABLE public.rls FORCE ROW LEVEL SECURITY",
+		"INSERT INTO public.rls VALUES (1)", "ALTER TABLE public.rls ALTER a TYPE bigint", "SELECT count(*) FROM public.nosuch", "CREATE TABLE public.own (a int)",
+		"DROP TABLE public.nosuch", "ALTER TABLE public.own ADD COLUMN v int",
 		"CREATE TEMP TABLE t1 (a int)", "ALTER TABLE t1 ADD COLUMN b int DEFAULT 4", "UPDATE t1 SET a = 1", "DROP TABLE t1",
 		"DROP TABLE public.own, public.own2, public.parent, public.nested, public.c1, public.c3, public.keyed, public.rls; DROP PROCEDURE public.commits",
 	}
@@ -234,7 +247,8 @@ func TestAnswersAreThoseOfAServerWithoutCapture(t *testing.T) {
 		{low, "SET ROLE " + low + "_group; SET row_security = off"},
 		{"postgres", "SET session_replication_role = replica; SET standard_conforming_strings = off; SET default_transaction_isolation = 'serializable'"},
 		{low, "SET default_transaction_read_only = on"},
-		{low, "SET plpgsql.extra_errors = 'all'; SET array_nulls = off; SET transform_null_equals = on; SET quote_all_identifiers = on; SET bytea_output = escape; SET DateStyle = German; SET TimeZone = 'Asia/Kolkata'; SET IntervalStyle = sql_standard; SET client_encoding = LATIN1"},
+		{low, "SET plpgsql.extra_errors = 'all'; SET array_nulls = off; SET transform_null_equals = on; SET quote_all_identifiers = on; SET bytea_output = escape; " +
+			"SET DateStyle = German; SET TimeZone = 'Asia/Kolkata'; SET IntervalStyle = sql_standard; SET client_encoding = LATIN1"},
 		{low, "SET scribe.rewritten = '1 2 x'; SET scribe.text = 'a b c d'; SET scribe.missing = 'x'; SET scribe.late = 'y'"},
 	} {
 		t.Log(session)
@@ -242,9 +256,12 @@ func TestAnswersAreThoseOfAServerWithoutCapture(t *testing.T) {
 		each(true, session.user, session.preamble, common[:len(common)-1]...)
 		each(false, session.user, session.preamble, common[len(common)-1])
 	}
-	each(false, low, "SET search_path = public", "CREATE TABLE s1 (a int); SAVEPOINT x", "BEGIN; CREATE TABLE s2 (a int); SAVEPOINT x; DROP TABLE s2; ROLLBACK TO x; INSERT INTO s2 VALUES (1); COMMIT",
-		"CREATE TABLE s3 (a int); SELECT 1/0", "BEGIN; CREATE TABLE s4 (id int PRIMARY KEY); INSERT INTO s4 VALUES (1); ALTER TABLE s4 ADD COLUMN b timestamptz DEFAULT now(); PREPARE TRANSACTION 'noharm'", "ROLLBACK PREPARED 'noharm'",
-		"BEGIN; DECLARE c CURSOR FOR SELECT * FROM s2; FETCH c; ALTER TABLE s2 ADD COLUMN b int; COMMIT", "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM s2; ALTER TABLE s2 ADD COLUMN c int; UPDATE s2 SET c = 1; COMMIT",
+	each(false, low, "SET search_path = public", "CREATE TABLE s1 (a int); SAVEPOINT x", "BEGIN; CREATE TABLE s2 (a int); SAVEPOINT x; DROP TABLE s2; ROLLBACK "+
+		"TO x; INSERT INTO s2 VALUES (1); COMMIT",
+		"CREATE TABLE s3 (a int); SELECT 1/0", "BEGIN; CREATE TABLE s4 (id int PRIMARY KEY); INSERT INTO s4 VALUES (1); ALTER TABLE s4 ADD COLUMN b timestamptz "+
+			"DEFAULT now(); PREPARE TRANSACTION 'noharm'", "ROLLBACK PREPARED 'noharm'",
+		"BEGIN; DECLARE c CURSOR FOR SELECT * FROM s2; FETCH c; ALTER TABLE s2 ADD COLUMN b int; COMMIT", "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) "+
+			"FROM s2; ALTER TABLE s2 ADD COLUMN c int; UPDATE s2 SET c = 1; COMMIT",
 		"BEGIN READ ONLY; CREATE TABLE s5 (a int); COMMIT", "ROLLBACK")
 	tr.capture()
 	tr.noGap()
@@ -265,7 +282,8 @@ func TestCancelledCommands(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, sql := range []string{fmt.Sprintf("CREATE TABLE c%d (a int)", i), fmt.Sprintf("ALTER TABLE t ADD COLUMN c%d timestamptz DEFAULT clock_timestamp()", i), "CREATE INDEX ON t (v)"} {
+		for _, sql := range []string{fmt.Sprintf("CREATE TABLE c%d (a int)", i), fmt.Sprintf("ALTER TABLE t ADD COLUMN c%d timestamptz DEFAULT clock_timestamp()",
+			i), "CREATE INDEX ON t (v)"} {
 			if _, err := conn.Exec(context.Background(), sql); err != nil {
 				cancelled++
 				if !strings.Contains(err.Error(), "57014") {
@@ -307,7 +325,8 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 	owner := tr.db + "_owner"
 	tr.run("CREATE ROLE " + owner + " SUPERUSER; ALTER PUBLICATION pg_scribe OWNER TO " + owner)
-	for _, sql := range []string{"DROP PUBLICATION pg_scribe", "ALTER PUBLICATION pg_scribe RENAME TO other", "ALTER PUBLICATION pg_scribe SET (publish = 'insert')",
+	for _, sql := range []string{"DROP PUBLICATION pg_scribe", "ALTER PUBLICATION pg_scribe RENAME TO other", "ALTER PUBLICATION pg_scribe SET (publish = " +
+		"'insert')",
 		"ALTER PUBLICATION pg_scribe SET (publish_via_partition_root = true)", "DROP OWNED BY " + owner} {
 		if _, err := tr.source.Conn(t, tr.db).Exec(context.Background(), sql); err == nil || !strings.Contains(err.Error(), "carries the backup") {
 			t.Errorf("%s: %v", sql, err)
@@ -351,7 +370,8 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 		tr.run(fmt.Sprintf("CREATE TABLE seen_%d (a int); INSERT INTO seen_%d VALUES (1)", i, i))
 	}
 	// Put back by hand before anybody looks.
-	tr.run("ALTER EVENT TRIGGER scribe_b DISABLE; ALTER EVENT TRIGGER scribe_y DISABLE; CREATE TABLE unseen (a int); ALTER EVENT TRIGGER scribe_b ENABLE ALWAYS; ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS")
+	tr.run("ALTER EVENT TRIGGER scribe_b DISABLE; ALTER EVENT TRIGGER scribe_y DISABLE; CREATE TABLE unseen (a int); ALTER EVENT TRIGGER scribe_b ENABLE " +
+		"ALWAYS; ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS")
 	tr.capture()
 	if list := tr.gaps(); !strings.Contains(list[len(list)-1], "put back") {
 		t.Errorf("no mark for triggers that were put back: %v", list)
@@ -379,7 +399,8 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	// Other publications are none of ours, even when ours is lost.
 	tr.run(`ALTER EVENT TRIGGER scribe_d DISABLE; DROP PUBLICATION pg_scribe; ALTER EVENT TRIGGER scribe_d ENABLE ALWAYS;
 	  CREATE PUBLICATION mine FOR TABLE t; ALTER PUBLICATION mine SET (publish = 'insert'); ALTER PUBLICATION mine RENAME TO mine2; DROP PUBLICATION mine2`)
-	if findings, err := capture.Check(context.Background(), tr.conn(), stream.DefaultPublication, capture.ModeGuarded); err != nil || len(findings) != 1 || !strings.Contains(findings[0].Problem, "is gone") {
+	if findings, err := capture.Check(context.Background(), tr.conn(), stream.DefaultPublication, capture.ModeGuarded); err != nil || len(findings) != 1 ||
+		!strings.Contains(findings[0].Problem, "is gone") {
 		t.Errorf("without the publication: %+v, %v", findings, err)
 	}
 	tr.run("DROP SCHEMA scribe CASCADE")
@@ -392,7 +413,8 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	}
 	defer r.Close()
 	var gone *capture.Error
-	if err := stream.Run(context.Background(), r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot, Publication: stream.DefaultPublication}); !errors.As(err, &gone) {
+	if err := stream.Run(context.Background(), r, stream.RunOptions{ConnString: tr.conn(), Slot: tr.slot,
+		Publication: stream.DefaultPublication}); !errors.As(err, &gone) {
 		t.Errorf("a stream without capture: %v", err)
 	}
 }

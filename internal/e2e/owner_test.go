@@ -18,13 +18,20 @@ func (tr *trip) owners() {
 // role to another one and to the first superuser.
 func TestReassignOwnedOfEveryKind(t *testing.T) {
 	objects := func(p string) string {
-		return `CREATE SCHEMA ` + p + `s; CREATE TABLE ` + p + `t (id serial, a int, b int); CREATE TABLE ` + p + `p (x int) PARTITION BY LIST (x); CREATE TABLE ` + p + `p1 PARTITION OF ` + p + `p DEFAULT; CREATE STATISTICS ` + p + `st ON a, b FROM ` + p + `t; CREATE VIEW ` + p + `v AS SELECT 1 AS x; CREATE MATERIALIZED VIEW ` + p + `mv AS SELECT 1 AS x; CREATE SEQUENCE ` + p + `q;
-	  CREATE FUNCTION ` + p + `f(a int, b text[]) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE PROCEDURE ` + p + `p() LANGUAGE sql AS 'SELECT 1'; CREATE AGGREGATE ` + p + `agg (int4) (SFUNC = int4pl, STYPE = int4);
+		return `CREATE SCHEMA ` + p + `s; CREATE TABLE ` + p + `t (id serial, a int, b int); CREATE TABLE ` + p + `p (x int) PARTITION BY LIST (x);
+		  CREATE TABLE ` + p + `p1 PARTITION OF ` + p + `p DEFAULT; CREATE STATISTICS ` + p + `st ON a, b FROM ` + p + `t; CREATE VIEW ` + p + `v AS SELECT 1 AS x;
+		  CREATE MATERIALIZED VIEW ` + p + `mv AS SELECT 1 AS x; CREATE SEQUENCE ` + p + `q;
+	  CREATE FUNCTION ` + p + `f(a int, b text[]) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE PROCEDURE ` + p + `p() LANGUAGE sql AS 'SELECT 1';
+	  CREATE AGGREGATE ` + p + `agg (int4) (SFUNC = int4pl, STYPE = int4);
 	  CREATE AGGREGATE ` + p + `os (int4 ORDER BY int4) (SFUNC = int4pl, STYPE = int4);
-	  CREATE OPERATOR ` + p + `s.### (LEFTARG = int4, RIGHTARG = int4, FUNCTION = int4pl); CREATE OPERATOR FAMILY ` + p + `of USING btree; CREATE OPERATOR CLASS ` + p + `oc FOR TYPE int4 USING btree FAMILY ` + p + `of AS OPERATOR 1 <, FUNCTION 1 btint4cmp(int4, int4);
-	  CREATE COLLATION ` + p + `co FROM "C"; CREATE CONVERSION ` + p + `cv FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8; CREATE TEXT SEARCH DICTIONARY ` + p + `td (TEMPLATE = simple); CREATE TEXT SEARCH CONFIGURATION ` + p + `tc (PARSER = default);
-	  CREATE FOREIGN DATA WRAPPER ` + p + `fdw; CREATE SERVER ` + p + `sv FOREIGN DATA WRAPPER ` + p + `fdw; CREATE FOREIGN TABLE ` + p + `ft (x int) SERVER ` + p + `sv; CREATE USER MAPPING FOR CURRENT_USER SERVER ` + p + `sv;
-	  CREATE TYPE ` + p + `e AS ENUM ('x'); CREATE TYPE ` + p + `r AS RANGE (SUBTYPE = float8); CREATE TYPE ` + p + `c AS (x int); CREATE DOMAIN ` + p + `d AS int; CREATE PUBLICATION ` + p + `pub FOR TABLE ` + p + `t;
+	  CREATE OPERATOR ` + p + `s.### (LEFTARG = int4, RIGHTARG = int4, FUNCTION = int4pl); CREATE OPERATOR FAMILY ` + p + `of USING btree;
+	  CREATE OPERATOR CLASS ` + p + `oc FOR TYPE int4 USING btree FAMILY ` + p + `of AS OPERATOR 1 <, FUNCTION 1 btint4cmp(int4, int4);
+	  CREATE COLLATION ` + p + `co FROM "C"; CREATE CONVERSION ` + p + `cv FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+	  CREATE TEXT SEARCH DICTIONARY ` + p + `td (TEMPLATE = simple); CREATE TEXT SEARCH CONFIGURATION ` + p + `tc (PARSER = default);
+	  CREATE FOREIGN DATA WRAPPER ` + p + `fdw; CREATE SERVER ` + p + `sv FOREIGN DATA WRAPPER ` + p + `fdw; CREATE FOREIGN TABLE ` + p + `ft (x int) SERVER ` +
+			p + `sv; CREATE USER MAPPING FOR CURRENT_USER SERVER ` + p + `sv;
+	  CREATE TYPE ` + p + `e AS ENUM ('x'); CREATE TYPE ` + p + `r AS RANGE (SUBTYPE = float8); CREATE TYPE ` + p + `c AS (x int);
+	  CREATE DOMAIN ` + p + `d AS int; CREATE PUBLICATION ` + p + `pub FOR TABLE ` + p + `t;
 	  CREATE SUBSCRIPTION ` + p + `sub CONNECTION 'host=nowhere' PUBLICATION x WITH (connect = false, slot_name = NONE);`
 	}
 	tr := begin(t, `CREATE TABLE seed (id int)`)
@@ -50,10 +57,12 @@ func TestDropOwnedBehindReassignOwned(t *testing.T) {
 	tr := begin(t, `CREATE TABLE shared (id int PRIMARY KEY)`)
 	one, two := tr.db+"_one", tr.db+"_two"
 	tr.run(`CREATE ROLE `+one+`; CREATE ROLE `+two+`; GRANT ALL ON SCHEMA public TO `+one+`; GRANT SELECT ON shared TO `+one,
-		`SET ROLE `+one+`; CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept VALUES (1), (2); CREATE FUNCTION kept_f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE kept_e AS ENUM ('a')`,
+		`SET ROLE `+one+`; CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept VALUES (1), (2);
+		  CREATE FUNCTION kept_f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE kept_e AS ENUM ('a')`,
 		`SELECT lo_from_bytea(77, 'kept'); ALTER LARGE OBJECT 77 OWNER TO `+one)
 	tr.capture()
-	tr.run(`REASSIGN OWNED BY ` + one + ` TO ` + two + `; SET ROLE ` + one + `; CREATE TABLE lost (id int); RESET ROLE; DROP OWNED BY ` + one + ` CASCADE; DROP ROLE ` + one)
+	tr.run(`REASSIGN OWNED BY ` + one + ` TO ` + two + `; SET ROLE ` + one + `; CREATE TABLE lost (id int); RESET ROLE;
+	  DROP OWNED BY ` + one + ` CASCADE; DROP ROLE ` + one)
 	tr.capture()
 	tr.noGap()
 	tr.back()

@@ -24,8 +24,10 @@ var pausing = []string{
 	`ALTER TABLE t ADD a int; COMMIT; SELECT pg_advisory_lock(1); ALTER TABLE t ADD b int`,
 	`BEGIN; ALTER TABLE t DROP COLUMN IF EXISTS no; ALTER TABLE t ADD a2 int DEFAULT 5; SAVEPOINT s; ALTER TABLE t ADD never int; ROLLBACK TO s; COMMIT AND CHAIN;
 	  SELECT pg_advisory_lock(1); ALTER TABLE t ADD b2 int; COMMIT; ALTER TABLE t ADD c2 int; ALTER TABLE t ADD d2 int`,
-	`BEGIN; CREATE INDEX ON t (id); GRANT SELECT ON t TO PUBLIC; END; SELECT pg_advisory_lock(1); BEGIN; CREATE INDEX ON t (id, v); GRANT UPDATE (v) ON t TO PUBLIC; END; CREATE INDEX ON t (v)`,
-	`DO $$BEGIN EXECUTE 'ALTER TABLE t ADD n1 int; ALTER TABLE t ADD n2 int'; EXECUTE 'ALTER TABLE t DROP n1; ALTER TABLE t DROP n2'; COMMIT; PERFORM pg_advisory_lock(1);
+	`BEGIN; CREATE INDEX ON t (id); GRANT SELECT ON t TO PUBLIC; END; SELECT pg_advisory_lock(1); BEGIN; CREATE INDEX ON t (id, v);
+	  GRANT UPDATE (v) ON t TO PUBLIC; END; CREATE INDEX ON t (v)`,
+	`DO $$BEGIN EXECUTE 'ALTER TABLE t ADD n1 int; ALTER TABLE t ADD n2 int'; EXECUTE 'ALTER TABLE t DROP n1; ALTER TABLE t DROP n2'; COMMIT; ` +
+		`PERFORM pg_advisory_lock(1);
 	  EXECUTE 'ALTER TABLE t ADD n1 int; ALTER TABLE t ADD n2 int'; ALTER TABLE t ADD n3 int; END$$`,
 }
 
@@ -43,7 +45,8 @@ func (tr *trip) pause(sql string, meanwhile func()) {
 	if err := cmd.Start(); err != nil {
 		tr.t.Fatal(err)
 	}
-	tr.await("SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted", "1")
+	tr.await("SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT "+
+		"granted", "1")
 	meanwhile()
 	held.Close(ctx)
 	if err := cmd.Wait(); err != nil {
@@ -219,10 +222,12 @@ func TestInitWithinAString(t *testing.T) {
 	tr := &trip{t: t, source: source, target: target, db: source.CreateDB(t, "src"), dir: t.TempDir() + "/repo"}
 	tr.slot, tr.patience = tr.db, time.Millisecond
 	tr.run(`CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)`)
-	tr.pause(`ALTER TABLE t ADD a int; ALTER TABLE u ADD a int; COMMIT; SELECT pg_advisory_lock(1); SELECT count(*) FROM u; ALTER TABLE t ADD b int; DROP TABLE u`, func() { tr.begin() })
+	tr.pause(`ALTER TABLE t ADD a int; ALTER TABLE u ADD a int; COMMIT; SELECT pg_advisory_lock(1); SELECT count(*) FROM u; ALTER TABLE t ADD b int;
+	  DROP TABLE u`, func() { tr.begin() })
 	tr.capture()
 	text := tr.text()
-	if strings.Count(text, "-- pg_scribe gap") != 2 || !strings.Contains(text, "older than the capture") || !strings.Contains(text, "has several transactions") || strings.Contains(text, "ADD a int") {
+	if strings.Count(text, "-- pg_scribe gap") != 2 || !strings.Contains(text, "older than the capture") || !strings.Contains(text, "has several transactions") ||
+		strings.Contains(text, "ADD a int") {
 		t.Errorf("not marked:\n%s", text)
 	}
 	if !strings.Contains(text, "DROP TABLE IF EXISTS u") && !strings.Contains(text, "DROP TABLE u") {
@@ -278,7 +283,8 @@ func TestRestartBesideASchemaRename(t *testing.T) {
 	}
 	write("BEGIN")
 	write("INSERT INTO a.x VALUES (1, 'before')")
-	for _, sql := range []string{`ALTER SCHEMA a RENAME TO b`, `CREATE SCHEMA a; CREATE TABLE a.x (id int PRIMARY KEY, v text); INSERT INTO a.x VALUES (7, 'of another table')`,
+	for _, sql := range []string{`ALTER SCHEMA a RENAME TO b`, `CREATE SCHEMA a; CREATE TABLE a.x (id int PRIMARY KEY, v text);
+	  INSERT INTO a.x VALUES (7, 'of another table')`,
 		`ALTER SCHEMA b RENAME TO c`, `ALTER SCHEMA c OWNER TO CURRENT_USER`} {
 		tr.run(sql)
 		tr.captureUntil(false)
@@ -304,10 +310,12 @@ func TestRestartBesideASchemaRename(t *testing.T) {
 // The capture looks at what a command touched, and at what is listed beside it.
 // Another session's lock on that must not make the command wait.
 func TestCommandsDoNotWaitForOthersLocks(t *testing.T) {
-	tr := begin(t, `CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); CREATE SCHEMA hashed; CREATE SCHEMA other; CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE z (id int PRIMARY KEY);
+	tr := begin(t, `CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy'); CREATE SCHEMA hashed; CREATE SCHEMA other; CREATE TABLE t (id int PRIMARY KEY);
+	  CREATE TABLE z (id int PRIMARY KEY);
 		CREATE TABLE hashed.h (m mood, v int) PARTITION BY HASH (m); CREATE TABLE hashed.h0 PARTITION OF hashed.h FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 		CREATE TABLE hashed.h1 PARTITION OF hashed.h FOR VALUES WITH (MODULUS 2, REMAINDER 1);
-		CREATE TABLE part (id int, v text) PARTITION BY RANGE (id); CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (10); CREATE TABLE part2 (id int, v text);
+		CREATE TABLE part (id int, v text) PARTITION BY RANGE (id); CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (10);
+	  CREATE TABLE part2 (id int, v text);
 		CREATE TABLE base (id int PRIMARY KEY, v text); CREATE MATERIALIZED VIEW mv AS SELECT * FROM base; CREATE VIEW w AS SELECT * FROM base;
 		CREATE FUNCTION f() RETURNS bigint LANGUAGE sql SET work_mem = '5MB' BEGIN ATOMIC SELECT count(*) FROM base; END; CREATE TYPE pair AS (a int, b int);
 		CREATE TABLE child (x int) INHERITS (base); ALTER TABLE child ADD n int DEFAULT 5`)
@@ -332,10 +340,14 @@ func TestCommandsDoNotWaitForOthersLocks(t *testing.T) {
 	}
 	for _, sql := range []string{
 		"ALTER SCHEMA other RENAME TO another", "ALTER SCHEMA hashed RENAME TO chopped", "ALTER SCHEMA chopped RENAME TO hashed",
-		"ALTER TABLE t ADD COLUMN a int DEFAULT 3", "ALTER TABLE t ADD COLUMN b date DEFAULT 'today'", "ALTER TABLE t RENAME TO t2", "ALTER TABLE t2 ADD CHECK (a > 0)", "CREATE INDEX ON t2 (a) WHERE a > 1",
-		"CREATE TABLE new (a int, d date DEFAULT 'today') PARTITION BY RANGE (d)", "CREATE TABLE new1 PARTITION OF new FOR VALUES FROM (current_date) TO (current_date + 1)",
-		"CREATE TABLE cta AS SELECT * FROM new", "CREATE VIEW nv AS SELECT date 'today' AS d FROM t2", "REFRESH MATERIALIZED VIEW mv WITH NO DATA", "DROP TABLE new1", "ALTER TYPE mood ADD VALUE 'glad'", "ALTER TYPE pair RENAME TO couple",
-		"ALTER FUNCTION f() COST 5", "CREATE FUNCTION g() RETURNS date LANGUAGE sql AS $$SELECT date 'today'$$", "GRANT SELECT ON ALL TABLES IN SCHEMA hashed TO PUBLIC",
+		"ALTER TABLE t ADD COLUMN a int DEFAULT 3", "ALTER TABLE t ADD COLUMN b date DEFAULT 'today'", "ALTER TABLE t RENAME TO t2",
+		"ALTER TABLE t2 ADD CHECK (a > 0)", "CREATE INDEX ON t2 (a) WHERE a > 1",
+		"CREATE TABLE new (a int, d date DEFAULT 'today') PARTITION BY RANGE (d)", "CREATE TABLE new1 PARTITION OF new FOR VALUES FROM (current_date) TO " +
+			"(current_date + 1)",
+		"CREATE TABLE cta AS SELECT * FROM new", "CREATE VIEW nv AS SELECT date 'today' AS d FROM t2", "REFRESH MATERIALIZED VIEW mv WITH NO DATA",
+		"DROP TABLE new1", "ALTER TYPE mood ADD VALUE 'glad'", "ALTER TYPE pair RENAME TO couple",
+		"ALTER FUNCTION f() COST 5", "CREATE FUNCTION g() RETURNS date LANGUAGE sql AS $$SELECT date 'today'$$", "GRANT SELECT ON ALL TABLES IN SCHEMA hashed TO " +
+			"PUBLIC",
 		"BEGIN; " + grant + "CREATE TABLE n2 (d date DEFAULT 'today'); COMMIT",
 		"CREATE STATISTICS st ON id, a FROM t2", "CREATE DOMAIN dom AS date CHECK (VALUE > 'yesterday')", "ALTER TABLE part OWNER TO CURRENT_USER",
 	} {

@@ -24,17 +24,26 @@ type renaming struct {
 	names *strings.Replacer
 }
 
-const renamedSetup = `CREATE ROLE ONE CREATEROLE LOGIN PASSWORD 'secret'; CREATE ROLE TWO; CREATE ROLE "TWO_granted"; GRANT CREATE, USAGE ON SCHEMA public TO ONE, TWO;
-CREATE SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, a int, b int); INSERT INTO s.t VALUES (1, 1, 1); CREATE SEQUENCE s.q; CREATE FUNCTION s.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE s.e AS ENUM ('x');
+const renamedSetup = `CREATE ROLE ONE CREATEROLE LOGIN PASSWORD 'secret'; CREATE ROLE TWO; CREATE ROLE "TWO_granted";
+  GRANT CREATE, USAGE ON SCHEMA public TO ONE, TWO;
+CREATE SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, a int, b int); INSERT INTO s.t VALUES (1, 1, 1); CREATE SEQUENCE s.q;
+  CREATE FUNCTION s.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE s.e AS ENUM ('x');
 CREATE PROCEDURE s.p(int) LANGUAGE sql AS 'SELECT 1'; CREATE DOMAIN s.d AS int; CREATE FOREIGN DATA WRAPPER fdw; CREATE SERVER srv FOREIGN DATA WRAPPER fdw;
-GRANT USAGE ON SCHEMA s TO ONE WITH GRANT OPTION; GRANT SELECT, UPDATE ON s.t TO ONE WITH GRANT OPTION; GRANT INSERT (a, b) ON s.t TO ONE WITH GRANT OPTION; GRANT SELECT ON SEQUENCE s.q TO ONE;
-REVOKE ALL ON FUNCTION s.f(int) FROM PUBLIC; GRANT EXECUTE ON FUNCTION s.f(int) TO ONE; REVOKE ALL ON PROCEDURE s.p(int) FROM PUBLIC; GRANT EXECUTE ON PROCEDURE s.p(int) TO ONE;
-GRANT USAGE ON TYPE s.e, s.d TO ONE; GRANT USAGE ON FOREIGN SERVER srv TO ONE; GRANT USAGE ON FOREIGN DATA WRAPPER fdw TO ONE; GRANT USAGE ON LANGUAGE sql TO ONE;
+GRANT USAGE ON SCHEMA s TO ONE WITH GRANT OPTION; GRANT SELECT, UPDATE ON s.t TO ONE WITH GRANT OPTION; GRANT INSERT (a, b) ON s.t TO ONE WITH GRANT OPTION;
+  GRANT SELECT ON SEQUENCE s.q TO ONE;
+REVOKE ALL ON FUNCTION s.f(int) FROM PUBLIC; GRANT EXECUTE ON FUNCTION s.f(int) TO ONE; REVOKE ALL ON PROCEDURE s.p(int) FROM PUBLIC;
+  GRANT EXECUTE ON PROCEDURE s.p(int) TO ONE;
+GRANT USAGE ON TYPE s.e, s.d TO ONE; GRANT USAGE ON FOREIGN SERVER srv TO ONE; GRANT USAGE ON FOREIGN DATA WRAPPER fdw TO ONE;
+  GRANT USAGE ON LANGUAGE sql TO ONE;
 CREATE USER MAPPING FOR ONE SERVER srv OPTIONS ("User" 'it''s=me');
-SET ROLE ONE; CREATE TABLE own (id int PRIMARY KEY); CREATE FUNCTION own_f() RETURNS int LANGUAGE sql AS 'SELECT 1'; GRANT SELECT ON own TO TWO; GRANT SELECT, INSERT (a) ON s.t TO TWO WITH GRANT OPTION; GRANT USAGE ON SCHEMA s TO TWO;
+SET ROLE ONE; CREATE TABLE own (id int PRIMARY KEY); CREATE FUNCTION own_f() RETURNS int LANGUAGE sql AS 'SELECT 1'; GRANT SELECT ON own TO TWO;
+  GRANT SELECT, INSERT (a) ON s.t TO TWO WITH GRANT OPTION; GRANT USAGE ON SCHEMA s TO TWO;
 SET ROLE TWO; GRANT SELECT ON s.t TO "TWO_granted"; RESET ROLE;
-ALTER DEFAULT PRIVILEGES FOR ROLE ONE IN SCHEMA s GRANT SELECT ON TABLES TO TWO; ALTER DEFAULT PRIVILEGES FOR ROLE ONE REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; ALTER DEFAULT PRIVILEGES FOR ROLE TWO GRANT INSERT ON TABLES TO ONE WITH GRANT OPTION;
-CREATE POLICY pol ON s.t TO ONE USING (true); CREATE POLICY two_pol ON s.t TO TWO USING (false); GRANT "TWO_granted" TO ONE; GRANT ONE TO TWO; ALTER ROLE ONE IN DATABASE DATABASE SET work_mem = '5MB'; ALTER ROLE ONE SET search_path = s; COMMENT ON ROLE ONE IS 'the one';
+ALTER DEFAULT PRIVILEGES FOR ROLE ONE IN SCHEMA s GRANT SELECT ON TABLES TO TWO;
+  ALTER DEFAULT PRIVILEGES FOR ROLE ONE REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+  ALTER DEFAULT PRIVILEGES FOR ROLE TWO GRANT INSERT ON TABLES TO ONE WITH GRANT OPTION;
+CREATE POLICY pol ON s.t TO ONE USING (true); CREATE POLICY two_pol ON s.t TO TWO USING (false); GRANT "TWO_granted" TO ONE; GRANT ONE TO TWO;
+  ALTER ROLE ONE IN DATABASE DATABASE SET work_mem = '5MB'; ALTER ROLE ONE SET search_path = s; COMMENT ON ROLE ONE IS 'the one';
 SELECT lo_from_bytea(4711, 'x'); ALTER LARGE OBJECT 4711 OWNER TO ONE; SELECT lo_from_bytea(4712, 'x'); GRANT SELECT ON LARGE OBJECT 4712 TO ONE`
 
 func beginRenaming(t *testing.T) *renaming {
@@ -56,10 +65,14 @@ func (r *renaming) do(scripts ...string) {
 // ofRoles is what of the roles a dump of the database does not tell.
 func (r *renaming) ofRoles(where *pgtest.Cluster, db string) string {
 	like := "'" + strings.ReplaceAll(r.db, "_", `\_`) + `\_%'`
-	return where.Query(r.t, db, `SELECT 'role', rolname, rolcreaterole::text, rolcanlogin::text, rolconfig::text, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname LIKE `+like+`
-	  UNION ALL SELECT 'member', roleid::regrole::text, member::regrole::text, admin_option::text, '', '' FROM pg_auth_members WHERE member::regrole::text LIKE `+like+`
-	  UNION ALL SELECT 'setting', setrole::regrole::text, setconfig::text, '', '', '' FROM pg_db_role_setting WHERE setrole <> 0 AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-	  UNION ALL SELECT 'policy', polname, (SELECT string_agg(x::regrole::text, ' ' ORDER BY x::regrole::text COLLATE "C") FROM unnest(polroles) x), '', '', '' FROM pg_policy
+	return where.Query(r.t, db, `SELECT 'role', rolname, rolcreaterole::text, rolcanlogin::text, rolconfig::text, shobj_description(oid, 'pg_authid') FROM `+
+		`pg_roles WHERE rolname LIKE `+like+`
+	  UNION ALL SELECT 'member', roleid::regrole::text, member::regrole::text, admin_option::text, '', '' FROM pg_auth_members WHERE member::regrole::text LIKE `+
+		like+`
+	  UNION ALL SELECT 'setting', setrole::regrole::text, setconfig::text, '', '', '' FROM pg_db_role_setting WHERE setrole <> 0 AND setdatabase = (SELECT oid `+
+		`FROM pg_database WHERE datname = current_database())
+	  UNION ALL SELECT 'policy', polname, (SELECT string_agg(x::regrole::text, ' ' ORDER BY x::regrole::text COLLATE "C") FROM unnest(polroles) x), '', '', `+
+		`'' FROM pg_policy
   UNION ALL SELECT 'large object', oid::text, lomowner::regrole::text, lomacl::text, '', '' FROM pg_largeobject_metadata ORDER BY 1, 2, 3`)
 }
 
@@ -113,7 +126,8 @@ func TestRolesExchangeNames(t *testing.T) {
 
 func TestRenamedRoleLeavesItsNameToANewOne(t *testing.T) {
 	r := beginRenaming(t)
-	r.do(`ALTER ROLE ONE RENAME TO THREE; CREATE ROLE ONE CREATEROLE LOGIN PASSWORD 'secret'; COMMENT ON ROLE ONE IS 'the one'; GRANT ONE TO TWO; REVOKE THREE FROM TWO; ALTER ROLE ONE SET search_path = s;
+	r.do(`ALTER ROLE ONE RENAME TO THREE; CREATE ROLE ONE CREATEROLE LOGIN PASSWORD 'secret'; COMMENT ON ROLE ONE IS 'the one'; GRANT ONE TO TWO;
+	  REVOKE THREE FROM TWO; ALTER ROLE ONE SET search_path = s;
 ALTER ROLE ONE IN DATABASE DATABASE SET work_mem = '5MB'; ALTER ROLE THREE IN DATABASE DATABASE RESET ALL; ALTER ROLE THREE RESET ALL`)
 	r.capture()
 	r.compare()
@@ -145,7 +159,8 @@ func TestCommandsOfARenamedRole(t *testing.T) {
 // A command names the new role before any names the renamed one.
 func TestNewRoleIsNamedBeforeTheRenamedOne(t *testing.T) {
 	r := beginRenaming(t)
-	r.do(`ALTER ROLE ONE RENAME TO THREE; CREATE ROLE ONE; GRANT SELECT ON s.t TO ONE; GRANT ALL ON SCHEMA public TO ONE; SET ROLE ONE; CREATE TABLE second (id int)`)
+	r.do(`ALTER ROLE ONE RENAME TO THREE; CREATE ROLE ONE; GRANT SELECT ON s.t TO ONE; GRANT ALL ON SCHEMA public TO ONE; SET ROLE ONE;
+	  CREATE TABLE second (id int)`)
 	r.captureUntil(false)
 	r.capture()
 	r.compare()
@@ -157,7 +172,8 @@ func TestNewRoleIsNamedBeforeTheRenamedOne(t *testing.T) {
 // The same, but the renamed role is dropped before the sample.
 func TestRenamedRoleIsDropped(t *testing.T) {
 	r := beginRenaming(t)
-	r.do(`ALTER ROLE ONE RENAME TO THREE; CREATE ROLE ONE; GRANT SELECT ON s.t TO ONE; REASSIGN OWNED BY THREE TO TWO; DROP OWNED BY THREE CASCADE; DROP ROLE THREE`)
+	r.do(`ALTER ROLE ONE RENAME TO THREE; CREATE ROLE ONE; GRANT SELECT ON s.t TO ONE; REASSIGN OWNED BY THREE TO TWO; DROP OWNED BY THREE CASCADE;
+	  DROP ROLE THREE`)
 	r.captureUntil(false)
 	r.capture()
 	r.compare()
@@ -222,7 +238,9 @@ func TestRoleIsRenamedWhileABaseIsTaken(t *testing.T) {
 // Of a string that is sent once, later commands name what an earlier one renamed.
 func TestLongStringRenamesARole(t *testing.T) {
 	r := beginRenaming(t)
-	r.once(r.names.Replace(`COMMENT ON TABLE s.t IS '` + strings.Repeat("long ", 1000) + `'; ALTER ROLE ONE RENAME TO THREE; GRANT UPDATE ON s.t TO THREE; GRANT SELECT ON own TO PUBLIC; CREATE ROLE ONE; GRANT SELECT ON s.t TO ONE`))
+	r.once(r.names.Replace(`COMMENT ON TABLE s.t IS '` + strings.Repeat("long ", 1000) + `'; ALTER ROLE ONE RENAME TO THREE; GRANT UPDATE ON s.t TO ` +
+		`THREE; GRANT ` +
+		`SELECT ON own TO PUBLIC; CREATE ROLE ONE; GRANT SELECT ON s.t TO ONE`))
 	r.captureUntil(false)
 	between := r.moment()
 	r.capture()
@@ -262,7 +280,8 @@ func TestRenamedRoleOfTheTarget(t *testing.T) {
 			}
 			r.owners()
 			r.equal()
-			if got := r.target.Query(t, "postgres", "SELECT oid, rolname FROM pg_roles WHERE oid = (SELECT datdba FROM pg_database WHERE datname = 'neighbour')"); got != oid+"|"+r.db+"_one" {
+			if got := r.target.Query(t, "postgres", "SELECT oid, rolname FROM pg_roles WHERE oid = (SELECT datdba FROM pg_database WHERE datname = "+
+				"'neighbour')"); got != oid+"|"+r.db+"_one" {
 				t.Errorf("the neighbour belongs to %s", got)
 			}
 		})

@@ -33,7 +33,8 @@ func (tr *trip) fault() string {
 // server's own, do not reach the sampler.
 func TestSamplerUnderHostileSettings(t *testing.T) {
 	tr := begin(t, `CREATE SCHEMA evil; CREATE SEQUENCE q; SELECT lo_from_bytea(100, 'x');
-	  CREATE FUNCTION evil.format(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT ''evil'''; CREATE FUNCTION evil.lo_create(oid) RETURNS oid LANGUAGE sql AS 'SELECT 1::oid';
+	  CREATE FUNCTION evil.format(text, VARIADIC text[]) RETURNS text LANGUAGE sql AS 'SELECT ''evil''';
+	  CREATE FUNCTION evil.lo_create(oid) RETURNS oid LANGUAGE sql AS 'SELECT 1::oid';
 	  CREATE TABLE evil.pg_roles (rolname text); CREATE TABLE evil.pg_class (oid oid)`)
 	tr.run(`SELECT nextval('public.q'), lo_put(100, 0, 'yes'), lo_from_bytea(101, 'new'); CREATE ROLE ` + tr.db + `_x`)
 	for _, set := range []string{"search_path = evil, pg_catalog", "statement_timeout = 1", "lock_timeout = 1", "default_transaction_read_only = on",
@@ -87,7 +88,8 @@ func (tr *trip) stream(change func(*stream.RunOptions), length time.Duration) {
 // goes on, everything else is sampled, and the catalog tells.
 func TestSamplerThatFailsDoesNotEndTheStream(t *testing.T) {
 	tr := begin(t, `CREATE TABLE t (id int); CREATE SEQUENCE q`)
-	tr.run(`CREATE TABLE later (id int PRIMARY KEY); CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN IF tg_tag = 'ALTER TABLE' THEN RAISE 'no DDL in the daytime'; END IF; END$$;
+	tr.run(`CREATE TABLE later (id int PRIMARY KEY);
+	  CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN IF tg_tag = 'ALTER TABLE' THEN RAISE 'no DDL in the daytime'; END IF; END$$;
 	  CREATE EVENT TRIGGER no ON ddl_command_start EXECUTE FUNCTION no(); ALTER EVENT TRIGGER no ENABLE ALWAYS`,
 		`SET session_replication_role = replica; UPDATE pg_class SET relreplident = 'n' WHERE relname = 't'; SELECT nextval('q')`) // by the back door
 	tr.captureSampled()

@@ -52,16 +52,20 @@ func (tr *trip) value(sequence string) int64 {
 }
 
 func TestSequencesBetweenSamples(t *testing.T) {
-	tr := begin(t, `CREATE TABLE t (id serial PRIMARY KEY, other int); CREATE SEQUENCE free; CREATE SEQUENCE down INCREMENT -2 MINVALUE -1000; CREATE SEQUENCE still; CREATE SEQUENCE "Re named"; CREATE SEQUENCE round MAXVALUE 10 CYCLE`)
-	tr.run(`SELECT nextval('free') FROM generate_series(1, 10); INSERT INTO t DEFAULT VALUES; SELECT nextval('still'), nextval('"Re named"') FROM generate_series(1, 5)`)
+	tr := begin(t, `CREATE TABLE t (id serial PRIMARY KEY, other int); CREATE SEQUENCE free; CREATE SEQUENCE down INCREMENT -2 MINVALUE -1000;
+	  CREATE SEQUENCE still; CREATE SEQUENCE "Re named"; CREATE SEQUENCE round MAXVALUE 10 CYCLE`)
+	tr.run(`SELECT nextval('free') FROM generate_series(1, 10); INSERT INTO t DEFAULT VALUES;
+	  SELECT nextval('still'), nextval('"Re named"') FROM generate_series(1, 5)`)
 	tr.capture()
 	at := tr.lsn()
-	tr.run(`SELECT nextval('free') FROM generate_series(1, 5000); SELECT nextval('down') FROM generate_series(1, 20); SELECT nextval('"Re named"') FROM generate_series(1, 100);
+	tr.run(`SELECT nextval('free') FROM generate_series(1, 5000); SELECT nextval('down') FROM generate_series(1, 20);
+	  SELECT nextval('"Re named"') FROM generate_series(1, 100);
 	  INSERT INTO t DEFAULT VALUES; DELETE FROM t; SELECT nextval('round') FROM generate_series(1, 13)`)
 	moment := tr.lsn()
 	tr.run(`SELECT nextval('free') FROM generate_series(1, 7); ALTER SEQUENCE "Re named" RENAME TO renamed; INSERT INTO t DEFAULT VALUES`)
 	tr.capture()
-	exact := `SELECT (SELECT last_value FROM free), (SELECT last_value FROM down), (SELECT last_value FROM still), (SELECT last_value FROM renamed), (SELECT last_value FROM t_id_seq), (SELECT last_value FROM round)`
+	exact := `SELECT (SELECT last_value FROM free), (SELECT last_value FROM down), (SELECT last_value FROM still), (SELECT last_value FROM renamed), ` +
+		`(SELECT last_value FROM t_id_seq), (SELECT last_value FROM round)`
 	tr.backTo(catalog.Request{}, true)
 	if want, got := tr.source.Query(t, tr.db, exact), tr.target.Query(t, tr.restored, exact); want != got {
 		t.Errorf("at the last sample the sequences are %s, want %s", got, want)
@@ -96,7 +100,8 @@ func TestSequencesBetweenSamples(t *testing.T) {
 
 // No sample follows: the streamer or its machine was lost.
 func TestSequencesBehindTheLastSample(t *testing.T) {
-	tr := begin(t, `CREATE SEQUENCE free; CREATE SEQUENCE small AS smallint MAXVALUE 100; CREATE SEQUENCE cached CACHE 500; CREATE SEQUENCE shared; CREATE TABLE t (id int PRIMARY KEY DEFAULT nextval('shared'))`)
+	tr := begin(t, `CREATE SEQUENCE free; CREATE SEQUENCE small AS smallint MAXVALUE 100; CREATE SEQUENCE cached CACHE 500; CREATE SEQUENCE shared;
+	  CREATE TABLE t (id int PRIMARY KEY DEFAULT nextval('shared'))`)
 	tr.run(`SELECT nextval('free'), nextval('small'), nextval('cached') FROM generate_series(1, 3)`)
 	tr.capture()
 	tr.run(`SELECT nextval('free'), nextval('small'), nextval('cached') FROM generate_series(1, 30); INSERT INTO t SELECT FROM generate_series(1, 20000)`)

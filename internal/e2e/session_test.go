@@ -30,16 +30,21 @@ func TestSettingsOfRoleAndDatabase(t *testing.T) {
 		}
 	}
 	// The application's sessions have settings of their own.
-	clean := "RESET ALL; SET statement_timeout = 0; SET idle_session_timeout = 0; SET search_path = public; SET lock_timeout = 0; SET client_encoding = 'UTF8'; SET standard_conforming_strings = on; SET xmloption = content;\n"
-	tr.begin(clean + `CREATE SCHEMA odd; CREATE TABLE odd.target (i int); CREATE TABLE v (id int PRIMARY KEY, f8 float8, f4 float4, d date, ts timestamptz, i interval, b bytea,
+	clean := "RESET ALL; SET statement_timeout = 0; SET idle_session_timeout = 0; SET search_path = public; SET lock_timeout = 0; SET client_encoding = 'UTF8'; " +
+		"SET standard_conforming_strings = on; SET xmloption = content;\n"
+	tr.begin(clean + `CREATE SCHEMA odd; CREATE TABLE odd.target (i int);
+	  CREATE TABLE v (id int PRIMARY KEY, f8 float8, f4 float4, d date, ts timestamptz, i interval, b bytea,
 	    r regclass, m money, x xml, t text);
 	  CREATE TABLE bare (f8 float8, ts timestamptz, b bytea); ALTER TABLE bare REPLICA IDENTITY FULL;
-	  INSERT INTO v VALUES (0, 0.1 + 0.2::float8, 1.1754944e-38, '2026-02-01', '2026-02-01 03:04:05.678901+00', '1 year 2 days', '\x00ff5c27', 'odd.target', '12.34', '<a/>b', 'a\b''é')`)
-	work := `INSERT INTO v SELECT g, 0.1 + 0.2::float8, 1.1754944e-38, '2026-02-01', '2026-02-01 03:04:05.678901+00', '1 year 2 days 03:04:05.6', '\x00ff5c27', 'odd.target', '1234.56', '<a/>b', 'a\b''é'
+	  INSERT INTO v VALUES (0, 0.1 + 0.2::float8, 1.1754944e-38, '2026-02-01', '2026-02-01 03:04:05.678901+00', '1 year 2 days', '\x00ff5c27', 'odd.target', ` +
+		`'12.34', '<a/>b', 'a\b''é')`)
+	work := `INSERT INTO v SELECT g, 0.1 + 0.2::float8, 1.1754944e-38, '2026-02-01', '2026-02-01 03:04:05.678901+00', '1 year 2 days 03:04:05.6', '\x00ff5c27', ` +
+		`'odd.target', '1234.56', '<a/>b', 'a\b''é'
 	    FROM generate_series(1, 20) g;
 	  INSERT INTO bare SELECT f8, ts, b FROM v WHERE id < 3;
 	  UPDATE bare SET f8 = 2 WHERE f8 < 1; DELETE FROM bare WHERE ctid = '(0,4)'; UPDATE v SET f8 = f8 * 3, i = i * 2 WHERE id % 2 = 0;
-	  CREATE TABLE made (d date DEFAULT '2026-02-01', f float8 DEFAULT 0.1, b bytea DEFAULT '\x41'); INSERT INTO made DEFAULT VALUES; CREATE TABLE copied AS SELECT f8, ts, b FROM v`
+	  CREATE TABLE made (d date DEFAULT '2026-02-01', f float8 DEFAULT 0.1, b bytea DEFAULT '\x41'); INSERT INTO made DEFAULT VALUES;
+		  CREATE TABLE copied AS SELECT f8, ts, b FROM v`
 	tr.run(clean + work)
 	// A base whose sessions wait for longer than the timeouts.
 	r, err := repo.Open(context.Background(), tr.dir, time.Now)

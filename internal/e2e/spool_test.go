@@ -71,7 +71,8 @@ func (tr *trip) acknowledged() {
 	tr.t.Helper()
 	end := tr.lsn()
 	await(tr.t, "acknowledgement", func() bool {
-		return tr.source.Query(tr.t, "postgres", fmt.Sprintf("SELECT confirmed_flush_lsn >= '%s' FROM pg_replication_slots WHERE slot_name = '%s'", end, tr.slot)) == "t"
+		return tr.source.Query(tr.t, "postgres", fmt.Sprintf("SELECT confirmed_flush_lsn >= '%s' FROM pg_replication_slots WHERE slot_name = '%s'", end,
+			tr.slot)) == "t"
 	})
 }
 
@@ -355,7 +356,8 @@ func TestInitRefusesSpoolDir(t *testing.T) {
 	}
 	// Whatever fails later, nothing is left in the folder's place either.
 	place := t.TempDir()
-	if out, code := tr.program("init", "-d", tr.conn(), "-f", tr.dir, "-S", tr.db, "--spool-dir", place, "--filter", "shell write='head -c 100' read=cat"); code != 5 {
+	if out, code := tr.program("init", "-d", tr.conn(), "-f", tr.dir, "-S", tr.db, "--spool-dir", place, "--filter",
+		"shell write='head -c 100' read=cat"); code != 5 {
 		t.Errorf("exit %d:\n%s", code, out)
 	}
 	if left, err := os.ReadDir(place); len(left) > 0 || err != nil {

@@ -83,8 +83,10 @@ func TestNobodyWaitsForAnOpenTransaction(t *testing.T) {
 			open := source.Conn(t, tr.db)
 			mustExec(t, open, `BEGIN`, `CREATE TABLE held (v text)`, `ALTER TABLE t DROP CONSTRAINT t_pkey`, `DROP TABLE dropped`)
 			other := source.Conn(t, tr.db)
-			mustExec(t, other, `SET lock_timeout = '100ms'`, `CREATE TABLE other (v text)`, `ALTER TABLE u DROP CONSTRAINT u_pkey`, `INSERT INTO u VALUES (1); UPDATE u SET id = 2`,
-				`ALTER TABLE other ADD COLUMN w timestamptz DEFAULT clock_timestamp()`, `ALTER TABLE u ADD PRIMARY KEY (id)`, `CREATE INDEX CONCURRENTLY ON u (id)`, `DROP TABLE other`, `CREATE TABLE again (id int PRIMARY KEY)`)
+			mustExec(t, other, `SET lock_timeout = '100ms'`, `CREATE TABLE other (v text)`, `ALTER TABLE u DROP CONSTRAINT u_pkey`, `INSERT INTO u VALUES (1);
+			  UPDATE u SET id = 2`,
+				`ALTER TABLE other ADD COLUMN w timestamptz DEFAULT clock_timestamp()`, `ALTER TABLE u ADD PRIMARY KEY (id)`, `CREATE INDEX CONCURRENTLY ON u (id)`,
+				`DROP TABLE other`, `CREATE TABLE again (id int PRIMARY KEY)`)
 			tr.capture()
 			mustExec(t, open, `INSERT INTO t VALUES (1); UPDATE t SET id = 2`, `COMMIT`)
 			tr.capture()

@@ -4,18 +4,23 @@ import "testing"
 
 // Commands on temporary tables, and on what hangs on them, leave no trace.
 func TestCommandsOnTemporaryTables(t *testing.T) {
-	tr := begin(t, `CREATE TABLE perm (id int PRIMARY KEY, a int); CREATE TABLE "Odd, name" (x int); CREATE SCHEMA app; CREATE TABLE app.shadow (x int); CREATE TABLE shadow (x int);
+	tr := begin(t, `CREATE TABLE perm (id int PRIMARY KEY, a int); CREATE TABLE "Odd, name" (x int); CREATE SCHEMA app; CREATE TABLE app.shadow (x int);
+	  CREATE TABLE shadow (x int);
 	  CREATE FUNCTION tf() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE FUNCTION perm_f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'`)
 	tr.run(`CREATE TEMP TABLE tmp (id int PRIMARY KEY, a int); CREATE INDEX ON tmp (a);
 	  CREATE TRIGGER tr BEFORE INSERT ON tmp FOR EACH ROW EXECUTE FUNCTION tf(); ALTER TABLE tmp DISABLE TRIGGER tr; ALTER TRIGGER tr ON tmp RENAME TO tr2;
-	  CREATE RULE ru AS ON DELETE TO tmp DO INSTEAD NOTHING; ALTER TABLE tmp ENABLE ROW LEVEL SECURITY; CREATE POLICY po ON tmp USING (id > 1); ALTER POLICY po ON tmp USING (id > 2);
-	  COMMENT ON TABLE tmp IS 'x'; COMMENT ON COLUMN tmp.a IS 'y'; COMMENT ON TRIGGER tr2 ON tmp IS 'z'; COMMENT ON POLICY po ON tmp IS 'p'; COMMENT ON RULE ru ON tmp IS 'r';
+	  CREATE RULE ru AS ON DELETE TO tmp DO INSTEAD NOTHING; ALTER TABLE tmp ENABLE ROW LEVEL SECURITY; CREATE POLICY po ON tmp USING (id > 1);
+	  ALTER POLICY po ON tmp USING (id > 2);
+	  COMMENT ON TABLE tmp IS 'x'; COMMENT ON COLUMN tmp.a IS 'y'; COMMENT ON TRIGGER tr2 ON tmp IS 'z'; COMMENT ON POLICY po ON tmp IS 'p';
+	  COMMENT ON RULE ru ON tmp IS 'r';
 	  COMMENT ON CONSTRAINT tmp_pkey ON tmp IS 'c'; CREATE STATISTICS st ON id, a FROM tmp; COMMENT ON STATISTICS st IS 's';
 	  CREATE VIEW tv AS SELECT * FROM tmp; COMMENT ON VIEW tv IS 'v'; CREATE TEMP SEQUENCE ts; ALTER SEQUENCE ts RESTART 5;
-	  GRANT SELECT ON tmp TO PUBLIC; GRANT SELECT (a), INSERT ON TABLE pg_temp.tmp TO PUBLIC; REVOKE ALL ON tmp, tv FROM PUBLIC; GRANT USAGE ON SEQUENCE ts TO PUBLIC;
+	  GRANT SELECT ON tmp TO PUBLIC; GRANT SELECT (a), INSERT ON TABLE pg_temp.tmp TO PUBLIC; REVOKE ALL ON tmp, tv FROM PUBLIC;
+	  GRANT USAGE ON SEQUENCE ts TO PUBLIC;
 	  GRANT SELECT ON tmp, perm, /* , */ "Odd, name", tv TO PUBLIC; GRANT UPDATE (a) ON perm TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA pg_temp TO PUBLIC;
 	  DROP TRIGGER tr2 ON tmp; DROP RULE ru ON tmp; DROP POLICY po ON tmp; DROP STATISTICS st; ALTER TABLE tmp DROP COLUMN a CASCADE`,
-		`CREATE TEMP TABLE shadow (x int); GRANT SELECT ON shadow TO PUBLIC; GRANT INSERT ON app.shadow TO PUBLIC; SET search_path = app, pg_temp; GRANT DELETE ON shadow TO PUBLIC; GRANT UPDATE ON TABLE public.shadow, pg_temp.shadow TO PUBLIC`)
+		`CREATE TEMP TABLE shadow (x int); GRANT SELECT ON shadow TO PUBLIC; GRANT INSERT ON app.shadow TO PUBLIC; SET search_path = app, pg_temp;
+		  GRANT DELETE ON shadow TO PUBLIC; GRANT UPDATE ON TABLE public.shadow, pg_temp.shadow TO PUBLIC`)
 	tr.capture()
 	tr.noGap()
 	tr.back()
@@ -26,9 +31,12 @@ func TestCommandsOnTemporaryTables(t *testing.T) {
 func TestPermanentObjectsThatDependOnTemporaryOnes(t *testing.T) {
 	tr := begin(t, `CREATE TABLE perm (id int PRIMARY KEY, a int); CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT 1'`)
 	tr.run(`CREATE TEMP TABLE tmp (id int); CREATE TYPE pg_temp.e AS ENUM ('a');
-	  CREATE FUNCTION f(tmp) RETURNS int LANGUAGE sql AS 'SELECT 1'; COMMENT ON FUNCTION f(tmp) IS 'x'; ALTER FUNCTION f(tmp) STABLE; GRANT EXECUTE ON FUNCTION f(tmp) TO PUBLIC;
-	  CREATE FUNCTION g() RETURNS SETOF pg_temp.e LANGUAGE sql AS 'SELECT NULL::pg_temp.e'; CREATE DOMAIN d AS pg_temp.e; CREATE DOMAIN d2 AS d CHECK (VALUE IS NOT NULL); GRANT USAGE ON DOMAIN d2 TO PUBLIC; CREATE FUNCTION h(d2) RETURNS int LANGUAGE sql AS 'SELECT 1';
-	  CREATE FUNCTION pg_temp.p(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'; CREATE VIEW v AS SELECT pg_temp.p(id) AS x FROM perm; CREATE VIEW vv AS SELECT * FROM v; COMMENT ON VIEW vv IS 'gone'; GRANT SELECT ON vv, perm TO PUBLIC;
+	  CREATE FUNCTION f(tmp) RETURNS int LANGUAGE sql AS 'SELECT 1'; COMMENT ON FUNCTION f(tmp) IS 'x'; ALTER FUNCTION f(tmp) STABLE;
+	  GRANT EXECUTE ON FUNCTION f(tmp) TO PUBLIC;
+	  CREATE FUNCTION g() RETURNS SETOF pg_temp.e LANGUAGE sql AS 'SELECT NULL::pg_temp.e'; CREATE DOMAIN d AS pg_temp.e;
+	  CREATE DOMAIN d2 AS d CHECK (VALUE IS NOT NULL); GRANT USAGE ON DOMAIN d2 TO PUBLIC; CREATE FUNCTION h(d2) RETURNS int LANGUAGE sql AS 'SELECT 1';
+	  CREATE FUNCTION pg_temp.p(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'; CREATE VIEW v AS SELECT pg_temp.p(id) AS x FROM perm;
+	  CREATE VIEW vv AS SELECT * FROM v; COMMENT ON VIEW vv IS 'gone'; GRANT SELECT ON vv, perm TO PUBLIC;
 	  CREATE INDEX gone_index ON perm (pg_temp.p(a)); CREATE FUNCTION pg_temp.t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 	  CREATE TRIGGER gone BEFORE INSERT ON perm FOR EACH ROW EXECUTE FUNCTION pg_temp.t(); COMMENT ON TRIGGER gone ON perm IS 'gone';
 	  DROP FUNCTION h(d2); DROP DOMAIN d2; DROP TYPE pg_temp.e CASCADE; DROP FUNCTION f(tmp)`,
@@ -42,19 +50,28 @@ func TestPermanentObjectsThatDependOnTemporaryOnes(t *testing.T) {
 // The text of such a command names what no other session has.
 func TestCreateTableLikeTemporary(t *testing.T) {
 	tr := begin(t, `CREATE TABLE "Ref" (id int PRIMARY KEY); CREATE TABLE par (p int CHECK (p > 0)); CREATE EXTENSION btree_gist`)
-	tr.run(`SET TimeZone = 'Asia/Tokyo'; CREATE TEMP TABLE tmp (id int GENERATED BY DEFAULT AS IDENTITY (START 5 INCREMENT 2), "It's" varchar(20) COLLATE "C" DEFAULT 'a''b' NOT NULL,
-	    at timestamptz DEFAULT '2020-01-01 00:00:00', n numeric(7, 2)[] DEFAULT '{1,NULL}', g int GENERATED ALWAYS AS (length("It's")) STORED, r int4range, big text, s serial,
+	tr.run(`SET TimeZone = 'Asia/Tokyo'; CREATE TEMP TABLE tmp (id int GENERATED BY DEFAULT AS IDENTITY (START 5 INCREMENT 2), "It's" varchar(20) COLLATE "C" `+
+		`DEFAULT 'a''b' NOT NULL,
+	    at timestamptz DEFAULT '2020-01-01 00:00:00', n numeric(7, 2)[] DEFAULT '{1,NULL}', g int GENERATED ALWAYS AS (length("It's")) STORED, r int4range, `+
+		`big text, s serial,
 	    CONSTRAINT "named one" CHECK ("It's" <> 'x'), PRIMARY KEY (id), UNIQUE (s) INCLUDE (big) DEFERRABLE, EXCLUDE USING gist (r WITH &&) WHERE (id > 3));
-	  CREATE INDEX tmp_lower ON tmp (lower("It's") DESC NULLS LAST) WITH (fillfactor = 70) WHERE s > 2; CREATE STATISTICS st (ndistinct, mcv) ON "It's", big FROM tmp; ALTER TABLE tmp ALTER big SET STORAGE EXTERNAL, ALTER "It's" SET COMPRESSION pglz;
-	  COMMENT ON COLUMN tmp.big IS 'it''s big'; COMMENT ON CONSTRAINT "named one" ON tmp IS 'c'; COMMENT ON INDEX tmp_lower IS 'i'; COMMENT ON STATISTICS st IS 's';
+	  CREATE INDEX tmp_lower ON tmp (lower("It's") DESC NULLS LAST) WITH (fillfactor = 70) WHERE s > 2;
+		  CREATE STATISTICS st (ndistinct, mcv) ON "It's", big FROM tmp; ALTER TABLE tmp ALTER big SET STORAGE EXTERNAL, ALTER "It's" SET COMPRESSION pglz;
+	  COMMENT ON COLUMN tmp.big IS 'it''s big'; COMMENT ON CONSTRAINT "named one" ON tmp IS 'c'; COMMENT ON INDEX tmp_lower IS 'i';
+		  COMMENT ON STATISTICS st IS 's';
 	  INSERT INTO tmp ("It's", r) VALUES ('one', '[1,2)'), ('two', '[5,9)');
 	  CREATE TABLE plain (LIKE tmp); INSERT INTO plain (id, "It's", g, s) SELECT id, "It's", 1, s FROM tmp;
-	  CREATE TABLE everything (LIKE tmp INCLUDING ALL EXCLUDING DEFAULTS); INSERT INTO everything ("It's", r, s) VALUES ('three', '[1,2)', 9); UPDATE everything SET big = 'b';
-	  CREATE UNLOGGED TABLE un (a bigserial, LIKE pg_temp.tmp INCLUDING DEFAULTS EXCLUDING IDENTITY, b int REFERENCES "Ref" ON DELETE CASCADE, UNIQUE (b)) WITH (fillfactor = 50, toast.autovacuum_enabled = off);
-	  CREATE TABLE child (a smallserial PRIMARY KEY, LIKE tmp INCLUDING CONSTRAINTS) INHERITS (par); INSERT INTO child (p, id, "It's", g, s) VALUES (1, 1, 'y', 1, 1);
-	  CREATE TABLE parted (LIKE tmp INCLUDING STORAGE) PARTITION BY RANGE (id); CREATE TABLE part1 PARTITION OF parted FOR VALUES FROM (0) TO (100); INSERT INTO parted SELECT id, "It's", at, n, 1, r, big, s FROM tmp;
+	  CREATE TABLE everything (LIKE tmp INCLUDING ALL EXCLUDING DEFAULTS); INSERT INTO everything ("It's", r, s) VALUES ('three', '[1,2)', 9);
+		  UPDATE everything SET big = 'b';
+	  CREATE UNLOGGED TABLE un (a bigserial, LIKE pg_temp.tmp INCLUDING DEFAULTS EXCLUDING IDENTITY, b int REFERENCES "Ref" ON DELETE CASCADE, UNIQUE (b)) `+
+		`WITH (fillfactor = 50, toast.autovacuum_enabled = off);
+	  CREATE TABLE child (a smallserial PRIMARY KEY, LIKE tmp INCLUDING CONSTRAINTS) INHERITS (par);
+		  INSERT INTO child (p, id, "It's", g, s) VALUES (1, 1, 'y', 1, 1);
+	  CREATE TABLE parted (LIKE tmp INCLUDING STORAGE) PARTITION BY RANGE (id); CREATE TABLE part1 PARTITION OF parted FOR VALUES FROM (0) TO (100);
+		  INSERT INTO parted SELECT id, "It's", at, n, 1, r, big, s FROM tmp;
 	  CREATE TABLE not_this (LIKE "Ref" INCLUDING ALL, v text CHECK (v LIKE 'tmp%')); CREATE TABLE tmp2 AS SELECT * FROM tmp`,
-		`CREATE FUNCTION pg_temp.ok(int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 > 0'; CREATE TEMP SEQUENCE ts; CREATE TABLE parts (id int DEFAULT nextval('ts') CHECK (pg_temp.ok(id)), v text DEFAULT 'stays' CHECK (v <> '')); INSERT INTO parts DEFAULT VALUES`)
+		`CREATE FUNCTION pg_temp.ok(int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT $1 > 0'; CREATE TEMP SEQUENCE ts;
+		  CREATE TABLE parts (id int DEFAULT nextval('ts') CHECK (pg_temp.ok(id)), v text DEFAULT 'stays' CHECK (v <> '')); INSERT INTO parts DEFAULT VALUES`)
 	tr.capture()
 	tr.noGap()
 	tr.back()

@@ -28,14 +28,16 @@ func TestCreateTableAsWithParameters(t *testing.T) {
 	    CREATE MATERIALIZED VIEW seen AS SELECT count(*) AS n FROM by_variable;
 	  END$$`)
 	tr.run(`SELECT mk(4, ' it''s')`)
-	if _, err := tr.source.Conn(t, tr.db).Exec(context.Background(), "CREATE TABLE by_driver AS SELECT id, $2::text AS w FROM src WHERE id < $1", 7, "bound"); err != nil {
+	if _, err := tr.source.Conn(t, tr.db).Exec(context.Background(), "CREATE TABLE by_driver AS SELECT id, $2::text AS w FROM src WHERE id < $1", 7,
+		"bound"); err != nil {
 		t.Fatal(err)
 	}
 	tr.capture()
 	tr.noGap()
 	tr.back()
 	tr.equal()
-	if got := tr.target.Query(t, tr.restored, "SELECT (SELECT count(*) FROM by_variable), (SELECT count(*) FROM by_using), (SELECT count(*) FROM by_driver WHERE w = 'bound'), (SELECT n FROM seen)"); got != "8|42|6|8" {
+	if got := tr.target.Query(t, tr.restored, "SELECT (SELECT count(*) FROM by_variable), (SELECT count(*) FROM by_using), (SELECT count(*) FROM by_driver "+
+		"WHERE w = 'bound'), (SELECT n FROM seen)"); got != "8|42|6|8" {
 		t.Errorf("restored %s", got)
 	}
 }
@@ -81,7 +83,8 @@ func TestAlterDuringBase(t *testing.T) {
 // again runs a command during a base that is of no use with it.
 func again(t *testing.T, sql, said string) {
 	t.Helper()
-	tr := begin(t, `CREATE TABLE a (id int PRIMARY KEY, n int); INSERT INTO a SELECT g, g FROM generate_series(1, 200) g; CREATE TABLE b (id int PRIMARY KEY); INSERT INTO b VALUES (1)`)
+	tr := begin(t, `CREATE TABLE a (id int PRIMARY KEY, n int); INSERT INTO a SELECT g, g FROM generate_series(1, 200) g; CREATE TABLE b (id int PRIMARY KEY);
+	  INSERT INTO b VALUES (1)`)
 	attempts, notices := tr.duringBase(sql)
 	if attempts != 2 || !strings.Contains(strings.Join(notices, "\n"), said) {
 		t.Errorf("%d attempts; %q", attempts, notices)
@@ -97,7 +100,8 @@ func again(t *testing.T, sql, said string) {
 // costs no second attempt.
 func TestCommandOnNewTableDuringBase(t *testing.T) {
 	tr := begin(t, `CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1)`)
-	if attempts, notices := tr.duringBase(`CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1), (2); ALTER TABLE late ADD COLUMN at timestamptz DEFAULT now(); TRUNCATE late; INSERT INTO late VALUES (3)`); attempts != 1 {
+	if attempts, notices := tr.duringBase(`CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (1), (2);
+	  ALTER TABLE late ADD COLUMN at timestamptz DEFAULT now(); TRUNCATE late; INSERT INTO late VALUES (3)`); attempts != 1 {
 		t.Errorf("%d attempts: %q", attempts, notices)
 	}
 	tr.run(`INSERT INTO late VALUES (4)`)
@@ -151,7 +155,8 @@ func TestPreparedTransactionBlocksTheSlot(t *testing.T) {
 	if d := time.Since(began); d > time.Minute {
 		t.Errorf("to give up took %v", d)
 	}
-	if got := tr.source.Query(t, tr.db, "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'pg_scribe_base%' AND database = current_database()"); got != "0" {
+	if got := tr.source.Query(t, tr.db, "SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'pg_scribe_base%' AND database = "+
+		"current_database()"); got != "0" {
 		t.Error("a slot is left")
 	}
 	tr.run(end)

@@ -42,49 +42,76 @@ CREATE TABLE app.item (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name 
 CREATE UNIQUE INDEX item_name ON app.item (lower(name)) INCLUDE (price) WHERE price > 1;
 INSERT INTO app.item (name, price, p, s, tags, doc, x, raw, during, ip)
   SELECT 'item ' || g, g * 1.5, ROW(g, 'b"' || g)::app.pair, app.span(g, g + 0.5), ARRAY['a', NULL, g::text], jsonb_build_object('k', g, 'n', 1.50),
-    ('<a>' || g || '</a>')::xml, decode(md5(g::text), 'hex'), tstzrange('2026-01-01'::timestamptz + g * '1 day'::interval, '2026-01-01'::timestamptz + (g + 1) * '1 day'::interval), '10.0.0.1'
+    ('<a>' || g || '</a>')::xml, decode(md5(g::text), 'hex'), tstzrange('2026-01-01'::timestamptz + g * '1 day'::interval, '2026-01-01'::timestamptz ` +
+		`+ (g + 1) ` +
+		`* '1 day'::interval), '10.0.0.1'
   FROM generate_series(1, 300) g;
-CREATE TABLE app.line (item bigint REFERENCES app.item ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED, n smallserial, qty int DEFAULT 1, PRIMARY KEY (item, n));
+CREATE TABLE app.line (item bigint REFERENCES app.item ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED, n smallserial, qty int DEFAULT 1, PRIMARY KEY (item, ` +
+		`n));
 INSERT INTO app.line (item) SELECT g % 300 + 1 FROM generate_series(1, 900) g;
 CREATE TABLE app.log (at timestamp NOT NULL, what text) PARTITION BY RANGE (at);
 CREATE TABLE app.log_1 PARTITION OF app.log FOR VALUES FROM (MINVALUE) TO ('2026-02-01'); CREATE TABLE app.log_rest PARTITION OF app.log DEFAULT;
 CREATE TABLE app.hashed (k int PRIMARY KEY, v text) PARTITION BY HASH (k);
-CREATE TABLE app.hashed_0 PARTITION OF app.hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE app.hashed_1 PARTITION OF app.hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1);
-INSERT INTO app.log SELECT '2026-01-20'::timestamp + g * '1 hour'::interval, 'w' || g FROM generate_series(1, 500) g; INSERT INTO app.hashed SELECT g, 'h' || g FROM generate_series(1, 100) g;
-CREATE TABLE bare (a int, b text); INSERT INTO bare SELECT g % 7, 'x' FROM generate_series(1, 50) g; CREATE TABLE "Odd; name"."T""1" ("c 1" int PRIMARY KEY, "ünï" text);
+CREATE TABLE app.hashed_0 PARTITION OF app.hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+		  CREATE TABLE app.hashed_1 PARTITION OF app.hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+INSERT INTO app.log SELECT '2026-01-20'::timestamp + g * '1 hour'::interval, 'w' || g FROM generate_series(1, 500) g;
+		  INSERT INTO app.hashed SELECT g, 'h' || g FROM generate_series(1, 100) g;
+CREATE TABLE bare (a int, b text); INSERT INTO bare SELECT g % 7, 'x' FROM generate_series(1, 50) g;
+		  CREATE TABLE "Odd; name"."T""1" ("c 1" int PRIMARY KEY, "ünï" text);
 CREATE SEQUENCE free INCREMENT 5 CACHE 3; SELECT nextval('free');
 CREATE FUNCTION app.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2';
 CREATE FUNCTION app.stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.b := NEW.b || '!'; RETURN NEW; END $$;
 CREATE TRIGGER stamp BEFORE INSERT ON bare FOR EACH ROW EXECUTE FUNCTION app.stamp();
-CREATE VIEW app.cheap AS SELECT i.id, i.name, (i.p).b FROM app.item i WHERE i.price < 10 WITH CHECK OPTION; CREATE MATERIALIZED VIEW app.stats AS SELECT mood, count(*) FROM app.item GROUP BY mood;
+CREATE VIEW app.cheap AS SELECT i.id, i.name, (i.p).b FROM app.item i WHERE i.price < 10 WITH CHECK OPTION;
+		  CREATE MATERIALIZED VIEW app.stats AS SELECT mood, count(*) FROM app.item GROUP BY mood;
 ALTER TABLE app.item ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON app.item TO ROLE_reader USING (price < 100);
-GRANT SELECT (id, name) ON app.item TO ROLE_reader; GRANT ALL ON app.line TO ROLE_reader WITH GRANT OPTION; ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT SELECT ON TABLES TO ROLE_reader;
+GRANT SELECT (id, name) ON app.item TO ROLE_reader; GRANT ALL ON app.line TO ROLE_reader WITH GRANT OPTION;
+		  ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT SELECT ON TABLES TO ROLE_reader;
 ALTER TABLE app.line OWNER TO ROLE_owner; CREATE STATISTICS app.st (dependencies, ndistinct) ON id, price FROM app.item; COMMENT ON TABLE app.item IS 'it''s';
 CREATE EXTENSION citext; CREATE TABLE ci (k citext PRIMARY KEY, v int); INSERT INTO ci VALUES ('Abc', 1), ('xyz', 2)`,
 		[3]string{`
-UPDATE app.item SET price = price + 1, doc = doc || '{"u": [1, null]}' WHERE id % 3 = 0; DELETE FROM app.item WHERE id % 10 = 0; INSERT INTO app.item (name, price) VALUES ('new', NULL);
-UPDATE app.item SET id = DEFAULT WHERE name = 'new'; UPDATE bare SET b = 'z' WHERE a = 3; DELETE FROM bare WHERE ctid IN (SELECT ctid FROM bare WHERE a = 1 LIMIT 2);
-ALTER TYPE app.mood ADD VALUE 'great' BEFORE 'ok'; CREATE TABLE app.made AS SELECT id, price FROM app.item; ALTER TABLE app.made ADD COLUMN born timestamptz DEFAULT clock_timestamp(), ADD COLUMN n serial;
-INSERT INTO app.log SELECT '2026-01-31'::timestamp + g * '1 hour'::interval, 'later' FROM generate_series(1, 40) g; UPDATE app.log SET at = at + '30 days'::interval WHERE what = 'w1';
+UPDATE app.item SET price = price + 1, doc = doc || '{"u": [1, null]}' WHERE id % 3 = 0; DELETE FROM app.item WHERE id % 10 = 0;
+		  INSERT INTO app.item (name, price) VALUES ('new', NULL);
+UPDATE app.item SET id = DEFAULT WHERE name = 'new'; UPDATE bare SET b = 'z' WHERE a = 3;
+		  DELETE FROM bare WHERE ctid IN (SELECT ctid FROM bare WHERE a = 1 LIMIT 2);
+ALTER TYPE app.mood ADD VALUE 'great' BEFORE 'ok'; CREATE TABLE app.made AS SELECT id, price FROM app.item;
+		  ALTER TABLE app.made ADD COLUMN born timestamptz DEFAULT clock_timestamp(), ADD COLUMN n serial;
+INSERT INTO app.log SELECT '2026-01-31'::timestamp + g * '1 hour'::interval, 'later' FROM generate_series(1, 40) g;
+		  UPDATE app.log SET at = at + '30 days'::interval WHERE what = 'w1';
 UPDATE ci SET v = 5 WHERE k = 'ABC'; SELECT nextval('free'), setval('app.line_n_seq', 2000); INSERT INTO "Odd; name"."T""1" VALUES (1, E'tab\t\\.\n'), (2, 'ß');
-BEGIN; SAVEPOINT s; CREATE TABLE never (a int); ROLLBACK TO s; CREATE TABLE ever (a int PRIMARY KEY, b text); ALTER TABLE ever ALTER b SET STORAGE EXTERNAL; INSERT INTO ever SELECT g, repeat('long ', 1000) FROM generate_series(1, 20) g; UPDATE ever SET a = a + 100; COMMIT`,
+BEGIN; SAVEPOINT s; CREATE TABLE never (a int); ROLLBACK TO s; CREATE TABLE ever (a int PRIMARY KEY, b text); ALTER TABLE ever ALTER b SET STORAGE EXTERNAL;
+		  INSERT INTO ever SELECT g, repeat('long ', 1000) FROM generate_series(1, 20) g; UPDATE ever SET a = a + 100; COMMIT`,
 			`
-ALTER TABLE app.item ALTER COLUMN tags TYPE varchar(20)[], DROP COLUMN x, ADD COLUMN late int DEFAULT 7, ALTER COLUMN name SET DEFAULT 'x', ALTER COLUMN mood SET NOT NULL, ALTER COLUMN raw SET STORAGE EXTERNAL; CREATE INDEX CONCURRENTLY item_doc ON app.item USING gin (doc);
-CREATE TABLE app.log_2 (LIKE app.log INCLUDING ALL); ALTER TABLE app.log DETACH PARTITION app.log_rest; ALTER TABLE app.log ATTACH PARTITION app.log_2 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01');
-ALTER TABLE bare ADD COLUMN id bigint GENERATED BY DEFAULT AS IDENTITY (START 100), ADD PRIMARY KEY (id); UPDATE bare SET a = a + 1; TRUNCATE app.hashed; INSERT INTO app.hashed SELECT g, 'again' FROM generate_series(50, 90) g;
-SET ROLE ROLE_owner; CREATE FUNCTION app.total(since timestamptz DEFAULT now()) RETURNS numeric LANGUAGE sql STABLE RETURN (SELECT sum(qty) FROM app.line WHERE n > 0); CREATE PROCEDURE app.work(INOUT a int) LANGUAGE plpgsql AS 'BEGIN a := a + 1; END'; RESET ROLE;
-CREATE AGGREGATE app.product(numeric) (SFUNC = numeric_mul, STYPE = numeric, INITCOND = 1); CREATE OPERATOR app.@@@ (FUNCTION = int4pl, LEFTARG = int, RIGHTARG = int);
-CREATE RULE nothing AS ON DELETE TO ci DO INSTEAD NOTHING; CREATE COLLATION app.german FROM "C"; CREATE TEXT SEARCH CONFIGURATION app.ts (COPY = simple); REFRESH MATERIALIZED VIEW app.stats`,
+ALTER TABLE app.item ALTER COLUMN tags TYPE varchar(20)[], DROP COLUMN x, ADD COLUMN late int DEFAULT 7, ALTER COLUMN name SET DEFAULT 'x', ` +
+				`ALTER COLUMN mood ` +
+				`SET NOT NULL, ALTER COLUMN raw SET STORAGE EXTERNAL; CREATE INDEX CONCURRENTLY item_doc ON app.item USING gin (doc);
+CREATE TABLE app.log_2 (LIKE app.log INCLUDING ALL); ALTER TABLE app.log DETACH PARTITION app.log_rest;
+				  ALTER TABLE app.log ATTACH PARTITION app.log_2 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01');
+ALTER TABLE bare ADD COLUMN id bigint GENERATED BY DEFAULT AS IDENTITY (START 100), ADD PRIMARY KEY (id); UPDATE bare SET a = a + 1; TRUNCATE app.hashed;
+				  INSERT INTO app.hashed SELECT g, 'again' FROM generate_series(50, 90) g;
+SET ROLE ROLE_owner; CREATE FUNCTION app.total(since timestamptz DEFAULT now()) RETURNS numeric LANGUAGE sql STABLE RETURN (SELECT sum(qty) FROM app.line ` +
+				`WHERE n > 0); CREATE PROCEDURE app.work(INOUT a int) LANGUAGE plpgsql AS 'BEGIN a := a + 1; END'; RESET ROLE;
+CREATE AGGREGATE app.product(numeric) (SFUNC = numeric_mul, STYPE = numeric, INITCOND = 1);
+				  CREATE OPERATOR app.@@@ (FUNCTION = int4pl, LEFTARG = int, RIGHTARG = int);
+CREATE RULE nothing AS ON DELETE TO ci DO INSTEAD NOTHING; CREATE COLLATION app.german FROM "C"; CREATE TEXT SEARCH CONFIGURATION app.ts (COPY = simple);
+				  REFRESH MATERIALIZED VIEW app.stats`,
 			`
-ALTER TABLE app.item RENAME COLUMN late TO later; ALTER TABLE app.item RENAME TO article; ALTER VIEW app.cheap RENAME COLUMN b TO bee; ALTER TYPE app.mood RENAME VALUE 'sad' TO 'blue'; ALTER TYPE app.pair ADD ATTRIBUTE c date;
-DROP TABLE app.log_rest, app.made; DROP INDEX CONCURRENTLY app.item_doc; DELETE FROM app.line WHERE n % 4 = 0; UPDATE app.line SET qty = n; ALTER TABLE app.line DROP CONSTRAINT line_pkey; UPDATE app.line SET qty = qty + 1 WHERE n < 20;
-REASSIGN OWNED BY ROLE_owner TO ROLE_reader; ALTER ROLE ROLE_owner CREATEDB CONNECTION LIMIT 3; CREATE ROLE ROLE_late IN ROLE ROLE_reader; GRANT INSERT ON ci TO ROLE_late; REVOKE ALL ON app.line FROM ROLE_late;
-ALTER SEQUENCE free RESTART 1000; SELECT nextval('free') FROM generate_series(1, 4); INSERT INTO app.article (name, ip, mood) SELECT 'last ' || g, '::1', 'great' FROM generate_series(1, 30) g; REFRESH MATERIALIZED VIEW app.stats;
-CREATE UNLOGGED TABLE u (a int); INSERT INTO u VALUES (1); ALTER TABLE u SET LOGGED; INSERT INTO u VALUES (2); ALTER TABLE bare DISABLE TRIGGER stamp; COMMENT ON COLUMN app.article.later IS NULL; ALTER SCHEMA "Odd; name" RENAME TO plain`}},
+ALTER TABLE app.item RENAME COLUMN late TO later; ALTER TABLE app.item RENAME TO article; ALTER VIEW app.cheap RENAME COLUMN b TO bee;
+			  ALTER TYPE app.mood RENAME VALUE 'sad' TO 'blue'; ALTER TYPE app.pair ADD ATTRIBUTE c date;
+DROP TABLE app.log_rest, app.made; DROP INDEX CONCURRENTLY app.item_doc; DELETE FROM app.line WHERE n % 4 = 0; UPDATE app.line SET qty = n;
+			  ALTER TABLE app.line DROP CONSTRAINT line_pkey; UPDATE app.line SET qty = qty + 1 WHERE n < 20;
+REASSIGN OWNED BY ROLE_owner TO ROLE_reader; ALTER ROLE ROLE_owner CREATEDB CONNECTION LIMIT 3; CREATE ROLE ROLE_late IN ROLE ROLE_reader;
+			  GRANT INSERT ON ci TO ROLE_late; REVOKE ALL ON app.line FROM ROLE_late;
+ALTER SEQUENCE free RESTART 1000; SELECT nextval('free') FROM generate_series(1, 4);
+			  INSERT INTO app.article (name, ip, mood) SELECT 'last ' || g, '::1', 'great' FROM generate_series(1, 30) g; REFRESH MATERIALIZED VIEW app.stats;
+CREATE UNLOGGED TABLE u (a int); INSERT INTO u VALUES (1); ALTER TABLE u SET LOGGED; INSERT INTO u VALUES (2); ALTER TABLE bare DISABLE TRIGGER stamp;
+			  COMMENT ON COLUMN app.article.later IS NULL; ALTER SCHEMA "Odd; name" RENAME TO plain`}},
 	{15, `
-CREATE TABLE nulls (a int, b int, UNIQUE NULLS NOT DISTINCT (a, b)); CREATE VIEW invoking WITH (security_invoker) AS SELECT * FROM nulls; CREATE PUBLICATION mine FOR TABLE nulls (a) WHERE (a > 1) WITH (publish = 'insert')`,
+CREATE TABLE nulls (a int, b int, UNIQUE NULLS NOT DISTINCT (a, b)); CREATE VIEW invoking WITH (security_invoker) AS SELECT * FROM nulls;
+	  CREATE PUBLICATION mine FOR TABLE nulls (a) WHERE (a > 1) WITH (publish = 'insert')`,
 		[3]string{`
-MERGE INTO bare USING (VALUES (3), (99)) v (a) ON bare.a = v.a WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (v.a, 'merged'); INSERT INTO nulls VALUES (NULL, NULL), (1, NULL)`,
+MERGE INTO bare USING (VALUES (3), (99)) v (a) ON bare.a = v.a WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (v.a, 'merged');
+		  INSERT INTO nulls VALUES (NULL, NULL), (1, NULL)`,
 			`INSERT INTO nulls VALUES (NULL, 2); ALTER PUBLICATION mine SET TABLE nulls WHERE (a > 2)`,
 			`GRANT SET ON PARAMETER work_mem TO ROLE_reader; DELETE FROM nulls WHERE b IS NULL; ALTER TABLE nulls ADD PRIMARY KEY (b)`}},
 	{16, `
@@ -93,26 +120,44 @@ GRANT ROLE_reader TO ROLE_owner WITH INHERIT FALSE, SET TRUE; CREATE TABLE js (j
 SET createrole_self_grant = 'set, inherit'; CREATE TABLE numbers AS SELECT 0xFF AS a, 1_000 AS b; CREATE VIEW any_one AS SELECT any_value(s) FROM js`,
 			`GRANT ROLE_owner TO ROLE_late WITH ADMIN TRUE, INHERIT FALSE, SET FALSE`}},
 	{17, `
-CREATE TABLE idp (id int GENERATED ALWAYS AS IDENTITY, a int) PARTITION BY LIST (a); CREATE TABLE idp_1 PARTITION OF idp FOR VALUES IN (1); CREATE TABLE c_utf8 (t text COLLATE pg_c_utf8 PRIMARY KEY, i interval);
-CREATE TABLE excl (a int, r int4range, EXCLUDE USING gist (r WITH =)) PARTITION BY RANGE (r); CREATE TABLE re (a int PRIMARY KEY, b int); CREATE INDEX re_b ON re (b); INSERT INTO re SELECT g, g FROM generate_series(1, 50) g;
-CREATE TABLE logins (who text PRIMARY KEY); CREATE FUNCTION login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.logins SELECT clock_timestamp() || ' ' || pg_backend_pid() WHERE current_setting('application_name') = 'pg_scribe restore'; END $$;
+CREATE TABLE idp (id int GENERATED ALWAYS AS IDENTITY, a int) PARTITION BY LIST (a); CREATE TABLE idp_1 PARTITION OF idp FOR VALUES IN (1);
+	  CREATE TABLE c_utf8 (t text COLLATE pg_c_utf8 PRIMARY KEY, i interval);
+CREATE TABLE excl (a int, r int4range, EXCLUDE USING gist (r WITH =)) PARTITION BY RANGE (r); CREATE TABLE re (a int PRIMARY KEY, b int);
+	  CREATE INDEX re_b ON re (b); INSERT INTO re SELECT g, g FROM generate_series(1, 50) g;
+CREATE TABLE logins (who text PRIMARY KEY);
+	  CREATE FUNCTION login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.logins SELECT clock_timestamp() || ' ' || pg_backend_pid() ` +
+		`WHERE current_setting('application_name') = 'pg_scribe restore'; END $$;
 CREATE EVENT TRIGGER audit ON login EXECUTE FUNCTION login(); ALTER EVENT TRIGGER audit ENABLE ALWAYS`,
 		[3]string{`
-INSERT INTO idp (a) SELECT 1 FROM generate_series(1, 5); CREATE TABLE idp_2 PARTITION OF idp FOR VALUES IN (2); INSERT INTO idp (a) VALUES (2), (2); UPDATE idp SET id = DEFAULT WHERE id = 2; UPDATE idp SET a = 2 WHERE id = 1;
-INSERT INTO c_utf8 VALUES ('ä', 'infinity'), ('z', '-infinity'); REINDEX TABLE re; REINDEX INDEX CONCURRENTLY re_b; REINDEX TABLE CONCURRENTLY re; REINDEX SCHEMA public; REINDEX SCHEMA CONCURRENTLY app; REINDEX (VERBOSE) TABLE app.log; UPDATE re SET b = -b`, `
-CREATE VIEW jt AS SELECT * FROM JSON_TABLE('[{"a": 1}]'::jsonb, '$[*]' COLUMNS (a int PATH '$.a')); GRANT MAINTAIN ON re TO ROLE_reader; MERGE INTO re USING (VALUES (1)) v (a) ON re.a = v.a WHEN MATCHED THEN UPDATE SET b = 0 WHEN NOT MATCHED BY SOURCE AND re.a > 40 THEN DELETE;
+INSERT INTO idp (a) SELECT 1 FROM generate_series(1, 5); CREATE TABLE idp_2 PARTITION OF idp FOR VALUES IN (2); INSERT INTO idp (a) VALUES (2), (2);
+		  UPDATE idp SET id = DEFAULT WHERE id = 2; UPDATE idp SET a = 2 WHERE id = 1;
+INSERT INTO c_utf8 VALUES ('ä', 'infinity'), ('z', '-infinity'); REINDEX TABLE re; REINDEX INDEX CONCURRENTLY re_b; REINDEX TABLE CONCURRENTLY re;
+		  REINDEX SCHEMA public; REINDEX SCHEMA CONCURRENTLY app; REINDEX (VERBOSE) TABLE app.log; UPDATE re SET b = -b`, `
+CREATE VIEW jt AS SELECT * FROM JSON_TABLE('[{"a": 1}]'::jsonb, '$[*]' COLUMNS (a int PATH '$.a')); GRANT MAINTAIN ON re TO ROLE_reader;
+		  MERGE INTO re USING (VALUES (1)) v (a) ON re.a = v.a WHEN MATCHED THEN UPDATE SET b = 0 WHEN NOT MATCHED BY SOURCE AND re.a > 40 THEN DELETE;
 BEGIN; REINDEX TABLE re; UPDATE re SET b = 5 WHERE a = 5; REINDEX INDEX re_b; COMMIT; REINDEX DATABASE`, `
 ALTER TABLE re ADD COLUMN g int GENERATED ALWAYS AS (a * 2) STORED; ALTER TABLE re ALTER g SET EXPRESSION AS (a * 3); UPDATE re SET a = -a`}},
 	{18, `
-CREATE TABLE virt (id int PRIMARY KEY, a int, v int GENERATED ALWAYS AS (a * 2), w text GENERATED ALWAYS AS ('w' || a) VIRTUAL, s int GENERATED ALWAYS AS (a + 1) STORED); INSERT INTO virt SELECT g, g FROM generate_series(1, 20) g;
+CREATE TABLE virt (id int PRIMARY KEY, a int, v int GENERATED ALWAYS AS (a * 2), w text GENERATED ALWAYS AS ('w' || a) VIRTUAL, s int GENERATED ` +
+		`ALWAYS AS (a + ` +
+		`1) STORED); INSERT INTO virt SELECT g, g FROM generate_series(1, 20) g;
 CREATE TABLE keyless_virt (n int NOT NULL UNIQUE, v int GENERATED ALWAYS AS (n * 2)); INSERT INTO keyless_virt SELECT generate_series(1, 5);
-CREATE EXTENSION btree_gist; CREATE TABLE room (id int, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS)); CREATE TABLE stay (room int, during daterange, FOREIGN KEY (room, PERIOD during) REFERENCES room (id, PERIOD during));
-CREATE TABLE nn (a int CONSTRAINT must NOT NULL, b int, c int CHECK (c > 0) NOT ENFORCED); INSERT INTO nn VALUES (1, NULL, -1); INSERT INTO room VALUES (1, '[2026-01-01,2026-02-01)'), (1, '[2026-03-01,2026-04-01)')`,
+CREATE EXTENSION btree_gist; CREATE TABLE room (id int, during daterange, PRIMARY KEY (id, during WITHOUT OVERLAPS));
+		  CREATE TABLE stay (room int, during daterange, FOREIGN KEY (room, PERIOD during) REFERENCES room (id, PERIOD during));
+CREATE TABLE nn (a int CONSTRAINT must NOT NULL, b int, c int CHECK (c > 0) NOT ENFORCED); INSERT INTO nn VALUES (1, NULL, -1);
+		  INSERT INTO room VALUES (1, '[2026-01-01,2026-02-01)'), (1, '[2026-03-01,2026-04-01)')`,
 		[3]string{`
-UPDATE virt SET a = a + 100 WHERE id < 5; DELETE FROM virt WHERE id = 6; INSERT INTO virt (id, a) VALUES (50, NULL); UPDATE keyless_virt SET n = n + 100 WHERE n = 3; DELETE FROM keyless_virt WHERE n = 4; UPDATE room SET during = '[2026-03-05,2026-04-01)' WHERE lower(during) = '2026-03-01';
-INSERT INTO stay VALUES (1, '[2026-01-05,2026-01-06)'); UPDATE stay SET during = '[2026-01-07,2026-01-08)'; ALTER TABLE nn ADD CONSTRAINT later NOT NULL b NOT VALID; CREATE TABLE ids (a int); INSERT INTO ids VALUES (1), (2); ALTER TABLE ids ADD COLUMN id uuid DEFAULT uuidv7() NOT NULL`, `
-ALTER TABLE virt ADD COLUMN z int GENERATED ALWAYS AS (a * 3), ALTER COLUMN v SET EXPRESSION AS (a * 5); UPDATE nn SET b = 1; ALTER TABLE nn VALIDATE CONSTRAINT later; ALTER TABLE nn RENAME CONSTRAINT must TO shall; UPDATE virt SET a = 1 WHERE id = 50; UPDATE ids SET a = a + 1`, `
-ALTER TABLE virt DROP COLUMN v; ALTER TABLE nn ALTER COLUMN a DROP NOT NULL, ALTER CONSTRAINT later NO INHERIT; DELETE FROM room WHERE id = 1 AND lower(during) = '2026-03-05'; CREATE TABLE keyed (k int GENERATED ALWAYS AS (a) STORED, a int PRIMARY KEY); INSERT INTO keyed (a) VALUES (1); UPDATE keyed SET a = 2`}},
+UPDATE virt SET a = a + 100 WHERE id < 5; DELETE FROM virt WHERE id = 6; INSERT INTO virt (id, a) VALUES (50, NULL);
+		  UPDATE keyless_virt SET n = n + 100 WHERE n = 3; DELETE FROM keyless_virt WHERE n = 4;
+		  UPDATE room SET during = '[2026-03-05,2026-04-01)' WHERE lower(during) = '2026-03-01';
+INSERT INTO stay VALUES (1, '[2026-01-05,2026-01-06)'); UPDATE stay SET during = '[2026-01-07,2026-01-08)';
+		  ALTER TABLE nn ADD CONSTRAINT later NOT NULL b NOT VALID; CREATE TABLE ids (a int); INSERT INTO ids VALUES (1), (2);
+		  ALTER TABLE ids ADD COLUMN id uuid DEFAULT uuidv7() NOT NULL`, `
+ALTER TABLE virt ADD COLUMN z int GENERATED ALWAYS AS (a * 3), ALTER COLUMN v SET EXPRESSION AS (a * 5); UPDATE nn SET b = 1;
+		  ALTER TABLE nn VALIDATE CONSTRAINT later; ALTER TABLE nn RENAME CONSTRAINT must TO shall; UPDATE virt SET a = 1 WHERE id = 50; UPDATE ids SET a = a + 1`, `
+ALTER TABLE virt DROP COLUMN v; ALTER TABLE nn ALTER COLUMN a DROP NOT NULL, ALTER CONSTRAINT later NO INHERIT;
+		  DELETE FROM room WHERE id = 1 AND lower(during) = '2026-03-05'; CREATE TABLE keyed (k int GENERATED ALWAYS AS (a) STORED, a int PRIMARY KEY);
+		  INSERT INTO keyed (a) VALUES (1); UPDATE keyed SET a = 2`}},
 }
 
 // TestVersions takes a database through the program: init, start, load and
@@ -184,7 +229,8 @@ func fromVersion(t *testing.T, version string, targets []string) {
 }
 
 // providers are of the collations of the source's database.
-var providers = map[int]string{15: "icu ICU_LOCALE 'de'", 16: "icu ICU_LOCALE 'de'", 17: "builtin BUILTIN_LOCALE 'C.UTF-8'", 18: "builtin BUILTIN_LOCALE 'PG_UNICODE_FAST'"}
+var providers = map[int]string{15: "icu ICU_LOCALE 'de'", 16: "icu ICU_LOCALE 'de'", 17: "builtin BUILTIN_LOCALE 'C.UTF-8'",
+	18: "builtin BUILTIN_LOCALE 'PG_UNICODE_FAST'"}
 
 // A journey is a source, what was true of it, and the servers to restore into.
 type journey struct {

@@ -70,11 +70,13 @@ func TestRepository(t *testing.T) {
 		"a failed verification":  {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeFailed, Detail: "x"} }, "critical verify-failed"},
 		"an unsure verification": {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeInconclusive} }, "warning verify-inconclusive"},
 		"a good verification":    {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeOK} }, ""},
-		"no base":                {func(r *Repository) { r.Inventory.Artifacts[0].Kind = catalog.KindGlobals }, "critical no-base: there is no base: nothing can be restored |  [full-backup -f d]app"},
-		"missing files":          {func(r *Repository) { r.Damage = repo.Damage{Missing: []string{"a"}} }, "critical files-missing: missing: a | bring the files back"},
-		"files of other sizes":   {func(r *Repository) { r.Damage = repo.Damage{Resized: []string{"a"}} }, "critical files-resized: not of the recorded size: a"},
-		"damaged files":          {func(r *Repository) { r.Damage = repo.Damage{Failed: []string{"a"}} }, "critical files-failed: verify found damaged: a"},
-		"unreadable files":       {func(r *Repository) { r.Damage = repo.Damage{Unseen: []string{"a"}} }, "warning files-unreadable: this user cannot read: a | give them to the owner of the repository ls[-l d]"},
+		"no base": {func(r *Repository) { r.Inventory.Artifacts[0].Kind = catalog.KindGlobals }, "critical no-base: there is no base: nothing can " +
+			"be restored |  [full-backup -f d]app"},
+		"missing files":        {func(r *Repository) { r.Damage = repo.Damage{Missing: []string{"a"}} }, "critical files-missing: missing: a | bring the files back"},
+		"files of other sizes": {func(r *Repository) { r.Damage = repo.Damage{Resized: []string{"a"}} }, "critical files-resized: not of the recorded size: a"},
+		"damaged files":        {func(r *Repository) { r.Damage = repo.Damage{Failed: []string{"a"}} }, "critical files-failed: verify found damaged: a"},
+		"unreadable files": {func(r *Repository) { r.Damage = repo.Damage{Unseen: []string{"a"}} }, "warning files-unreadable: this user cannot read: a | give " +
+			"them to the owner of the repository ls[-l d]"},
 		"one damaged file, found": {func(r *Repository) {
 			r.Damage, r.Verified = repo.Damage{Failed: []string{"a"}}, &catalog.Verification{Outcome: catalog.OutcomeFailed}
 		}, "critical verify-failed"},
@@ -82,17 +84,22 @@ func TestRepository(t *testing.T) {
 			r.Inventory.Artifacts = append(r.Inventory.Artifacts, catalog.Artifact{Kind: catalog.KindSegment, Timeline: 1, Start: 0x200, End: 0x300},
 				catalog.Artifact{Kind: catalog.KindSegment, Timeline: 1, Start: 0x400, End: 0x500})
 		}, "warning hole: the chain of segments has 1 break, the last between 0/300 and 0/400 | a base behind it"},
-		"a gap":                 {func(r *Repository) { r.Inventory.Gaps = []catalog.Gap{{From: 0x100, DetectedAt: now, Reason: "x"}} }, "warning gap: at 0/100 (2026-11-21 12:00:00Z): x | a new base heals it [full-backup -f d]app"},
+		"a gap": {func(r *Repository) { r.Inventory.Gaps = []catalog.Gap{{From: 0x100, DetectedAt: now, Reason: "x"}} },
+			"warning gap: at 0/100 (2026-11-21 12:00:00Z): x | a new base heals it [full-backup -f d]app"},
 		"a gap before the base": {func(r *Repository) { r.Inventory.Gaps = []catalog.Gap{{From: 0xff}} }, ""},
 		"an acknowledged gap":   {func(r *Repository) { r.Inventory.Gaps = []catalog.Gap{{From: 0x100, AcknowledgedAt: now}} }, ""},
-		"nothing stored lately": {func(r *Repository) { r.Inventory.Artifacts[0].ReachedAt = old }, "critical stale: nothing was stored for 25h0m0s |  [start -f d]app"},
-		"a full disk":           {func(r *Repository) { r.Disk = Disk{"d", 81, 1 << 20} }, "warning disk: the file system is 81 % full: 1.0 MB are free | make room df[-h d]"},
-		"a disk with room":      {func(r *Repository) { r.Disk = Disk{"d", 80, 1 << 20} }, ""},
-		"a full spool":          {func(r *Repository) { r.Spool = Disk{"s", 99, 0} }, "warning spool-disk: the file system of the spool directory is 99 % full: 0 B are free | make room df[-h s]"},
-		"samples that fail":     {func(r *Repository) { r.Unsampled = "x" }, "warning unsampled: not everything could be sampled: x"},
+		"nothing stored lately": {func(r *Repository) { r.Inventory.Artifacts[0].ReachedAt = old }, "critical stale: nothing was stored for 25h0m0s |  [start -f " +
+			"d]app"},
+		"a full disk": {func(r *Repository) { r.Disk = Disk{"d", 81, 1 << 20} }, "warning disk: the file system is 81 % full: 1.0 MB are free | make room " +
+			"df[-h d]"},
+		"a disk with room": {func(r *Repository) { r.Disk = Disk{"d", 80, 1 << 20} }, ""},
+		"a full spool": {func(r *Repository) { r.Spool = Disk{"s", 99, 0} }, "warning spool-disk: the file system of the spool directory is 99 % full: 0 B " +
+			"are free | make room df[-h s]"},
+		"samples that fail": {func(r *Repository) { r.Unsampled = "x" }, "warning unsampled: not everything could be sampled: x"},
 		"a storage that fails": {func(r *Repository) {
 			r.Storages = []catalog.Storage{{Spec: "/x", Pending: 1, FailedSince: now, Error: "no"}}
-		}, "warning storage-failing: target /x fails since 2026-11-21 12:00:00Z, 1 file not there yet: no | fix the cause; then start sends what waits, or [copy -f d] | if it is gone for good [copy -f d --forget /x]"},
+		}, "warning storage-failing: target /x fails since 2026-11-21 12:00:00Z, 1 file not there yet: no | fix the cause; then start sends what waits, or [copy " +
+			"-f d] | if it is gone for good [copy -f d --forget /x]"},
 		"a slow storage": {func(r *Repository) {
 			r.Storages = []catalog.Storage{{Spec: "/x", Pending: 2, PendingSince: now.Add(-61 * time.Minute)}}
 		}, "warning storage-slow: target /x lacks 2 files"},
@@ -126,17 +133,21 @@ func TestBranch(t *testing.T) {
 func TestSlot(t *testing.T) {
 	few, many := int64(1<<20), int64(64<<30)
 	for want, slot := range map[string]source.Slot{
-		"warning slot-wal: the slot is lost when another 1.0 MB are written: 1.0 GB are kept for it":                                      {Active: true, WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &few},
-		"critical slot-wal: the server is about to remove WAL":                                                                            {Active: true, WALStatus: "unreserved"},
-		"critical slot-lost: the slot is lost: the server has removed":                                                                    {WALStatus: "lost", SafeWALSize: &few, RetainedBytes: 1 << 30},
-		"critical slot-lost: the slot is lost: the server has given it up: wal_removed | begin a new repository [init -f NEW_DIRECTORY]+": {WALStatus: "lost", Invalidation: "wal_removed"},
-		"critical slot-idle: nothing streams from the slot, and the server keeps WAL for it |  [start -f REPOSITORY]+":                    {WALStatus: "reserved"},
-		"warning slot-lag: the slot lags by 2.0 GB":                                                                                       {Active: true, LagBytes: 2 << 30},
-		"critical slot-lag: the slot lags by 20 GB":                                                                                       {Active: true, LagBytes: 20 << 30},
-		"warning server-version: PostgreSQL 15.13 can run out of memory":                                                                  {Active: true, ServerVersion: "15.13"},
-		"warning server-version: PostgreSQL 17.2 can lose rows":                                                                           {Active: true, ServerVersion: "17.2"},
-		"warning slot-xmin: the slot keeps the server from cleaning":                                                                      {Active: true, CatalogXminAge: 150_000_000},
-		"two billion | let start catch up [start -f REPOSITORY]+":                                                                         {Active: true, CatalogXminAge: 1_500_000_000},
+		"warning slot-wal: the slot is lost when another 1.0 MB are written: 1.0 GB are kept for it": {Active: true,
+			WALStatus: "extended", RetainedBytes: 1 << 30, SafeWALSize: &few},
+		"critical slot-wal: the server is about to remove WAL": {Active: true,
+			WALStatus: "unreserved"},
+		"critical slot-lost: the slot is lost: the server has removed": {WALStatus: "lost",
+			SafeWALSize: &few, RetainedBytes: 1 << 30},
+		"critical slot-lost: the slot is lost: the server has given it up: wal_removed | begin a new repository [init -f NEW_DIRECTORY]+": {WALStatus: "lost",
+			Invalidation: "wal_removed"},
+		"critical slot-idle: nothing streams from the slot, and the server keeps WAL for it |  [start -f REPOSITORY]+": {WALStatus: "reserved"},
+		"warning slot-lag: the slot lags by 2.0 GB":                      {Active: true, LagBytes: 2 << 30},
+		"critical slot-lag: the slot lags by 20 GB":                      {Active: true, LagBytes: 20 << 30},
+		"warning server-version: PostgreSQL 15.13 can run out of memory": {Active: true, ServerVersion: "15.13"},
+		"warning server-version: PostgreSQL 17.2 can lose rows":          {Active: true, ServerVersion: "17.2"},
+		"warning slot-xmin: the slot keeps the server from cleaning":     {Active: true, CatalogXminAge: 150_000_000},
+		"two billion | let start catch up [start -f REPOSITORY]+":        {Active: true, CatalogXminAge: 1_500_000_000},
 	} {
 		check(t, fmt.Sprintf("%+v", slot), Slot(slot, nil), want)
 	}
@@ -146,9 +157,11 @@ func TestSlot(t *testing.T) {
 	}
 	r := sound()
 	check(t, "the same timeline and end", Slot(source.Slot{Active: true, Timeline: 1, ConfirmedFlush: 0x300}, r))
-	check(t, "another timeline", Slot(source.Slot{Active: true, Timeline: 2}, r), "warning timeline: the source is on timeline 2, the repository on timeline 1 | start goes over to it, or says why it cannot [start -f d]+")
+	check(t, "another timeline", Slot(source.Slot{Active: true, Timeline: 2}, r), "warning timeline: the source is on timeline 2, the repository on timeline 1 "+
+		"| start goes over to it, or says why it cannot [start -f d]+")
 	check(t, "a slot ahead", Slot(source.Slot{Active: true, ConfirmedFlush: 0x301}, r),
-		"critical slot-ahead: the slot was confirmed up to 0/301, the repository ends at 0/300: changes in between are lost | begin again with a new slot and base [full-backup -f d --new-slot]+")
+		"critical slot-ahead: the slot was confirmed up to 0/301, the repository ends at 0/300: changes in between are lost | begin again with a new slot and base "+
+			"[full-backup -f d --new-slot]+")
 }
 
 func TestCapture(t *testing.T) {

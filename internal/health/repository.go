@@ -141,7 +141,8 @@ func (l *list) files(r *Repository) {
 	}
 	// One file that the last run found is named by its own finding.
 	if len(d.Failed) > 0 && (r.Verified == nil || r.Verified.Outcome != catalog.OutcomeFailed || len(d.Failed) > 1) {
-		l.add("files-failed", Critical, run(copied+", or take a base, and then", scribe("verify", "-f", r.Directory)), "verify found damaged: %s", show.Names(d.Failed))
+		l.add("files-failed", Critical, run(copied+", or take a base, and then", scribe("verify", "-f", r.Directory)), "verify found damaged: %s",
+			show.Names(d.Failed))
 	}
 	if len(d.Unseen) > 0 {
 		l.add("files-unreadable", Warning, run("give them to the owner of the repository", Command{Program: "ls", Args: []string{"-l", r.Directory}}),
@@ -169,7 +170,8 @@ func (l *list) continuity(r *Repository) {
 			"the chain of segments has %s, the last between %s and %s", show.Plural(int64(len(holes)), "break"), h.From, h.To)
 	}
 	for _, sw := range inv.Switches {
-		if at, known := catalog.Leaves(inv.Switches, info.SystemID, info.Timeline, sw.Timeline); known && sw.SystemID == info.SystemID && at < r.End && sw.Timeline > info.Timeline {
+		if at, known := catalog.Leaves(inv.Switches, info.SystemID, info.Timeline, sw.Timeline); known && sw.SystemID == info.SystemID && at < r.End &&
+			sw.Timeline > info.Timeline {
 			l.add("branch", Critical, run("if that is the source from now on, begin there", r.source("full-backup", "--new-slot")),
 				"timeline %d of the source branched off at %s, before the repository's end %s on timeline %d", sw.Timeline, at, r.End, info.Timeline)
 		}

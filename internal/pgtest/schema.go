@@ -89,7 +89,9 @@ var (
 	// serverOptions are what the newest minor versions keep among the options of a column; their pg_dump hides it.
 	serverOptions = regexp.MustCompile(`(?m)^ALTER (?:FOREIGN )?TABLE ONLY .* ALTER COLUMN .* SET \(pg_attver=\d+\);\n|\bpg_attver=\d+, `)
 	// A name in it may hold line ends.
-	replicaIdentity = regexp.MustCompile(`(?m)\n^ALTER TABLE ONLY ("(?:[^"]|"")*"|[^\s".]+)\.("(?:[^"]|"")*"|[^\s".]+) REPLICA IDENTITY (FULL|NOTHING|USING INDEX ("(?:[^"]|"")*"|[^\s".;]+));\n`)
+	replicaIdentity = regexp.MustCompile(`(?m)\n^ALTER TABLE ONLY ("(?:[^"]|"")*"|[^\s".]+)\.("(?:[^"]|"")*"|[^\s".]+) REPLICA IDENTITY ` +
+		`(FULL|NOTHING|USING INDEX ` +
+		`("(?:[^"]|"")*"|[^\s".;]+));\n`)
 )
 
 func normalizeDump(dump string) string {

@@ -111,7 +111,8 @@ func (c *Cluster) KeepSlotsInStep(tb testing.TB, primary *Cluster) {
 	primary.Query(tb, "postgres", "SELECT pg_create_physical_replication_slot('standby')")
 	primary.Exec(tb, "postgres", "ALTER SYSTEM SET synchronized_standby_slots = 'standby'")
 	conninfo := c.Query(tb, "postgres", "SELECT quote_literal(current_setting('primary_conninfo') || ' dbname=postgres')")
-	for name, value := range map[string]string{"primary_slot_name": "standby", "hot_standby_feedback": "on", "sync_replication_slots": "on", "primary_conninfo": conninfo} {
+	for name, value := range map[string]string{"primary_slot_name": "standby", "hot_standby_feedback": "on", "sync_replication_slots": "on",
+		"primary_conninfo": conninfo} {
 		c.Exec(tb, "postgres", "ALTER SYSTEM SET "+name+" = "+value)
 	}
 	for _, one := range []*Cluster{primary, c} {

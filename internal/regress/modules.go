@@ -142,7 +142,8 @@ func (r *run) isolation(ctx context.Context) error {
 			return err
 		}
 		for _, line := range lines {
-			found = append(found, difference{kind: "result", what: "isolation " + strings.TrimSuffix(name, ".spec.out") + ": " + strings.TrimSpace(line[1:]), text: line})
+			found = append(found, difference{kind: "result", what: "isolation " + strings.TrimSuffix(name, ".spec.out") + ": " + strings.TrimSpace(line[1:]),
+				text: line})
 		}
 	}
 	r.print("isolation with capture against without", found)
@@ -211,10 +212,12 @@ func (r *run) aside(ctx context.Context, source, target *pgtest.Cluster, db, tit
 	want.roles = nil // those of all modules meet in the target
 	report.Reset()
 	// A streamer that is stopped does not wait for all of a long backlog.
-	if err := r.scribe(ctx, source, report, "start", "-d", source.ConnString(db), "-f", repository, "--state-interval", "0", "--endpos", want.lsn.String()); err != nil {
+	if err := r.scribe(ctx, source, report, "start", "-d", source.ConnString(db), "-f", repository, "--state-interval", "0", "--endpos",
+		want.lsn.String()); err != nil {
 		return fmt.Errorf("%s: %w\n%s", title, err, report)
 	}
-	if err := r.scribe(ctx, target, report, "restore", "-f", repository, "-d", target.ConnString(db), "-C", "--globals", "all", "--accept-gaps", "--search-path", "public"); err != nil {
+	if err := r.scribe(ctx, target, report, "restore", "-f", repository, "-d", target.ConnString(db), "-C", "--globals", "all", "--accept-gaps", "--search-path",
+		"public"); err != nil {
 		r.failed++
 		r.say("%s: the restore failed:\n%s", title, report)
 	} else if err := r.judge(ctx, target, db, want, title); err != nil {
@@ -223,5 +226,6 @@ func (r *run) aside(ctx context.Context, source, target *pgtest.Cluster, db, tit
 	if err := r.scribe(ctx, source, report, "drop", "-d", source.ConnString(db), "-f", repository, "--yes"); err != nil {
 		return fmt.Errorf("%s: %w\n%s", title, err, report)
 	}
-	return errors.Join(psql(ctx, source, "postgres", "DROP DATABASE "+db+" WITH (FORCE)"), psql(ctx, target, "postgres", "DROP DATABASE IF EXISTS "+db+" WITH (FORCE)"))
+	return errors.Join(psql(ctx, source, "postgres", "DROP DATABASE "+db+" WITH (FORCE)"), psql(ctx, target, "postgres", "DROP DATABASE IF EXISTS "+db+
+		" WITH (FORCE)"))
 }

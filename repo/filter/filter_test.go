@@ -58,7 +58,8 @@ func TestParseFilter(t *testing.T) {
 		"age recipients-file=/nowhere":                       "no such file",
 		"age recipient=" + recipient + " passphrase-file=/x": "beside",
 		"age recipient=" + recipient + "\nage1":              "not an age recipient",
-		"shell write=cat":                                    "both", "shell read=cat": "both", "shell write='a\nb' read=cat": "one line", "shell write=cat read=cat timeout=0": "1 to 86400",
+		"shell write=cat":                                    "both", "shell read=cat": "both", "shell write='a\nb' read=cat": "one line",
+		"shell write=cat read=cat timeout=0": "1 to 86400",
 	}
 	for spec, reason := range bad {
 		_, err := ParseFilter(spec)

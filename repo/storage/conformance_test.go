@@ -55,7 +55,9 @@ func begin(t testing.TB, spec string, env storage.Env) storage.Session {
 // shellSpec keeps files in a directory by commands of the shell.
 func shellSpec(dir string) string {
 	q := "'" + dir + "'"
-	return fmt.Sprintf(`shell write="set -C; mkdir -p $(dirname %s/%%f) && cat > %s/%%f" read="cat %s/%%f" list="cd %s && find . -type f -printf '%%%%s %%%%P\n'" remove="rm %s/%%f && find %s -mindepth 1 -type d -empty -delete"`, q, q, q, q, q, q)
+	return fmt.Sprintf(`shell write="set -C; mkdir -p $(dirname %s/%%f) && cat > %s/%%f" read="cat %s/%%f" list="cd %s && find . -type f -printf '%%%%s `+
+		`%%%%P\n'" `+
+		`remove="rm %s/%%f && find %s -mindepth 1 -type d -empty -delete"`, q, q, q, q, q, q)
 }
 
 // places are a spec of every kind, and the directory where the files lie.
@@ -187,7 +189,8 @@ func conformNames(t *testing.T, s storage.Session) {
 	for _, name := range good {
 		must(t, store(s, name, []byte(name), -1))
 	}
-	for prefix, want := range map[string][]string{"": slices.Sorted(slices.Values(good)), "base-": {good[2], good[1], good[0]}, "base-20261121-020000.dir/": {good[2], good[1]}, "x": {}} {
+	for prefix, want := range map[string][]string{"": slices.Sorted(slices.Values(good)), "base-": {good[2], good[1], good[0]},
+		"base-20261121-020000.dir/": {good[2], good[1]}, "x": {}} {
 		if got := names(t, s, prefix); !slices.Equal(got, want) {
 			t.Errorf("list %q: %q, want %q", prefix, got, want)
 		}

@@ -54,7 +54,8 @@ func parseS3(spec string, env Env) (Storage, error) {
 		return nil, bad("it is no URL")
 	}
 	if u.User != nil {
-		return nil, &SpecError{"s3://…@" + u.Host + u.Path, "credentials do not belong into it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use ~/.aws/credentials"}
+		return nil, &SpecError{"s3://…@" + u.Host + u.Path, "credentials do not belong into it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use " +
+			"~/.aws/credentials"}
 	}
 	if u.Host == "" || u.Port() != "" || u.Fragment != "" {
 		return nil, bad("it must be of the form s3://BUCKET/PREFIX")
@@ -210,7 +211,7 @@ func readAWSConfig(file, profile string) map[string]string {
 
 func (t *s3Storage) String() string { return t.spec }
 
-// Begin asks for the first file of the prefix, which tells of wrong
+// Begin asks for the first file of the prefix, which shows wrong
 // credentials and missing buckets in the server's own words.
 func (t *s3Storage) Begin(ctx context.Context) (Session, error) {
 	s := &s3Session{scope: scope{"s3://" + t.bucket + "/" + strings.TrimSuffix(t.prefix, "/")}, s3Storage: t}
@@ -338,7 +339,7 @@ func (s *s3Session) List(ctx context.Context, prefix string) iter.Seq2[Info, err
 	}
 }
 
-// Remove looks first, because the store does not tell of a missing file.
+// Remove looks first, because the store does not report a missing file.
 func (s *s3Session) Remove(ctx context.Context, name string) error {
 	if _, err := s.Stat(ctx, name); err != nil {
 		return err

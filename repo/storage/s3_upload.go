@@ -205,7 +205,7 @@ func (f *s3File) complete() error {
 
 // conditionally makes the request that gives a file its name, on condition
 // that nobody has it. A request that was repeated, because its answer was
-// lost, may find its own file there: the token tells.
+// lost, may find its own file there: the token shows whose it is.
 func (f *s3File) conditionally(request func(minio.PutObjectOptions) error) error {
 	opts := f.opts
 	opts.SetMatchETagExcept("*")
@@ -234,7 +234,7 @@ func (f *s3File) wrap(err error) error {
 	return f.s.failWrite("commit", f.name, err)
 }
 
-// isOurs tells whether the file that is there is the one that was sent.
+// isOurs says whether the file that is there is the one that was sent.
 func (f *s3File) isOurs() bool {
 	o, err := f.s.core.StatObject(f.ctx, f.s.bucket, f.s.key(f.name), minio.StatObjectOptions{})
 	if err != nil {

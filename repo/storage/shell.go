@@ -118,7 +118,7 @@ func (f *shellFile) Write(b []byte) (int, error) {
 	return total, nil
 }
 
-// refused tells why a command does not read its input: how it ended says more
+// refused returns why a command does not read its input: how it ended says more
 // than the broken pipe.
 func (f *shellFile) refused(err error) error {
 	err = fmt.Errorf("the command did not read to the end: %w", err)
@@ -255,7 +255,7 @@ func (s *shellSession) Stat(ctx context.Context, name string) (Info, error) {
 	return Info{}, s.fail("stat", name, NotFound, nil)
 }
 
-// List runs the command to its end before it tells of any file: the output of
+// List runs the command to its end before it yields any file: the output of
 // one that fails is not to be trusted.
 func (s *shellSession) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {

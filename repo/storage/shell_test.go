@@ -99,7 +99,8 @@ func TestShellReadsThatFail(t *testing.T) {
 		"hangs":       {"head -c 1000 %s/%%f; sleep 1000", "no progress"},
 	} {
 		dir := t.TempDir()
-		s := begin(t, commands(dir, map[string]string{"read": fmt.Sprintf(c.command, dir), "list": "cd " + dir + " && find . -type f -printf '%%s %%P\n'", "timeout": "300ms"}), environment())
+		s := begin(t, commands(dir, map[string]string{"read": fmt.Sprintf(c.command, dir), "list": "cd " + dir + " && find . -type f -printf '%%s %%P\n'",
+			"timeout": "300ms"}), environment())
 		must(t, store(s, "file", noise(10_000), -1))
 		if got, err := fetch(s, "file"); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %d bytes, error %v", name, len(got), err)

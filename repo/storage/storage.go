@@ -44,9 +44,9 @@ type Session interface {
 	// Open reads a file. The last Read returns io.EOF only when the file was
 	// read as a whole.
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
-	// Stat tells of one file.
+	// Stat describes one file.
 	Stat(ctx context.Context, name string) (Info, error)
-	// List tells of all files whose names begin with prefix, in no certain
+	// List yields all files whose names begin with prefix, in no certain
 	// order. An error ends it.
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 	// Remove deletes a file. It fails with NotFound if there is none.
@@ -69,11 +69,11 @@ type File interface {
 	Abort()
 }
 
-// Info is what a listing tells of a file.
+// Info is what a listing knows of a file.
 type Info struct {
 	Name     string
-	Size     int64     // -1: the storage does not tell
-	Modified time.Time // zero: the storage does not tell
+	Size     int64     // -1: the storage does not say
+	Modified time.Time // zero: the storage does not say
 }
 
 // A Fault is what is wrong. It can be asked for by errors.Is.
@@ -122,7 +122,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is makes errors.Is(err, storage.NotFound) work.
 func (e *Error) Is(target error) bool { return target == error(e.Fault) }
 
-// Temporary tells whether the same may succeed later without anybody doing
+// Temporary says whether the same may succeed later without anybody doing
 // anything but look after the storage's machine, network and disks.
 func Temporary(err error) bool {
 	return errors.Is(err, Unreachable) || errors.Is(err, Full)
@@ -182,7 +182,7 @@ func (e Env) get(names ...string) string {
 	return ""
 }
 
-// IsSpec tells whether a text is meant to name a storage rather than a local
+// IsSpec says whether a text is meant to name a storage rather than a local
 // directory.
 func IsSpec(text string) bool {
 	for _, prefix := range []string{"file:", "s3://", "sftp://", "shell "} {

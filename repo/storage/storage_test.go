@@ -37,7 +37,8 @@ func TestParse(t *testing.T) {
 		return v, ok
 	}}
 	const all = ` write='cat > %f' read='cat %f' list='ls' remove='rm %f'`
-	good := []string{"/backups", "file:/backups", "file:///backups", "s3://bucket", "s3://bucket/a/b", "s3://bucket/p?endpoint=http://h:1&region=r&path-style=true",
+	good := []string{"/backups", "file:/backups", "file:///backups", "s3://bucket", "s3://bucket/a/b",
+		"s3://bucket/p?endpoint=http://h:1&region=r&path-style=true",
 		"s3://bucket/p?sse=AES256", "s3://bucket/p?sse=aws:kms&sse-kms-key=k", "s3://b-u/p?storage-class=STANDARD_IA&part-size=16MB",
 		"sftp://host/path", "sftp://me@host:2222/path?identity=/k&known-hosts=/h", "shell" + all, "shell " + all + " detail=db1/x timeout=5m",
 		`shell write="ssh me@host 'cat > /b/'%f" read='ssh me@host cat %f' list='date +%%s' remove='echo ''it'' %f'`}
@@ -54,7 +55,8 @@ func TestParse(t *testing.T) {
 		"s3://b?part-size=16": "part-size", "s3://b?colour=red": "colour",
 		"sftp://host": "form", "sftp://me:pw@host/p": "password", "sftp://host/p?port=1": "port",
 		"shell x": "form", "shell write='x %f'": "read is missing", "shell" + all + " write='y %f'": "twice", "shell" + all + " verify=yes": "none of",
-		"shell" + all + " detail='a b'": "detail", "shell" + all + " detail='$(id)'": "detail", "shell" + all + " timeout=0": "timeout", "shell" + all + " timeout=-1s": "timeout",
+		"shell" + all + " detail='a b'": "detail", "shell" + all + " detail='$(id)'": "detail", "shell" + all + " timeout=0": "timeout", "shell" + all +
+			" timeout=-1s": "timeout",
 	}
 	for spec, reason := range bad {
 		_, err := Parse(spec, env)
@@ -90,7 +92,8 @@ func TestTemplates(t *testing.T) {
 		detail   bool
 		reason   string
 	}{
-		{"", true, "empty"}, {"  ", true, "empty"}, {"cat", true, "%f"}, {"cat %%f", true, "%f"}, {"cat %f %", true, "single"}, {"cat %f %x", true, "%x has no meaning"},
+		{"", true, "empty"}, {"  ", true, "empty"}, {"cat", true, "%f"}, {"cat %%f", true, "%f"}, {"cat %f %", true, "single"}, {"cat %f %x", true,
+			"%x has no meaning"},
 		{"cat %F", true, "%F"}, {"cat % f", true, "% "}, {"cat %f %d", false, "detail"}, {"cat '%f'", true, "outside"}, {`cat "%f"`, true, "outside"},
 		{`cat "x'%f"`, true, "outside"}, {`cat %f '%d'`, true, "outside"}, {`cat %f \%f`, true, "no meaning"},
 	}

@@ -88,12 +88,12 @@ func (b *Binding) Undo(ctx context.Context) {
 	}
 }
 
-// Known tells that the catalog has a storage already.
+// Known notes that the catalog has a storage already.
 func (b *Binding) Known(spec string) {
 	b.made = slices.DeleteFunc(b.made, func(t boundStorage) bool { return t.String() == spec })
 }
 
-// Added tells whether there is a storage that the catalog does not have.
+// Added says whether there is a storage that the catalog does not have.
 func (b *Binding) Added() bool { return len(b.made) > 0 }
 
 // Record enters the storages in the catalog.

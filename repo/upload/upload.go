@@ -84,7 +84,7 @@ func CheckBacklog(ctx context.Context, r *repo.Repository, limit int64) error {
 }
 
 // Follow makes Run serve the storages too that are added while it runs, and no
-// longer those that are forgotten. more tells all of the catalog.
+// longer those that are forgotten. more returns all of the catalog.
 func (s *Uploader) Follow(more func(context.Context) (map[int64]storage.Storage, error)) {
 	s.more = more
 }

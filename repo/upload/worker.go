@@ -27,7 +27,7 @@ type worker struct {
 	session  storage.Session
 	sequence uint64      // of the newest snapshot
 	reached  catalog.LSN // up to where it restores
-	stale    bool        // the newest snapshot does not tell all
+	stale    bool        // the newest snapshot lacks something
 	sent     uint64      // the newest snapshot that this process has sent whole
 	told     []string    // what had been forgotten by then, and could not be removed since
 	failing  bool
@@ -53,7 +53,7 @@ func (w *worker) run(ctx context.Context) {
 		}
 		wake := w.wake
 		if err != nil {
-			wake = nil // a new file does not mend a storage
+			wake = nil // a new file does not repair a storage
 		}
 		select {
 		case <-ctx.Done():
@@ -131,7 +131,7 @@ func (w *worker) bring(ctx context.Context) error {
 	}
 }
 
-// exchange sends, and then removes, and tells how many files it has removed.
+// exchange sends, and then removes, and returns how many files it has removed.
 // The order is that of the local directory: bytes, then the catalog's snapshot;
 // and for what was forgotten the snapshot first. As long as the storage would
 // restore less without the forgotten files, because it lacks what makes up for
@@ -179,7 +179,7 @@ func (w *worker) exchange(ctx context.Context) (removed int, err error) {
 	return removed, sendErr
 }
 
-// needed tells whether the storage restores less without files that the catalog
+// needed says whether the storage restores less without files that the catalog
 // has forgotten: it lacks some of what is stored, and by what it has it does
 // not reach as far as its newest snapshot, or one of the files was written anew
 // and it does not have the new one.
@@ -248,8 +248,8 @@ func (w *worker) begin(ctx context.Context) error {
 	return err
 }
 
-// recognise finds out whether the newest snapshot, of another process, tells
-// all that there is to tell.
+// recognise finds out whether the newest snapshot, of another process, holds
+// all that there is to know.
 func (w *worker) recognise(ctx context.Context) error {
 	state, err := w.repo.Catalog().SnapshotState(ctx, w.id)
 	if err != nil {
