@@ -12,9 +12,10 @@ import (
 var (
 	// dateWord is a word that means another date tomorrow, within a literal.
 	dateWord = regexp.MustCompile(`(?i)\b(now|today|tomorrow|yesterday)\b(?:\s*\(\))?`)
-	// dateLiteral is the value of a literal that the server may read as a date:
-	// such a word, maybe with a time or a zone.
-	dateLiteral = regexp.MustCompile(`(?i)^\s*(?:now|today|tomorrow|yesterday)(?:\s*\(\))?(?:\s+[-+:.0-9a-z/_]+)*\s*$`)
+	// datePart is what the server may read as a date for such a word, maybe with a
+	// time or a zone; otherPart what may stand beside it in a range or an array.
+	datePart  = regexp.MustCompile(`(?i)^\s*(?:now|today|tomorrow|yesterday)(?:\s*\(\))?(?:\s+[-+:.0-9a-z/_]+)*\s*$`)
+	otherPart = regexp.MustCompile(`(?i)^[-+:.0-9\s]*$|^\s*-?infinity\s*$`)
 	// computedDate is how the server prints what it made of such a word.
 	computedDate = regexp.MustCompile(`\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d`)
 )
@@ -34,7 +35,7 @@ func withDates(sql string, conforming bool, f *event.Folded) (string, error) {
 		if isLiteral(t) {
 			value := literalValue(t.Text)
 			all[value] = true
-			if dateLiteral.MatchString(value) {
+			if isDate(value) {
 				written[value]++
 			}
 		}
@@ -71,6 +72,28 @@ func withDates(sql string, conforming bool, f *event.Folded) (string, error) {
 	}
 	return b.String() + sql[from:], nil
 }
+
+// isDate tells that the server may read the value of a literal as a date, or as
+// a range or an array of dates.
+func isDate(value string) bool {
+	if datePart.MatchString(value) {
+		return true
+	}
+	if opening := strings.TrimSpace(value); opening == "" || !strings.ContainsAny(opening[:1], "[({") {
+		return false
+	}
+	dates := false
+	for part := range strings.SplitSeq(brackets.Replace(value), ",") {
+		date := datePart.MatchString(part)
+		if !date && !otherPart.MatchString(part) {
+			return false
+		}
+		dates = dates || date
+	}
+	return dates
+}
+
+var brackets = strings.NewReplacer("[", "", "]", "", "(", "", ")", "", "{", "", "}", "", `"`, "")
 
 // literalValue is the text of a string constant, as far as it matters here.
 func literalValue(text string) string {
