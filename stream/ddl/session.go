@@ -68,8 +68,8 @@ func session(m *event.Command, path string) *Session {
 		line(&reset, "SET LOCAL %s = %s", p.name, sqltext.Literal(p.value))
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Custom)) {
-		line(&s.Set, "SET LOCAL %s = %s", sqltext.DisplayName(name), sqltext.Literal(m.Custom[name]))
-		line(&reset, "SET LOCAL %s = ''", sqltext.DisplayName(name))
+		line(&s.Set, "SET LOCAL %s = %s", settingName(name), sqltext.Literal(m.Custom[name]))
+		line(&reset, "SET LOCAL %s = ''", settingName(name))
 	}
 	line(&s.Set, "SET LOCAL search_path = %s", quotePath(path))
 	if m.Role != "" {
@@ -79,6 +79,15 @@ func session(m *event.Command, path string) *Session {
 	line(&s.Reset, "SET LOCAL search_path = ''")
 	s.Reset = append(s.Reset, reset...)
 	return s
+}
+
+// settingName quotes the parts of a setting's name, which may be key words.
+func settingName(name string) string {
+	parts := strings.Split(name, ".")
+	for i, p := range parts {
+		parts[i] = sqltext.Identifier(p)
+	}
+	return strings.Join(parts, ".")
 }
 
 // roleNeeds are what a command needs of the cluster.
