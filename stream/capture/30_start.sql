@@ -58,24 +58,34 @@ REVOKE ALL ON FUNCTION scribe.note_before(text) FROM PUBLIC;
 
 -- The text of the command, with what decides how it reads, and the roles that
 -- it may name: their own commands fire no event.
+-- The query of a materialized view that a command may refresh.
+CREATE FUNCTION scribe.view_queries(names name[]) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1ms' AS $fn$
+BEGIN
+  RETURN (SELECT string_agg(pg_get_viewdef(oid), ' ') FROM pg_class WHERE oid::int8 >= 16384 AND relkind = 'm' AND relname = ANY (names));
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL; -- somebody has it locked, and the command waits for that
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.view_queries(name[]) FROM PUBLIC;
+
 -- The settings of the application, such as app.tenant, that a command may read:
 -- in its own text, in that of functions which it names, in the query of a
--- materialized view. No list has those that nobody declared.
+-- materialized view. No list has those that nobody declared. For scribe.command
+-- alone, whose search_path it has.
 CREATE FUNCTION scribe.custom_settings(tag text, body text) RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1ms' AS $fn$
+LANGUAGE plpgsql STABLE AS $fn$
 DECLARE
   names name[] := scribe.names(body);
-  texts text := concat_ws(' ', CASE WHEN body ~* E'current_setting|from\\s+current' THEN body END,
-    (SELECT string_agg(prosrc, ' ') FROM pg_proc WHERE oid::int8 >= 16384 AND proname = ANY (names) AND prosrc ~* 'current_setting'));
+  texts text := (SELECT string_agg(prosrc, ' ') FROM pg_proc
+    WHERE proname = ANY (names) AND oid::int8 >= 16384 AND pronamespace <> 'scribe'::regnamespace AND strpos(prosrc, 'current_setting') > 0);
 BEGIN
-  IF tag = 'REFRESH MATERIALIZED VIEW' THEN
-    BEGIN
-      texts := concat(texts, (SELECT string_agg(pg_get_viewdef(oid), ' ') FROM pg_class WHERE oid::int8 >= 16384 AND relkind = 'm' AND relname = ANY (names)));
-    EXCEPTION WHEN OTHERS THEN
-      NULL; -- somebody has it locked, and the command waits for that
-    END;
+  IF strpos(lower(body), 'current') > 0 THEN
+    texts := concat_ws(' ', texts, body);
   END IF;
-  IF texts = '' THEN
+  IF tag = 'REFRESH MATERIALIZED VIEW' THEN
+    texts := concat_ws(' ', texts, scribe.view_queries(names));
+  END IF;
+  IF texts IS NULL THEN
     RETURN NULL;
   END IF;
   RETURN (SELECT jsonb_object_agg(n, current_setting(n, true)) FROM (SELECT DISTINCT lower(m[1]) AS n FROM
