@@ -120,7 +120,7 @@ var repositoryHints = []hintCase{
 		h.ok(err)
 		content[len(content)/2] ^= 0xff
 		h.write(file, string(content))
-		f := h.fails("*repo.FormatError", "restore", "-f", dir, "-C", "-d", h.newDB(), "--base-backup", filepath.Base(h.oneFile(dir, "base-*")))
+		f := h.fails("*segment.FormatError", "restore", "-f", dir, "-C", "-d", h.newDB(), "--base-backup", filepath.Base(h.oneFile(dir, "base-*")))
 		f.follow(0)
 		h.ok(os.WriteFile(file, mustRead(h, h.oneFile(h.src.dir, "incremental-*")), 0o600))
 		h.must("restore", "-f", dir, "-C", "-d", h.newDB())
@@ -210,7 +210,7 @@ var repositoryHints = []hintCase{
 	}},
 	{"a parallel dump and another compression", func(h *hinter) {
 		s := h.fresh("-Z", "lz4")
-		f := h.fails("*stream.ArchiveCodecError", "full-backup", "-d", s.db, "-f", s.dir, "--jobs", "2", "-Z", "lz4")
+		f := h.fails("*base.ArchiveCodecError", "full-backup", "-d", s.db, "-f", s.dir, "--jobs", "2", "-Z", "lz4")
 		if !strings.Contains(f.hint, "-Z gzip") {
 			h.t.Error(f.hint)
 		}

@@ -66,13 +66,13 @@ var sourceHints = []hintCase{
 		f.came("with PGPASSWORD and without -W it is marked")
 	}},
 	{"a server that is not there", func(h *hinter) {
-		f := h.fails("*stream.ConnectError / server", "status", "-d", "postgres", "-p", "1")
+		f := h.fails("*source.ConnectError / server", "status", "-d", "postgres", "-p", "1")
 		f.followTo(2, 0)
 		h.shell("pg_isready -p " + portOf(h.c)).refusedNot(h)
 		f.came("pg_isready says that nothing answers there, and where the server does")
 	}},
 	{"a database that does not exist", func(h *hinter) {
-		f := h.fails("*stream.ConnectError / database", "mark", "x", "-d", "hint_nosuch")
+		f := h.fails("*source.ConnectError / database", "mark", "x", "-d", "hint_nosuch")
 		if o := f.follow(0); !strings.Contains(o.out, h.src.db) {
 			h.t.Errorf("not listed: %s", o.out)
 		}
@@ -80,14 +80,14 @@ var sourceHints = []hintCase{
 	}},
 	{"a role that may not log in", func(h *hinter) {
 		h.c.Exec(h.t, "postgres", "CREATE ROLE hint_nologin NOLOGIN SUPERUSER")
-		f := h.fails("*stream.ConnectError / role", "mark", "x", "-d", h.src.db, "-U", "hint_nologin")
+		f := h.fails("*source.ConnectError / role", "mark", "x", "-d", h.src.db, "-U", "hint_nologin")
 		f.follow(0)
 		h.must("mark", "x", "-d", h.src.db, "-U", "hint_nologin")
 		h.forget("postgres", "hint_nologin")
 		f.came("the role can connect")
 	}},
 	{"a role that does not exist on the server", func(h *hinter) {
-		f := h.fails("*stream.ConnectError / no such role", "status", "-d", h.src.db, "-S", h.src.slot, "-U", "hint_stranger")
+		f := h.fails("*source.ConnectError / no such role", "status", "-d", h.src.db, "-S", h.src.slot, "-U", "hint_stranger")
 		f.follow(0, "SUPERUSER", "postgres")
 		f.came("the role can connect")
 		f = h.fails("*pgconn.PgError / status", "status", "-d", h.src.db, "-S", h.src.slot, "-U", "hint_stranger")
@@ -128,7 +128,7 @@ var sourceHints = []hintCase{
 	{"a second database on one server", func(h *hinter) {
 		s := h.fresh("-S", "hint_first")
 		db := h.database()
-		f := h.fails("*stream.SlotError / exists", "init", "-d", db, "-f", h.newDir(), "-S", "hint_first")
+		f := h.fails("*source.SlotError / exists", "init", "-d", db, "-f", h.newDir(), "-S", "hint_first")
 		if strings.Contains(f.hint, "drop") {
 			h.t.Errorf("the hint removes another database's slot: %s", f.hint)
 		}
@@ -138,7 +138,7 @@ var sourceHints = []hintCase{
 	}},
 	{"a slot of the same database", func(h *hinter) {
 		s := h.fresh("-S", "hint_same")
-		f := h.fails("*stream.SlotError / exists", "init", "-d", s.db, "-f", h.newDir(), "-S", "hint_same")
+		f := h.fails("*source.SlotError / exists", "init", "-d", s.db, "-f", h.newDir(), "-S", "hint_same")
 		f.follow(0)
 		s.catchUp()
 		f.came("a second repository of the database, and the first one streams on")
@@ -146,13 +146,13 @@ var sourceHints = []hintCase{
 	{"a slot that is gone", func(h *hinter) {
 		s := h.fresh()
 		h.c.Exec(h.t, s.db, "SELECT pg_drop_replication_slot('"+s.slot+"')")
-		f := h.fails("*stream.SlotError / missing", "start", "-d", s.db, "-f", s.dir)
+		f := h.fails("*source.SlotError / missing", "start", "-d", s.db, "-f", s.dir)
 		f.follow(0)
 		s.catchUp()
 		f.came("start streams again")
 	}},
 	{"drop of a slot that is not there", func(h *hinter) {
-		f := h.fails("*stream.SlotError / missing", "drop", "-d", h.database(), "-S", "hint_none", "--yes")
+		f := h.fails("*source.SlotError / missing", "drop", "-d", h.database(), "-S", "hint_none", "--yes")
 		if o := f.follow(0); !strings.Contains(o.out, h.src.slot) {
 			h.t.Errorf("the slots are not listed: %s", o.out)
 		}
@@ -167,7 +167,7 @@ var sourceHints = []hintCase{
 		waitFor(h.t, "the streamer", func() bool {
 			return h.c.Query(h.t, "postgres", "SELECT active FROM pg_replication_slots WHERE slot_name = '"+s.slot+"'") == "t"
 		})
-		f := h.fails("*stream.SlotError / busy", "start", "-d", s.db, "-f", "-", "-S", s.slot, "--no-loop")
+		f := h.fails("*source.SlotError / busy", "start", "-d", s.db, "-f", "-", "-S", s.slot, "--no-loop")
 		f.follow(0)
 		<-done
 		s.catchUp()
@@ -177,7 +177,7 @@ var sourceHints = []hintCase{
 	}},
 	{"--new-slot without need", func(h *hinter) {
 		s := h.fresh()
-		f := h.fails("*stream.SlotError / whole", "full-backup", "-d", s.db, "-f", s.dir, "--new-slot")
+		f := h.fails("*source.SlotError / intact", "full-backup", "-d", s.db, "-f", s.dir, "--new-slot")
 		f.follow(0)
 		f.came("a base is taken, and the slot stays")
 	}},
@@ -185,7 +185,7 @@ var sourceHints = []hintCase{
 		s := h.fresh()
 		h.c.Exec(h.t, s.db, "INSERT INTO t VALUES (5)")
 		h.c.Exec(h.t, s.db, fmt.Sprintf("SELECT pg_replication_slot_advance('%s', pg_current_wal_lsn())", s.slot))
-		f := h.fails("*stream.SlotError / ahead", "start", "-d", s.db, "-f", s.dir)
+		f := h.fails("*source.SlotError / ahead", "start", "-d", s.db, "-f", s.dir)
 		f.follow(0)
 		s.catchUp()
 		f.came("start streams again")
@@ -193,19 +193,19 @@ var sourceHints = []hintCase{
 	{"a slot of another plugin", func(h *hinter) {
 		s := h.fresh()
 		h.c.Exec(h.t, s.db, "SELECT pg_create_logical_replication_slot('hint_other', 'test_decoding')")
-		f := h.fails("*stream.SlotError / foreign", "start", "-d", s.db, "-f", "-", "-S", "hint_other")
+		f := h.fails("*source.SlotError / foreign", "start", "-d", s.db, "-f", "-", "-S", "hint_other")
 		if o := f.follow(0); !strings.Contains(o.out, s.slot) {
 			h.t.Errorf("the right slot is not listed: %s", o.out)
 		}
 		f.came("the list names the slot of this database that pgoutput reads")
 	}},
 	{"another slot than the repository's", func(h *hinter) {
-		f := h.fails("*stream.MismatchError", "start", "-d", h.src.db, "-f", h.src.dir, "-S", "hint_wrong", "--endpos", "0/1")
+		f := h.fails("*source.MismatchError", "start", "-d", h.src.db, "-f", h.src.dir, "-S", "hint_wrong", "--endpos", "0/1")
 		f.follow(0)
 		f.came("with the repository's slot it streams")
 	}},
 	{"another database than the repository's", func(h *hinter) {
-		f := h.fails("*stream.IdentityError", "status", "-d", h.database(), "-f", h.src.dir)
+		f := h.fails("*source.IdentityError", "status", "-d", h.database(), "-f", h.src.dir)
 		if o := f.followTo(exitWarnings, 0); !strings.Contains(o.out, "restorable") {
 			h.t.Errorf("status of the right one:\n%s", o.out)
 		}
@@ -224,10 +224,10 @@ var sourceHints = []hintCase{
 	}},
 	{"failover slots before version 17", func(h *hinter) {
 		if h.c.Major >= 17 {
-			h.rows = append(h.rows, hintRow{rule: "*stream.FailoverError", outcome: "this server has failover slots"})
+			h.rows = append(h.rows, hintRow{rule: "*source.FailoverError", outcome: "this server has failover slots"})
 			return
 		}
-		f := h.fails("*stream.FailoverError", "init", "-d", h.database(), "-f", h.newDir(), "-S", "hint_failover", "--failover")
+		f := h.fails("*source.FailoverError", "init", "-d", h.database(), "-f", h.newDir(), "-S", "hint_failover", "--failover")
 		f.follow(0)
 		f.came("init succeeds")
 	}},
@@ -241,7 +241,7 @@ var sourceHints = []hintCase{
 			}
 		}
 		h.env = append(h.env, "PATH="+tools)
-		f := h.fails("*stream.DumpError / not in PATH", "full-backup", "-d", s.db, "-f", s.dir)
+		f := h.fails("*base.DumpError / not in PATH", "full-backup", "-d", s.db, "-f", s.dir)
 		if clientFolder("pg_dump", h.c.Major) == "" {
 			f.came("no folder of this version's client programs is on this machine: the hint says to install them")
 			return
@@ -252,7 +252,7 @@ var sourceHints = []hintCase{
 	{"an old pg_dump", func(h *hinter) {
 		s := h.fresh()
 		h.env = h.script("pg_dump", "echo 'pg_dump (PostgreSQL) 13.3'").env
-		f := h.fails("*stream.DumpError / too old", "full-backup", "-d", s.db, "-f", s.dir)
+		f := h.fails("*base.DumpError / too old", "full-backup", "-d", s.db, "-f", s.dir)
 		if clientFolder("pg_dump", h.c.Major) == "" {
 			f.came("no folder of this version's client programs is on this machine: the hint says to install them")
 			return
@@ -264,7 +264,7 @@ var sourceHints = []hintCase{
 		s := h.fresh()
 		real := filepath.Join(h.c.BinDir, "pg_dump")
 		h.env = h.script("pg_dump", `case "$*" in *--version*) exec `+real+` --version;; esac; echo 'pg_dump: error: no luck' >&2; exit 1`).env
-		f := h.fails("*stream.DumpError / fails", "full-backup", "-d", s.db, "-f", s.dir)
+		f := h.fails("*base.DumpError / fails", "full-backup", "-d", s.db, "-f", s.dir)
 		if o := f.followTo(1, 0); !strings.Contains(o.errors, "no luck") {
 			h.t.Errorf("%s", o.errors)
 		}
@@ -281,7 +281,7 @@ var sourceHints = []hintCase{
 			if h.c.Query(h.t, "postgres", "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '"+s.slot+"'") != "1" {
 				h.t.Error("the slot is gone, though the capture could not be installed")
 			}
-			f := h.fails("*stream.CaptureError / gone", "start", "-d", s.db, "-f", s.dir)
+			f := h.fails("*capture.Error / gone", "start", "-d", s.db, "-f", s.dir)
 			f.follow(0)
 			h.c.Exec(h.t, s.db, "CREATE TABLE later (i int PRIMARY KEY); INSERT INTO later VALUES (7)")
 			s.catchUp()
@@ -296,7 +296,7 @@ var sourceHints = []hintCase{
 	{"the publication is gone", func(h *hinter) {
 		s := h.fresh()
 		h.c.Exec(h.t, s.db, "ALTER EVENT TRIGGER scribe_d DISABLE; DROP PUBLICATION pg_scribe")
-		f := h.fails("*stream.CaptureError / publication gone", "start", "-d", s.db, "-f", s.dir)
+		f := h.fails("*capture.Error / publication gone", "start", "-d", s.db, "-f", s.dir)
 		f.follow(0)
 		h.c.Exec(h.t, s.db, "INSERT INTO t VALUES (8)")
 		s.catchUp()
@@ -304,7 +304,7 @@ var sourceHints = []hintCase{
 	}},
 	{"a mark where nothing captures", func(h *hinter) {
 		db := h.database()
-		f := h.fails("*stream.CaptureError / mark", "mark", "x", "-d", db)
+		f := h.fails("*capture.Error / mark", "mark", "x", "-d", db)
 		f.follow(0, "NEW_DIRECTORY", h.newDir())
 		h.must("mark", "x", "-d", db)
 		f.came("there is a repository, and it is marked")
@@ -313,14 +313,14 @@ var sourceHints = []hintCase{
 		db := h.database()
 		h.c.Exec(h.t, db, "CREATE SCHEMA scribe")
 		args := []string{"init", "-d", db, "-f", h.newDir(), "-S", "hint_else"}
-		f := h.fails("*stream.CaptureError / other schema", args...)
+		f := h.fails("*capture.Error / other schema", args...)
 		f.follow(0)
 		h.must(args...)
 		f.came("it has another name, and init succeeds")
 	}},
 	{"a capture of the other mode", func(h *hinter) {
 		s := h.fresh("--mode", "no-harm")
-		f := h.fails("*stream.CaptureError / mode", "init", "-d", s.db, "-f", h.newDir(), "-S", "hint_mode")
+		f := h.fails("*capture.Error / mode", "init", "-d", s.db, "-f", h.newDir(), "-S", "hint_mode")
 		f.follow(0)
 		f.came("a second repository in the mode of the first")
 	}},
@@ -328,7 +328,7 @@ var sourceHints = []hintCase{
 		s := h.fresh("-S", "hint_version")
 		h.c.Exec(h.t, s.db, `SELECT set_config('scribe.new_config', (SELECT jsonb_object_agg(key, value) || '{"version": "0"}' FROM scribe.config)::text, true);
 		  REFRESH MATERIALIZED VIEW scribe.config`)
-		f := h.fails("*stream.CaptureError / version", "start", "-d", s.db, "-f", s.dir)
+		f := h.fails("*capture.Error / version", "start", "-d", s.db, "-f", s.dir)
 		if o := f.followTo(exitUsage, 0); !strings.Contains(o.errors, "--yes") {
 			h.t.Error(o.errors)
 		}
@@ -382,7 +382,7 @@ func (h *hinter) oddServer() {
 	h.bench = newBench(h.t, c)
 	h.reach(h.t)
 	s := h.fresh("--force")
-	f := h.fails("*stream.SlotError / nonefree", "full-backup", "-d", s.db, "-f", s.dir)
+	f := h.fails("*source.SlotError / nonefree", "full-backup", "-d", s.db, "-f", s.dir)
 	f.follow(0)
 	if err := c.Restart("fast"); err != nil {
 		h.t.Fatal(err)
@@ -396,7 +396,7 @@ func (h *hinter) oddServer() {
 	if o := h.run("status", "-d", s.db, "-f", s.dir); !strings.Contains(o.out, "lost, the server has removed WAL") || strings.Contains(o.out, "no limit") {
 		h.t.Errorf("status of a lost slot:\n%s", o.out)
 	}
-	f = h.fails("*stream.SlotError / lost", "start", "-d", s.db, "-f", s.dir)
+	f = h.fails("*source.SlotError / lost", "start", "-d", s.db, "-f", s.dir)
 	f.follow(0)
 	s.catchUp()
 	f.came("start streams again")
@@ -409,10 +409,10 @@ func (h *hinter) oddServer() {
 	if err := c.StartAgain(); err != nil {
 		h.t.Fatal(err)
 	}
-	f = h.fails("*stream.StandbyError", "full-backup", "-d", s.db, "-f", s.dir)
+	f = h.fails("*source.StandbyError", "full-backup", "-d", s.db, "-f", s.dir)
 	f.follow(0)
 	f.came("it is promoted, and accepts what a primary does")
-	f = h.fails("*stream.TimelineError", "full-backup", "-d", s.db, "-f", s.dir)
+	f = h.fails("*source.TimelineError", "full-backup", "-d", s.db, "-f", s.dir)
 	if !strings.Contains(f.hint, "pg_scribe start") { // the slot did not survive
 		f.follow(0)
 	} else {

@@ -326,7 +326,7 @@ func TestHints(t *testing.T) {
 	}
 	for _, p := range []source.SlotProblem{source.SlotMissing, source.SlotExists, source.SlotBusy, source.SlotLost, source.SlotAhead,
 		source.SlotForeign, source.SlotBlocked, source.SlotNoneFree, source.SlotIntact} {
-		names = append(names, "*stream.SlotError / "+string(p))
+		names = append(names, "*source.SlotError / "+string(p))
 	}
 	for _, name := range names {
 		_, excused := unprovoked[name]

@@ -62,7 +62,7 @@ var rules = []rule{
 	}),
 	on(exitSlot, slotHint),
 	on(exitUsage, identityHint),
-	{"*stream.MismatchError", mismatch},
+	{"*source.MismatchError", mismatch},
 	on(exitBackup, func(_ *base.FenceError, f facts) string {
 		return "take it again when the schema is at rest: " + f.scribe("full-backup", "-f", f.dir)
 	}),

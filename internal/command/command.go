@@ -125,7 +125,8 @@ func (p *Process) Pause() {
 	}
 }
 
-// Kill ends the program and all that it started, and remembers the first reason.
+// Kill ends the program and all that it started, and remembers the first reason;
+// nil: how it ends tells.
 func (p *Process) Kill(why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

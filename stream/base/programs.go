@@ -37,7 +37,7 @@ func (d *Dumper) tool(ctx context.Context, name string, args []string, read func
 	widenPipe(out)
 	readErr := read(out)
 	if readErr != nil {
-		p.Kill(readErr) // nobody reads on
+		p.Kill(nil) // nobody reads on; it may have ended by itself, which then says more
 	}
 	err = p.Wait()
 	words := p.Said.String()

@@ -203,9 +203,9 @@ const databaseRole = "role "
 // databaseStates are what belongs to the database itself. The restored one
 // may have another name.
 func databaseStates(source.Server) string {
-	return `SELECT '` + databaseOwner + `', format('DO %L', format('BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN EXECUTE format(''ALTER DATABASE %%I OWNER TO %I'', current_database()); END IF;
+	return `SELECT '` + databaseOwner + `', format('DO %L', format('BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN EXECUTE format(''ALTER DATABASE %%I OWNER TO %%I'', current_database(), %L); END IF;
 	      EXECUTE format(''ALTER DATABASE %%I CONNECTION LIMIT %s'', current_database()); EXCEPTION WHEN insufficient_privilege THEN RAISE WARNING ''%%'', SQLERRM; END',
-	      pg_get_userbyid(datdba), replace(quote_ident(pg_get_userbyid(datdba)), '%', '%%'), datconnlimit))
+	      pg_get_userbyid(datdba), pg_get_userbyid(datdba), datconnlimit))
 	  FROM pg_database WHERE datname = current_database()
 	  UNION ALL
 	  SELECT 'settings', format('DO %L', format('BEGIN EXECUTE format(''ALTER DATABASE %%I RESET ALL'', current_database());%s END',
