@@ -326,7 +326,9 @@ func (w *SegmentWriter) Add(s segment.Stats) {
 	for name := range s.Tables {
 		w.index.Touch([]byte(name))
 	}
-	w.full = w.header.Format >= 2 && w.index.Full()
+	if s.End > 0 { // a clock alone may be noted within a transaction, where no frame can begin
+		w.full = w.header.Format >= 2 && w.index.Full()
+	}
 }
 
 // Dirty tells whether a checkpoint would store anything new.

@@ -310,7 +310,7 @@ func TestTimesInLists(t *testing.T) {
 	doc := decode[listJSONRead](t, s.must("list", "-f", s.dir, "--output", "json"))
 	s.must("keep", doc.Bases[0].Name, "-f", s.dir, "--reason", "before the move")
 	zone := func(name string) { s.env = append(s.env, "TZ="+name) }
-	const offset, beside = `[+-]0\d[34]\d`, `\d\d:\d\d[+-]0\d[34]\d`
+	const offset, beside = `[+-]0\d[34]\d\b`, `\d\d:\d\d[+-]0\d[34]\d\b`
 	utc := `\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ`
 	shows := func(what string, patterns ...string) {
 		t.Helper()
