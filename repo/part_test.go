@@ -212,6 +212,32 @@ func TestIndexSurvivesACrash(t *testing.T) {
 	})
 }
 
+// A clock that is noted within a large transaction begins no frame there.
+func TestFramesBeginBetweenTransactions(t *testing.T) {
+	r := testRepository(t, "zstd")
+	w := createSegment(t, r, txLSN(1))
+	w.index.Bytes = 1 << 10
+	rowsOf(t, w, 1, commonTable, 5)
+	row := segment.AppendChange(nil, &segment.Change{Op: segment.Insert, Table: []byte(commonTable), Columns: [][]byte{[]byte(`"a"`)},
+		New: []segment.Value{{Form: segment.Text, Text: []byte("1")}}})
+	must(t, w.Write(segment.AppendBegin(nil, 2, txLSN(2), testClock)))
+	for range 100 {
+		must(t, w.Write(row))
+		w.Add(segment.Stats{Reached: testClock})
+	}
+	must(t, w.Write(segment.AppendCommit(nil, txLSN(2)+8)))
+	w.Add(segment.Stats{End: txLSN(2) + 8, Reached: testClock, Transactions: 1, FirstCommit: testClock, LastCommit: testClock, MinXID: 2, MaxXID: 2,
+		Tables: map[string]catalog.TableCount{commonTable: {Table: commonTable, Inserted: 100}}})
+	rowsOf(t, w, 3, commonTable, 5)
+	must(t, w.Seal(ctx))
+	reader, err := r.OpenSegment(segmentAt(t, r, txLSN(1)))
+	must(t, err)
+	defer reader.Close()
+	if _, err := items(reader); err != nil || len(reader.Trailer.Frames) < 2 {
+		t.Errorf("%v, %d frames", err, len(reader.Trailer.Frames))
+	}
+}
+
 // A file that tells where reading may begin is read by the command of its method as before.
 func TestStartsArePassedOver(t *testing.T) {
 	for _, spec := range []string{"zstd", "lz4", "gzip"} {
