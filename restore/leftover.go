@@ -66,10 +66,10 @@ func forLater(sql string, err error) bool {
 		return true
 	}
 	switch e.Code {
-	case stateUndefinedTable, "42883", "42703", stateUndefinedObject, stateInvalidSchema, "55000", "42846", "42804", "42725", "42P17", "42P16", "42P13", "42P10":
+	case "55000", "42846", "42804", "42725", "42P17", "42P16", "42P13", "42P10":
 		return true
 	}
-	return false
+	return missingName(err)
 }
 
 // missingName reports that the server did not find something by its name.
@@ -82,7 +82,7 @@ func missingName(err error) bool {
 }
 
 // again runs leftovers until none succeeds any more, and returns the others.
-func (x *execution) again(ctx context.Context, conn *pgconn.PgConn, list []leftover, run func(leftover) error) ([]leftover, error) {
+func again(ctx context.Context, conn *pgconn.PgConn, list []leftover, run func(leftover) error) ([]leftover, error) {
 	for {
 		var rest []leftover
 		for _, l := range list {
@@ -141,11 +141,11 @@ func (l *loader) retry(ctx context.Context, otherwise func(context.Context, *pgc
 			return list, err
 		}
 	}
-	list, err = l.x.again(ctx, conn, list, func(f leftover) error { return buildOne(ctx, conn, f.step) })
+	list, err = again(ctx, conn, list, func(f leftover) error { return buildOne(ctx, conn, f.step) })
 	if err != nil || otherwise == nil {
 		return list, err
 	}
-	return l.x.again(ctx, conn, list, func(f leftover) error { return otherwise(ctx, conn, f) })
+	return again(ctx, conn, list, func(f leftover) error { return otherwise(ctx, conn, f) })
 }
 
 // addConstraint is a statement that adds a constraint of the kinds that may be

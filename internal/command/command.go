@@ -126,7 +126,7 @@ func (p *Process) Pause() {
 }
 
 // Kill ends the program and all that it started, and remembers the first reason;
-// nil: how it ends tells.
+// nil: how it ends is its error.
 func (p *Process) Kill(why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

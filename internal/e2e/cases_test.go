@@ -124,16 +124,7 @@ func (tr *trip) tolerant(sql string) {
 // differences compares rows and descriptions of source and restored database.
 func (tr *trip) differences() (list []string) {
 	tr.t.Helper()
-	ctx := context.Background()
-	want, err := pgtest.Snapshot(ctx, tr.conn(), "")
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	got, err := pgtest.Snapshot(ctx, tr.target.ConnString(tr.restored), "")
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	if diff := pgtest.Diff(want, got); diff != "" {
+	if diff := tr.rowDiff(); diff != "" {
 		list = append(list, "rows: "+diff)
 	}
 	from, to := tr.source.Conn(tr.t, tr.db), tr.target.Conn(tr.t, tr.restored)

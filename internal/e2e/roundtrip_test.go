@@ -229,9 +229,8 @@ func (tr *trip) text() string {
 	return string(out)
 }
 
-// equal compares source and restored database: every table's content, and
-// the schema after one normalising round through pg_dump.
-func (tr *trip) equal() {
+// rowDiff compares every table's content of source and restored database.
+func (tr *trip) rowDiff() string {
 	tr.t.Helper()
 	ctx := context.Background()
 	want, err := pgtest.Snapshot(ctx, tr.conn(), "")
@@ -242,7 +241,15 @@ func (tr *trip) equal() {
 	if err != nil {
 		tr.t.Fatal(err)
 	}
-	if diff := pgtest.Diff(want, got); diff != "" {
+	return pgtest.Diff(want, got)
+}
+
+// equal compares source and restored database: every table's content, and
+// the schema after one normalising round through pg_dump.
+func (tr *trip) equal() {
+	tr.t.Helper()
+	ctx := context.Background()
+	if diff := tr.rowDiff(); diff != "" {
 		tr.t.Errorf("data differ:\n%s\n%s", diff, tr.text())
 	}
 	wantSchema, err := tr.source.NormalSchema(ctx, tr.db)

@@ -56,8 +56,6 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.note_before(text) FROM PUBLIC;
 
--- The text of the command, with what decides how it reads, and the roles that
--- it may name: their own commands fire no event.
 -- The query of a materialized view that a command may refresh.
 CREATE FUNCTION scribe.view_queries(names name[]) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1ms' AS $fn$
@@ -94,6 +92,8 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.custom_settings(text, text) FROM PUBLIC;
 
+-- The text of the command, with what decides how it reads, and the roles that
+-- it may name: their own commands fire no event.
 CREATE FUNCTION scribe.command(tag text, context text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
