@@ -375,28 +375,13 @@ func (s *State) recall(stored map[catalog.FactKey]string) error {
 func (s *State) recallOne(key catalog.FactKey, text []byte) error {
 	switch key.Kind {
 	case tableFact:
-		var t Table
-		if err := json.Unmarshal(text, &t); err != nil {
-			return err
-		}
-		event.Narrow(&t)
-		s.tables[key.OID] = t
+		return recallInto(s.tables, key.OID, text)
 	case typeFact:
-		var t event.Type
-		if err := json.Unmarshal(text, &t); err != nil {
-			return err
-		}
-		event.Narrow(&t)
-		s.types[key.OID] = t
+		return recallInto(s.types, key.OID, text)
 	case looseFact:
 		s.loose[key.OID] = true
 	case moveFact:
-		var m move
-		if err := json.Unmarshal(text, &m); err != nil {
-			return err
-		}
-		event.Narrow(&m)
-		s.moved[key.OID] = m
+		return recallInto(s.moved, key.OID, text)
 	case defaultsFact:
 		return json.Unmarshal(text, &s.defaults)
 	case roleFact:
@@ -416,6 +401,17 @@ func (s *State) recallOne(key catalog.FactKey, text []byte) error {
 		}
 		s.strings.At[key.OID] = p
 	}
+	return nil
+}
+
+// recallInto reads what value wrote of one object.
+func recallInto[T any](known map[uint32]T, oid uint32, text []byte) error {
+	var v T
+	if err := json.Unmarshal(text, &v); err != nil {
+		return err
+	}
+	event.Narrow(&v)
+	known[oid] = v
 	return nil
 }
 
