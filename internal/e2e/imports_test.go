@@ -17,6 +17,7 @@ var allowed = map[string][]string{
 	"pg_scribe/internal/show":      {},
 	"pg_scribe/internal/spec":      {},
 	"pg_scribe/internal/sqltext":   {},
+	"pg_scribe/internal/throwaway": {},
 	"pg_scribe/internal/conninfo":  {},
 	"pg_scribe/catalog":            {"pg_scribe/migrations"},
 	"pg_scribe/repo/filter":        {"pg_scribe/internal/command", "pg_scribe/internal/spec"},
