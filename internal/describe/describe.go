@@ -35,7 +35,7 @@ const referencesSQL = `SELECT fktable::text, pg_catalog.to_json(fkcols), pktable
 // that the text of values depends on.
 const settingsSQL = `SET LOCAL search_path = ''; SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = postgres; SET LOCAL timezone = 'UTC';
 SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = hex; SET LOCAL quote_all_identifiers = off; SET LOCAL lc_monetary = 'C';
-SET LOCAL xmlbinary = base64; SET LOCAL standard_conforming_strings = on`
+SET LOCAL xmlbinary = base64; SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off`
 
 // undoTimeout bounds how long a description waits for its own end.
 const undoTimeout = 10 * time.Second
@@ -136,6 +136,9 @@ func (m Metadata) part(catalog, objects string) string {
 		pairs = append(pairs, fmt.Sprintf("'%s', %s", e[0], e[1]))
 	}
 	class, object := r.class, r.object
+	if r.column == "" {
+		r.column = "x.oid"
+	}
 	if class == "" {
 		class, object = "'pg_catalog."+catalog+"'::pg_catalog.regclass", "x.oid"
 	}
@@ -148,9 +151,22 @@ func (m Metadata) part(catalog, objects string) string {
 		" %s AS definition\nFROM pg_catalog.%s x WHERE %s", catalog, class, object, r.identityOf(catalog), buildObject(pairs), catalog,
 		where)
 	if objects != "" {
-		query += fmt.Sprintf(" AND (%s)::oid = ANY (%s)", object, objects)
+		// The first condition is for an index, the second decides.
+		query += fmt.Sprintf(" AND %s = ANY (%s) AND (%s)::oid = ANY (%s)", r.column, with(r.parts, objects), object, objects)
 	}
 	return query
+}
+
+// with is a list of OIDs together with those of parts of these objects.
+func with(parts []string, objects string) string {
+	if len(parts) == 0 {
+		return objects
+	}
+	query := "SELECT pg_catalog.unnest(" + objects + ")"
+	for _, p := range parts {
+		query += " UNION ALL SELECT " + p + " = ANY (" + objects + ")"
+	}
+	return "ARRAY(" + query + ")"
 }
 
 // buildObject is a call of jsonb_build_object, or several: a function takes at
