@@ -122,7 +122,7 @@ func TestDescriptionsAreTrueWhereTheyStand(t *testing.T) {
 	for xid := uint32(1000); xid < 11500; xid++ {
 		d.transaction(xid, startOf, endOf)
 	}
-	check("too many to keep, one runs", d.transaction(20000, objectsOf("mine", "19998:20000:19998")), false)
+	check("too many to keep, one runs", d.transaction(20000, objectsOf("mine", "1500:20000:1500")), false)
 	check("too many to keep", d.transaction(20001, objectsOf("mine", "20001:20001:")), true)
 }
 
