@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/describe"
 	"pg_scribe/internal/pgtest"
@@ -146,7 +147,12 @@ func (tr *trip) differences() (list []string) {
 // described returns the descriptions of all objects of a database.
 func (tr *trip) described(c *pgtest.Cluster, db string) map[string]describe.Object {
 	tr.t.Helper()
-	ctx, conn := context.Background(), c.Conn(tr.t, db).PgConn()
+	return tr.describedBy(c.Conn(tr.t, db).PgConn())
+}
+
+func (tr *trip) describedBy(conn *pgconn.PgConn) map[string]describe.Object {
+	tr.t.Helper()
+	ctx := context.Background()
 	all := map[string]describe.Object{}
 	reader, err := describe.NewReader(ctx, conn)
 	if err == nil {

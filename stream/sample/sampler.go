@@ -21,6 +21,7 @@ type Sampler struct {
 	opts    Options
 	asked   chan chan struct{}
 	rotated chan struct{} // a segment was closed
+	objects *describer    // nil: nobody asks for descriptions
 	Done    chan struct{}
 }
 
@@ -42,6 +43,8 @@ type Options struct {
 	Keeper    capture.Keeper
 	Inventory *Inventory
 	Interval  time.Duration
+
+	Descriptions *Descriptions // nil: objects are not described
 }
 
 // Start samples at once, at every interval, when a segment is closed
@@ -56,6 +59,13 @@ func (m *Sampler) run(ctx context.Context) {
 	defer close(m.Done)
 	ticker := time.NewTicker(m.opts.Interval)
 	defer ticker.Stop()
+	var touched <-chan struct{} // by commands; nil: nobody reads it
+	if m.opts.Descriptions != nil {
+		m.objects = &describer{Sampling: m.opts.Sampling, Descriptions: m.opts.Descriptions}
+		defer func() { m.objects.close(ctx) }()
+		touched = m.opts.Descriptions.wake
+	}
+	var soon <-chan time.Time
 	last := time.Now()
 	sample := func(thorough bool) {
 		last = time.Now()
@@ -68,6 +78,13 @@ func (m *Sampler) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			sample(false)
+		case <-touched:
+			if soon == nil {
+				soon = time.After(m.objects.pause())
+			}
+		case <-soon:
+			soon = nil
+			m.describe(ctx)
 		case <-m.rotated:
 			if time.Since(last) >= rotationPause {
 				sample(true)
@@ -83,6 +100,9 @@ func (m *Sampler) run(ctx context.Context) {
 func (m *Sampler) sample(ctx context.Context, thorough bool) {
 	notice := m.opts.Keeper.Notice
 	err := m.once(ctx, thorough)
+	if err == nil || !errors.Is(err, errBusy) {
+		err = errors.Join(err, m.objects.sample(ctx, thorough))
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -91,6 +111,14 @@ func (m *Sampler) sample(ctx context.Context, thorough bool) {
 	}
 	if err := noteFault(ctx, m.opts.Catalog, err); err != nil {
 		notice(err.Error())
+	}
+}
+
+// describe reads what commands touched. What cannot be read now is read with the
+// next sample.
+func (m *Sampler) describe(ctx context.Context) {
+	if err := m.objects.touched(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) {
+		m.opts.Keeper.Notice("objects were not described: " + err.Error())
 	}
 }
 
