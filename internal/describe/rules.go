@@ -124,8 +124,8 @@ var rules = map[string]rule{
 	"pg_attrdef": ofRelation("adrelid", rule{identity: "x.adrelid::pg_catalog.regclass::text || '.' || (SELECT pg_catalog.quote_ident(a.attname) FROM " +
 		"pg_catalog.pg_attribute a WHERE a.attrelid = x.adrelid AND a.attnum = x.adnum)"}),
 	"pg_constraint": {class: "CASE WHEN x.conrelid <> 0 THEN " + pgClass + " ELSE " + pgType + " END", object: "greatest(x.conrelid, x.contypid)",
-		column: "greatest(x.conrelid, x.contypid)",
-		where:  ofUsers, space: "x.connamespace", relation: "x.conrelid", skip: []string{"coninhcount"},
+		parts: []string{"oid FROM pg_catalog.pg_constraint WHERE conrelid", "oid FROM pg_catalog.pg_constraint WHERE contypid"},
+		where: ofUsers, space: "x.connamespace", relation: "x.conrelid", skip: []string{"coninhcount"},
 		extra: [][2]string{{"create", "pg_catalog.pg_get_constraintdef(x.oid)"}}},
 	"pg_index": ofRelation("indrelid", rule{identity: "x.indexrelid::pg_catalog.regclass::text", where: "x.indexrelid >= 16384",
 		skip: []string{"indcheckxmin", "indisreplident"}, special: map[string]string{"indoption": "x.indoption::text"},
