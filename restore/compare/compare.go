@@ -22,6 +22,7 @@ type Comparer struct {
 	source int // major version
 	target int
 	spaces map[string]bool // tablespaces of the target
+	reads  map[string]bool // catalogs that the role may read
 }
 
 // Options say how to compare.
@@ -63,7 +64,10 @@ func New(ctx context.Context, conn *pgconn.PgConn, source int) (*Comparer, error
 	if err != nil {
 		return nil, err
 	}
-	c := &Comparer{conn: conn, reader: reader, source: source, spaces: map[string]bool{}}
+	c := &Comparer{conn: conn, reader: reader, source: source, spaces: map[string]bool{}, reads: map[string]bool{}}
+	for _, column := range reader.Metadata.Columns {
+		c.reads[column.Catalog] = true
+	}
 	rows, err := query(ctx, conn, "SELECT pg_catalog.current_setting('server_version_num')::int / 10000, spcname FROM pg_catalog.pg_tablespace")
 	if err != nil {
 		return nil, err
@@ -85,6 +89,10 @@ func (c *Comparer) All(ctx context.Context, e *Expected, o Options) (Result, err
 		source, known, err := e.get(target.Key())
 		if err != nil || ours(target) || !known && !e.full {
 			return err
+		}
+		if !known && !e.reads(target) {
+			r.Passed++
+			return nil
 		}
 		delete(left, target.Key())
 		r.Objects++
@@ -167,7 +175,10 @@ func place(d describe.Difference) describe.Difference {
 // settle repairs what was found, if that is wanted, and lists the differences:
 // those of the beginning, and those that a repair brought about and left.
 func (c *Comparer) settle(ctx context.Context, r *Result, found map[string]pair, o Options) error {
-	list := c.differences(found, o)
+	list, err := c.differences(ctx, found, o)
+	if err != nil {
+		return err
+	}
 	left, reasons := list, map[describe.Difference]string{}
 	for round := 0; o.Repair && len(left) > 0 && round < maxRounds; round++ {
 		if err := c.repair(ctx, found, left, reasons); err != nil {
@@ -176,7 +187,10 @@ func (c *Comparer) settle(ctx context.Context, r *Result, found map[string]pair,
 		if err := c.readAgain(ctx, found); err != nil {
 			return err
 		}
-		now := c.differences(found, o)
+		now, err := c.differences(ctx, found, o)
+		if err != nil {
+			return err
+		}
 		if slices.Equal(now, left) {
 			break
 		}
@@ -218,12 +232,20 @@ func (c *Comparer) readAgain(ctx context.Context, found map[string]pair) error {
 	return err
 }
 
-func (c *Comparer) differences(found map[string]pair, o Options) (all []describe.Difference) {
+func (c *Comparer) differences(ctx context.Context, found map[string]pair, o Options) (all []describe.Difference, err error) {
 	for _, key := range slices.Sorted(maps.Keys(found)) {
 		list, _ := c.compare(found[key], o)
-		all = append(all, list...)
+		for _, d := range list {
+			same, err := c.reprinted(ctx, found[key], d)
+			if err != nil {
+				return nil, err
+			}
+			if !same {
+				all = append(all, d)
+			}
+		}
 	}
-	return all
+	return all, nil
 }
 
 // repair executes what may make differences go away. What the server refuses
@@ -258,22 +280,35 @@ const repairSettings = "SET LOCAL search_path = ''; SET LOCAL check_function_bod
 
 // execute runs statements as a whole.
 func (c *Comparer) execute(ctx context.Context, g group) error {
+	return c.within(ctx, true, func() error {
+		for _, sql := range g {
+			if _, err := query(ctx, c.conn, sql); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// within runs something in a transaction, or a savepoint of the one that is
+// open, which stays only if nothing failed and it is to.
+func (c *Comparer) within(ctx context.Context, stay bool, f func() error) error {
 	begin, commit, undo := "BEGIN", "COMMIT", "ROLLBACK"
 	if c.conn.TxStatus() != 'I' {
-		begin, commit, undo = "SAVEPOINT pg_scribe_repair", "RELEASE SAVEPOINT pg_scribe_repair", "ROLLBACK TO SAVEPOINT pg_scribe_repair; RELEASE SAVEPOINT pg_scribe_repair"
+		begin, commit = "SAVEPOINT pg_scribe_repair", "RELEASE SAVEPOINT pg_scribe_repair"
+		undo = "ROLLBACK TO SAVEPOINT pg_scribe_repair; " + commit
 	}
 	if _, err := query(ctx, c.conn, begin+"; "+repairSettings); err != nil {
 		return err
 	}
-	for _, sql := range g {
-		if _, err := query(ctx, c.conn, sql); err != nil {
-			if _, back := query(ctx, c.conn, undo); back != nil && c.conn.IsClosed() {
-				return back
-			}
-			return err
-		}
+	err := f()
+	if err == nil && stay {
+		_, err = query(ctx, c.conn, commit)
+		return err
 	}
-	_, err := query(ctx, c.conn, commit)
+	if _, back := query(ctx, c.conn, undo); back != nil {
+		return errors.Join(back, err)
+	}
 	return err
 }
 

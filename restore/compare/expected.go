@@ -16,6 +16,7 @@ type Expected struct {
 	out   *bufio.Writer
 	end   int64
 	index map[string]span // by describe.Object.Key
+	rows  map[string]bool // catalogs of which it has rows
 	full  bool            // it knows of all objects, so that others are too many
 }
 
@@ -31,7 +32,7 @@ func NewExpected() (*Expected, error) {
 		file.Close()
 		return nil, err
 	}
-	return &Expected{file: file, out: bufio.NewWriterSize(file, 1<<16), index: map[string]span{}}, nil
+	return &Expected{file: file, out: bufio.NewWriterSize(file, 1<<16), index: map[string]span{}, rows: map[string]bool{}}, nil
 }
 
 // Close gives the room back.
@@ -49,6 +50,9 @@ func (e *Expected) Put(o describe.Object) error {
 	if _, err := e.out.Write(text); err != nil {
 		return err
 	}
+	for _, r := range o.Rows {
+		e.rows[r.Catalog] = true
+	}
 	e.index[o.Key()] = span{e.end, int64(len(text))}
 	e.end += int64(len(text))
 	return nil
@@ -58,6 +62,13 @@ func (e *Expected) Put(o describe.Object) error {
 // it is known.
 func (e *Expected) Gone(class, identity string) {
 	delete(e.index, describe.Object{Class: class, Identity: identity}.Key())
+}
+
+// reads reports whether the role that described the source could see objects
+// such as this: some catalogs are for superusers only.
+func (e *Expected) reads(o describe.Object) bool {
+	catalog := o.Rows[0].Catalog
+	return catalog != "pg_user_mapping" && catalog != "pg_subscription" || e.rows[catalog]
 }
 
 // get returns the description of an object; ok: there is one.

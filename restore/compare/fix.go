@@ -62,6 +62,7 @@ var fixers = map[string]func(*fixer, describe.Difference) []group{
 	"pg_event_trigger": (*fixer).eventTrigger, "pg_publication": (*fixer).publication, "pg_publication_rel": (*fixer).published,
 	"pg_namespace": (*fixer).schema, "pg_default_acl": (*fixer).defaultPrivileges, "pg_database": (*fixer).database, "pg_db_role_setting": (*fixer).settings,
 	"pg_description": (*fixer).comment, "pg_seclabel": (*fixer).securityLabel, "pg_ts_dict": (*fixer).dictionary,
+	"pg_ts_config_map": (*fixer).mapping,
 }
 
 // fix returns commands for one difference.
@@ -333,6 +334,7 @@ func given(begin, source, target string) []group {
 	for _, o := range want {
 		key, v, _ := strings.Cut(o, "=")
 		switch old, there := value(have, key); {
+		case strings.HasPrefix(v, describe.Secret): // nobody knows it
 		case !there:
 			changes = append(changes, "ADD "+quoted(key)+" "+literal(v))
 		case old != v:

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"pg_scribe/internal/describe"
@@ -222,7 +223,7 @@ func commentable(object string) string {
 	case "domain constraint":
 		return "CONSTRAINT " + strings.Replace(identity, " on ", " ON DOMAIN ", 1)
 	case "transform":
-		return "TRANSFORM " + strings.Replace(identity, " on language ", " LANGUAGE ", 1)
+		return "TRANSFORM " + identity
 	case "operator":
 		return "OPERATOR " + operands(identity)
 	}
@@ -244,4 +245,37 @@ func (f *fixer) securityLabel(d describe.Difference) []group {
 		text = literal(f.s.of(d).text("label"))
 	}
 	return []group{{"SECURITY LABEL FOR " + quoted(d.Row[at+1:]) + " ON " + commentable(d.Row[:at]) + " IS " + text}}
+}
+
+// mapping gives a type of tokens its dictionaries. Only the parser knows what
+// the number of a type is called.
+func (f *fixer) mapping(d describe.Difference) []group {
+	parts := strings.Split(strings.TrimPrefix(d.Row, d.Identity+" "), " ")
+	if len(parts) != 2 {
+		return nil
+	}
+	begin, word := "ALTER TEXT SEARCH CONFIGURATION "+d.Identity, " DROP MAPPING IF EXISTS FOR "
+	var dictionaries []string
+	for i := 1; ; i++ {
+		row := f.s[[2]string{"pg_ts_config_map", d.Identity + " " + parts[0] + " " + strconv.Itoa(i)}]
+		if row == nil {
+			break
+		}
+		dictionaries = append(dictionaries, row.text("mapdict"))
+	}
+	list := []string{word}
+	if len(dictionaries) > 0 {
+		list = append(list, " ADD MAPPING FOR ")
+	}
+	g := group{}
+	for i, w := range list {
+		with := ""
+		if i == 1 {
+			with = " WITH " + strings.Join(dictionaries, ", ")
+		}
+		g = append(g, "DO "+literal("BEGIN EXECUTE (SELECT "+literal(begin+w)+" || pg_catalog.quote_ident(t.alias) || "+literal(with)+
+			" FROM pg_catalog.pg_ts_config c, pg_catalog.ts_token_type(c.cfgparser) t WHERE c.oid = "+literal(d.Identity)+
+			"::pg_catalog.regconfig AND t.tokid = "+parts[0]+"); END"))
+	}
+	return []group{g}
 }

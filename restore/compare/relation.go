@@ -21,7 +21,7 @@ func either(yes bool, a, b string) string {
 func (f *fixer) relation(d describe.Difference) []group {
 	relation, kind := relationOf(d.Row)
 	switch {
-	case d.Kind == describe.Missing && kind == "SEQUENCE":
+	case d.Kind == describe.Missing && kind == "SEQUENCE" && !f.ofIdentity():
 		return []group{{"CREATE SEQUENCE " + relation}}
 	case d.Kind != describe.Changed:
 		return nil
@@ -55,16 +55,29 @@ func (f *fixer) relation(d describe.Difference) []group {
 	return nil
 }
 
+// ofIdentity reports whether a sequence comes with an identity column.
+func (f *fixer) ofIdentity() bool {
+	for key, c := range f.s {
+		if key[0] == "pg_depend" && c.text("deptype") == "i" {
+			return true
+		}
+	}
+	return false
+}
+
 var storages = map[string]string{"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
 
 // column fixes what can be changed of one without its rows.
 func (f *fixer) column(d describe.Difference) []group {
 	want := f.s.of(d)
 	relation, column := columnOf(d.Row, want.text("attname"))
-	if d.Kind != describe.Changed || relation == "" {
-		return nil
-	}
 	_, kind := relationOf(f.rowName(relation))
+	switch {
+	case relation == "" || d.Kind == describe.Extra:
+		return nil
+	case d.Kind == describe.Missing:
+		return f.renameColumn(relation, kind, want)
+	}
 	table := either(kind == "INDEX" || kind == "MATERIALIZED VIEW" || kind == "FOREIGN TABLE", "ALTER "+kind+" ", "ALTER TABLE ")
 	alter := table + relation + " ALTER COLUMN " + column
 	switch d.Attribute {
@@ -92,12 +105,28 @@ func (f *fixer) column(d describe.Difference) []group {
 			return []group{{alter + " ADD GENERATED " + how + " AS IDENTITY"}}
 		}
 		return []group{{alter + " SET GENERATED " + how}}
+	case "attislocal":
+		return []group{{"UPDATE pg_catalog.pg_attribute SET attislocal = " + d.Source + " WHERE attrelid = " + literal(relation) +
+			"::pg_catalog.regclass AND attname = " + literal(want.text("attname"))}}
 	case "attgenerated":
 		if d.Source == "" {
 			return []group{{alter + " DROP EXPRESSION"}}
 		}
-	case "attislocal":
-		return nil
+	}
+	return nil
+}
+
+// renameColumn gives a column its name in the source, if the one at its place
+// has a name that the source does not know, and the same type.
+func (f *fixer) renameColumn(relation, kind string, want columns) []group {
+	for key, have := range f.t {
+		at, column := columnOf(key[1], have.text("attname"))
+		if key[0] != "pg_attribute" || at != relation || kind == "INDEX" || f.s[key] != nil || have.text("position") != want.text("position") ||
+			have.text("atttypid") != want.text("atttypid") || have.text("atttypmod") != want.text("atttypmod") {
+			continue
+		}
+		return []group{{"ALTER " + kind + " " + relation + " RENAME " + either(kind == "TYPE", "ATTRIBUTE ", "COLUMN ") + column + " TO " +
+			quoted(want.text("attname"))}}
 	}
 	return nil
 }

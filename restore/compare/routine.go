@@ -144,13 +144,19 @@ func (f *fixer) typ(d describe.Difference) []group {
 	return nil
 }
 
-// label adds one to an enumeration, at its place.
+// label adds one to an enumeration at its place, or renames what stands there
+// and the source does not know.
 func (f *fixer) label(d describe.Difference) []group {
 	if d.Kind != describe.Missing {
 		return nil
 	}
 	want := f.s.of(d)
 	at := number(want.text("position"))
+	for key, have := range f.t {
+		if key[0] == "pg_enum" && f.s[key] == nil && number(have.text("position")) == at {
+			return []group{{"ALTER TYPE " + d.Identity + " RENAME VALUE " + literal(have.text("enumlabel")) + " TO " + literal(want.text("enumlabel"))}}
+		}
+	}
 	for key, c := range f.s {
 		if key[0] == "pg_enum" && number(c.text("position")) == at-1 {
 			return []group{{"ALTER TYPE " + d.Identity + " ADD VALUE " + literal(want.text("enumlabel")) + " AFTER " + literal(c.text("enumlabel"))}}
