@@ -9,6 +9,7 @@ import (
 
 	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 )
 
 func TestSpan(t *testing.T) {
@@ -28,10 +29,10 @@ func TestSpan(t *testing.T) {
 }
 
 func TestSubset(t *testing.T) {
-	for text, want := range map[string]repo.Subset{"5%": {Percent: 5}, "0.5%": {Percent: 0.5}, "100%": {Percent: 100}, "2/7": {Part: 2, Parts: 7},
+	for text, want := range map[string]verify.Subset{"5%": {Percent: 5}, "0.5%": {Percent: 0.5}, "100%": {Percent: 100}, "2/7": {Part: 2, Parts: 7},
 		"1/1": {Part: 1, Parts: 1}, "10G": {Bytes: 10 << 30}, "10GB": {Bytes: 10 << 30}, "500M": {Bytes: 500 << 20}, "4096": {Bytes: 4096}} {
 		var s subset
-		if err := s.UnmarshalText([]byte(text)); err != nil || repo.Subset(s) != want {
+		if err := s.UnmarshalText([]byte(text)); err != nil || verify.Subset(s) != want {
 			t.Errorf("%q: %+v, %v", text, s, err)
 		}
 	}
