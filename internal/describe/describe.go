@@ -21,10 +21,12 @@ import (
 	"time"
 )
 
-// columnsSQL lists the columns of all system catalogs: catalog, column, type.
+// columnsSQL lists the columns of all system catalogs that the session's role may
+// read: catalog, column, type.
 const columnsSQL = `SELECT c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, NULL)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
 WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+  AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
 ORDER BY 1, a.attnum`
 
 // referencesSQL lists which columns of a catalog refer to which other catalog:
@@ -35,7 +37,7 @@ const referencesSQL = `SELECT fktable::text, pg_catalog.to_json(fkcols), pktable
 // that the text of values depends on.
 const settingsSQL = `SET LOCAL search_path = ''; SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = postgres; SET LOCAL timezone = 'UTC';
 SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = hex; SET LOCAL quote_all_identifiers = off; SET LOCAL lc_monetary = 'C';
-SET LOCAL xmlbinary = base64; SET LOCAL standard_conforming_strings = on`
+SET LOCAL xmlbinary = base64; SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off`
 
 // undoTimeout bounds how long a description waits for its own end.
 const undoTimeout = 10 * time.Second
@@ -136,6 +138,9 @@ func (m Metadata) part(catalog, objects string) string {
 		pairs = append(pairs, fmt.Sprintf("'%s', %s", e[0], e[1]))
 	}
 	class, object := r.class, r.object
+	if r.column == "" {
+		r.column = "x.oid"
+	}
 	if class == "" {
 		class, object = "'pg_catalog."+catalog+"'::pg_catalog.regclass", "x.oid"
 	}
@@ -148,9 +153,25 @@ func (m Metadata) part(catalog, objects string) string {
 		" %s AS definition\nFROM pg_catalog.%s x WHERE %s", catalog, class, object, r.identityOf(catalog), buildObject(pairs), catalog,
 		where)
 	if objects != "" {
-		query += fmt.Sprintf(" AND (%s)::oid = ANY (%s)", object, objects)
+		// The first condition is for an index, the second decides.
+		query += fmt.Sprintf(" AND %s = ANY (%s) AND (%s)::oid = ANY (%s)", r.column, with(r.parts, objects), object, objects)
+		if catalog == "pg_depend" { // of which no index begins with the object
+			query += " AND (x.classid = " + pgClass + " OR x.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass)"
+		}
 	}
 	return query
+}
+
+// with is a list of OIDs together with those of parts of these objects.
+func with(parts []string, objects string) string {
+	if len(parts) == 0 {
+		return objects
+	}
+	query := "SELECT pg_catalog.unnest(" + objects + ")"
+	for _, p := range parts {
+		query += " UNION ALL SELECT " + p + " = ANY (" + objects + ")"
+	}
+	return "ARRAY(" + query + ")"
 }
 
 // buildObject is a call of jsonb_build_object, or several: a function takes at
@@ -184,9 +205,28 @@ func (m Metadata) expression(r rule, c Column) string {
 		}
 		return sortedArray(column)
 	case strings.HasSuffix(c.Name, "options") && c.Type == "text[]", strings.HasSuffix(c.Name, "config") && c.Type == "text[]":
-		return "(SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE \"C\") FROM pg_catalog.unnest(" + column + ") o WHERE o !~ '^pg_attver=')"
+		return "(SELECT pg_catalog.string_agg(" + withoutSecret(c.Name) + ", ', ' ORDER BY o COLLATE \"C\") FROM pg_catalog.unnest(" + column +
+			") o WHERE o !~ '^pg_attver=')"
 	}
 	return column + "::text"
+}
+
+// Secret stands for the value of an option that may be a secret; a hash of it follows.
+const Secret = "sha256:"
+
+// withoutSecret is an option o as it is described. How users log in elsewhere is
+// for the server's eyes only; so is what foreign data wrappers may take for it.
+func withoutSecret(column string) string {
+	secret := "true"
+	switch column {
+	case "umoptions":
+	case "srvoptions", "fdwoptions", "ftoptions", "attfdwoptions":
+		secret = "pg_catalog.split_part(o, '=', 1) ~* 'pass|secret|token|key|cred|auth'"
+	default:
+		return "o"
+	}
+	return "CASE WHEN " + secret + " THEN pg_catalog.split_part(o, '=', 1) || '=" + Secret +
+		"' || pg_catalog.encode(pg_catalog.sha256(pg_catalog.textsend(o)), 'hex') ELSE o END"
 }
 
 func sortedArray(column string) string {

@@ -162,8 +162,9 @@ const (
 )
 
 func (r *Reader) read(ctx context.Context, conn *pgconn.PgConn, objects string, yield func(Object) error) error {
-	query := fmt.Sprintf(`SELECT a.type, i.identity, pg_catalog.to_json(a.object_names), pg_catalog.to_json(a.object_args), g.rows
-FROM (SELECT class, object, pg_catalog.json_agg(pg_catalog.json_build_array(catalog, identity, definition) ORDER BY catalog COLLATE "C", identity COLLATE "C") AS rows
+	query := fmt.Sprintf(`SELECT a.type, i.identity, pg_catalog.to_json(a.object_names), pg_catalog.to_json(a.object_args), g.rows, g.class, g.object
+FROM (SELECT class, object, pg_catalog.json_agg(pg_catalog.json_build_array(catalog, identity, definition)
+		ORDER BY catalog COLLATE "C", identity COLLATE "C") AS rows
 	FROM (%s) d GROUP BY class, object) g,
 	LATERAL pg_catalog.pg_identify_object(g.class, g.object, 0) i, LATERAL pg_catalog.pg_identify_object_as_address(g.class, g.object, 0) a
 WHERE i.identity IS NOT NULL ORDER BY a.type COLLATE "C", i.identity COLLATE "C"`, r.Metadata.query(objects))
@@ -174,6 +175,13 @@ WHERE i.identity IS NOT NULL ORDER BY a.type COLLATE "C", i.identity COLLATE "C"
 				if err := json.Unmarshal(v[2+i], into); err != nil {
 					return fmt.Errorf("description of %s: %w", o.Key(), err)
 				}
+			}
+			for i, into := range []*uint32{&o.Catalog, &o.OID} {
+				oid, err := strconv.ParseUint(string(v[5+i]), 10, 32)
+				if err != nil {
+					return fmt.Errorf("description of %s: %w", o.Key(), err)
+				}
+				*into = uint32(oid)
 			}
 			if o.Class == databaseClass {
 				o.Identity, o.Names = databaseIdentity, nil

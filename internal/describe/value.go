@@ -19,6 +19,8 @@ type Object struct {
 	Names    []string // of pg_identify_object_as_address, by which another database finds it
 	Args     []string
 	Rows     []Row // in order of catalog and identity
+
+	Catalog, OID uint32 // where it was read, and no part of the description: its catalog's OID there, and its own
 }
 
 // A Row is what one row of a catalog says of an object.
@@ -80,7 +82,7 @@ func ParseObject(text []byte) (Object, error) {
 	if err := json.Unmarshal(text, &parsed); err != nil {
 		return Object{}, fmt.Errorf("description: %w", err)
 	}
-	o := Object(parsed)
+	o := Object{Class: parsed.Class, Identity: parsed.Identity, Names: parsed.Names, Args: parsed.Args, Rows: parsed.Rows}
 	if string(o.Append(nil)) != string(text) {
 		return Object{}, errors.New("description: it is not in canonical form")
 	}

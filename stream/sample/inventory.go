@@ -46,7 +46,7 @@ func OpenInventory(ctx context.Context, store Store) (*Inventory, error) {
 	if err := json.Unmarshal([]byte(text), &v.ledger.account); err != nil {
 		return v, err
 	}
-	if v.ledger.Seen.max > 0 {
+	if v.ledger.Seen.Max > 0 {
 		v.ledger.there, err = keptSample(ctx, store, inventorySample)
 	}
 	return v, err
@@ -177,7 +177,7 @@ func readSample(ctx context.Context, tx pgx.Tx) (s reading, err error) {
 	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&text); err != nil {
 		return s, err
 	}
-	if s.seen, err = parseSnapshot(text); err != nil {
+	if s.seen, err = event.ParseSnapshot(text); err != nil {
 		return s, err
 	}
 	if s.there, err = readInventory(ctx, tx); err != nil {
