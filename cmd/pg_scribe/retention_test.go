@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/repo/verify"
 )
@@ -55,7 +54,7 @@ func frozen(t *testing.T) string {
 
 // The program as cron runs it, without a server.
 func TestRetentionCommands(t *testing.T) {
-	b := newBench(t, &pgtest.Cluster{})
+	b := newBench(t, noServer())
 	dir := frozen(t)
 	first, second := "base-20261121-070155.sql.zst", "base-20261121-070156.dir"
 	before, err := os.ReadFile(filepath.Join(dir, repo.CatalogName))
@@ -145,7 +144,7 @@ func TestRetentionCommands(t *testing.T) {
 }
 
 func TestCatalogCommands(t *testing.T) {
-	b := newBench(t, &pgtest.Cluster{})
+	b := newBench(t, noServer())
 	dir := frozen(t)
 	b.must("verify", "-f", dir) // brings the catalog up to date
 	b.must("catalog", "check", "-f", dir)
