@@ -104,12 +104,6 @@ type Refill struct {
 	Columns []string `json:"columns"`
 }
 
-// Rows are some of these contents.
-type Rows struct {
-	OID  uint32      `json:"oid"`
-	Rows [][]*string `json:"rows"`
-}
-
 // Sample is what differs from the last sample of a slot.
 type Sample struct {
 	Slot   string  `json:"slot"`
