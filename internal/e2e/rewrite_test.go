@@ -114,3 +114,23 @@ func TestContentsInPieces(t *testing.T) {
 	tr.back()
 	tr.equal()
 }
+
+// A function in USING or DEFAULT that writes to other tables does not write once
+// more in the target.
+func TestRewritesWriteOnce(t *testing.T) {
+	tr := begin(t, `CREATE TABLE tag (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); CREATE TABLE counter (n int); INSERT INTO counter VALUES (100);
+	  CREATE TABLE post (id int PRIMARY KEY, tag text); INSERT INTO post SELECT g, 'tag' || g % 3 FROM generate_series(1, 30) g;
+	  CREATE TABLE parts (id int, v text) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parts FOR VALUES IN (1); INSERT INTO parts VALUES (1, 'a'), (1, 'b');
+	  CREATE TABLE referred (id int PRIMARY KEY); INSERT INTO referred VALUES (1), (2); CREATE TABLE refers (r int REFERENCES referred); INSERT INTO refers VALUES (1);
+	  CREATE FUNCTION tag_of(v text) RETURNS int LANGUAGE sql AS 'INSERT INTO tag (name) VALUES (v) RETURNING id';
+	  CREATE FUNCTION next() RETURNS int LANGUAGE sql AS 'UPDATE counter SET n = n + 1 RETURNING n'; CREATE FUNCTION plain(i int) RETURNS bigint LANGUAGE sql AS 'SELECT i'`)
+	tr.run(`BEGIN; ALTER TABLE post ALTER tag TYPE int USING tag_of(tag); ALTER TABLE post ADD FOREIGN KEY (tag) REFERENCES tag; COMMIT`,
+		`ALTER TABLE post ADD COLUMN no int NOT NULL DEFAULT next()`, `DO $$BEGIN EXECUTE 'ALTER TABLE post ADD COLUMN no2 int DEFAULT next()'; END$$`,
+		`ALTER TABLE parts ALTER v TYPE int USING tag_of(v)`,
+		`CREATE FUNCTION go() RETURNS void LANGUAGE sql AS 'ALTER TABLE post ADD COLUMN no3 int DEFAULT next()'; SELECT go()`,
+		`ALTER TABLE referred ALTER id TYPE bigint USING plain(id)`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}

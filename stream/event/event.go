@@ -88,12 +88,19 @@ type End struct {
 	Attach  *AttachedIndex `json:"attached"`
 	View    string         `json:"view"` // makes the materialized view that REFRESH fills
 	Missing []MissingValue `json:"missing"`
+	Emptied []TableName    `json:"emptied"` // that are to be empty before the command: their contents follow
 	Bounds  []NamedText    `json:"bounds"`
 	Checks  []NamedText    `json:"checks"`
 	Subs    []Subscription `json:"subscriptions"`
 	Gone    []Transient    `json:"transient"`
 	Folded  *Folded        `json:"folded"`
 	Parts   string         `json:"parts"` // of a permanent table that vanish with the session: column or expression
+}
+
+// TableName is a table by its name.
+type TableName struct {
+	Schema string `json:"schema"`
+	Table  string `json:"table"`
 }
 
 // Refill says that the contents of a rewritten table follow.

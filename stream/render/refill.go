@@ -32,7 +32,7 @@ func (c *commands) beginRefill(m *event.Refill) {
 	for _, column := range m.Columns {
 		c.refill.copy.Columns = append(c.refill.copy.Columns, sqltext.AppendIdentifier(nil, column))
 	}
-	c.out.append(ddl.Command{Tag: "ALTER TABLE", SQL: "DELETE FROM ONLY " + name})
+	c.out.append(ddl.Empty(m.Schema, m.Table))
 	c.rows.hidden.hide(c.out, name)
 }
 
