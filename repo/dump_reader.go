@@ -16,6 +16,9 @@ type DumpReader struct {
 	Header  segment.Header
 	Trailer segment.Trailer // valid behind the item of kind End
 
+	// Described takes what a base says of the objects in it; nil: nobody asks.
+	Described func(segment.Fingerprint) error
+
 	lines *segment.Lines
 	script
 }
@@ -52,8 +55,24 @@ func (r *DumpReader) Next() (segment.Item, error) {
 		case string(r.script.text) == segment.TrailerLine:
 			r.Trailer, err = r.lines.ReadTrailer()
 			return segment.Item{Kind: segment.End, LSN: r.Trailer.End}, err
+		case r.Described != nil:
+			if err := r.described(r.script.text); err != nil {
+				return item, err
+			}
 		}
 	}
+}
+
+// described hands on what a line says of an object.
+func (r *DumpReader) described(line []byte) error {
+	f, ok, err := segment.ReadObject(bytes.TrimSuffix(line, []byte("\n")))
+	switch {
+	case !ok:
+		return nil
+	case err != nil:
+		return r.lines.Failf("malformed line \"object\": %v", err)
+	}
+	return r.Described(f)
 }
 
 // script cuts the text of pg_dump and pg_dumpall into pieces.

@@ -196,6 +196,35 @@ func TestDumpReaderKeepsLinesTogether(t *testing.T) {
 	}
 }
 
+// What a base says of the objects in it stands behind the dump; a malformed line is an error.
+func TestDumpReaderOfObjects(t *testing.T) {
+	of := []segment.Fingerprint{segment.NewFingerprint("table", "public.t", []byte(`{"a": "it's"}`)), {Class: "view", Identity: "v", SHA256: segment.Gone}}
+	lines := ""
+	for _, f := range of {
+		lines += string(segment.AppendObject(nil, f))
+	}
+	read := func(text string) (found []segment.Fingerprint, statements int, err error) {
+		head := baseHeader(catalog.KindBase)
+		head.Format = segment.FormatVersion
+		r, err := newDumpReader(catalog.KindBase, "base", strings.NewReader(string(head.Append(nil))+text))
+		must(t, err)
+		r.Described = func(f segment.Fingerprint) error { found = append(found, f); return nil }
+		for err == nil {
+			if _, err = r.Next(); err == nil {
+				statements++
+			}
+		}
+		return found, statements, err
+	}
+	found, statements, err := read("COPY t (a) FROM stdin;\n-- pg_scribe object\n\\.\nSELECT 1;\n" + lines)
+	if !slices.Equal(found, of) || statements != 2 || !strings.Contains(err.Error(), "ends too early") {
+		t.Errorf("%v, %d statements, %v", found, statements, err)
+	}
+	if _, _, err := read(strings.Replace(lines, "sha256 ", "sha256 7", 1)); !strings.Contains(err.Error(), `malformed line "object"`) {
+		t.Error(err)
+	}
+}
+
 func baseHeader(kind catalog.Kind) segment.Header {
 	return segment.Header{Kind: kind, SystemID: "7", Timeline: 1, Database: "customers_db", Server: "15.18", Encoding: "UTF8", Collate: "C.UTF-8",
 		CType:          "C.UTF-8",

@@ -1,21 +1,18 @@
 package pgtest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
-)
 
-// superuser is the bootstrap superuser of every cluster.
-const superuser = "postgres"
+	"pg_scribe/internal/throwaway"
+)
 
 // Options says what kind of cluster to start. The zero value is a cluster of the default version with wal_level logical
 // and no password.
@@ -51,21 +48,21 @@ var defaults = map[string]string{
 
 // Cluster is a running (or killed) throwaway server. Its methods may be called from several goroutines.
 type Cluster struct {
-	Dir       string // holds all the rest; removed by Stop
-	DataDir   string
-	BinDir    string // initdb, postgres, psql, pg_dump, … of this version
-	SocketDir string
-	Host      string // what ConnString uses: SocketDir. The server also listens on 127.0.0.1
-	Port      int
-	LogFile   string
-	Major     int // major version of the server
+	*throwaway.Server        // the server also listens on 127.0.0.1
+	SocketDir         string // Dir
+	Host              string // what ConnString uses: SocketDir
+	Major             int    // major version of the server
 
 	password string
-	cred     *syscall.Credential // of the server; nil: that of this process
+}
 
-	mu     sync.Mutex
-	guard  *guard // nil once stopped for good
-	server *server
+// newCluster makes the place for a cluster.
+func newCluster(binDir, password string) (*Cluster, error) {
+	s, err := throwaway.New(throwaway.Place{BinDir: binDir, Prefix: "pgtest-", Mode: 0o755, TCP: true})
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{Server: s, SocketDir: s.Dir, Host: s.Dir, password: password}, nil
 }
 
 // Start makes a cluster and returns when it accepts connections. The caller must Stop it. When it fails, nothing is left,
@@ -75,17 +72,9 @@ func Start(opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	cred, err := serverCredential()
+	c, err := newCluster(binDir, opts.Password)
 	if err != nil {
 		return nil, err
-	}
-	dir, g, err := makeDir(cred)
-	if err != nil {
-		return nil, err
-	}
-	c := &Cluster{
-		Dir: dir, DataDir: filepath.Join(dir, "data"), BinDir: binDir, SocketDir: dir, Host: dir,
-		LogFile: filepath.Join(dir, "server.log"), password: opts.Password, cred: cred, guard: g,
 	}
 	if err := c.create(opts); err != nil {
 		return nil, errors.Join(err, c.Stop())
@@ -103,95 +92,26 @@ func (c *Cluster) create(opts Options) error {
 	if err != nil {
 		return err
 	}
-	version, err := os.ReadFile(filepath.Join(c.DataDir, "PG_VERSION"))
-	if err != nil {
+	if c.Major, err = c.Server.Major(); err != nil {
 		return err
 	}
-	if c.Major, err = strconv.Atoi(strings.TrimSpace(string(version))); err != nil {
-		return fmt.Errorf("PG_VERSION: %w", err)
-	}
-	if err := c.configure(opts.Settings); err != nil {
+	all := maps.Clone(defaults)
+	maps.Copy(all, opts.Settings)
+	if err := c.Configure(all); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.startOnFreePort()
+	return c.Server.Start()
 }
 
 // initDB fills c.DataDir.
 func initDB(c *Cluster, opts Options) error {
-	auth := opts.Auth
-	if auth == "" {
-		auth = "trust"
-	}
-	args := []string{
-		"-D", c.DataDir, "-U", superuser, "-A", auth, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
-	}
-	if opts.Password != "" {
-		file := filepath.Join(c.Dir, "password")
-		if err := os.WriteFile(file, []byte(opts.Password+"\n"), 0o600); err != nil {
-			return err
-		}
-		defer os.Remove(file)
-		if err := chown(file, c.cred); err != nil {
-			return err
-		}
-		args = append(args, "--pwfile="+file)
-	}
-	cmd := exec.Command(filepath.Join(c.BinDir, "initdb"), append(args, opts.InitArgs...)...)
-	cmd.Dir = c.Dir
-	cmd.Env = baseEnv(c.BinDir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, out)
-	}
-	return nil
-}
-
-// configure adds the settings to postgresql.conf. Address and port are given on the server's command line.
-func (c *Cluster) configure(settings map[string]string) error {
-	all := maps.Clone(defaults)
-	maps.Copy(all, settings)
-	var b strings.Builder
-	b.WriteString("\n# pgtest\n")
-	quote := strings.NewReplacer(`\`, `\\`, `'`, `''`)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		fmt.Fprintf(&b, "%s = '%s'\n", name, quote.Replace(all[name]))
-	}
-	f, err := os.OpenFile(filepath.Join(c.DataDir, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(b.String())
-	return errors.Join(err, f.Close())
-}
-
-// Stop stops the server at once and removes the folder. Calling it again does nothing.
-func (c *Cluster) Stop() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.guard == nil {
-		return nil
-	}
-	err := errors.Join(c.halt(syscall.SIGQUIT), c.guard.release())
-	c.guard = nil
-	return err
+	args := []string{"-A", cmp.Or(opts.Auth, "trust"), "-E", "UTF8", "--locale=C.UTF-8"}
+	return c.InitDB(opts.Password, append(args, opts.InitArgs...)...)
 }
 
 // Kill stops the server as a crash does (immediate shutdown: no checkpoint, recovery at the next start) and keeps the
 // folder for StartAgain.
-func (c *Cluster) Kill() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.halt(syscall.SIGQUIT)
-}
-
-// StartAgain starts the server after Kill, on the same port.
-func (c *Cluster) StartAgain() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.startServer()
-}
+func (c *Cluster) Kill() error { return c.Halt(syscall.SIGQUIT) }
 
 // Restart stops the server in the given mode of pg_ctl ("fast", "immediate" or "smart") and starts it again on the same
 // port.
@@ -202,17 +122,15 @@ func (c *Cluster) Restart(mode string) error {
 	if !ok {
 		return fmt.Errorf("unknown shutdown mode %q", mode)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.halt(sig); err != nil {
+	if err := c.Halt(sig); err != nil {
 		return err
 	}
-	return c.startServer()
+	return c.StartAgain()
 }
 
 // ConnString is a keyword connection string for the superuser.
 func (c *Cluster) ConnString(db string) string {
-	s := fmt.Sprintf("host=%s port=%d user=%s dbname=%s", quoteConnValue(c.Host), c.Port, superuser, quoteConnValue(db))
+	s := c.Server.ConnString(db)
 	if c.password != "" {
 		s += " password=" + quoteConnValue(c.password)
 	}
@@ -226,19 +144,11 @@ func quoteConnValue(s string) string {
 // Env is the environment of this process with PGHOST, PGPORT, PGUSER (and PGPASSWORD) for this cluster in place of every
 // libpq variable, and with BinDir first in PATH.
 func (c *Cluster) Env() []string {
-	env := append(baseEnv(c.BinDir), "PGHOST="+c.Host, "PGPORT="+strconv.Itoa(c.Port), "PGUSER="+superuser)
+	env := append(throwaway.Env(c.BinDir), "PGHOST="+c.Host, "PGPORT="+strconv.Itoa(c.Port), "PGUSER="+throwaway.Superuser)
 	if c.password != "" {
 		env = append(env, "PGPASSWORD="+c.password)
 	}
 	return env
-}
-
-// baseEnv is the environment without libpq's variables, with binDir first in PATH.
-func baseEnv(binDir string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "PG") && !strings.HasPrefix(v, "PG_") || strings.HasPrefix(v, "PATH=")
-	})
-	return append(env, "PATH="+binDir+string(os.PathListSeparator)+os.Getenv("PATH"))
 }
 
 // Command is a PostgreSQL client program of this version, pointed at this cluster by its environment.

@@ -15,15 +15,7 @@
 // Without a server the helpers that take a testing.TB fail the test; they never skip it. Which server is used is said at
 // [Options.Version].
 //
-// PostgreSQL refuses to run as root. When the process is root, initdb and postgres run as user postgres, or as nobody
-// where that does not exist.
-//
-// # Nothing stays behind
-//
-// The server is a direct child of the process and is only ever signalled through that child's handle. Beside each cluster
-// a small shell, in a session of its own, reads from a pipe whose other end only this process holds. However the process
-// ends, kill -9 and a test timeout included, the kernel closes the pipe; the shell then stops the server at once and
-// removes the folder. This needs no thread to be kept alive, unlike a parent death signal, and works beyond Linux.
+// How a server is run, as whom, and why nothing stays behind is said in package throwaway.
 //
 // # The oracle
 //

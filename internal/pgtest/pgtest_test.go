@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Println(c.Dir, c.server.cmd.Process.Pid)
+		fmt.Println(c.Dir, c.PID())
 		select {}
 	}
 	Main(m)
@@ -39,7 +39,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid := c.server.cmd.Process.Pid
+	pid := c.PID()
 	for range 2 { // the second does nothing
 		if err := c.Stop(); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+
+	"pg_scribe/internal/throwaway"
 )
 
 // Standby starts a physical standby that streams from the cluster. It is stopped at the end of the test.
@@ -19,7 +21,7 @@ func (c *Cluster) Standby(tb testing.TB) *Cluster {
 // cluster it has all there is; of a running one, what pg_basebackup copies, which leaves out replication slots.
 func (c *Cluster) Snapshot(tb testing.TB) *Cluster {
 	tb.Helper()
-	if c.running() {
+	if c.Running() {
 		return c.startCopy(tb, func(dir string) *exec.Cmd { return c.baseBackup(dir) })
 	}
 	return c.startCopy(tb, func(dir string) *exec.Cmd { return exec.Command("cp", "-a", c.DataDir, dir) })
@@ -28,19 +30,18 @@ func (c *Cluster) Snapshot(tb testing.TB) *Cluster {
 func (c *Cluster) baseBackup(dir string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(c.BinDir, "pg_basebackup"), append([]string{"-D", dir, "-X", "stream", "-c", "fast", "--no-sync"}, args...)...)
 	cmd.Dir, cmd.Env = filepath.Dir(dir), c.Env()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.User}
 	return cmd
 }
 
 // startCopy starts a server on a data directory that a command fills.
 func (c *Cluster) startCopy(tb testing.TB, fill func(dir string) *exec.Cmd) *Cluster {
 	tb.Helper()
-	dir, g, err := makeDir(c.cred)
+	s, err := newCluster(c.BinDir, c.password)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &Cluster{Dir: dir, DataDir: filepath.Join(dir, "data"), BinDir: c.BinDir, SocketDir: dir, Host: dir,
-		LogFile: filepath.Join(dir, "server.log"), Major: c.Major, password: c.password, cred: c.cred, guard: g}
+	s.Major = c.Major
 	tb.Cleanup(func() {
 		if err := s.Stop(); err != nil {
 			tb.Errorf("stopping the copy: %v", err)
@@ -50,10 +51,7 @@ func (c *Cluster) startCopy(tb testing.TB, fill func(dir string) *exec.Cmd) *Clu
 	if out, err := cmd.CombinedOutput(); err != nil {
 		tb.Fatalf("%s: %v\n%s", filepath.Base(cmd.Path), err, out)
 	}
-	s.mu.Lock()
-	err = s.startOnFreePort()
-	s.mu.Unlock()
-	if err != nil {
+	if err := s.Start(); err != nil {
 		tb.Fatalf("starting a copy: %v", err)
 	}
 	return s
@@ -62,16 +60,13 @@ func (c *Cluster) startCopy(tb testing.TB, fill func(dir string) *exec.Cmd) *Clu
 // CheckUpgrade runs pg_upgrade --check from the running cluster to another one of a newer version, which it shuts down.
 func (c *Cluster) CheckUpgrade(tb testing.TB, newer *Cluster) {
 	tb.Helper()
-	newer.mu.Lock()
-	err := newer.halt(syscall.SIGINT)
-	newer.mu.Unlock()
-	if err != nil {
+	if err := newer.Halt(syscall.SIGINT); err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(newer.BinDir, "pg_upgrade"), "--check", "-U", superuser, "-b", c.BinDir, "-B", newer.BinDir,
+	cmd := exec.Command(filepath.Join(newer.BinDir, "pg_upgrade"), "--check", "-U", throwaway.Superuser, "-b", c.BinDir, "-B", newer.BinDir,
 		"-d", c.DataDir, "-D", newer.DataDir, "-p", strconv.Itoa(c.Port), "-P", strconv.Itoa(newer.Port), "-s", newer.Dir)
-	cmd.Dir, cmd.Env = newer.Dir, baseEnv(newer.BinDir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred}
+	cmd.Dir, cmd.Env = newer.Dir, throwaway.Env(newer.BinDir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.User}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		tb.Errorf("pg_upgrade --check: %v\n%s", err, out)
 	}

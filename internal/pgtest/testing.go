@@ -84,7 +84,7 @@ func (c *Cluster) CreateDB(tb testing.TB, prefix string) string {
 	db := fmt.Sprintf("%s_%d", prefix, lastDB.Add(1))
 	c.Exec(tb, "postgres", "CREATE DATABASE "+quoteIdent(db)+" TEMPLATE template0")
 	tb.Cleanup(func() {
-		if !c.running() {
+		if !c.Running() {
 			return
 		}
 		if err := c.dropDB(context.Background(), db); err != nil {

@@ -1,6 +1,8 @@
 package segment
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"time"
@@ -104,23 +106,35 @@ func AppendAuthor(dst []byte, by Identity) []byte {
 	return append(dst, '\n')
 }
 
-// A Fingerprint is what a command made of an object that it touched, so that
-// whoever runs it again can compare.
+// A Fingerprint is what an object is at a place of the stream, so that whoever
+// runs the commands before it can compare.
 type Fingerprint struct {
-	Class    string // kind of the object, as pg_identify_object has it
-	Identity string // its name, as pg_identify_object has it
-	SHA256   string // of its canonical description, in hexadecimal; zeros: it is gone
+	Class       string // kind of the object, as pg_identify_object has it
+	Identity    string // its name, as pg_identify_object has it
+	SHA256      string // of its canonical description, in hexadecimal; Gone: it is gone
+	Description string // the canonical description, one line of JSON in ASCII; empty: only the sum is known
 }
 
-// AppendObject notes, behind a command, what it made of an object.
+// Gone stands for the sum of an object that is no longer there.
+const Gone = "0000000000000000000000000000000000000000000000000000000000000000"
+
+// NewFingerprint is that of an object with its canonical description.
+func NewFingerprint(class, identity string, description []byte) Fingerprint {
+	sum := sha256.Sum256(description)
+	return Fingerprint{Class: class, Identity: identity, SHA256: hex.EncodeToString(sum[:]), Description: string(description)}
+}
+
+// AppendObject notes what an object is as of here.
 func AppendObject(dst []byte, f Fingerprint) []byte {
-	dst = append(dst, ownPrefix...)
-	dst = append(dst, "object "...)
+	dst = append(dst, objectPrefix...)
 	dst = strconv.AppendQuoteToASCII(dst, f.Class)
 	dst = append(dst, ' ')
 	dst = strconv.AppendQuoteToASCII(dst, f.Identity)
-	dst = append(dst, " sha256 "...)
+	dst = append(dst, sumWord...)
 	dst = append(dst, f.SHA256...)
+	if f.Description != "" {
+		dst = append(append(dst, ' '), f.Description...)
+	}
 	return append(dst, '\n')
 }
 

@@ -20,7 +20,7 @@ type Frame struct {
 	Line     int64       // number of its first line
 	LSN      catalog.LSN // of the commit record of its first transaction
 	At       time.Time   // of that commit
-	Commands bool        // it holds commands
+	Commands bool        // it holds commands, or what they made
 	All      bool        // so many tables that any may be among them
 	Tables   []int       // in Trailer.Tables, ascending: those whose rows it changes
 }
@@ -243,7 +243,7 @@ func (x *Index) scanFrame(text []byte) {
 				}
 			}
 		}
-		if !f.Commands && lineWith(text, ownPrefix+"ddl ") >= 0 {
+		if !f.Commands && (lineWith(text, ownPrefix+"ddl ") >= 0 || lineWith(text, objectPrefix) >= 0) {
 			f.Commands = true
 		}
 	}
@@ -273,7 +273,7 @@ func (x *Index) Transaction(tx Tx) {
 	}
 }
 
-// Command takes up that the frame holds one.
+// Command takes up that the frame holds one, or what one made.
 func (x *Index) Command() { x.last().Commands = true }
 
 // Touch takes up that rows of a table change, whose name is as it is written.

@@ -64,6 +64,9 @@ func writeFramed(t *testing.T, r *rand.Rand, x *Index) (text string, tables []ca
 		if r.Intn(20) == 0 {
 			b = AppendDDL(b, "X", "SELECT 'a\nb'")
 		}
+		if r.Intn(20) == 0 {
+			b = append(b, textDescribed...)
+		}
 		lsn += 16
 		write(AppendCommit(b, lsn))
 	}

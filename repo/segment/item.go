@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"pg_scribe/catalog"
@@ -42,7 +43,7 @@ func (i Item) String() string {
 	case Author:
 		return fmt.Sprintf("by %q %q %q", i.Author.User, i.Author.Application, i.Author.Client)
 	case Object:
-		return fmt.Sprintf("object %q %q %s", i.Object.Class, i.Object.Identity, i.Object.SHA256)
+		return strings.TrimSpace(fmt.Sprintf("object %q %q %s %s", i.Object.Class, i.Object.Identity, i.Object.SHA256, i.Object.Description))
 	case FrameStart:
 		return "frame"
 	case Origin:

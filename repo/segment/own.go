@@ -46,7 +46,7 @@ func (r *Reader) begin(item Item, rest string) (Item, error) {
 	case tx.Commit < r.at:
 		return item, r.lines.Failf("a transaction of LSN %s follows what reaches up to %s", tx.Commit, r.at)
 	}
-	r.inTx, r.at, r.tx, r.ran, r.expect = true, tx.Commit, tx, false, 0
+	r.inTx, r.at, r.tx, r.expect = true, tx.Commit, tx, 0
 	r.txs++
 	if r.index != nil {
 		r.index.Transaction(tx)
@@ -78,7 +78,7 @@ func (r *Reader) own(item Item, line string) (Item, error) {
 	switch {
 	case !known || r.Header.Format < own.since:
 		return item, r.lines.Failf("unknown line %q: the file is damaged, or this version of pg_scribe is too old for it", ownPrefix+word)
-	case own.where == insideTx && !r.inTx, own.where == betweenTx && r.inTx, word == "object" && !r.ran:
+	case own.where == insideTx && !r.inTx, own.where == betweenTx && r.inTx:
 		return item, r.lines.Failf("a line %q stands where none may", word)
 	}
 	var err error
@@ -102,7 +102,9 @@ func (r *Reader) own(item Item, line string) (Item, error) {
 		err = quotedWords(rest, &item.Author.User, &item.Author.Application, &item.Author.Client)
 	case "object":
 		item.Kind = Object
-		item.Object, err = parseFingerprint(rest)
+		if item.Object, err = parseFingerprint(rest); r.index != nil {
+			r.index.Command()
+		}
 	case "origin":
 		lsn, name, _ := strings.Cut(rest, " ")
 		item.Kind = Origin
@@ -145,13 +147,23 @@ var ownWords = map[string]struct{ where, since int }{
 	"frame": {betweenTx, 2}, "by": {insideTx, 2}, "object": {insideTx, 2}, "+": {anywhere, 2},
 }
 
-// quotedWords reads quoted texts with a blank between them.
+// quotedWords reads quoted texts with a blank between them, and nothing else.
 func quotedWords(rest string, into ...*string) error {
+	rest, err := cutQuotedWords(rest, into...)
+	if err == nil && rest != "" {
+		err = strconv.ErrSyntax
+	}
+	return err
+}
+
+// cutQuotedWords reads quoted texts with a blank between them, and returns what
+// follows.
+func cutQuotedWords(rest string, into ...*string) (string, error) {
 	for i, s := range into {
 		if i > 0 {
 			var ok bool
 			if rest, ok = strings.CutPrefix(rest, " "); !ok {
-				return strconv.ErrSyntax
+				return rest, strconv.ErrSyntax
 			}
 		}
 		word, err := strconv.QuotedPrefix(rest)
@@ -159,31 +171,53 @@ func quotedWords(rest string, into ...*string) error {
 			err = strconv.ErrSyntax
 		}
 		if err != nil {
-			return err
+			return rest, err
 		}
 		if *s, err = strconv.Unquote(word); err != nil {
-			return err
+			return rest, err
 		}
 		rest = rest[len(word):]
 	}
-	if rest != "" {
-		return strconv.ErrSyntax
-	}
-	return nil
+	return rest, nil
 }
 
-// parseFingerprint reads "CLASS" "IDENTITY" sha256 HEX.
+// objectPrefix begins the line of an object, sumWord stands behind its names.
+const (
+	objectPrefix = ownPrefix + "object "
+	sumWord      = " sha256 "
+)
+
+// ReadObject reads the line of an object, which a base has too; ok is false if the
+// line is another one.
+func ReadObject(line []byte) (f Fingerprint, ok bool, err error) {
+	rest, ok := bytes.CutPrefix(line, []byte(objectPrefix))
+	if ok {
+		f, err = parseFingerprint(string(rest))
+	}
+	return f, ok, err
+}
+
+// parseFingerprint reads "CLASS" "IDENTITY" sha256 HEX, and the description if
+// there is one.
 func parseFingerprint(rest string) (f Fingerprint, err error) {
-	const sums = " sha256 "
-	at := len(rest) - 2*sha256.Size
-	if at < len(sums) || rest[at-len(sums):at] != sums {
+	if rest, err = cutQuotedWords(rest, &f.Class, &f.Identity); err != nil {
+		return f, err
+	}
+	rest, ok := strings.CutPrefix(rest, sumWord)
+	if !ok {
 		return f, errors.New("it has no checksum")
 	}
-	f.SHA256 = rest[at:]
-	if sum, err := hex.DecodeString(f.SHA256); err != nil || hex.EncodeToString(sum) != f.SHA256 {
+	f.SHA256, f.Description, ok = strings.Cut(rest, " ")
+	if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != sha256.Size || hex.EncodeToString(sum) != f.SHA256 {
 		return f, errors.New("its checksum is malformed")
 	}
-	return f, quotedWords(rest[:at-len(sums)], &f.Class, &f.Identity)
+	if ok && NewFingerprint(f.Class, f.Identity, []byte(f.Description)) != f {
+		return f, errors.New("its description has another checksum")
+	}
+	if ok && (f.Description == "" || f.Description[0] != '{' || strings.ContainsFunc(f.Description, func(r rune) bool { return r < ' ' || r > '~' })) {
+		return f, errors.New("its description is no JSON in ASCII")
+	}
+	return f, nil
 }
 
 // end reads the trailer and compares it with what was read.
@@ -216,7 +250,7 @@ func (r *Reader) ddl(item Item, rest string) (Item, error) {
 	if err1 != nil || err2 != nil || n < 1 {
 		return item, r.lines.Failf("malformed ddl line")
 	}
-	item.Kind, item.Tag, r.ran = DDL, tag, true
+	item.Kind, item.Tag = DDL, tag
 	if r.index != nil {
 		r.index.Command()
 	}

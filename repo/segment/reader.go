@@ -16,7 +16,6 @@ type Reader struct {
 
 	lines  *Lines
 	inTx   bool
-	ran    bool        // a command in this transaction
 	stream bool        // behind the preamble
 	open   bool        // an open segment has no trailer
 	at     catalog.LSN // where the last thing read ends; in a transaction, its commit record

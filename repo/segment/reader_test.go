@@ -19,6 +19,9 @@ const (
 	textObject = `-- pg_scribe object "table" "public.\"a b\" sha256 x" sha256 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff` + "\n"
 )
 
+// textDescribed is the line of an object with its description.
+var textDescribed = string(AppendObject(nil, NewFingerprint("view", "public.v", []byte(`{"class": "view", "it's": "\u00e4 :x \\"}`))))
+
 // testClock is a time that test texts bear.
 var testClock = time.Date(2026, 11, 21, 1, 57, 58, 268382000, time.UTC)
 
@@ -82,9 +85,17 @@ func TestReaderRefusesDamagedFraming(t *testing.T) {
 		{"by of four", textBegin + "-- pg_scribe by \"a\" \"b\" \"c\" \"d\"\n", 2, `malformed line "by"`},
 		{"by without quotes", textBegin + "-- pg_scribe by a b c\n", 2, `malformed line "by"`},
 		{"by in other quotes", textBegin + "-- pg_scribe by `a` \"b\" \"c\"\n", 2, `malformed line "by"`},
-		{"object without command", textBegin + textObject, 2, `"object" stands where none may`},
-		{"object of another sum", textBegin + "-- pg_scribe ddl 1 X\nSELECT 1;\n" + strings.Replace(textObject, "sha256 0", "sha256 O", 1), 4, `malformed line "object"`},
-		{"object of a short sum", textBegin + "-- pg_scribe ddl 1 X\nSELECT 1;\n" + strings.Replace(textObject, "sha256 0", "sha256 ", 1), 4, `malformed line "object"`},
+		{"object outside", textObject, 1, `"object" stands where none may`},
+		{"object of another sum", textBegin + strings.Replace(textObject, "sha256 0", "sha256 O", 1), 2, `malformed line "object"`},
+		{"object of a short sum", textBegin + strings.Replace(textObject, "sha256 0", "sha256 ", 1), 2, `malformed line "object"`},
+		{"object without a sum", textBegin + "-- pg_scribe object \"table\" \"t\"\n", 2, `it has no checksum`},
+		{"object with one name", textBegin + "-- pg_scribe object \"table\" sha256 " + Gone + "\n", 2, `malformed line "object"`},
+		{"object gone with a description", textBegin + "-- pg_scribe object \"table\" \"t\" sha256 " + Gone + " {}\n", 2, `its description has another checksum`},
+		{"object with another description", textBegin + strings.Replace(textDescribed, "}", "} ", 1), 2, `its description has another checksum`},
+		{"object with half a description", textBegin + strings.Replace(textDescribed, " {", " ", 1), 2, `its description has another checksum`},
+		{"object with an empty description", textBegin + strings.Replace(textObject, "\n", " \n", 1), 2, `its description has another checksum`},
+		{"object described in no JSON", textBegin + string(AppendObject(nil, NewFingerprint("table", "t", []byte("x")))), 2, `no JSON in ASCII`},
+		{"object described in other than ASCII", textBegin + string(AppendObject(nil, NewFingerprint("table", "t", []byte("{ä}")))), 2, `no JSON in ASCII`},
 		{"frame within", textBegin + frameLine, 2, `"frame"`},
 		{"frame with more", "-- pg_scribe frame 7\n", 1, `malformed line "frame"`},
 		{"unknown line within", textBegin + "-- pg_scribe +fancy\n", 2, `unknown line "-- pg_scribe +fancy"`},
@@ -128,17 +139,24 @@ func TestLinesOfFormat2(t *testing.T) {
 	by := Identity{User: "a \"b\"", Application: "x\n-- pg_scribe end", Client: ""}
 	of := Fingerprint{Class: "table", Identity: `public."a b" sha256 x`, SHA256: strings.Repeat("00112233445566778899aabbccddeeff", 2)}
 	body := string(AppendAuthor(AppendOrigin([]byte(textBegin), "up", 5), by)) + "-- pg_scribe + SHAPE of things to come\n"
-	body = string(AppendObject(AppendObject(AppendDDL([]byte(body), "X", "SELECT 1"), of), of)) + textCommit + string(AppendFrame(nil)) + "-- pg_scribe + LATER\n"
-	want := []string{"begin 1 0/10 2026-11-21T01:57:58.268382Z", `origin 0/5 "up"`, `by "a \"b\"" "x\n-- pg_scribe end" ""`, "ddl X: SELECT 1;",
-		`object "table" "public.\"a b\" sha256 x" ` + of.SHA256, `object "table" "public.\"a b\" sha256 x" ` + of.SHA256, "commit 0/18", "frame"}
+	whole := NewFingerprint("view", "public.v", []byte(`{"class": "view", "it's": "\u00e4 :x \\"}`))
+	body = string(AppendObject(AppendDDL(AppendObject([]byte(body), of), "X", "SELECT 1"), whole)) + textCommit + string(AppendFrame(nil)) + "-- pg_scribe + LATER\n"
+	want := []string{"begin 1 0/10 2026-11-21T01:57:58.268382Z", `origin 0/5 "up"`, `by "a \"b\"" "x\n-- pg_scribe end" ""`, `object "table" "public.\"a b\" sha256 x" ` + of.SHA256,
+		"ddl X: SELECT 1;", `object "view" "public.v" ` + whole.SHA256 + " " + whole.Description, "commit 0/18", "frame"}
 	if got, err := readText(textHeader+textStream+body, true); err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n%s\nwant\n%s", err, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if textObject != string(AppendObject(nil, of)) {
 		t.Errorf("an object is written %q", AppendObject(nil, of))
 	}
+	if got, ok, err := ReadObject([]byte(strings.TrimSuffix(textDescribed, "\n"))); got != whole || !ok || err != nil {
+		t.Errorf("%+v %v %v", got, ok, err)
+	}
+	if _, ok, err := ReadObject([]byte("-- pg_scribe gap \"x\"")); ok || err != nil {
+		t.Errorf("another line is an object: %v", err)
+	}
 	old := strings.Replace(textHeader, "format: 2", "format: 1", 1) + textStream
-	for _, line := range []string{string(AppendAuthor(nil, by)), textObject, "-- pg_scribe + X\n"} {
+	for _, line := range []string{string(AppendAuthor(nil, by)), textObject, textDescribed, "-- pg_scribe + X\n"} {
 		var e *FormatError
 		text := textBegin + "-- pg_scribe ddl 1 X\nSELECT 1;\n" + line + textCommit
 		if _, err := readText(old+text, true); !errors.As(err, &e) || !strings.Contains(e.Reason, "unknown line") || e.Line != 10 {
@@ -241,7 +259,7 @@ func TestReaderOfOpenAndSealed(t *testing.T) {
 }
 
 func FuzzSegmentReader(f *testing.F) {
-	body := string(AppendGap(AppendRestorePoint(AppendOrigin(nil, "up", 5), "a\nb"), "x"))
+	body := string(AppendGap(AppendRestorePoint(AppendOrigin(nil, "up", 5), "a\nb"), "x")) + textObject + textDescribed
 	body = string(AppendDDL([]byte(body), "CREATE TABLE", "CREATE TABLE t (\n a int)"))
 	body += "COPY t (a) FROM stdin;\n1\n\\N\n\\.\n" + forms[1] + "\n" + otherForms[0].line + "\n"
 	text := textHeader + textStream + textBegin + body + textCommit
