@@ -13,7 +13,8 @@ import (
 func TestContentsComeBeforeTheChangesOfThem(t *testing.T) {
 	tr := begin(t, `CREATE TABLE wide (id int PRIMARY KEY, n int, v text); INSERT INTO wide SELECT g, g, 'v' || g FROM generate_series(1, 12000) g;
 	  CREATE TABLE whole (n int, v text); ALTER TABLE whole REPLICA IDENTITY FULL; INSERT INTO whole SELECT g, 'v' || g FROM generate_series(1, 8000) g;
-	  CREATE TABLE emptied (n int, v text); ALTER TABLE emptied REPLICA IDENTITY FULL; INSERT INTO emptied SELECT g, 'v' || g FROM generate_series(1, 8000) g;
+	  CREATE TABLE emptied (n int, v text); ALTER TABLE emptied REPLICA IDENTITY FULL;
+	    INSERT INTO emptied SELECT g, 'v' || g FROM generate_series(1, 8000) g;
 	  CREATE TABLE beside (a int)`)
 	others := tr.source.Command("psql", "-X", "-q", "-d", tr.db, "-c",
 		"DO $$BEGIN LOOP ALTER TABLE beside SET (fillfactor = 90); COMMIT; PERFORM pg_sleep(0.003); END LOOP; END$$")
@@ -25,10 +26,12 @@ func TestContentsComeBeforeTheChangesOfThem(t *testing.T) {
 		tr.once(fmt.Sprintf("ALTER TABLE wide ALTER n TYPE %s; DELETE FROM wide WHERE id = %d", kind, i+1))
 		tr.once(fmt.Sprintf("ALTER TABLE whole ALTER n TYPE %s; UPDATE whole SET v = 'new' WHERE n = %d", kind, i+1))
 		if i%10 == 0 {
-			tr.once(fmt.Sprintf("ALTER TABLE emptied ALTER n TYPE %s; TRUNCATE emptied; INSERT INTO emptied SELECT g, 'w' || g FROM generate_series(1, 8000) g", kind))
+			tr.once(fmt.Sprintf("ALTER TABLE emptied ALTER n TYPE %s; TRUNCATE emptied;
+	    INSERT INTO emptied SELECT g, 'w' || g FROM generate_series(1, 8000) g", kind))
 		}
 	}
-	tr.source.Exec(t, "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO $$BEGIN LOOP%' AND pid <> pg_backend_pid()")
+	tr.source.Exec(t, "postgres",
+	    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO $$BEGIN LOOP%' AND pid <> pg_backend_pid()")
 	others.Wait()
 	tr.capture()
 	tr.noGap()
@@ -39,19 +42,24 @@ func TestContentsComeBeforeTheChangesOfThem(t *testing.T) {
 // What built-in immutable casts and functions decide is computed again by the
 // target, and costs the source nothing.
 func TestRewritesThatTheTargetComputes(t *testing.T) {
-	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, a int, b numeric(10,2), c varchar(10), d date, e float4, f int, g text, h timestamp, i char(5), j bit(8), k uuid,
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, a int, b numeric(10,2), c varchar(10), d date, e float4, f int, g text, h timestamp,
+	    i char(5), j bit(8), k uuid,
 	    CHECK (a > 0), CHECK (length(c) < 9));
 	  CREATE INDEX ON t (lower(c)) WHERE a < 1000; CREATE UNIQUE INDEX ON t (b, id);
-	  INSERT INTO t SELECT n, n, n / 7.0, E'a\t\\"' || n, '2020-02-28'::date + n, n / 3.0, n, E'x,y)\n' || n, '2020-02-28 12:34:56.789'::timestamp + n * interval '1 hour',
+	  INSERT INTO t SELECT n, n, n / 7.0, E'a\t\\"' || n, '2020-02-28'::date + n, n / 3.0, n, E'x,y)\n' || n,
+	    '2020-02-28 12:34:56.789'::timestamp + n * interval '1 hour',
 	    'c' || n % 10, n::bit(8), gen_random_uuid() FROM generate_series(1, 300) n;
 	  UPDATE t SET c = NULL, g = '' WHERE id % 5 = 0;
 	  CREATE TABLE parent (id int PRIMARY KEY, v int) PARTITION BY RANGE (id); CREATE TABLE child PARTITION OF parent FOR VALUES FROM (0) TO (1000);
 	  INSERT INTO parent SELECT n, n FROM generate_series(1, 50) n;
 	  CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler`)
 	tr.run(`ALTER TABLE t ALTER a TYPE bigint`, `ALTER TABLE t ALTER b TYPE numeric(12,4), ALTER c TYPE varchar(8), ALTER e TYPE float8`,
-		`ALTER TABLE t ALTER d TYPE timestamp, ALTER f TYPE text, ALTER g TYPE varchar(40)`, `ALTER TABLE t ALTER h TYPE timestamp(0); ALTER TABLE t ALTER k TYPE text`,
-		`ALTER TABLE t ADD n bigint GENERATED ALWAYS AS (a * 2 + length(c)) STORED`, `ALTER TABLE t ALTER id TYPE bigint`, `UPDATE t SET a = a + 1 WHERE id > 290`,
-		`BEGIN; ALTER TABLE parent ADD w int; UPDATE parent SET w = v WHERE id < 9; ALTER TABLE parent ALTER v TYPE numeric; DELETE FROM parent WHERE id = 1; COMMIT`,
+		`ALTER TABLE t ALTER d TYPE timestamp, ALTER f TYPE text, ALTER g TYPE varchar(40)`, `ALTER TABLE t ALTER h TYPE timestamp(0);
+	    ALTER TABLE t ALTER k TYPE text`,
+		`ALTER TABLE t ADD n bigint GENERATED ALWAYS AS (a * 2 + length(c)) STORED`, `ALTER TABLE t ALTER id TYPE bigint`,
+	    `UPDATE t SET a = a + 1 WHERE id > 290`,
+		`BEGIN; ALTER TABLE parent ADD w int; UPDATE parent SET w = v WHERE id < 9; ALTER TABLE parent ALTER v TYPE numeric;
+	    DELETE FROM parent WHERE id = 1; COMMIT`,
 		`DO $$BEGIN ALTER TABLE t ALTER e TYPE numeric; EXECUTE 'ALTER TABLE t ALTER i TYPE text'; END$$`, `ALTER TABLE t SET ACCESS METHOD other`)
 	tr.capture()
 	if strings.Contains(tr.text(), "COPY ") {
@@ -64,9 +72,11 @@ func TestRewritesThatTheTargetComputes(t *testing.T) {
 
 // What a setting, a function of users, the clock or chance decides is sent.
 func TestRewritesThatOnlyTheSourceKnows(t *testing.T) {
-	setup := `CREATE TABLE t (id int PRIMARY KEY, a int, b text, c timestamp, d char(5)); INSERT INTO t SELECT n, n, n, '2020-02-28'::timestamp + n * interval '1 hour', n
+	setup := `CREATE TABLE t (id int PRIMARY KEY, a int, b text, c timestamp, d char(5));
+	    INSERT INTO t SELECT n, n, n, '2020-02-28'::timestamp + n * interval '1 hour', n
 	    FROM generate_series(1, 200) n;
-	  CREATE FUNCTION f(v bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT v'; CREATE FUNCTION own(bigint) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true';
+	  CREATE FUNCTION f(v bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT v';
+	    CREATE FUNCTION own(bigint) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT true';
 	  CREATE DOMAIN positive AS bigint CHECK (value > 0); CREATE TYPE pair AS (a int, b int)`
 	for name, sql := range map[string]string{
 		"using":            `ALTER TABLE t ALTER a TYPE bigint USING a + (random() * 1000)::int`,
@@ -83,7 +93,8 @@ func TestRewritesThatOnlyTheSourceKnows(t *testing.T) {
 		"logged":           `ALTER TABLE t SET UNLOGGED; UPDATE t SET b = 'unseen' WHERE id < 9; ALTER TABLE t SET LOGGED`,
 		"in a function": `CREATE FUNCTION go() RETURNS void LANGUAGE sql AS 'ALTER TABLE t ALTER a TYPE bigint USING a + (random() * 1000)::int';
 		  SELECT go()`,
-		"no columns": `CREATE TABLE none (); INSERT INTO none SELECT FROM generate_series(1, 3); ALTER TABLE none SET UNLOGGED; ALTER TABLE none SET LOGGED`,
+		"no columns": `CREATE TABLE none (); INSERT INTO none SELECT FROM generate_series(1, 3); ALTER TABLE none SET UNLOGGED;
+	    ALTER TABLE none SET LOGGED`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := begin(t, setup)
@@ -103,7 +114,8 @@ func TestRewritesThatOnlyTheSourceKnows(t *testing.T) {
 func TestContentsInPieces(t *testing.T) {
 	tr := begin(t, `CREATE UNLOGGED TABLE wide (id int PRIMARY KEY, v text); ALTER TABLE wide ALTER v SET STORAGE external;
 	  INSERT INTO wide SELECT n, repeat(n::text || E'\n', 3000) FROM generate_series(1, 400) n; DELETE FROM wide WHERE id BETWEEN 20 AND 60;
-	  CREATE UNLOGGED TABLE long (id int, a text, b bytea, c int[], d text); INSERT INTO long SELECT n, CASE n % 3 WHEN 0 THEN '' WHEN 1 THEN NULL ELSE 'a"b\c,(' END,
+	  CREATE UNLOGGED TABLE long (id int, a text, b bytea, c int[], d text);
+	    INSERT INTO long SELECT n, CASE n % 3 WHEN 0 THEN '' WHEN 1 THEN NULL ELSE 'a"b\c,(' END,
 	    decode('00ff5c', 'hex'), ARRAY[n, NULL], E' \t' FROM generate_series(1, 60000) n`)
 	tr.run(`ALTER TABLE wide SET LOGGED`, `ALTER TABLE long SET LOGGED`)
 	tr.capture()
@@ -118,12 +130,16 @@ func TestContentsInPieces(t *testing.T) {
 // A function in USING or DEFAULT that writes to other tables does not write once
 // more in the target.
 func TestRewritesWriteOnce(t *testing.T) {
-	tr := begin(t, `CREATE TABLE tag (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); CREATE TABLE counter (n int); INSERT INTO counter VALUES (100);
+	tr := begin(t, `CREATE TABLE tag (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); CREATE TABLE counter (n int);
+	    INSERT INTO counter VALUES (100);
 	  CREATE TABLE post (id int PRIMARY KEY, tag text); INSERT INTO post SELECT g, 'tag' || g % 3 FROM generate_series(1, 30) g;
-	  CREATE TABLE parts (id int, v text) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parts FOR VALUES IN (1); INSERT INTO parts VALUES (1, 'a'), (1, 'b');
-	  CREATE TABLE referred (id int PRIMARY KEY); INSERT INTO referred VALUES (1), (2); CREATE TABLE refers (r int REFERENCES referred); INSERT INTO refers VALUES (1);
+	  CREATE TABLE parts (id int, v text) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parts FOR VALUES IN (1);
+	    INSERT INTO parts VALUES (1, 'a'), (1, 'b');
+	  CREATE TABLE referred (id int PRIMARY KEY); INSERT INTO referred VALUES (1), (2); CREATE TABLE refers (r int REFERENCES referred);
+	    INSERT INTO refers VALUES (1);
 	  CREATE FUNCTION tag_of(v text) RETURNS int LANGUAGE sql AS 'INSERT INTO tag (name) VALUES (v) RETURNING id';
-	  CREATE FUNCTION next() RETURNS int LANGUAGE sql AS 'UPDATE counter SET n = n + 1 RETURNING n'; CREATE FUNCTION plain(i int) RETURNS bigint LANGUAGE sql AS 'SELECT i'`)
+	  CREATE FUNCTION next() RETURNS int LANGUAGE sql AS 'UPDATE counter SET n = n + 1 RETURNING n';
+	    CREATE FUNCTION plain(i int) RETURNS bigint LANGUAGE sql AS 'SELECT i'`)
 	tr.run(`BEGIN; ALTER TABLE post ALTER tag TYPE int USING tag_of(tag); ALTER TABLE post ADD FOREIGN KEY (tag) REFERENCES tag; COMMIT`,
 		`ALTER TABLE post ADD COLUMN no int NOT NULL DEFAULT next()`, `DO $$BEGIN EXECUTE 'ALTER TABLE post ADD COLUMN no2 int DEFAULT next()'; END$$`,
 		`ALTER TABLE parts ALTER v TYPE int USING tag_of(v)`,
