@@ -13,8 +13,7 @@ import (
 func TestContentsComeBeforeTheChangesOfThem(t *testing.T) {
 	tr := begin(t, `CREATE TABLE wide (id int PRIMARY KEY, n int, v text); INSERT INTO wide SELECT g, g, 'v' || g FROM generate_series(1, 12000) g;
 	  CREATE TABLE whole (n int, v text); ALTER TABLE whole REPLICA IDENTITY FULL; INSERT INTO whole SELECT g, 'v' || g FROM generate_series(1, 8000) g;
-	  CREATE TABLE emptied (n int, v text); ALTER TABLE emptied REPLICA IDENTITY FULL;
-	    INSERT INTO emptied SELECT g, 'v' || g FROM generate_series(1, 8000) g;
+	  CREATE TABLE emptied (n int, v text); ALTER TABLE emptied REPLICA IDENTITY FULL; INSERT INTO emptied SELECT g, 'v' || g FROM generate_series(1, 8000) g;
 	  CREATE TABLE beside (a int)`)
 	others := tr.source.Command("psql", "-X", "-q", "-d", tr.db, "-c",
 		"DO $$BEGIN LOOP ALTER TABLE beside SET (fillfactor = 90); COMMIT; PERFORM pg_sleep(0.003); END LOOP; END$$")
@@ -26,12 +25,10 @@ func TestContentsComeBeforeTheChangesOfThem(t *testing.T) {
 		tr.once(fmt.Sprintf("ALTER TABLE wide ALTER n TYPE %s; DELETE FROM wide WHERE id = %d", kind, i+1))
 		tr.once(fmt.Sprintf("ALTER TABLE whole ALTER n TYPE %s; UPDATE whole SET v = 'new' WHERE n = %d", kind, i+1))
 		if i%10 == 0 {
-			tr.once(fmt.Sprintf("ALTER TABLE emptied ALTER n TYPE %s; TRUNCATE emptied;
-	    INSERT INTO emptied SELECT g, 'w' || g FROM generate_series(1, 8000) g", kind))
+			tr.once(fmt.Sprintf("ALTER TABLE emptied ALTER n TYPE %s; TRUNCATE emptied; INSERT INTO emptied SELECT g, 'w' || g FROM generate_series(1, 8000) g", kind))
 		}
 	}
-	tr.source.Exec(t, "postgres",
-	    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO $$BEGIN LOOP%' AND pid <> pg_backend_pid()")
+	tr.source.Exec(t, "postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'DO $$BEGIN LOOP%' AND pid <> pg_backend_pid()")
 	others.Wait()
 	tr.capture()
 	tr.noGap()
@@ -42,9 +39,8 @@ func TestContentsComeBeforeTheChangesOfThem(t *testing.T) {
 // What built-in immutable casts and functions decide is computed again by the
 // target, and costs the source nothing.
 func TestRewritesThatTheTargetComputes(t *testing.T) {
-	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, a int, b numeric(10,2), c varchar(10), d date, e float4, f int, g text, h timestamp,
-	    i char(5), j bit(8), k uuid,
-	    CHECK (a > 0), CHECK (length(c) < 9));
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, a int, b numeric(10,2), c varchar(10), d date, e float4, f int, g text, h timestamp, i char(5),
+	    j bit(8), k uuid, CHECK (a > 0), CHECK (length(c) < 9));
 	  CREATE INDEX ON t (lower(c)) WHERE a < 1000; CREATE UNIQUE INDEX ON t (b, id);
 	  INSERT INTO t SELECT n, n, n / 7.0, E'a\t\\"' || n, '2020-02-28'::date + n, n / 3.0, n, E'x,y)\n' || n,
 	    '2020-02-28 12:34:56.789'::timestamp + n * interval '1 hour',
@@ -55,11 +51,9 @@ func TestRewritesThatTheTargetComputes(t *testing.T) {
 	  CREATE ACCESS METHOD other TYPE TABLE HANDLER heap_tableam_handler`)
 	tr.run(`ALTER TABLE t ALTER a TYPE bigint`, `ALTER TABLE t ALTER b TYPE numeric(12,4), ALTER c TYPE varchar(8), ALTER e TYPE float8`,
 		`ALTER TABLE t ALTER d TYPE timestamp, ALTER f TYPE text, ALTER g TYPE varchar(40)`, `ALTER TABLE t ALTER h TYPE timestamp(0);
-	    ALTER TABLE t ALTER k TYPE text`,
-		`ALTER TABLE t ADD n bigint GENERATED ALWAYS AS (a * 2 + length(c)) STORED`, `ALTER TABLE t ALTER id TYPE bigint`,
-	    `UPDATE t SET a = a + 1 WHERE id > 290`,
-		`BEGIN; ALTER TABLE parent ADD w int; UPDATE parent SET w = v WHERE id < 9; ALTER TABLE parent ALTER v TYPE numeric;
-	    DELETE FROM parent WHERE id = 1; COMMIT`,
+		  ALTER TABLE t ALTER k TYPE text`,
+		`ALTER TABLE t ADD n bigint GENERATED ALWAYS AS (a * 2 + length(c)) STORED`, `ALTER TABLE t ALTER id TYPE bigint`, `UPDATE t SET a = a + 1 WHERE id > 290`,
+		`BEGIN; ALTER TABLE parent ADD w int; UPDATE parent SET w = v WHERE id < 9; ALTER TABLE parent ALTER v TYPE numeric; DELETE FROM parent WHERE id = 1; COMMIT`,
 		`DO $$BEGIN ALTER TABLE t ALTER e TYPE numeric; EXECUTE 'ALTER TABLE t ALTER i TYPE text'; END$$`, `ALTER TABLE t SET ACCESS METHOD other`)
 	tr.capture()
 	if strings.Contains(tr.text(), "COPY ") {
@@ -93,8 +87,7 @@ func TestRewritesThatOnlyTheSourceKnows(t *testing.T) {
 		"logged":           `ALTER TABLE t SET UNLOGGED; UPDATE t SET b = 'unseen' WHERE id < 9; ALTER TABLE t SET LOGGED`,
 		"in a function": `CREATE FUNCTION go() RETURNS void LANGUAGE sql AS 'ALTER TABLE t ALTER a TYPE bigint USING a + (random() * 1000)::int';
 		  SELECT go()`,
-		"no columns": `CREATE TABLE none (); INSERT INTO none SELECT FROM generate_series(1, 3); ALTER TABLE none SET UNLOGGED;
-	    ALTER TABLE none SET LOGGED`,
+		"no columns": `CREATE TABLE none (); INSERT INTO none SELECT FROM generate_series(1, 3); ALTER TABLE none SET UNLOGGED; ALTER TABLE none SET LOGGED`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := begin(t, setup)
@@ -130,8 +123,7 @@ func TestContentsInPieces(t *testing.T) {
 // A function in USING or DEFAULT that writes to other tables does not write once
 // more in the target.
 func TestRewritesWriteOnce(t *testing.T) {
-	tr := begin(t, `CREATE TABLE tag (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); CREATE TABLE counter (n int);
-	    INSERT INTO counter VALUES (100);
+	tr := begin(t, `CREATE TABLE tag (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text); CREATE TABLE counter (n int); INSERT INTO counter VALUES (100);
 	  CREATE TABLE post (id int PRIMARY KEY, tag text); INSERT INTO post SELECT g, 'tag' || g % 3 FROM generate_series(1, 30) g;
 	  CREATE TABLE parts (id int, v text) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parts FOR VALUES IN (1);
 	    INSERT INTO parts VALUES (1, 'a'), (1, 'b');
