@@ -46,14 +46,13 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 		return err
 	}
 	defer way.Close()
-	list := filepath.Join(dir, repo.DirListName)
-	if x.p.definitions {
-		if list, err = withoutRefresh(list); err != nil {
-			return err
+	if list := filepath.Join(dir, repo.DirListName); present(list) {
+		if x.p.definitions {
+			if list, err = withoutRefresh(list); err != nil {
+				return err
+			}
+			defer os.Remove(list)
 		}
-		defer os.Remove(list)
-	}
-	if present(list) {
 		args = append(args, "--use-list="+list)
 	}
 	args = append(args, "--dbname="+way.Dbname, dir)

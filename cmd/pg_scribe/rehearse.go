@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/conninfo"
 	"pg_scribe/internal/health"
 	"pg_scribe/internal/show"
 	"pg_scribe/internal/throwaway"
@@ -42,10 +43,8 @@ func (c *rehearseCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer r.Close()
 	r.Keys(keys)
-	if c.Scratch != "" {
-		if opts.Scratch, err = a.connect(ctx, connFlags{Dbname: c.Scratch}); err != nil {
-			return err
-		}
+	if opts.Scratch, err = c.connect(ctx, a); err != nil {
+		return err
 	}
 	report, err := rehearse.Run(ctx, r, opts)
 	if err != nil {
@@ -62,6 +61,23 @@ func (c *rehearseCmd) Run(ctx context.Context, a *app) error {
 		a.printRehearsal(doc)
 	}
 	return errors.Join(err, a.warnRehearsal(doc))
+}
+
+// connect proves that the scratch server lets us in. Hints are about the source
+// afterwards, and show no password.
+func (c *rehearseCmd) connect(ctx context.Context, a *app) (string, error) {
+	if c.Scratch == "" {
+		return "", nil
+	}
+	flags := connFlags{Dbname: c.Scratch}
+	if info, err := flags.info(); err == nil && conninfo.IsString(c.Scratch) {
+		a.facts.line = append(dropFlags(a.facts.line, a.facts.flags, "scratch"), "--scratch", info.String())
+	}
+	conn, err := a.connect(ctx, flags)
+	if err == nil {
+		a.facts.conn, a.facts.base = nil, ""
+	}
+	return conn, err
 }
 
 func (c *rehearseCmd) options(a *app) (rehearse.Options, error) {

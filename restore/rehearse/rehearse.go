@@ -200,6 +200,9 @@ func plain(err error) string {
 	if e.Detail != "" {
 		text += " (" + e.Detail + ")"
 	}
+	if where, _, _ := strings.Cut(e.Where, "\n"); where != "" { // a function's, which may need rows
+		text += ", in " + where
+	}
 	return strings.Join(strings.Fields(text), " ")
 }
 
