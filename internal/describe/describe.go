@@ -10,35 +10,42 @@
 // brings is described without a change here. A catalog that it brings is named
 // by Metadata.Unknown, so that nothing is left out without a word.
 //
-// The package knows no connection: callers run ColumnsSQL and ReferencesSQL,
-// fill Metadata from their rows, and run what Query returns.
+// A Reader runs it and returns Objects, whose text is canonical, so that equal
+// objects have equal fingerprints, and Compare says where two of them differ.
 package describe
 
 import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
-// ColumnsSQL lists the columns of all system catalogs: catalog, column, type.
-const ColumnsSQL = `SELECT c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, NULL)
+// columnsSQL lists the columns of all system catalogs that the session's role may
+// read: catalog, column, type.
+const columnsSQL = `SELECT c.relname::text, a.attname::text, pg_catalog.format_type(a.atttypid, NULL)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
 WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+  AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
 ORDER BY 1, a.attnum`
 
-// ReferencesSQL lists which columns of a catalog refer to which other catalog:
+// referencesSQL lists which columns of a catalog refer to which other catalog:
 // catalog, columns, referenced catalog, whether the last column is an array.
-const ReferencesSQL = `SELECT fktable::text, fkcols, pktable::text, is_array FROM pg_catalog.pg_get_catalog_foreign_keys()`
+const referencesSQL = `SELECT fktable::text, pg_catalog.to_json(fkcols), pktable::text, is_array FROM pg_catalog.pg_get_catalog_foreign_keys()`
 
-// SettingsSQL is what a session needs before it runs Query: the settings that
-// the text of values depends on.
-const SettingsSQL = `SET search_path = ''; SET datestyle = 'ISO, MDY'; SET intervalstyle = postgres; SET timezone = 'UTC';
-SET extra_float_digits = 3; SET bytea_output = hex; SET quote_all_identifiers = off; SET lc_monetary = 'C'; SET xmlbinary = base64`
+// settingsSQL is what a transaction needs before it runs the query: the settings
+// that the text of values depends on.
+const settingsSQL = `SET LOCAL search_path = ''; SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = postgres; SET LOCAL timezone = 'UTC';
+SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = hex; SET LOCAL quote_all_identifiers = off; SET LOCAL lc_monetary = 'C';
+SET LOCAL xmlbinary = base64; SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off`
 
-// A Column is a row of ColumnsSQL.
+// undoTimeout bounds how long a description waits for its own end.
+const undoTimeout = 10 * time.Second
+
+// A Column is a row of columnsSQL.
 type Column struct{ Catalog, Name, Type string }
 
-// A Reference is a row of ReferencesSQL.
+// A Reference is a row of referencesSQL.
 type Reference struct {
 	Catalog string
 	Columns []string
@@ -50,19 +57,6 @@ type Reference struct {
 type Metadata struct {
 	Columns    []Column
 	References []Reference
-}
-
-// Common is the metadata of what two servers, maybe of different versions,
-// both have, so that the same query describes objects of each.
-func Common(a, b Metadata) Metadata {
-	return Metadata{
-		Columns: slices.DeleteFunc(slices.Clone(a.Columns), func(c Column) bool { return !slices.Contains(b.Columns, c) }),
-		References: slices.DeleteFunc(slices.Clone(a.References), func(r Reference) bool {
-			return !slices.ContainsFunc(b.References, func(o Reference) bool {
-				return r.Catalog == o.Catalog && r.Target == o.Target && r.Array == o.Array && slices.Equal(r.Columns, o.Columns)
-			})
-		}),
-	}
 }
 
 // Unknown lists the catalogs that are neither described nor known to need no
@@ -79,17 +73,16 @@ func (m Metadata) Unknown() []string {
 	return list
 }
 
-// Query returns the SQL that describes objects, one row for each catalog row
+// query returns the SQL that describes objects, one row for each catalog row
 // that defines something: catalog text, class oid and object oid of the object
 // that the row belongs to (a column, constraint, index or trigger belongs to
 // its table), identity text, definition jsonb. The rows of one object sort
 // alike in every database: ORDER BY catalog, identity COLLATE "C".
 //
-// objects is an SQL expression of type oid[], such as a parameter or variable:
-// only what belongs to these objects is described; empty: everything is.
+// objects is an SQL expression of type oid[]: only what belongs to these objects is described; empty: everything is.
 // Objects of pg_scribe's capture, temporary objects and those that every new
 // database has as it is are left out.
-func (m Metadata) Query(objects string) string {
+func (m Metadata) query(objects string) string {
 	var parts []string
 	for _, name := range catalogNames() {
 		if part := m.part(name, objects); part != "" {
@@ -145,6 +138,9 @@ func (m Metadata) part(catalog, objects string) string {
 		pairs = append(pairs, fmt.Sprintf("'%s', %s", e[0], e[1]))
 	}
 	class, object := r.class, r.object
+	if r.column == "" {
+		r.column = "x.oid"
+	}
 	if class == "" {
 		class, object = "'pg_catalog."+catalog+"'::pg_catalog.regclass", "x.oid"
 	}
@@ -154,12 +150,28 @@ func (m Metadata) part(catalog, objects string) string {
 			" AND n.nspname ~ '^(pg_toast|pg_temp_|scribe$|information_schema$)')"
 	}
 	query := fmt.Sprintf("SELECT '%s'::text AS catalog, (%s)::oid AS class, (%s)::oid AS object, (%s)::text AS identity,\n"+
-		" pg_catalog.jsonb_strip_nulls(%s) AS definition\nFROM pg_catalog.%s x WHERE %s", catalog, class, object, r.identityOf(catalog), buildObject(pairs), catalog,
+		" %s AS definition\nFROM pg_catalog.%s x WHERE %s", catalog, class, object, r.identityOf(catalog), buildObject(pairs), catalog,
 		where)
 	if objects != "" {
-		query += fmt.Sprintf(" AND (%s)::oid = ANY (%s)", object, objects)
+		// The first condition is for an index, the second decides.
+		query += fmt.Sprintf(" AND %s = ANY (%s) AND (%s)::oid = ANY (%s)", r.column, with(r.parts, objects), object, objects)
+		if catalog == "pg_depend" { // of which no index begins with the object
+			query += " AND (x.classid = " + pgClass + " OR x.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass)"
+		}
 	}
 	return query
+}
+
+// with is a list of OIDs together with those of parts of these objects.
+func with(parts []string, objects string) string {
+	if len(parts) == 0 {
+		return objects
+	}
+	query := "SELECT pg_catalog.unnest(" + objects + ")"
+	for _, p := range parts {
+		query += " UNION ALL SELECT " + p + " = ANY (" + objects + ")"
+	}
+	return "ARRAY(" + query + ")"
 }
 
 // buildObject is a call of jsonb_build_object, or several: a function takes at
@@ -193,9 +205,28 @@ func (m Metadata) expression(r rule, c Column) string {
 		}
 		return sortedArray(column)
 	case strings.HasSuffix(c.Name, "options") && c.Type == "text[]", strings.HasSuffix(c.Name, "config") && c.Type == "text[]":
-		return "(SELECT pg_catalog.string_agg(o, ', ' ORDER BY o COLLATE \"C\") FROM pg_catalog.unnest(" + column + ") o WHERE o !~ '^pg_attver=')"
+		return "(SELECT pg_catalog.string_agg(" + withoutSecret(c.Name) + ", ', ' ORDER BY o COLLATE \"C\") FROM pg_catalog.unnest(" + column +
+			") o WHERE o !~ '^pg_attver=')"
 	}
 	return column + "::text"
+}
+
+// Secret stands for the value of an option that may be a secret; a hash of it follows.
+const Secret = "sha256:"
+
+// withoutSecret is an option o as it is described. How users log in elsewhere is
+// for the server's eyes only; so is what foreign data wrappers may take for it.
+func withoutSecret(column string) string {
+	secret := "true"
+	switch column {
+	case "umoptions":
+	case "srvoptions", "fdwoptions", "ftoptions", "attfdwoptions":
+		secret = "pg_catalog.split_part(o, '=', 1) ~* 'pass|secret|token|key|cred|auth'"
+	default:
+		return "o"
+	}
+	return "CASE WHEN " + secret + " THEN pg_catalog.split_part(o, '=', 1) || '=" + Secret +
+		"' || pg_catalog.encode(pg_catalog.sha256(pg_catalog.textsend(o)), 'hex') ELSE o END"
 }
 
 func sortedArray(column string) string {

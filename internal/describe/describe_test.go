@@ -1,12 +1,13 @@
 package describe
 
 import (
+	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,64 +16,56 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// metadata reads what a server says of its catalogs.
-func metadata(t *testing.T, conn *pgx.Conn) (m Metadata) {
+// reader is one of a server's.
+func reader(t *testing.T, conn *pgx.Conn) *Reader {
 	t.Helper()
-	ctx := context.Background()
-	rows, err := conn.Query(ctx, ColumnsSQL)
-	if err == nil {
-		m.Columns, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Column])
-	}
-	if err == nil {
-		rows, err = conn.Query(ctx, ReferencesSQL)
-	}
-	if err == nil {
-		m.References, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Reference])
-	}
+	r, err := NewReader(context.Background(), conn.PgConn())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return r
 }
 
-// descriptions returns the descriptions in a database, by catalog and identity.
-func descriptions(t *testing.T, conn *pgx.Conn, query string) map[string]string {
+// all returns the descriptions in a database by what names the objects, and
+// counts their rows. Each has a text that is read back.
+func all(t *testing.T, conn *pgx.Conn, r *Reader) (objects map[string]Object, rows int) {
 	t.Helper()
-	ctx := context.Background()
-	if _, err := conn.Exec(ctx, SettingsSQL); err != nil {
-		t.Fatal(err)
-	}
-	rows, err := conn.Query(ctx, "SELECT catalog || ' ' || identity, definition::text FROM ("+query+") d")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]string{}
-	var key, definition string
-	if _, err := pgx.ForEachRow(rows, []any{&key, &definition}, func() error {
-		if _, twice := all[key]; twice {
-			t.Errorf("%s is described twice", key)
+	objects = map[string]Object{}
+	add := func(o Object) error {
+		if _, twice := objects[o.Key()]; twice {
+			t.Errorf("%s is described twice", o.Key())
 		}
-		all[key] = definition
+		objects[o.Key()] = o
+		seen := map[string]bool{}
+		for _, row := range o.Rows {
+			key := row.Catalog + " " + row.Identity
+			if seen[key] {
+				t.Errorf("%s is described twice", key)
+			}
+			seen[key] = true
+		}
+		rows += len(o.Rows)
+		text := o.Append(nil)
+		if back, err := ParseObject(text); err != nil || back.Fingerprint() != o.Fingerprint() {
+			t.Errorf("%s: %v", text, err)
+		}
 		return nil
-	}); err != nil {
+	}
+	if err := r.All(context.Background(), conn.PgConn(), add); err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return objects, rows
 }
 
-// differences lists what differs between two descriptions.
-func differences(a, b map[string]string) (list []string) {
-	for key, definition := range a {
-		switch other, there := b[key]; {
-		case !there:
-			list = append(list, key+" is missing")
-		case other != definition:
-			list = append(list, fmt.Sprintf("%s: %s, not %s", key, other, definition))
-		}
+// differences compares the objects of two databases.
+func differences(a, b map[string]Object) (list []Difference) {
+	for key, o := range a {
+		d, _ := Compare(o, b[key])
+		list = append(list, d...)
 	}
-	for key := range b {
+	for key, o := range b {
 		if _, there := a[key]; !there {
-			list = append(list, key+" is new")
+			list = append(list, Difference{Kind: Extra, Class: o.Class, Identity: o.Identity})
 		}
 	}
 	return list
@@ -106,38 +99,44 @@ func copyOf(t *testing.T, c *pgtest.Cluster, source string) string {
 // Every catalog of the server is described, or known to need no description.
 func TestNoCatalogIsUnknown(t *testing.T) {
 	c := pgtest.Shared(t)
-	if unknown := metadata(t, c.Conn(t, "postgres")).Unknown(); len(unknown) > 0 {
+	if unknown := reader(t, c.Conn(t, "postgres")).Metadata.Unknown(); len(unknown) > 0 {
 		t.Errorf("neither described nor passed over: %s", strings.Join(unknown, ", "))
 	}
 }
 
 // A copy by pg_dump and psql, whose OIDs and attribute numbers are others, is
-// described alike.
+// described alike, with the same fingerprints.
 func TestCopyIsDescribedAlike(t *testing.T) {
 	c := pgtest.Shared(t)
 	source := c.CreateDB(t, "described")
 	c.Exec(t, source, script(t, "objects.sql"))
 	conn := c.Conn(t, source)
-	query := metadata(t, conn).Query("")
-	want, got := descriptions(t, conn, query), descriptions(t, c.Conn(t, copyOf(t, c, source)), query)
-	if len(want) < 250 {
-		t.Errorf("only %d descriptions", len(want))
+	r := reader(t, conn)
+	want, rows := all(t, conn, r)
+	got, _ := all(t, c.Conn(t, copyOf(t, c, source)), r)
+	if len(want) < 60 || rows < 250 {
+		t.Errorf("only %d objects with %d rows", len(want), rows)
 	}
 	for _, d := range differences(want, got) {
-		t.Error(d)
+		t.Errorf("%+v", d)
 	}
-	t.Logf("%d descriptions", len(want))
+	for key, o := range want {
+		if o.Fingerprint() != got[key].Fingerprint() {
+			t.Errorf("fingerprint of %s:\n%s\n%s", key, o.Append(nil), got[key].Append(nil))
+		}
+	}
+	t.Logf("%d objects, %d rows", len(want), rows)
 }
 
-// Each change of one attribute is found, also by a query for the object alone.
+// Each change of one attribute is found.
 func TestEveryChangeIsFound(t *testing.T) {
 	c := pgtest.Shared(t)
 	source := c.CreateDB(t, "changed")
 	c.Exec(t, source, script(t, "objects.sql"))
 	conn := c.Conn(t, source)
 	ctx := context.Background()
-	m := metadata(t, conn)
-	before := descriptions(t, conn, m.Query(""))
+	r := reader(t, conn)
+	before, _ := all(t, conn, r)
 	n := 0
 	for line := range strings.Lines(script(t, "changes.sql")) {
 		change := strings.TrimSpace(line)
@@ -154,7 +153,7 @@ func TestEveryChangeIsFound(t *testing.T) {
 		}
 		if _, err := tx.Exec(ctx, change); err != nil {
 			t.Errorf("%s: %v", change, err)
-		} else if found := differences(before, descriptions(t, tx.Conn(), m.Query(""))); len(found) == 0 {
+		} else if after, _ := all(t, conn, r); len(differences(before, after)) == 0 {
 			t.Errorf("not found: %s", change)
 		}
 		if err := tx.Rollback(ctx); err != nil {
@@ -173,18 +172,89 @@ func TestOneObject(t *testing.T) {
 	source := c.CreateDB(t, "one")
 	c.Exec(t, source, script(t, "objects.sql"))
 	conn := c.Conn(t, source)
-	m := metadata(t, conn)
-	all, one := descriptions(t, conn, m.Query("")), descriptions(t, conn, m.Query("ARRAY['public.orders'::regclass::oid]"))
+	var oid uint32
+	if err := conn.QueryRow(context.Background(), "SELECT 'public.orders'::regclass::oid").Scan(&oid); err != nil {
+		t.Fatal(err)
+	}
+	r := reader(t, conn)
+	objects, _ := all(t, conn, r)
+	want := objects["table public.orders"]
+	rows := map[string]bool{}
+	for _, row := range want.Rows {
+		rows[row.Catalog+" "+row.Identity] = true
+		if !strings.Contains(row.Identity, "orders") {
+			t.Errorf("%s %s is not of the table", row.Catalog, row.Identity)
+		}
+	}
 	for _, key := range []string{"pg_class public.orders r", "pg_attribute public.orders.id", "pg_constraint orders_pkey on public.orders",
 		"pg_index public.orders_pkey", "pg_class public.orders_pkey i", "pg_trigger orders_touch on public.orders", "pg_policy mine on public.orders",
 		"pg_description table public.orders", "pg_description index public.orders_pkey", "pg_description policy mine on public.orders"} {
-		if all[key] == "" || one[key] != all[key] {
-			t.Errorf("%s: %q, and alone %q", key, all[key], one[key])
+		if !rows[key] {
+			t.Errorf("%s is missing", key)
 		}
 	}
-	for key := range one {
-		if !strings.Contains(key, "orders") {
-			t.Errorf("%s is not of the table", key)
+	n := 0
+	if err := r.Of(context.Background(), conn.PgConn(), []uint32{oid, 4242424}, func(o Object) error {
+		n++
+		if o.Fingerprint() != want.Fingerprint() {
+			t.Errorf("alone it is %s, else %s", o.Append(nil), want.Append(nil))
 		}
+		return nil
+	}); err != nil || n != 1 {
+		t.Errorf("%d objects, %v", n, err)
 	}
+}
+
+// Every object is found by its address in a copy, whose name and OIDs are
+// others; what is not there is passed over. Neither changes the session.
+func TestAddresses(t *testing.T) {
+	c := pgtest.Shared(t)
+	source := c.CreateDB(t, "addresses")
+	c.Exec(t, source, script(t, "objects.sql"))
+	from, to := c.Conn(t, source), c.Conn(t, copyOf(t, c, source))
+	r := reader(t, from)
+	want, _ := all(t, from, r)
+	ctx := context.Background()
+	if _, err := to.Exec(ctx, "SET search_path = app; BEGIN; SET LOCAL datestyle = german"); err != nil {
+		t.Fatal(err)
+	}
+	addresses := []Address{{Class: "table", Names: []string{"public", "nobody's \\ table"}}, {Class: "composite type", Names: []string{"a", "b"}}}
+	for _, o := range want {
+		addresses = append(addresses, o.Address())
+	}
+	got := map[string]Object{}
+	if err := r.At(ctx, to.PgConn(), addresses, func(o Object) error { got[o.Key()] = o; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range differences(want, got) {
+		t.Errorf("%+v", d)
+	}
+	var settings string
+	if err := to.QueryRow(ctx, "SELECT current_setting('search_path') || ' ' || current_setting('datestyle')").Scan(&settings); err != nil ||
+		settings != "app German, DMY" {
+		t.Errorf("settings afterwards: %s, %v", settings, err)
+	}
+}
+
+// FuzzParseObject reads texts back: what is accepted is canonical.
+func FuzzParseObject(f *testing.F) {
+	o := Object{Class: "table", Identity: "public.\"ä\"", Names: []string{"public", "ä𝄞\n\\"}, Args: []string{},
+		Rows: []Row{{"pg_class", "public.t r", []byte(`{"relname": "t", "relacl": null}`)}}}
+	f.Add(string(o.Append(nil)), "t", "x")
+	f.Add(`{"class": "", "identity": "", "names": [], "args": [], "rows": []}`, "\x00\xff", "é")
+	f.Fuzz(func(t *testing.T, text, class, name string) {
+		if parsed, err := ParseObject([]byte(text)); err == nil && string(parsed.Append(nil)) != text {
+			t.Errorf("%q reads as %q", text, parsed.Append(nil))
+		}
+		made := Object{Class: class, Identity: name, Names: []string{name, class}, Rows: []Row{{class, name, appendString([]byte(`{"a": `), name)}}}
+		made.Rows[0].Definition = append(made.Rows[0].Definition, '}')
+		line := made.Append(nil)
+		back, err := ParseObject(line)
+		if err != nil || back.Fingerprint() != made.Fingerprint() || bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' && r != 0x7f }) {
+			t.Errorf("%q: %v", line, err)
+		}
+		if utf8.ValidString(name) && Text(back.Rows[0].Attributes()["a"]) != name {
+			t.Errorf("%q reads as %s", name, back.Rows[0].Definition)
+		}
+	})
 }

@@ -10,6 +10,8 @@ type rule struct {
 	identity string // what names the row; empty: pg_identify_object
 	class    string // with object: what the row belongs to; empty: itself
 	object   string
+	column   string            // of OIDs, by which an object's rows are found; empty: oid
+	parts    []string          // what of a list of objects it names beside these: columns and conditions that = ANY (list) follows
 	where    string            // which rows are of users
 	space    string            // the schema that the row is in; empty: none
 	relation string            // whose columns its expressions name; 0: none
@@ -38,9 +40,18 @@ const (
 		"x.objsubid)).identity"
 )
 
+// indexesOf selects the indexes of tables.
+const indexesOf = "indexrelid FROM pg_catalog.pg_index WHERE indrelid"
+
 // spaceOf is the schema of a relation.
 func spaceOf(oid string) string {
 	return "(SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid = " + oid + ")"
+}
+
+// elementOr is a column of an array type's elements, and another value of all
+// other types.
+func elementOr(column, other string) string {
+	return "coalesce((SELECT e." + column + " FROM pg_catalog.pg_type e WHERE e.oid = x.typelem AND e.typarray = x.oid), " + other + ")"
 }
 
 // tableOf is the table of an index, and any other relation itself.
@@ -66,13 +77,16 @@ func owner(class, oid string) (string, string) {
 // attached is a rule for a catalog whose rows are attached to any object.
 func attached(r rule, class, oid string) rule {
 	r.class, r.object = owner(class, oid)
+	r.column, r.parts = oid, []string{indexesOf, "oid FROM pg_catalog.pg_constraint WHERE conrelid", "oid FROM pg_catalog.pg_constraint WHERE contypid",
+		"oid FROM pg_catalog.pg_trigger WHERE tgrelid", "oid FROM pg_catalog.pg_policy WHERE polrelid", "oid FROM pg_catalog.pg_rewrite WHERE ev_class",
+		"oid FROM pg_catalog.pg_attrdef WHERE adrelid"}
 	return r
 }
 
 // ofRelation is a rule for a catalog whose rows are parts of a relation.
 func ofRelation(column string, r rule) rule {
 	r.class, r.object, r.relation = pgClass, tableOf("x."+column), "x."+column
-	r.space = spaceOf("x." + column)
+	r.space, r.column, r.parts = spaceOf("x."+column), "x."+column, []string{indexesOf}
 	if r.where == "" {
 		r.where = "x." + column + " >= 16384"
 	}
@@ -94,7 +108,7 @@ var plain = rule{where: ofUsers, relation: "0"}
 var rules = map[string]rule{
 	"pg_namespace": {where: "(" + ofUsers + " OR x.nspname = 'public') AND x.nspname !~ '^pg_toast|^pg_temp_|^scribe$'"},
 	"pg_class": {identity: "(pg_catalog.pg_identify_object(" + pgClass + ", x.oid, 0)).identity || ' ' || x.relkind::text",
-		class: pgClass, object: tableOf("x.oid"), where: ofUsers + " AND x.relkind <> 't'", space: "x.relnamespace", relation: "x.oid",
+		class: pgClass, object: tableOf("x.oid"), parts: []string{indexesOf}, where: ofUsers + " AND x.relkind <> 't'", space: "x.relnamespace", relation: "x.oid",
 		// relreplident is what the capture changes; pg_toast and the rest is the server's.
 		skip: []string{"relfilenode", "relpages", "reltuples", "relallvisible", "relallfrozen", "relfrozenxid", "relminmxid", "reltoastrelid", "relrewrite",
 			"relhastriggers", "relhasrules", "relhassubclass", "relhasindex", "reltype", "relchecks", "relnatts", "relreplident"}},
@@ -110,9 +124,12 @@ var rules = map[string]rule{
 	"pg_attrdef": ofRelation("adrelid", rule{identity: "x.adrelid::pg_catalog.regclass::text || '.' || (SELECT pg_catalog.quote_ident(a.attname) FROM " +
 		"pg_catalog.pg_attribute a WHERE a.attrelid = x.adrelid AND a.attnum = x.adnum)"}),
 	"pg_constraint": {class: "CASE WHEN x.conrelid <> 0 THEN " + pgClass + " ELSE " + pgType + " END", object: "greatest(x.conrelid, x.contypid)",
-		where: ofUsers, space: "x.connamespace", relation: "x.conrelid", skip: []string{"coninhcount"}},
+		parts: []string{"oid FROM pg_catalog.pg_constraint WHERE conrelid", "oid FROM pg_catalog.pg_constraint WHERE contypid"},
+		where: ofUsers, space: "x.connamespace", relation: "x.conrelid", skip: []string{"coninhcount"},
+		extra: [][2]string{{"create", "pg_catalog.pg_get_constraintdef(x.oid)"}}},
 	"pg_index": ofRelation("indrelid", rule{identity: "x.indexrelid::pg_catalog.regclass::text", where: "x.indexrelid >= 16384",
-		skip: []string{"indcheckxmin", "indisreplident"}, special: map[string]string{"indoption": "x.indoption::text"}}),
+		skip: []string{"indcheckxmin", "indisreplident"}, special: map[string]string{"indoption": "x.indoption::text"},
+		extra: [][2]string{{"create", "pg_catalog.pg_get_indexdef(x.indexrelid)"}}}),
 	"pg_rewrite": ofRelation("ev_class", rule{where: ofUsers, skip: []string{"ev_qual"},
 		special: map[string]string{"ev_action": "pg_catalog.pg_get_ruledef(x.oid)"}}),
 	"pg_trigger": ofRelation("tgrelid", rule{where: ofUsers + " AND NOT x.tgisinternal", skip: []string{"tgconstrindid"},
@@ -123,21 +140,21 @@ var rules = map[string]rule{
 	"pg_sequence":          ofRelation("seqrelid", rule{identity: "x.seqrelid::pg_catalog.regclass::text"}),
 	"pg_foreign_table":     ofRelation("ftrelid", rule{identity: "x.ftrelid::pg_catalog.regclass::text"}),
 	"pg_statistic_ext": {where: ofUsers, space: "x.stxnamespace", relation: "x.stxrelid",
-		special: map[string]string{"stxstattarget": "nullif(x.stxstattarget::int, -1)"}},
+		special: map[string]string{"stxstattarget": "nullif(x.stxstattarget::int, -1)"},
+		extra:   [][2]string{{"create", "pg_catalog.pg_get_statisticsobjdef(x.oid)"}}},
 	"pg_proc": inSchema("pronamespace", rule{special: map[string]string{"proargdefaults": "pg_catalog.pg_get_function_arguments(x.oid)",
-		"prosqlbody": "pg_catalog.pg_get_function_sqlbody(x.oid)"}}),
-	"pg_aggregate": {identity: "x.aggfnoid::pg_catalog.regprocedure::text", class: "'pg_catalog.pg_proc'::pg_catalog.regclass", object: "x.aggfnoid::oid",
+		"prosqlbody": "pg_catalog.pg_get_function_sqlbody(x.oid)"}, extra: [][2]string{{"result", "pg_catalog.pg_get_function_result(x.oid)"}}}),
+	"pg_aggregate": {identity: "x.aggfnoid::pg_catalog.regprocedure::text", class: "'pg_catalog.pg_proc'::pg_catalog.regclass", object: "x.aggfnoid::oid", column: "x.aggfnoid::oid",
 		where: "x.aggfnoid::oid >= 16384", relation: "0"},
 	// The row type of a table is the table; an array type comes with its elements'.
-	"pg_type": inSchema("typnamespace", rule{class: pgType, object: "coalesce((SELECT e.oid FROM pg_catalog.pg_type e WHERE e.typarray = x.oid), x.oid)",
-		where: ofUsers + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind <> 'c' AND c.oid IN (x.typrelid, (SELECT e.typrelid FROM " +
-			"pg_catalog.pg_type e WHERE e.typarray = x.oid)))",
-		skip: []string{"typarray", "typrelid"}}),
-	"pg_enum": {identity: "x.enumtypid::pg_catalog.regtype::text || '.' || x.enumlabel", class: pgType, object: "x.enumtypid", where: "x.enumtypid >= 16384",
+	"pg_type": inSchema("typnamespace", rule{class: pgType, object: elementOr("oid", "x.oid"), parts: []string{"typarray FROM pg_catalog.pg_type WHERE oid"},
+		where: ofUsers + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind <> 'c' AND c.oid = " + elementOr("typrelid", "x.typrelid") + ")",
+		skip:  []string{"typarray", "typrelid"}}),
+	"pg_enum": {identity: "x.enumtypid::pg_catalog.regtype::text || '.' || x.enumlabel", class: pgType, object: "x.enumtypid", column: "x.enumtypid", where: "x.enumtypid >= 16384",
 		skip: []string{"enumsortorder"},
 		extra: [][2]string{{"position", "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_enum e WHERE e.enumtypid = x.enumtypid AND e.enumsortorder <= " +
 			"x.enumsortorder)"}}},
-	"pg_range":       {identity: "x.rngtypid::pg_catalog.regtype::text", class: pgType, object: "x.rngtypid", where: "x.rngtypid >= 16384"},
+	"pg_range":       {identity: "x.rngtypid::pg_catalog.regtype::text", class: pgType, object: "x.rngtypid", column: "x.rngtypid", where: "x.rngtypid >= 16384"},
 	"pg_operator":    inSchema("oprnamespace", rule{}),
 	"pg_opclass":     inSchema("opcnamespace", rule{}),
 	"pg_opfamily":    inSchema("opfnamespace", rule{}),
@@ -149,9 +166,9 @@ var rules = map[string]rule{
 	"pg_ts_template": inSchema("tmplnamespace", rule{}),
 	"pg_ts_config_map": {identity: "(SELECT c.cfgnamespace::pg_catalog.regnamespace::text || '.' || c.cfgname FROM pg_catalog.pg_ts_config c WHERE c.oid = " +
 		"x.mapcfg) || ' ' || x.maptokentype::text || ' ' || x.mapseqno::text",
-		class: "'pg_catalog.pg_ts_config'::pg_catalog.regclass", object: "x.mapcfg", where: "x.mapcfg >= 16384"},
-	"pg_amop":                 {class: "'pg_catalog.pg_opfamily'::pg_catalog.regclass", object: "x.amopfamily", where: ofUsers},
-	"pg_amproc":               {class: "'pg_catalog.pg_opfamily'::pg_catalog.regclass", object: "x.amprocfamily", where: ofUsers},
+		class: "'pg_catalog.pg_ts_config'::pg_catalog.regclass", object: "x.mapcfg", column: "x.mapcfg", where: "x.mapcfg >= 16384"},
+	"pg_amop":                 {class: "'pg_catalog.pg_opfamily'::pg_catalog.regclass", object: "x.amopfamily", column: "x.amopfamily", where: ofUsers},
+	"pg_amproc":               {class: "'pg_catalog.pg_opfamily'::pg_catalog.regclass", object: "x.amprocfamily", column: "x.amprocfamily", where: ofUsers},
 	"pg_cast":                 plain,
 	"pg_transform":            plain,
 	"pg_am":                   plain,
@@ -166,17 +183,18 @@ var rules = map[string]rule{
 		special: map[string]string{"evttags": sortedArray("x.evttags")}},
 	"pg_publication": {where: ofUsers + " AND x.pubname !~ '^pg_scribe'"},
 	"pg_publication_rel": {where: ofUsers + " AND (SELECT p.pubname FROM pg_catalog.pg_publication p WHERE p.oid = x.prpubid) !~ '^pg_scribe'",
-		class: "'pg_catalog.pg_publication'::pg_catalog.regclass", object: "x.prpubid", relation: "x.prrelid",
+		class: "'pg_catalog.pg_publication'::pg_catalog.regclass", object: "x.prpubid", column: "x.prpubid", relation: "x.prrelid",
 		special: map[string]string{"prattrs": "(SELECT pg_catalog.string_agg(a.attname, ', ' ORDER BY a.attname COLLATE \"C\") FROM pg_catalog.pg_attribute a " +
 			"WHERE a.attrelid = x.prrelid AND a.attnum = ANY (x.prattrs))"}},
-	"pg_publication_namespace": {where: ofUsers, class: "'pg_catalog.pg_publication'::pg_catalog.regclass", object: "x.pnpubid"},
+	"pg_publication_namespace": {where: ofUsers, class: "'pg_catalog.pg_publication'::pg_catalog.regclass", object: "x.pnpubid", column: "x.pnpubid"},
 	"pg_subscription": {where: "x.subdbid = " + database, only: []string{"subowner", "subpublications", "subbinary", "substream", "subtwophasestate",
 		"subdisableonerr", "subpasswordrequired", "subrunasowner", "subsynccommit", "suborigin"}},
-	"pg_largeobject_metadata": {identity: "x.oid::text", where: "true"},
+	"pg_largeobject_metadata": {identity: "x.oid::text", where: "true",
+		class: "'pg_catalog.pg_largeobject'::pg_catalog.regclass", object: "x.oid"}, // as the server addresses them
 	"pg_database": {identity: "'this database'", where: "x.oid = " + database, only: []string{"datdba", "datacl", "datconnlimit", "datistemplate",
 		"datallowconn", "encoding", "datcollate", "datctype"}},
 	"pg_db_role_setting": {identity: "CASE WHEN x.setrole = 0 THEN 'this database' ELSE 'this database, role ' || pg_catalog.pg_get_userbyid(x.setrole) END",
-		class: "'pg_catalog.pg_database'::pg_catalog.regclass", object: "x.setdatabase", where: "x.setdatabase = " + database, only: []string{"setconfig"}},
+		class: "'pg_catalog.pg_database'::pg_catalog.regclass", object: "x.setdatabase", column: "x.setdatabase", where: "x.setdatabase = " + database, only: []string{"setconfig"}},
 	"pg_description": attached(rule{identity: described, where: "(x.objoid >= 16384 OR x.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND (SELECT " +
 		"n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = x.objoid) = 'public')" +
 		" AND " + described + " !~ '^(schema scribe|[a-z ]+ scribe[._])'", only: []string{"description"}}, "x.classoid", "x.objoid"),

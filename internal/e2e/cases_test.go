@@ -127,59 +127,33 @@ func (tr *trip) differences() (list []string) {
 	if diff := tr.rowDiff(); diff != "" {
 		list = append(list, "rows: "+diff)
 	}
-	from, to := tr.source.Conn(tr.t, tr.db), tr.target.Conn(tr.t, tr.restored)
-	query := describe.Common(described(tr.t, from), described(tr.t, to)).Query("")
-	a, b := descriptionsOf(tr.t, from, query), descriptionsOf(tr.t, to, query)
-	for _, key := range slices.Sorted(maps.Keys(a)) {
-		if other, there := b[key]; !there {
-			list = append(list, "missing: "+key+" "+a[key])
-		} else if other != a[key] {
-			list = append(list, "differs: "+key+"\n  source   "+a[key]+"\n  restored "+other)
+	source, target := tr.described(tr.source, tr.db), tr.described(tr.target, tr.restored)
+	for _, key := range slices.Sorted(maps.Keys(source)) {
+		found, _ := describe.Compare(source[key], target[key])
+		for _, d := range found {
+			list = append(list, strings.TrimSpace(fmt.Sprintf("%s %s: %s %s %s", d.Kind, key, d.Catalog, d.Row, d.Attribute))+
+				"\n  source   "+d.Source+"\n  restored "+d.Target)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(b)) {
-		if _, there := a[key]; !there {
-			list = append(list, "too much: "+key+" "+b[key])
+	for _, key := range slices.Sorted(maps.Keys(target)) {
+		if _, there := source[key]; !there {
+			list = append(list, "extra "+key)
 		}
 	}
 	return list
 }
 
-// described reads what a server says of its catalogs.
-func described(t *testing.T, conn *pgx.Conn) (m describe.Metadata) {
-	t.Helper()
-	ctx := context.Background()
-	rows, err := conn.Query(ctx, describe.ColumnsSQL)
+// described returns the descriptions of all objects of a database.
+func (tr *trip) described(c *pgtest.Cluster, db string) map[string]describe.Object {
+	tr.t.Helper()
+	ctx, conn := context.Background(), c.Conn(tr.t, db).PgConn()
+	all := map[string]describe.Object{}
+	reader, err := describe.NewReader(ctx, conn)
 	if err == nil {
-		m.Columns, err = pgx.CollectRows(rows, pgx.RowToStructByPos[describe.Column])
-	}
-	if err == nil {
-		rows, err = conn.Query(ctx, describe.ReferencesSQL)
-	}
-	if err == nil {
-		m.References, err = pgx.CollectRows(rows, pgx.RowToStructByPos[describe.Reference])
+		err = reader.All(ctx, conn, func(o describe.Object) error { all[o.Key()] = o; return nil })
 	}
 	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-// descriptionsOf returns the descriptions of all objects, by catalog and identity.
-func descriptionsOf(t *testing.T, conn *pgx.Conn, query string) map[string]string {
-	t.Helper()
-	ctx := context.Background()
-	if _, err := conn.Exec(ctx, describe.SettingsSQL); err != nil {
-		t.Fatal(err)
-	}
-	rows, err := conn.Query(ctx, "SELECT catalog || ' ' || identity, definition::text FROM ("+query+") d")
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]string{}
-	var key, definition string
-	if _, err := pgx.ForEachRow(rows, []any{&key, &definition}, func() error { all[key] = definition; return nil }); err != nil {
-		t.Fatal(err)
+		tr.t.Fatal(err)
 	}
 	return all
 }

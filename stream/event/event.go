@@ -5,12 +5,13 @@
 package event
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 )
 
 // An Event is one message: *Text, *Start, *Drop, *End, *Refill, *Rows, *Sample,
-// *LargeObject, *Mark or *Gap.
+// *Objects, *LargeObject, *Mark or *Gap.
 type Event interface{ event() }
 
 // Text is a long text that other events of its transaction refer to.
@@ -116,6 +117,20 @@ type Sample struct {
 	States []State `json:"states"`
 }
 
+// Objects are what a snapshot showed of objects.
+type Objects struct {
+	Slot     string      `json:"slot"` // whose sample it is
+	Snapshot Snapshot    `json:"snapshot"`
+	Objects  []Described `json:"objects"`
+}
+
+// Described is what one object is.
+type Described struct {
+	Class       string          `json:"class"` // as pg_identify_object has it
+	Identity    string          `json:"identity"`
+	Description json.RawMessage `json:"description,omitempty"` // in canonical form; none: the object is gone
+}
+
 // LargeObject is a piece of a large object's contents.
 type LargeObject struct {
 	OID    uint32 `json:"oid"`
@@ -140,6 +155,7 @@ func (*End) event()         {}
 func (*Refill) event()      {}
 func (*Rows) event()        {}
 func (*Sample) event()      {}
+func (*Objects) event()     {}
 func (*LargeObject) event() {}
 func (*Mark) event()        {}
 func (*Gap) event()         {}

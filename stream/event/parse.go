@@ -84,6 +84,8 @@ func ofKind(kind string) Event {
 		return &Rows{}
 	case "state":
 		return &Sample{}
+	case "objects":
+		return &Objects{}
 	case "lo":
 		return &LargeObject{}
 	case "mark":
@@ -167,6 +169,9 @@ func eachText(v reflect.Value, change func(string) string) {
 			eachText(v.Field(i), change)
 		}
 	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return // JSON in ASCII
+		}
 		for i := range v.Len() {
 			eachText(v.Index(i), change)
 		}

@@ -36,6 +36,7 @@ type bracket struct {
 	texts    map[string]string // that commands of this transaction refer to
 	refill   *refill
 	defaults bool             // the transaction has changed default privileges
+	ran      bool             // it has commands
 	by       segment.Identity // of a command, written last
 }
 
@@ -55,6 +56,10 @@ func (c *commands) reset() {
 func (c *commands) take(e event.Event, lsn catalog.LSN, raw []byte, again func([]byte) error) error {
 	if _, rows := e.(*event.Rows); !rows {
 		c.rows.hidden.show(c.out)
+	}
+	switch e.(type) {
+	case *event.Start, *event.Drop, *event.End, *event.Gap:
+		c.ran = true
 	}
 	if text, ok := e.(*event.Text); ok {
 		if c.texts == nil {
@@ -85,6 +90,8 @@ func (c *commands) take(e event.Event, lsn catalog.LSN, raw []byte, again func([
 		c.out.mark(e.Name)
 	case *event.Sample:
 		c.sample(e)
+	case *event.Objects:
+		c.objects(e)
 	case *event.LargeObject:
 		if !c.foreign {
 			c.rows.largeObject(e)
@@ -213,6 +220,7 @@ func (c *commands) forget(dropped []event.Object) {
 
 // tell hands on which objects a command tells of.
 func (c *commands) tell(it *ddl.Case) {
+	c.out.touch(it)
 	told := Told{Unknown: it.Unsaid()}
 	for _, o := range it.End.Objects {
 		if !o.Invalid {

@@ -189,6 +189,9 @@ func (r *Renderer) commit(b []byte) error {
 	if r.commands.defaults {
 		r.schema.ChangeDefaultPrivileges(r.out.tx.Commit)
 	}
+	if r.commands.ran {
+		r.schema.Commanded(r.out.tx.XID)
+	}
 	r.commands.reset()
 	if !r.skip && !r.out.alien {
 		r.schema.Strings().Begin(r.out.tx.At)

@@ -23,6 +23,9 @@ type Batch struct {
 
 	Told  []Told      // of objects, by transactions
 	Stale []ddl.State // sampled states that the text changes: the next sample has to bring them again
+
+	Touched     Touched               // objects that are to be described
+	Undescribed []segment.Fingerprint // descriptions that are not in the text, since they may not be true there
 }
 
 // Told is what the commands of one transaction, or of a part of it, tell of
@@ -44,6 +47,9 @@ type writer struct {
 	told  []Told
 	stale []ddl.State
 
+	touched     Touched
+	undescribed []segment.Fingerprint
+
 	inTx    bool
 	tx      pgoutput.Begin
 	begun   bool          // its BEGIN line is written
@@ -57,8 +63,8 @@ func (w *writer) complete() bool { return w.whole > 0 || w.stats.End > 0 }
 // take hands on what is there. A transaction that is still coming in is handed on
 // apart from complete ones, so that those can be stored for good before it.
 func (w *writer) take(next []byte) Batch {
-	b := Batch{Text: w.text, Boundary: !w.inTx, Told: w.told, Stale: w.stale}
-	w.told, w.stale = nil, nil
+	b := Batch{Text: w.text, Boundary: !w.inTx, Told: w.told, Stale: w.stale, Touched: w.touched, Undescribed: w.undescribed}
+	w.told, w.stale, w.touched, w.undescribed = nil, nil, Touched{}, nil
 	if w.inTx && w.complete() {
 		b.Text, b.Boundary = w.text[:w.whole:w.whole], true
 		w.text = append(next[:0], w.text[w.whole:]...)

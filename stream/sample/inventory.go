@@ -46,7 +46,7 @@ func OpenInventory(ctx context.Context, store Store) (*Inventory, error) {
 	if err := json.Unmarshal([]byte(text), &v.ledger.account); err != nil {
 		return v, err
 	}
-	if v.ledger.Seen.max > 0 {
+	if v.ledger.Seen.Max > 0 {
 		v.ledger.there, err = keptSample(ctx, store, inventorySample)
 	}
 	return v, err
@@ -149,11 +149,7 @@ func identify(ctx context.Context, tx pgx.Tx, keys []string) (map[string]string,
 	if len(keys) == 0 {
 		return map[string]string{}, nil
 	}
-	return readTexts(ctx, tx, `SELECT k, name FROM (SELECT k, coalesce(
-	    (SELECT i.type || ' ' || i.identity FROM pg_identify_object(split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid, 0) i),
-	    (SELECT CASE relkind WHEN 'i' THEN 'index ' ELSE 'relation ' END || relname FROM pg_class
-	      WHERE split_part(k, ' ', 1)::oid = 'pg_class'::regclass AND oid = split_part(k, ' ', 2)::oid)) AS name
-	  FROM unnest($1::text[]) k) x WHERE name IS NOT NULL`, keys)
+	return readTexts(ctx, tx, query("identify.sql"), keys)
 }
 
 // BaselineInventory keeps what there is where a slot begins, by its snapshot.
@@ -181,7 +177,7 @@ func readSample(ctx context.Context, tx pgx.Tx) (s reading, err error) {
 	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&text); err != nil {
 		return s, err
 	}
-	if s.seen, err = parseSnapshot(text); err != nil {
+	if s.seen, err = event.ParseSnapshot(text); err != nil {
 		return s, err
 	}
 	if s.there, err = readInventory(ctx, tx); err != nil {
@@ -338,13 +334,7 @@ const transientMark = "transient "
 // markTransient marks those among the keys. Some of them may be gone already,
 // and have no name any more: the sample's snapshot still knows what they are.
 func markTransient(ctx context.Context, tx pgx.Tx, keys []string, names map[string]string) error {
-	rows, err := tx.Query(ctx, `WITH RECURSIVE up (key, class, oid) AS (
-	    SELECT k, split_part(k, ' ', 1)::oid, split_part(k, ' ', 2)::oid FROM unnest($1::text[]) k
-	    UNION SELECT up.key, x.class, x.oid FROM up, LATERAL (
-	      SELECT d.refclassid AS class, d.refobjid AS oid FROM pg_depend d WHERE d.classid = up.class AND d.objid = up.oid AND d.objsubid = 0
-	      UNION ALL SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r WHERE up.class = 'pg_class'::regclass AND r.ev_class = up.oid AND r.rulename = '_RETURN') x)
-	  SELECT DISTINCT up.key FROM up JOIN pg_namespace n ON up.class = 'pg_namespace'::regclass AND n.oid = up.oid WHERE n.nspname ~ '^pg_temp_'`,
-		keys)
+	rows, err := tx.Query(ctx, query("transient.sql"), keys)
 	if err != nil {
 		return err
 	}

@@ -74,30 +74,12 @@ var stateKinds = []stateKind{
 		return "DO " + sqltext.Literal("BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = "+sqltext.Literal(role)+
 			") THEN EXECUTE format('ALTER ROLE %I IN DATABASE %I RESET ALL', "+sqltext.Literal(role)+", current_database()); END IF; END")
 	}},
-	{name: "sequence", late: true, tag: constant(segment.TagSequence), query: same(`
-	  SELECT concat_ws(' ', oid, pg_relation_filenode(oid)), -- the file is another one after RESTART
-	    format('DO %L', format('BEGIN IF pg_catalog.to_regclass(%L) IS NOT NULL THEN PERFORM pg_catalog.setval(%L, %s, %s); END IF; EXCEPTION WHEN numeric_value_out_of_range THEN RAISE WARNING ''%%'', SQLERRM; END', -- it was altered meanwhile
-	    format('%I.%I', schema, name), format('%I.%I', schema, name), last_value, is_called::text)) FROM scribe.sequence_values()`)},
-	{name: "event trigger", named: true, tag: constant(segment.TagTrigger), query: same(`
-	  SELECT evtname, format('DO %L', format('BEGIN DROP EVENT TRIGGER IF EXISTS %I; CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s(); ALTER EVENT TRIGGER %I OWNER TO %I; ALTER EVENT TRIGGER %I %s;%s` + ddl.OrGone + ` END',
-	      evtname, evtname, evtevent,
-	      (SELECT ' WHEN TAG IN (' || string_agg(quote_literal(t), ', ') || ')' FROM unnest(evttags) t),
-	      (SELECT format('%I.%I', n.nspname, p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = evtfoid),
-	      evtname, pg_get_userbyid(evtowner), evtname,
-	      CASE evtenabled WHEN 'O' THEN 'ENABLE' WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE ALWAYS' END,
-	      (SELECT format(' COMMENT ON EVENT TRIGGER %I IS %L;', evtname, d) FROM obj_description(e.oid, 'pg_event_trigger') d WHERE d IS NOT NULL)))
-	  FROM pg_event_trigger e WHERE evtname !~ '^scribe_[a-z]$' AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_event_trigger'::regclass AND objid = e.oid AND deptype = 'e')`),
+	{name: "sequence", late: true, tag: constant(segment.TagSequence), query: same(query("sequence.sql"))},
+	{name: "event trigger", named: true, tag: constant(segment.TagTrigger), query: same(query("event_trigger.sql", "or_gone", ddl.OrGone)),
 		gone: func(key string) string { return "DROP EVENT TRIGGER IF EXISTS " + sqltext.Quoted(key) }},
 	{name: ddl.StateOwner, owners: true, tag: constant(segment.TagOwner), query: same(ownerStates), sql: ownerCommands},
 	{name: ddl.StatePrivileges, tag: constant(segment.TagPrivileges), query: same("SELECT '', NULL WHERE false"), sql: privilegeCommands},
-	{name: ddl.StateCluster, tag: constant(segment.TagCluster), query: same(`
-	  SELECT format('%I.%I', n.nspname, c.relname) || chr(31) || c.oid, coalesce(
-	    (SELECT format('DO %L', format('BEGIN ALTER TABLE %I.%I CLUSTER ON %I;` + ddl.OrGone + ` END', n.nspname, c.relname, x.relname))
-	      FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisclustered),
-	    format('ALTER TABLE %I.%I SET WITHOUT CLUSTER', n.nspname, c.relname))
-	  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-	  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'scribe'
-	    AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisclustered)`),
+	{name: ddl.StateCluster, tag: constant(segment.TagCluster), query: same(query("cluster.sql", "or_gone", ddl.OrGone)),
 		gone: func(key string) string {
 			key, _, _ = strings.Cut(key, "\x1f")
 			return "DO " + sqltext.Literal("BEGIN IF pg_catalog.to_regclass("+sqltext.Literal(key)+") IS NOT NULL THEN ALTER TABLE "+key+" SET WITHOUT CLUSTER; END IF; END")
@@ -111,28 +93,12 @@ func roleStates(s source.Server) string {
 	if s.ReadsRoles {
 		from, password = "pg_authid", "coalesce(quote_literal(r.rolpassword), 'NULL')"
 	}
-	return `SELECT r.rolname, format('DO %L', format('BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN CREATE ROLE %I; END IF; ALTER ROLE %I %s%s;%s ALTER ROLE %I RESET ALL;%s COMMENT ON ROLE %I IS %L; END',
-	    r.rolname, r.rolname, r.rolname, concat_ws(' ',
-	      CASE WHEN r.rolsuper THEN 'SUPERUSER' ELSE 'NOSUPERUSER' END, CASE WHEN r.rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END,
-	      CASE WHEN r.rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END, CASE WHEN r.rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
-	      CASE WHEN r.rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN r.rolreplication THEN 'REPLICATION' ELSE 'NOREPLICATION' END,
-	      CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' ELSE 'NOBYPASSRLS' END, 'CONNECTION LIMIT ' || r.rolconnlimit::text,
-	      'VALID UNTIL ' || quote_literal(r.rolvaliduntil::text)),
-	    ' PASSWORD ' || ` + password + `,
-	    CASE WHEN r.rolvaliduntil IS NULL THEN format(
-	      ' IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L AND rolvaliduntil IS NOT NULL) THEN ALTER ROLE %I VALID UNTIL ''infinity''; END IF;',
-	      r.rolname, r.rolname) END,
-	    r.rolname, (SELECT string_agg(format(' ALTER ROLE %I SET %s = %s;', r.rolname, split_part(x, '=', 1), ` + settingValue + `), '')
-	      FROM pg_db_role_setting g, unnest(g.setconfig) x WHERE g.setrole = r.oid AND g.setdatabase = 0),
-	    r.rolname, shobj_description(r.oid, 'pg_authid')))
-	  FROM ` + from + ` r WHERE r.oid >= 16384`
+	return query("role.sql", "from", from, "password", password, "setting", settingValue)
 }
 
 // settingValue is the value of a NAME=VALUE setting as SET wants it: lists of
 // names are stored quoted already.
-const settingValue = `CASE WHEN lower(split_part(x, '=', 1)) IN ('search_path', 'temp_tablespaces', 'session_preload_libraries',
-	'shared_preload_libraries', 'local_preload_libraries', 'unix_socket_directories')
-	THEN coalesce(nullif(substr(x, strpos(x, '=') + 1), ''), '''''') ELSE quote_literal(substr(x, strpos(x, '=') + 1)) END`
+var settingValue = query("setting_value.sql")
 
 // membershipStates are who is a member of which role.
 func membershipStates(s source.Server) string {
@@ -140,8 +106,7 @@ func membershipStates(s source.Server) string {
 	if s.Major() >= 16 {
 		options = "format(' WITH ADMIN %s, INHERIT %s, SET %s', m.admin_option::text, m.inherit_option::text, m.set_option::text)"
 	}
-	return `SELECT DISTINCT ON (1) r.rolname || chr(31) || u.rolname, ` + forgiving + `format('GRANT %I TO %I%s', r.rolname, u.rolname, ` + options + `)))
-	  FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member WHERE m.member >= 16384 ORDER BY 1, m.admin_option DESC`
+	return query("membership.sql", "forgiving", forgiving, "options", options)
 }
 
 // forgivingly is like forgiving, for text.
@@ -152,22 +117,14 @@ func forgivingly(command string) string {
 // tablespaceStates are owner, options, privileges and comment of tablespaces.
 // They cannot be created within a transaction, nor on a machine whose folders
 // are unknown, so that one which the target lacks is only reported.
-const tablespaceStates = `
-  SELECT spcname, format('DO %L', format('DECLARE g record; BEGIN IF NOT EXISTS (SELECT FROM pg_tablespace WHERE spcname = %L) THEN RAISE WARNING ''the target has no tablespace %%, which is in %% on the source'', %L, %L; RETURN; END IF; ALTER TABLESPACE %I OWNER TO %I;%s COMMENT ON TABLESPACE %I IS %L; %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
-      spcname, spcname, pg_tablespace_location(oid), spcname, pg_get_userbyid(spcowner),
-      ' ALTER TABLESPACE ' || quote_ident(spcname) || ' SET (' || array_to_string(spcoptions, ', ') || ');', spcname, shobj_description(oid, 'pg_tablespace'),
-      scribe.acl_sql('TABLESPACE ' || quote_ident(spcname), coalesce(spcacl, acldefault('t', spcowner)), spcowner,
-        format('(SELECT coalesce(spcacl, acldefault(''t'', spcowner)) FROM pg_tablespace WHERE spcname = %L)', spcname))))
-  FROM pg_tablespace WHERE oid >= 16384`
+var tablespaceStates = query("tablespace.sql")
 
 // parameterStates are privileges on settings, which a whole cluster shares.
 func parameterStates(s source.Server) string {
 	if s.Major() < 15 {
 		return "SELECT NULL, NULL WHERE false"
 	}
-	return `SELECT parname, format('DO %L', format('DECLARE g record; BEGIN %s EXCEPTION WHEN OTHERS THEN RAISE WARNING ''%%'', SQLERRM; END',
-	    scribe.acl_sql('PARAMETER ' || parname, paracl, 10, format('(SELECT coalesce((SELECT paracl FROM pg_parameter_acl WHERE parname = %L), acldefault(''p'', 10)))', parname))))
-	  FROM pg_parameter_acl`
+	return query("parameter.sql")
 }
 
 // labelTag is that of the object which bears the label.
@@ -185,13 +142,7 @@ func labelTag(key string) string {
 
 // labelStates are security labels of the database, of roles and tablespaces,
 // which no event reports. The target may lack their provider.
-const labelStates = `
-  SELECT provider || chr(31) || object, ` + forgiving + `format('EXECUTE format(%L, current_database())', format('SECURITY LABEL FOR %I ON %s IS %L', provider, object, replace(label, '%', '%%')))))
-  FROM (SELECT provider, label, CASE l.classoid WHEN 'pg_authid'::regclass THEN 'ROLE ' || quote_ident(replace(pg_get_userbyid(objoid), '%', '%%'))
-      WHEN 'pg_tablespace'::regclass THEN 'TABLESPACE ' || (SELECT quote_ident(replace(spcname, '%', '%%')) FROM pg_tablespace WHERE oid = objoid)
-      WHEN 'pg_database'::regclass THEN 'DATABASE %I' END AS object
-    FROM pg_shseclabel l WHERE l.classoid <> 'pg_database'::regclass OR l.objoid = (SELECT oid FROM pg_database WHERE datname = current_database())) x
-  WHERE object IS NOT NULL`
+var labelStates = query("label.sql", "forgiving", forgiving)
 
 // databaseOwner is the key of the owner and what else only its owner may set. It
 // sorts before the privileges, which a new owner takes over.
@@ -203,33 +154,7 @@ const databaseRole = "role "
 // databaseStates are what belongs to the database itself. The restored one
 // may have another name.
 func databaseStates(source.Server) string {
-	return `SELECT '` + databaseOwner + `', format('DO %L', format('BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %L) THEN EXECUTE format(''ALTER DATABASE %%I OWNER TO %%I'', current_database(), %L); END IF;
-	      EXECUTE format(''ALTER DATABASE %%I CONNECTION LIMIT %s'', current_database()); EXCEPTION WHEN insufficient_privilege THEN RAISE WARNING ''%%'', SQLERRM; END',
-	      pg_get_userbyid(datdba), pg_get_userbyid(datdba), datconnlimit))
-	  FROM pg_database WHERE datname = current_database()
-	  UNION ALL
-	  SELECT 'settings', format('DO %L', format('BEGIN EXECUTE format(''ALTER DATABASE %%I RESET ALL'', current_database());%s END',
-	    (SELECT string_agg(format(' EXECUTE format(''ALTER DATABASE %%I SET %s = %%s'', current_database(), %L);', split_part(x, '=', 1), ` + settingValue + `), '')
-	      FROM pg_db_role_setting g, unnest(g.setconfig) x WHERE g.setrole = 0 AND g.setdatabase = d.oid)))
-	  FROM pg_database d WHERE datname = current_database()
-	  UNION ALL
-	  SELECT '` + databaseRole + `' || r.rolname, format('DO %L', format('BEGIN EXECUTE format(''ALTER ROLE %%I IN DATABASE %%I RESET ALL'', %L, current_database());%s END', r.rolname,
-	    (SELECT string_agg(format(' EXECUTE format(''ALTER ROLE %%I IN DATABASE %%I SET %s = %%s'', %L, current_database(), %L);', split_part(x, '=', 1), r.rolname, ` + settingValue + `), '')
-	      FROM unnest(g.setconfig) x)))
-	  FROM pg_db_role_setting g JOIN pg_roles r ON r.oid = g.setrole WHERE g.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-	  UNION ALL
-	  SELECT 'comment', format('DO %L', format('BEGIN EXECUTE format(''COMMENT ON DATABASE %%I IS %%L'', current_database(), %L); END', shobj_description(oid, 'pg_database')))
-	  FROM pg_database WHERE datname = current_database()
-	  UNION ALL
-	  SELECT 'acl', format('DO %L', 'DECLARE g text; BEGIN FOR g IN SELECT DISTINCT CASE WHEN a.grantee = 0 THEN ''PUBLIC'' ELSE quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
-	      FROM pg_catalog.pg_database d, pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault(''d'', d.datdba))) a
-	      WHERE d.datname = current_database() AND a.grantee <> d.datdba LOOP EXECUTE format(''REVOKE ALL ON DATABASE %I FROM %s CASCADE'', current_database(), g); END LOOP;'
-	    || coalesce((SELECT string_agg(format(' EXECUTE format(''GRANT %s ON DATABASE %%I TO %%s%s'', current_database(), %L);',
-	      a.privilege_type, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END,
-	      coalesce(quote_ident(g.rolname), 'PUBLIC')), '' ORDER BY a.grantee, a.privilege_type)
-	    FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a LEFT JOIN pg_roles g ON g.oid = a.grantee
-	    WHERE a.grantee <> d.datdba AND (g.oid IS NOT NULL OR a.grantee = 0)), '') || ' END')
-	  FROM pg_database d WHERE datname = current_database()`
+	return query("database.sql", "owner", databaseOwner, "role", databaseRole, "setting", settingValue)
 }
 
 // DatabaseSettings are the settings, the comment and the privileges of the

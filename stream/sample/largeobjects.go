@@ -39,11 +39,7 @@ const largeObjectState = "state large objects"
 
 // largeObjectGate is text that differs if large objects changed. Counters come
 // late, by seconds, so that a change may show at the next sample only.
-const largeObjectGate = `SELECT concat_ws(' ', current_setting('track_counts'),
-    (SELECT string_agg(concat_ws(',', relname, n_tup_ins, n_tup_upd, n_tup_del), ' ' ORDER BY relname) FROM pg_stat_sys_tables
-      WHERE relid IN ('pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass)),
-    (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())),
-  pg_relation_size('pg_largeobject')`
+var largeObjectGate = query("large_object_gate.sql")
 
 // reconcileLargeObjects emits the large objects that differ from the last
 // sample, and returns how many do. A thorough one does not trust the server's

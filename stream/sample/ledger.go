@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"pg_scribe/catalog"
@@ -56,8 +55,8 @@ type ledger struct {
 
 // account is what a ledger keeps beside the sample, and together with it.
 type account struct {
-	Before   snapshot               `json:"before"`
-	Seen     snapshot               `json:"seen"`
+	Before   event.Snapshot         `json:"before"`
+	Seen     event.Snapshot         `json:"seen"`
 	Noticed  catalog.LSN            `json:"noticed"`
 	Timeline uint32                 `json:"timeline"` // of the last sample; 0: of the slot's beginning
 	Came     map[string]string      `json:"came"`     // by key, with names
@@ -85,7 +84,7 @@ const toldAtMost = 20000
 
 // reading is one reading of the inventory.
 type reading struct {
-	seen     snapshot
+	seen     event.Snapshot
 	at       catalog.LSN // everything that it shows commits before
 	timeline uint32
 	there    map[string]string // keys with names
@@ -106,9 +105,9 @@ func (l *ledger) connected(from catalog.LSN) {
 
 // tell takes what the commands of a transaction explain.
 func (l *ledger) tell(xid uint32, commit catalog.LSN, keys []string) {
-	if l.Seen.shows(xid) {
+	if l.Seen.Shows(xid) {
 		// The last sample was ahead of the stream.
-		if !l.Before.shows(xid) {
+		if !l.Before.Shows(xid) {
 			l.settle(keys)
 		}
 		l.leave(keys, l.there, l.Noticed)
@@ -181,7 +180,7 @@ func (l *ledger) due() (came, went []string) {
 func (l *ledger) sampled(s reading) {
 	explained := map[string]bool{everything: l.Beyond != nil}
 	for xid, t := range l.Told {
-		if s.seen.shows(xid) {
+		if s.seen.Shows(xid) {
 			for _, k := range t.Keys {
 				explained[k] = true
 			}
@@ -215,7 +214,7 @@ func (l *ledger) sampled(s reading) {
 		_, is := s.there[key]
 		return is || at <= l.stable
 	})
-	if l.Beyond != nil && s.seen.ended(*l.Beyond) {
+	if l.Beyond != nil && s.seen.Ended(*l.Beyond) {
 		l.Beyond = nil
 	}
 	l.Before, l.Seen, l.Noticed, l.Timeline, l.there = l.Seen, s.seen, s.at, s.timeline, s.there
@@ -285,67 +284,3 @@ func (l *ledger) tables() map[uint32]bool {
 func relationOID(key string) (oid string, ok bool) {
 	return strings.CutPrefix(key, fmt.Sprintf("%d ", event.ClassRelation))
 }
-
-// snapshot says which transactions are seen, as pg_snapshot does.
-type snapshot struct {
-	min, max uint64
-	running  []uint64 // between them, in order
-}
-
-// parseSnapshot reads the text of a pg_snapshot.
-func parseSnapshot(text string) (s snapshot, err error) {
-	parts := strings.Split(text, ":")
-	if len(parts) != 3 {
-		return s, fmt.Errorf("snapshot %q", text)
-	}
-	if s.min, err = strconv.ParseUint(parts[0], 10, 64); err != nil {
-		return s, err
-	}
-	if s.max, err = strconv.ParseUint(parts[1], 10, 64); err != nil || parts[2] == "" {
-		return s, err
-	}
-	for part := range strings.SplitSeq(parts[2], ",") {
-		xid, err := strconv.ParseUint(part, 10, 64)
-		if err != nil {
-			return s, err
-		}
-		s.running = append(s.running, xid)
-	}
-	return s, nil
-}
-
-func (s snapshot) String() string {
-	running := make([]string, len(s.running))
-	for i, xid := range s.running {
-		running[i] = strconv.FormatUint(xid, 10)
-	}
-	return fmt.Sprintf("%d:%d:%s", s.min, s.max, strings.Join(running, ","))
-}
-
-// MarshalText writes the text of a pg_snapshot.
-func (s snapshot) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// UnmarshalText reads the text of a pg_snapshot.
-func (s *snapshot) UnmarshalText(text []byte) (err error) {
-	*s, err = parseSnapshot(string(text))
-	return err
-}
-
-// shows reports that a committed transaction is seen. The stream has the lower
-// half of its number; it is the one closest to the snapshot.
-func (s snapshot) shows(xid uint32) bool {
-	if s.ended(xid) {
-		return true
-	}
-	full := s.full(xid)
-	if full < 0 || uint64(full) >= s.max {
-		return false
-	}
-	_, running := slices.BinarySearch(s.running, uint64(full))
-	return !running
-}
-
-// ended reports that neither a transaction nor any before it was running.
-func (s snapshot) ended(xid uint32) bool { return s.max > 0 && s.full(xid) < int64(s.min) }
-
-func (s snapshot) full(xid uint32) int64 { return int64(s.max) + int64(int32(xid-uint32(s.max))) }

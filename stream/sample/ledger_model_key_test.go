@@ -43,9 +43,9 @@ func objectSet(m map[string]string) (set byte) {
 	return set
 }
 
-func appendSnapshot(b []byte, s snapshot) []byte {
-	b = append(b, byte(s.max-firstXID), byte(s.min-firstXID))
-	for _, xid := range s.running {
+func appendSnapshot(b []byte, s event.Snapshot) []byte {
+	b = append(b, byte(s.Max-firstXID), byte(s.Min-firstXID))
+	for _, xid := range s.Running {
 		b = append(b, byte(xid-firstXID))
 	}
 	return append(b, 255)

@@ -153,7 +153,7 @@ type modelRun struct {
 func newModel(w world, samples, kills uint8) (*modelRun, *modelState) {
 	r := &modelRun{world: w, seen: map[[2]uint64]float64{}, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 	s := &modelState{samples: samples, kills: kills}
-	l := newLedger(reading{seen: snapshot{min: firstXID, max: firstXID}, at: lsnOf(0), there: map[string]string{modelKey(objB): "table B"}})
+	l := newLedger(reading{seen: event.Snapshot{Min: firstXID, Max: firstXID}, at: lsnOf(0), there: map[string]string{modelKey(objB): "table B"}})
 	s.ledger = l
 	s.save()
 	r.connect(s)
@@ -171,18 +171,18 @@ func (r *modelRun) connect(s *modelState) {
 }
 
 // snapshot is what a session sees now.
-func (r *modelRun) snapshot(s *modelState) snapshot {
-	p := snapshot{max: firstXID}
+func (r *modelRun) snapshot(s *modelState) event.Snapshot {
+	p := event.Snapshot{Max: firstXID}
 	for i := range r.world {
 		if s.phase[i] == visible {
-			p.max = max(p.max, xidOf(i)+1)
+			p.Max = max(p.Max, xidOf(i)+1)
 		}
 	}
-	p.min = p.max
+	p.Min = p.Max
 	for i := range r.world {
-		if xid := xidOf(i); xid < p.max && (s.phase[i] == running || s.phase[i] == committed) {
-			p.running = append(p.running, xid)
-			p.min = min(p.min, xid)
+		if xid := xidOf(i); xid < p.Max && (s.phase[i] == running || s.phase[i] == committed) {
+			p.Running = append(p.Running, xid)
+			p.Min = min(p.Min, xid)
 		}
 	}
 	return p
@@ -313,7 +313,7 @@ func (r *modelRun) mark(s *modelState, which int, keys []string, op string) {
 // note keeps which objects a sample has to tell of.
 func (r *modelRun) note(s *modelState) {
 	shows := func(i int) bool {
-		return s.sample.seen.shows(uint32(xidOf(i))) && !s.ledger.Seen.shows(uint32(xidOf(i)))
+		return s.sample.seen.Shows(uint32(xidOf(i))) && !s.ledger.Seen.Shows(uint32(xidOf(i)))
 	}
 	script := false
 	for i, a := range r.world {

@@ -30,6 +30,8 @@ type State struct {
 	names   map[uint32]string // of roles in the target, by their OIDs on the source
 	named   map[string]uint32 // the other way round
 
+	unshown unshown // transactions with commands
+
 	defaults catalog.LSN // commit of the last transaction that changed default privileges
 
 	made      map[uint32]uint32 // tables that were there at the connection's beginning, with the transaction that made each
@@ -83,6 +85,7 @@ const (
 	roleFact   = "role"
 
 	defaultsFact = "defaults"
+	unshownFact  = "command"
 )
 
 // sinceKey is where the beginning of what is known of strings is stored: no
@@ -98,7 +101,7 @@ func roleKey(oid uint32) catalog.FactKey { return catalog.FactKey{Kind: roleFact
 func New() *State {
 	f := &State{tables: map[uint32]Table{}, types: map[uint32]event.Type{}, loose: map[uint32]bool{},
 		moved: map[uint32]move{}, strings: ddl.NewStrings(), made: map[uint32]uint32{}, announced: map[uint32]bool{},
-		names: map[uint32]string{}, named: map[string]uint32{},
+		names: map[uint32]string{}, named: map[string]uint32{}, unshown: unshown{xids: map[uint32]bool{}},
 		told: map[catalog.FactKey]bool{}, dirty: map[catalog.FactKey]bool{}}
 	f.strings.Changed = func(process uint32) { f.dirty[catalog.FactKey{Kind: stringFact, OID: process}] = true }
 	return f
@@ -317,6 +320,8 @@ func (s *State) value(key catalog.FactKey) string {
 		}
 	case defaultsFact:
 		v, known = s.defaults, s.defaults != 0
+	case unshownFact:
+		v, known = s.unshown.fact(key.OID)
 	case roleFact:
 		var name string
 		name, known = s.names[key.OID]
@@ -350,6 +355,8 @@ func (s *State) All() map[catalog.FactKey]string {
 	if s.defaults != 0 {
 		set[defaultsKey] = s.value(defaultsKey)
 	}
+	add(unshownFact, maps.Keys(s.unshown.xids))
+	set[olderKey] = s.value(olderKey)
 	if s.strings.Since != 0 {
 		set[sinceKey] = s.value(sinceKey)
 	}
@@ -384,6 +391,8 @@ func (s *State) recallOne(key catalog.FactKey, text []byte) error {
 		return recallInto(s.moved, key.OID, text)
 	case defaultsFact:
 		return json.Unmarshal(text, &s.defaults)
+	case unshownFact:
+		return s.unshown.recall(key.OID, text)
 	case roleFact:
 		var name string
 		if err := json.Unmarshal(text, &name); err != nil {
@@ -421,10 +430,14 @@ func recallInto[T any](known map[uint32]T, oid uint32, text []byte) error {
 func (s *State) Continue(at catalog.LSN, stored map[catalog.FactKey]string, from catalog.LSN, names map[string]string) error {
 	if at == 0 || at != from {
 		s.strings.Since = ddl.NotBegun
+		s.forgetCommands()
 		s.takeNames(names)
 		s.done = &catalog.FactChanges{Anew: true, Set: s.All()}
 		return nil
 	}
 	s.done = &catalog.FactChanges{}
+	if stored[olderKey] == "" { // of a version that did not note them
+		s.forgetCommands()
+	}
 	return s.recall(stored)
 }
