@@ -221,7 +221,8 @@ func dropSubscriptions(ctx context.Context, maintenance, database string) error 
 		return err
 	}
 	defer closeNow(conn)
-	rows, err := query(ctx, conn, `SELECT pg_catalog.format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE); DROP SUBSCRIPTION %1$I', subname)
+	rows, err := query(ctx, conn, `SELECT pg_catalog.format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE); ' ||
+		'DROP SUBSCRIPTION %1$I', subname)
 		FROM pg_catalog.pg_subscription WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())`)
 	for _, row := range rows {
 		if err == nil {

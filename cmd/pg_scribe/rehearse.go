@@ -20,10 +20,10 @@ type rehearseCmd struct {
 	outputFlag
 	keyFlags
 	File          string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Scratch       string   `placeholder:"NAME" help:"Rehearse on this server, in a database that is made and dropped again (default: on a server that is started and thrown away)."`
+	Scratch       string   `placeholder:"NAME" help:"Rehearse on this server, in a database that is made and dropped (default: on one that is started and thrown away)."`
 	AllowSource   bool     `help:"With --scratch: that may be the server that the backup is of."`
 	Bindir        string   `placeholder:"DIRECTORY" help:"Programs (initdb, postgres) of the server that is thrown away (default: they are looked for)."`
-	ServerSetting []string `sep:"none" placeholder:"NAME=VALUE" help:"Setting of the server that is thrown away, such as shared_preload_libraries; may be repeated."`
+	ServerSetting []string `sep:"none" placeholder:"NAME=VALUE" help:"Setting of the server that is thrown away; may be repeated."`
 	Always        bool     `help:"Although nothing came since the last time."`
 }
 

@@ -113,7 +113,8 @@ func TestRehearse(t *testing.T) {
 	if doc.Skipped || doc.Outcome != "ok" || len(doc.Left) > 0 {
 		t.Errorf("on a server that is there: %+v", doc)
 	}
-	if got := other.Query(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'pg_scribe%' UNION ALL SELECT rolname FROM pg_roles WHERE rolname LIKE 'reh%'"); got != "" {
+	if got := other.Query(t, "postgres", `SELECT datname FROM pg_database WHERE datname LIKE 'pg_scribe%'
+		UNION ALL SELECT rolname FROM pg_roles WHERE rolname LIKE 'reh%'`); got != "" {
 		t.Errorf("left on the scratch server: %s", got)
 	}
 	if after := s.state("postgres", "/nonexistent"); after != before {
