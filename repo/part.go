@@ -83,12 +83,12 @@ func (r *Repository) openIndexed(ctx context.Context, a catalog.Artifact, read *
 	if r.remote != nil || a.State != catalog.StateSealed {
 		return nil, filter.ErrNoStarts
 	}
-	f, a, err := r.openLocal(a)
+	f, a, err := r.OpenLocal(a)
 	if err != nil {
 		return nil, err
 	}
 	x := &indexed{name: a.Name, file: f, stored: countingReaderAt{f, read}, size: a.Bytes}
-	chain, err := r.fileChain(ctx, a.Filters)
+	chain, err := r.FileChain(ctx, a.Filters)
 	if err == nil {
 		var simple bool
 		if x.codec, simple = chain.Codec(); !simple {

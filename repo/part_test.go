@@ -90,7 +90,7 @@ func TestOpenPart(t *testing.T) {
 		must(t, err)
 		all, places := partXIDs(t, &Part{Reader: whole})
 		must(t, r.Check(a))
-		chain, err := r.fileChain(ctx, a.Filters)
+		chain, err := r.FileChain(ctx, a.Filters)
 		must(t, err)
 		_, simple := chain.Codec()
 		for _, c := range []struct {
@@ -224,9 +224,7 @@ func TestIndexSurvivesACrash(t *testing.T) {
 		must(t, r.Close())
 		r = reopen(t, dir)
 		a := segmentAt(t, r, txLSN(1))
-		if _, err := r.inspect(ctx, a.Name, a.Filters, -1); err != nil {
-			t.Fatal(err)
-		}
+		mustIndex(t, r, a)
 		reader, err := r.OpenSegment(a)
 		must(t, err)
 		_, err = items(reader)
@@ -390,4 +388,15 @@ func BenchmarkOneTableOfAThousandSegments(b *testing.B) {
 		b.ReportMetric(float64(o.named), "named-B")
 		b.ReportMetric(float64(o.read), "read-B")
 	}
+}
+
+// mustIndex reads a sealed segment, whose index has to be that of its text.
+func mustIndex(t testing.TB, r *Repository, a catalog.Artifact) {
+	t.Helper()
+	reader, err := r.OpenSegment(a)
+	must(t, err)
+	defer reader.Close()
+	reader.Collect(new(segment.Index))
+	_, err = items(reader)
+	must(t, err)
 }

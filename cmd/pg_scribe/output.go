@@ -7,7 +7,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/health"
-	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 	"pg_scribe/restore"
 	"pg_scribe/stream/base"
 	"pg_scribe/stream/source"
@@ -420,7 +420,7 @@ type fileJSON struct {
 	Reason  string `json:"reason"`
 }
 
-func toFiles(list []repo.FileReport) []fileJSON {
+func toFiles(list []verify.File) []fileJSON {
 	files := []fileJSON{}
 	for _, f := range list {
 		if f.Outcome != catalog.OutcomeOK {
@@ -430,7 +430,7 @@ func toFiles(list []repo.FileReport) []fileJSON {
 	return files
 }
 
-func toVerify(dir string, r repo.VerifyReport) verifyJSON {
+func toVerify(dir string, r verify.Report) verifyJSON {
 	doc := verifyJSON{Directory: dir, verifiedJSON: toVerified(r.Verification), Recorded: r.Recorded, Findings: toFiles(r.Reports),
 		Strays: r.Strays, Others: r.Others, Holes: toHoles(r.Holes), Gaps: toGaps(r.Gaps), Windows: toWindows(r.Windows)}
 	if doc.Strays == nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 	"pg_scribe/stream/source"
 )
 
@@ -72,13 +72,14 @@ func TestRepository(t *testing.T) {
 		"a good verification":    {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeOK} }, ""},
 		"no base": {func(r *Repository) { r.Inventory.Artifacts[0].Kind = catalog.KindGlobals }, "critical no-base: there is no base: nothing can " +
 			"be restored |  [full-backup -f d]app"},
-		"missing files":        {func(r *Repository) { r.Damage = repo.Damage{Missing: []string{"a"}} }, "critical files-missing: missing: a | bring the files back"},
-		"files of other sizes": {func(r *Repository) { r.Damage = repo.Damage{Resized: []string{"a"}} }, "critical files-resized: not of the recorded size: a"},
-		"damaged files":        {func(r *Repository) { r.Damage = repo.Damage{Failed: []string{"a"}} }, "critical files-failed: verify found damaged: a"},
-		"unreadable files": {func(r *Repository) { r.Damage = repo.Damage{Unseen: []string{"a"}} }, "warning files-unreadable: this user cannot read: a | give " +
+		"missing files": {func(r *Repository) { r.Damage = verify.Damage{Missing: []string{"a"}} }, "critical files-missing: missing: a | bring " +
+			"the files back"},
+		"files of other sizes": {func(r *Repository) { r.Damage = verify.Damage{Resized: []string{"a"}} }, "critical files-resized: not of the recorded size: a"},
+		"damaged files":        {func(r *Repository) { r.Damage = verify.Damage{Failed: []string{"a"}} }, "critical files-failed: verify found damaged: a"},
+		"unreadable files": {func(r *Repository) { r.Damage = verify.Damage{Unseen: []string{"a"}} }, "warning files-unreadable: this user cannot read: a | give " +
 			"them to the owner of the repository ls[-l d]"},
 		"one damaged file, found": {func(r *Repository) {
-			r.Damage, r.Verified = repo.Damage{Failed: []string{"a"}}, &catalog.Verification{Outcome: catalog.OutcomeFailed}
+			r.Damage, r.Verified = verify.Damage{Failed: []string{"a"}}, &catalog.Verification{Outcome: catalog.OutcomeFailed}
 		}, "critical verify-failed"},
 		"a hole": {func(r *Repository) {
 			r.Inventory.Artifacts = append(r.Inventory.Artifacts, catalog.Artifact{Kind: catalog.KindSegment, Timeline: 1, Start: 0x200, End: 0x300},

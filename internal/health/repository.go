@@ -5,7 +5,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/show"
-	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 )
 
 // Limits of the verdict on a repository.
@@ -25,7 +25,7 @@ type Repository struct {
 	End       catalog.LSN
 	Running   bool // start is at work
 	Trouble   Trouble
-	Damage    repo.Damage
+	Damage    verify.Damage
 	Unlisted  []string              // segments that the catalog does not know
 	Verified  *catalog.Verification // the last run of verify; nil: there was none
 	Rehearsed *catalog.Rehearsal    // the last run of rehearse; nil: there was none
