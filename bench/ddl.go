@@ -28,6 +28,75 @@ type ddlCost struct {
 	wal  int64
 }
 
+// rewrites are commands that rewrite a table of a million rows: what the target
+// computes again, and what only the source knows.
+var rewrites = []struct {
+	name, before, sql string
+	limit             float64
+}{
+	{"ALTER TYPE bigint", "", "ALTER TABLE big ALTER a TYPE bigint", 1.1},
+	{"ADD generated column", "", "ALTER TABLE big ADD g bigint GENERATED ALWAYS AS (a * 2) STORED", 1.1},
+	{"ADD DEFAULT gen_random_uuid()", "", "ALTER TABLE big ADD u uuid DEFAULT gen_random_uuid()", 2},
+	{"ALTER TYPE USING", "", "ALTER TABLE big ALTER b TYPE text USING upper(b)", 2},
+	{"SET LOGGED", "ALTER TABLE big SET UNLOGGED", "ALTER TABLE big SET LOGGED", 2},
+}
+
+// rewriteCosts measures how long each of them holds its lock, the least of
+// several rounds.
+func (b *bench) rewriteCosts(db string) ([]time.Duration, error) {
+	least := make([]time.Duration, len(rewrites))
+	conn, err := pgx.Connect(b.ctx, b.conn(db))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(b.ctx)
+	for round := range 3 {
+		for i, r := range rewrites {
+			for _, sql := range []string{"DROP TABLE IF EXISTS big", "CREATE TABLE big (id int PRIMARY KEY, a int, b text, c timestamptz, d numeric)",
+				"INSERT INTO big SELECT g, g, 'row number ' || g, now(), g * 1.5 FROM generate_series(1, 1000000) g", r.before, "CHECKPOINT"} {
+				if _, err := conn.Exec(b.ctx, sql); err != nil {
+					return nil, err
+				}
+			}
+			began := time.Now()
+			if _, err := conn.Exec(b.ctx, r.sql); err != nil {
+				return nil, err
+			}
+			if took := time.Since(began); round == 0 || took < least[i] {
+				least[i] = took
+			}
+		}
+	}
+	return least, nil
+}
+
+// rewriting measures how much longer such commands take with the capture.
+func (b *bench) rewriting() error {
+	const db = "rewriting"
+	if err := b.tool(nil, "createdb", db); err != nil {
+		return err
+	}
+	before, err := b.rewriteCosts(db)
+	if err != nil {
+		return err
+	}
+	if err := b.scribe(nil, "init", "-d", b.conn(db), "-f", filepath.Join(b.work, db), "-S", db); err != nil {
+		return err
+	}
+	after, err := b.rewriteCosts(db)
+	if err != nil {
+		return err
+	}
+	for i, r := range rewrites {
+		b.rows = append(b.rows, row{"R9", r.name + ", a million rows, with the capture ÷ without", after[i].String(), before[i].String(),
+			float64(after[i]) / float64(before[i]), r.limit, r.limit})
+	}
+	if err := b.scribe(nil, "drop", "-d", b.conn(db), "-S", db, "--yes"); err != nil {
+		return err
+	}
+	return b.tool(nil, "dropdb", db)
+}
+
 // ddl measures what the capture adds to DDL commands, in a small database and
 // in one of many tables (R9). The first command of a session is apart: there
 // the server has yet to read and plan the capture's functions.

@@ -72,9 +72,9 @@ func (b *bench) run() (err error) {
 		return err
 	}
 	defer b.cluster.Stop()
-	steps := []func() error{b.prepare, b.base, b.receive, b.size, b.replay, b.memory, b.ddl}
+	steps := []func() error{b.prepare, b.base, b.receive, b.size, b.replay, b.memory, b.ddl, b.rewriting}
 	if b.onlyDDL {
-		steps = []func() error{b.ddl}
+		steps = []func() error{b.ddl, b.rewriting}
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -10,11 +10,21 @@ import (
 	"pg_scribe/repo/segment"
 )
 
+// dumpEnds is the line with which pg_dump and pg_dumpall say that they are
+// done.
+var dumpEnds = map[catalog.Kind]string{
+	catalog.KindBase:    "-- PostgreSQL database dump complete\n",
+	catalog.KindGlobals: "-- PostgreSQL database cluster dump complete\n",
+}
+
 // A DumpReader reads the SQL of a base or globals file statement by
 // statement. Items are of the kinds segment.Statement, segment.CopyBlock and segment.End.
 type DumpReader struct {
 	Header  segment.Header
 	Trailer segment.Trailer // valid behind the item of kind End
+
+	// Complete says that the tool which wrote it said so: nothing is cut off.
+	Complete bool
 
 	// Described takes what a base says of the objects in it; nil: nobody asks.
 	Described func(segment.Fingerprint) error
@@ -23,7 +33,8 @@ type DumpReader struct {
 	script
 }
 
-func newDumpReader(kind catalog.Kind, name string, src io.Reader, closers ...io.Closer) (*DumpReader, error) {
+// NewDumpReader reads the header of a base or globals file.
+func NewDumpReader(kind catalog.Kind, name string, src io.Reader, closers ...io.Closer) (*DumpReader, error) {
 	r := &DumpReader{lines: segment.NewLines(name, src, closers...)}
 	var err error
 	if r.Header, err = r.lines.ReadHeader(kind); err != nil {
@@ -35,6 +46,14 @@ func newDumpReader(kind catalog.Kind, name string, src io.Reader, closers ...io.
 // CopyData is the rows of the COPY block just begun, without the line that ends
 // them. Next passes over what is not read of them.
 func (r *DumpReader) CopyData() io.Reader { return r.lines.CopyData() }
+
+// CountCopy counts the rows of the COPY block just begun, and passes over them.
+func (r *DumpReader) CountCopy(block segment.Item) (catalog.TableCount, error) {
+	return r.lines.CountCopy(block.SQL, io.Discard)
+}
+
+// Failf says what is wrong with the file where the reader stands.
+func (r *DumpReader) Failf(format string, args ...any) error { return r.lines.Failf(format, args...) }
 
 // Close releases the file.
 func (r *DumpReader) Close() error { return r.lines.Close() }
@@ -55,6 +74,8 @@ func (r *DumpReader) Next() (segment.Item, error) {
 		case string(r.script.text) == segment.TrailerLine:
 			r.Trailer, err = r.lines.ReadTrailer()
 			return segment.Item{Kind: segment.End, LSN: r.Trailer.End}, err
+		case string(r.script.text) == dumpEnds[r.Header.Kind]:
+			r.Complete = true
 		case r.Described != nil:
 			if err := r.described(r.script.text); err != nil {
 				return item, err

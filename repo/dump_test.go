@@ -133,7 +133,7 @@ func dumpItems(t *testing.T, dump string) (list []segment.Item, statements []str
 	t.Helper()
 	text := "-- pg_scribe base\n-- format: 1\n-- start: 0/10\n--\n" + dump
 	end, _ := sealed(text, segment.Trailer{End: 0x10, Fence: 0x20})
-	r, err := newDumpReader(catalog.KindBase, "base", strings.NewReader(text+end))
+	r, err := NewDumpReader(catalog.KindBase, "base", strings.NewReader(text+end))
 	must(t, err)
 	for {
 		item, err := r.Next()
@@ -206,7 +206,7 @@ func TestDumpReaderOfObjects(t *testing.T) {
 	read := func(text string) (found []segment.Fingerprint, statements int, err error) {
 		head := baseHeader(catalog.KindBase)
 		head.Format = segment.FormatVersion
-		r, err := newDumpReader(catalog.KindBase, "base", strings.NewReader(string(head.Append(nil))+text))
+		r, err := NewDumpReader(catalog.KindBase, "base", strings.NewReader(string(head.Append(nil))+text))
 		must(t, err)
 		r.Described = func(f segment.Fingerprint) error { found = append(found, f); return nil }
 		for err == nil {

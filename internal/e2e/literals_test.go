@@ -80,7 +80,7 @@ func TestSQLFunctionsOfOneName(t *testing.T) {
 // A row too large for a message costs the contents of one table, not the command.
 func TestRewriteOfAHugeRow(t *testing.T) {
 	tr := begin(t, `CREATE UNLOGGED TABLE t (id int PRIMARY KEY, v text)`)
-	tr.run(`INSERT INTO t VALUES (1, repeat('x', 270000000)); ALTER TABLE t SET LOGGED`)
+	tr.run(`INSERT INTO t VALUES (1, repeat('x', 410000000)); ALTER TABLE t SET LOGGED`)
 	tr.capture()
 	tr.marks(1)
 	if !strings.Contains(tr.text(), "\nALTER TABLE t SET LOGGED;\n") {

@@ -16,6 +16,26 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.granted() FROM PUBLIC;
 
+-- The tables that a command rewrote with a function of users which may write
+-- elsewhere: what it wrote is in the stream, so that it must not run again. They
+-- are emptied before the command, as the contents follow; not those that foreign
+-- keys of others refer to, which the command may check.
+CREATE FUNCTION scribe.emptied(context text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  words name[] := scribe.names(concat(current_query(), context));
+BEGIN
+  IF context !~ E'\nSQL function "' AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.proname = ANY (words) AND p.oid::int8 >= 16384 AND p.provolatile = 'v'
+      AND p.pronamespace <> 'scribe'::regnamespace) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname))
+    FROM scribe.rewritten() x JOIN pg_class c ON c.oid = x JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = x AND conrelid <> x)
+      AND NOT EXISTS (SELECT FROM scribe.unsaved u WHERE u.relid = x) AND scribe.hash_root(x) IS NULL);
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.emptied(text) FROM PUBLIC;
+
 CREATE FUNCTION scribe.end_message(tg_tag text, late_context text) RETURNS bytea
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
@@ -89,6 +109,10 @@ BEGIN
       touched := touched || ARRAY(SELECT attrelid FROM pg_attribute WHERE attrelid = ANY (relatives) AND attidentity = 'a' AND NOT attisdropped);
     END IF;
     message := message || jsonb_build_object('tables', scribe.table_facts(touched));
+    IF tg_tag = 'ALTER TABLE' AND current_setting('scribe.rewritten', true) <> '' THEN
+      GET DIAGNOSTICS context = PG_CONTEXT;
+      message := message || jsonb_strip_nulls(jsonb_build_object('emptied', scribe.emptied(context)));
+    END IF;
     IF tg_tag = 'ALTER TABLE' THEN -- a long text is not searched each time
       message := message || jsonb_build_object('missing', scribe.missing_values(relatives,
         CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'now' END));

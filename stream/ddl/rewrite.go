@@ -89,6 +89,9 @@ func (c *Case) rewriteText() (w Rewritten, err error) {
 		return w, err
 	}
 	w.Before = append(append(w.Before, dropEventTriggers(c.Dropped)...), countColumns(end)...)
+	for _, t := range end.Emptied {
+		w.Before = append(w.Before, Empty(t.Schema, t.Table))
+	}
 	if end.Attach != nil && end.Attach.Text != "" {
 		w.Commands = append(w.Commands, Command{Tag: "CREATE INDEX", SQL: end.Attach.Text})
 	}
@@ -101,6 +104,11 @@ func (c *Case) rewriteText() (w Rewritten, err error) {
 		w.After = append(w.After, emptyUnlogged(end.Objects)...)
 	}
 	return w, nil
+}
+
+// Empty deletes the rows of a table, but for its partitions and children.
+func Empty(schema, table string) Command {
+	return Command{Tag: "ALTER TABLE", SQL: "DELETE FROM ONLY " + sqltext.Identifier(schema) + "." + sqltext.Identifier(table)}
 }
 
 // copiedChecks are constraints that a command copied without naming them.

@@ -89,6 +89,7 @@ type End struct {
 	Attach  *AttachedIndex `json:"attached"`
 	View    string         `json:"view"` // makes the materialized view that REFRESH fills
 	Missing []MissingValue `json:"missing"`
+	Emptied []TableName    `json:"emptied"` // that are to be empty before the command: their contents follow
 	Bounds  []NamedText    `json:"bounds"`
 	Checks  []NamedText    `json:"checks"`
 	Subs    []Subscription `json:"subscriptions"`
@@ -97,18 +98,18 @@ type End struct {
 	Parts   string         `json:"parts"` // of a permanent table that vanish with the session: column or expression
 }
 
+// TableName is a table by its name.
+type TableName struct {
+	Schema string `json:"schema"`
+	Table  string `json:"table"`
+}
+
 // Refill says that the contents of a rewritten table follow.
 type Refill struct {
 	OID     uint32   `json:"oid"`
 	Schema  string   `json:"schema"`
 	Table   string   `json:"table"`
 	Columns []string `json:"columns"`
-}
-
-// Rows are some of these contents.
-type Rows struct {
-	OID  uint32      `json:"oid"`
-	Rows [][]*string `json:"rows"`
 }
 
 // Sample is what differs from the last sample of a slot.

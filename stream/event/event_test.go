@@ -23,12 +23,12 @@ func TestTextsKeepTheirBytes(t *testing.T) {
 	sample := parse("{\"ev\":\"state\",\"states\":[{\"role\":{\"name\":\"\xe9\"}}]}").(*Sample)
 	s := end.Subs[0]
 	for i, got := range []string{start.SQL, start.Set["a"], start.Members[0].Role, s.Name, s.Options["slot_name"], s.Publications[0],
-		late.Command.SQL, late.Folded.Texts[0], refill.Columns[0], *rows.Rows[0][0], sample.States[0].Role.Name} {
+		late.Command.SQL, late.Folded.Texts[0], refill.Columns[0], *rows.List[0][0], sample.States[0].Role.Name} {
 		if got != "\xe9" {
 			t.Errorf("text %d is %q", i, got)
 		}
 	}
-	if rows.Rows[0][1] != nil {
+	if rows.List[0][1] != nil {
 		t.Error("NULL became a text")
 	}
 }
@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 		`{"ev": "end", "tag": "X", "sql": "x"}`:                            &End{Tag: "X"},
 		`{"ev": "end", "tag": "X", "sql": "x", "late": true}`:              &End{Tag: "X", Late: true, Command: &Command{Tag: "X", SQL: "x"}},
 		`{"ev": "refill", "oid": 5, "table": "t"}`:                         &Refill{OID: 5, Table: "t"},
-		`{"ev": "rows", "oid": 5, "rows": []}`:                             &Rows{OID: 5, Rows: [][]*string{}},
+		`{"ev": "rows", "oid": 5, "rows": []}`:                             &Rows{OID: 5, List: [][]*string{}},
 		`{"ev": "state", "slot": "s"}`:                                     &Sample{Slot: "s"},
 		`{"ev": "lo", "oid": 5, "offset": 9, "data": "AA=="}`:              &LargeObject{5, 9, "AA=="},
 		`{"ev": "mark", "name": "m"}`:                                      &Mark{"m"},
@@ -62,6 +62,42 @@ func TestParse(t *testing.T) {
 	for _, payload := range []string{``, `[]`, `{"ev": "mark"`, `{"ev": 1}`, `{"ev": "mark", "name": 1}`, `{"ev": "end", "late": true, "sql": 1}`} {
 		if got, err := Parse([]byte(payload)); err == nil {
 			t.Errorf("%s: %#v", payload, got)
+		}
+	}
+}
+
+// Rows come as the server writes composite values.
+func TestRowsAreRead(t *testing.T) {
+	null := "NULL"
+	for text, want := range map[string][][]string{
+		`(1,a)(2,b)`: {{"1", "a"}, {"2", "b"}},
+		`(,"")(,)`:   {{null, ""}, {null, null}},
+		`("a,b","c)d","say ""hi""","back\\slash")`: {{"a,b", "c)d", `say "hi"`, `back\slash`}},
+		"(\"two\nlines\",\" \")":                   {{"two\nlines", " "}},
+		`("(1,""x y"")",\xff)`:                     {{`(1,"x y")`, "xff"}},
+		"(\xe9)":                                   {{"\xe9"}},
+		`()()`:                                     {{null}, {null}},
+		``:                                         nil,
+	} {
+		var got [][]string
+		err := (&Rows{Text: []byte(text)}).Each(func(values [][]byte) {
+			row := []string{}
+			for _, v := range values {
+				if v == nil {
+					row = append(row, null)
+				} else {
+					row = append(row, string(v))
+				}
+			}
+			got = append(got, row)
+		})
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
+		}
+	}
+	for _, text := range []string{`(1`, `1)`, `(1)x`, `("1)`, `(`, `(1,`} {
+		if err := (&Rows{Text: []byte(text)}).Each(func([][]byte) {}); err == nil {
+			t.Errorf("%s is taken for a row", text)
 		}
 	}
 }

@@ -37,6 +37,9 @@ func Verify(secret, content []byte) (payload []byte, ok bool) {
 // know, and for those of REINDEX, which is no part of the contents, and may end
 // in another transaction than it began in.
 func Parse(payload []byte) (Event, error) {
+	if rows, err := parseRows(payload); rows != nil || err != nil {
+		return rows, err
+	}
 	e, err := parse(widened(payload))
 	if err != nil {
 		return nil, fmt.Errorf("message of the DDL capture: %w", err)

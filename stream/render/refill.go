@@ -32,7 +32,7 @@ func (c *commands) beginRefill(m *event.Refill) {
 	for _, column := range m.Columns {
 		c.refill.copy.Columns = append(c.refill.copy.Columns, sqltext.AppendIdentifier(nil, column))
 	}
-	c.out.append(ddl.Command{Tag: "ALTER TABLE", SQL: "DELETE FROM ONLY " + name})
+	c.out.append(ddl.Empty(m.Schema, m.Table))
 	c.rows.hidden.hide(c.out, name)
 }
 
@@ -46,18 +46,29 @@ func (c *commands) refillRows(m *event.Rows) {
 	if f.left {
 		return
 	}
+	if len(f.copy.Columns) == 0 { // COPY cannot say that
+		if err := m.Each(func([][]byte) {
+			c.out.text = segment.AppendChange(c.out.text, &segment.Change{Op: segment.Insert, Table: f.copy.Table})
+		}); err != nil {
+			c.out.gap(err.Error())
+		}
+		return
+	}
 	text := segment.AppendCopy(c.out.text, &f.copy)
 	row := make([]segment.Value, 0, 8)
-	for _, values := range m.Rows {
+	err := m.Each(func(values [][]byte) {
 		row = row[:0]
 		for _, v := range values {
 			if v == nil {
 				row = append(row, segment.Value{})
 			} else {
-				row = append(row, segment.Value{Form: segment.Text, Text: []byte(*v)})
+				row = append(row, segment.Value{Form: segment.Text, Text: v})
 			}
 		}
 		text = segment.AppendRow(text, row)
-	}
+	})
 	c.out.text = segment.AppendCopyEnd(text)
+	if err != nil {
+		c.out.gap(err.Error())
+	}
 }
