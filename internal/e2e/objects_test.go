@@ -22,7 +22,8 @@ import (
 // canonical text by what names the object.
 func (tr *trip) said() map[string]string {
 	tr.t.Helper()
-	out, err := exec.Command("bash", "-c", "cd "+tr.dir+" && for f in base-*.zst base-*/objects.sql.zst incremental-*; do test -f $f && zstd -dcq $f; done; true").Output()
+	out, err := exec.Command("bash", "-c", "cd "+tr.dir+
+		" && for f in base-*.zst base-*/objects.sql.zst incremental-*; do test -f $f && zstd -dcq $f; done; true").Output()
 	must(tr.t, err)
 	all := map[string]string{}
 	for line := range bytes.Lines(out) {
@@ -79,14 +80,17 @@ const manyKinds = `CREATE SCHEMA app; CREATE SCHEMA "Ä ö";
   CREATE TYPE app.mood AS ENUM ('sad', 'ok'); CREATE DOMAIN app.posint AS int CONSTRAINT pos CHECK (VALUE > 0); CREATE TYPE app.pair AS (a int, b app.mood);
   CREATE TABLE app.customers (id serial PRIMARY KEY, name text NOT NULL, mood app.mood DEFAULT 'ok', n app.posint, p app.pair);
   CREATE FUNCTION app.double(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 2 * i';
-  CREATE TABLE app.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int REFERENCES app.customers, amount int CHECK (app.double(amount) > 0));
+  CREATE TABLE app.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer int REFERENCES app.customers,
+    amount int CHECK (app.double(amount) > 0));
   CREATE VIEW app.v AS SELECT c.name, o.amount FROM app.customers c JOIN app.orders o ON o.customer = c.id; CREATE VIEW app.w AS SELECT name FROM app.v;
   CREATE MATERIALIZED VIEW app.m AS SELECT count(*) FROM app.orders;
-  CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE FUNCTION app.of(c app.customers) RETURNS text LANGUAGE sql AS 'SELECT c.name';
+  CREATE FUNCTION app.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+  CREATE FUNCTION app.of(c app.customers) RETURNS text LANGUAGE sql AS 'SELECT c.name';
   CREATE TRIGGER touch BEFORE UPDATE ON app.orders FOR EACH ROW EXECUTE FUNCTION app.touch();
   CREATE TABLE app.parts (k int, v text) PARTITION BY RANGE (k); CREATE TABLE app.parts_1 PARTITION OF app.parts FOR VALUES FROM (0) TO (10);
   CREATE TABLE app.parts_2 PARTITION OF app.parts FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (k);
-  CREATE TABLE app.parts_2a PARTITION OF app.parts_2 FOR VALUES FROM (10) TO (20); CREATE TABLE "Ä ö"."t ""x"" on y" (a int DEFAULT app.double(1));
+  CREATE TABLE app.parts_2a PARTITION OF app.parts_2 FOR VALUES FROM (10) TO (20);
+  CREATE TABLE "Ä ö"."t ""x"" on y" (a int DEFAULT app.double(1));
   CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (password 'hush');`
 
 // commandKinds are commands after which what is said of some object is not true

@@ -137,7 +137,7 @@ func (d *describer) readFew(ctx context.Context, p pending) (all bool, err error
 
 // related lists the OIDs of what has to be read.
 func related(ctx context.Context, tx pgx.Tx, p pending) ([]uint32, error) {
-	if len(p.changed)+len(p.tables)+len(p.types) == 0 && p.others == 0 {
+	if len(p.changed) == 0 && p.others == 0 { // a dropped part is among what changed
 		return nil, nil
 	}
 	var classes, oids, roots []uint32
@@ -147,7 +147,8 @@ func related(ctx context.Context, tx pgx.Tx, p pending) ([]uint32, error) {
 			roots = append(roots, o.OID)
 		}
 	}
-	rows, err := tx.Query(ctx, relatedSQL, classes, oids, fmt.Sprint(p.others), roots, slices.Collect(maps.Keys(p.tables)), slices.Collect(maps.Keys(p.types)))
+	names := func(set map[string]bool) []string { return slices.AppendSeq([]string{}, maps.Keys(set)) }
+	rows, err := tx.Query(ctx, relatedSQL, classes, oids, fmt.Sprint(p.others), roots, names(p.tables), names(p.types), names(p.lists))
 	if err != nil {
 		return nil, err
 	}
@@ -370,10 +371,10 @@ func (d *describer) sample(ctx context.Context, thorough bool) error {
 	return nil
 }
 
-// pause is how long commands gather before their objects are read, so that reading
-// takes a small part of the time.
+// pause is how long commands gather before their objects are read: reading takes a
+// part of the time only, however many there are.
 func (d *describer) pause() time.Duration {
-	return min(max(touchedPause, 20*d.few), time.Minute)
+	return min(max(touchedPause, 4*d.few), time.Minute)
 }
 
 // touchedPause is the shortest pause.

@@ -28,6 +28,7 @@ type pending struct {
 	tables  map[string]bool       // names of relations that lost a part
 	types   map[string]bool
 	indexes map[string]bool // that were dropped
+	lists   map[string]bool // publications
 	others  uint32          // transaction since which objects of any name were changed; 0: none
 	again   map[describeKey]describe.Address
 	all     bool // so many that everything is compared
@@ -40,7 +41,7 @@ type describeKey = catalog.DescribedKey
 
 func newPending() pending {
 	return pending{changed: map[event.Object]bool{}, tables: map[string]bool{}, types: map[string]bool{},
-		indexes: map[string]bool{}, again: map[describeKey]describe.Address{}}
+		indexes: map[string]bool{}, lists: map[string]bool{}, again: map[describeKey]describe.Address{}}
 }
 
 func (p pending) empty() bool {
@@ -90,7 +91,10 @@ func (p *pending) change(o event.Object, dependents bool) {
 func (p *pending) drop(o event.Object) {
 	p.change(o, false)
 	_, whole, of := lastCut(o.Identity, " on ")
+	_, list, listed := lastCut(o.Identity, " in publication ")
 	switch {
+	case listed && (o.Type == "publication relation" || o.Type == "publication namespace"):
+		p.lists[list] = true
 	case o.Type == "index":
 		p.indexes[o.Identity] = true
 	case o.Type == "domain constraint" && of:
@@ -176,6 +180,9 @@ func (d *Descriptions) giveBack(p pending) {
 	}
 	for name := range p.types {
 		d.pending.types[name] = true
+	}
+	for name := range p.lists {
+		d.pending.lists[name] = true
 	}
 	for name := range p.indexes {
 		d.pending.indexes[name] = true

@@ -1,4 +1,5 @@
--- What has to be described again: the objects with OIDs $2 of the catalogs $1, the relations named $5 and types named $6,
+-- What has to be described again: the objects with OIDs $2 of the catalogs $1, the relations named $5, types named $6 and
+-- publications named $7,
 -- whatever has privileges and was changed since transaction $3, and what depends on those objects whose OIDs are in $4.
 WITH RECURSIVE touched (class, oid) AS (
     SELECT * FROM unnest($1::oid[], $2::oid[])
@@ -6,6 +7,7 @@ WITH RECURSIVE touched (class, oid) AS (
     WHERE cardinality($5::text[]) > 0 AND format('%I.%I', nspname, relname) = ANY ($5)
   UNION SELECT 'pg_type'::regclass, t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = typnamespace
     WHERE cardinality($6::text[]) > 0 AND format('%I.%I', nspname, typname) = ANY ($6)
+  UNION SELECT 'pg_publication'::regclass, oid FROM pg_publication WHERE quote_ident(pubname) = ANY ($7)
   UNION SELECT tableoid, oid FROM (
       SELECT tableoid, oid, xmin AS x FROM pg_class
       UNION ALL SELECT tableoid, oid, xmin FROM pg_proc
