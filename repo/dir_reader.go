@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,7 +164,22 @@ func (d *DirReader) Plain() (path string, ok bool) { return d.repo.Path(d.name),
 
 // Unpack writes the archive as pg_dump made it into an empty directory.
 func (d *DirReader) Unpack(ctx context.Context, dir string) error {
+	return d.unpack(ctx, dir, func(string) bool { return true })
+}
+
+// UnpackSchema is the same for the files that hold no rows.
+func (d *DirReader) UnpackSchema(ctx context.Context, dir string) error {
+	return d.unpack(ctx, dir, func(name string) bool { return !dataFile.MatchString(name) })
+}
+
+// dataFile is what pg_dump calls the files with rows and large objects.
+var dataFile = regexp.MustCompile(`^(?:\d+|blob_\d+)\.dat(?:\.[a-z0-9]+)?$`)
+
+func (d *DirReader) unpack(ctx context.Context, dir string, wanted func(name string) bool) error {
 	for _, f := range d.files {
+		if !wanted(f.name) {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}

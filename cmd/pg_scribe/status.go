@@ -196,6 +196,12 @@ func lookAt(ctx context.Context, r *repo.Repository, dir string) (*health.Reposi
 	case !errors.Is(err, catalog.ErrNotFound):
 		return nil, err
 	}
+	switch last, err := r.Catalog().LastRehearsal(ctx); {
+	case err == nil:
+		seen.Rehearsed = &last
+	case !errors.Is(err, catalog.ErrNotFound):
+		return nil, err
+	}
 	seen.Unsampled, _, err = r.Catalog().Setting(ctx, sample.FaultSetting)
 	return seen, err
 }
@@ -239,6 +245,10 @@ func summarize(seen *health.Repository, now time.Time) *repositoryJSON {
 	if seen.Verified != nil {
 		verified := toVerified(*seen.Verified)
 		doc.Verification = &verified
+	}
+	if seen.Rehearsed != nil {
+		rehearsed := toRehearsed(*seen.Rehearsed)
+		doc.Rehearsal = &rehearsed
 	}
 	return doc
 }

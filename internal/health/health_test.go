@@ -191,3 +191,41 @@ func TestWorst(t *testing.T) {
 		t.Errorf("judged, %+v", r)
 	}
 }
+
+func TestRehearsal(t *testing.T) {
+	week := now.Add(-8 * 24 * time.Hour)
+	failed := catalog.Rehearsal{FinishedAt: week, Base: "base-1", Outcome: catalog.OutcomeFailed, Proven: 0x280, FailedLSN: 0x280, FailedAt: now, Tag: "CREATE VIEW",
+		Object: "a.v", Message: "there is no t"}
+	ofBase := failed
+	ofBase.FailedLSN, ofBase.Proven = 0, 0
+	extension := failed
+	extension.Tag, extension.Object, extension.Message = "CREATE EXTENSION", "crate", `could not open extension control file "crate.control"`
+	ok := catalog.Rehearsal{FinishedAt: week, Base: "base-1", Outcome: catalog.OutcomeOK, Proven: 0x280}
+	for _, c := range []struct {
+		about  string
+		last   *catalog.Rehearsal
+		end    catalog.LSN
+		newest catalog.LSN // of another base; 0: there is none
+		want   []string
+	}{
+		{"never", nil, 0x300, 0, nil},
+		{"old", &ok, 0x300, 0, []string{"warning rehearsal-old: the commands behind 0/280 were not rehearsed for 8 days |  [rehearse -f d]"}},
+		{"old, and nothing came since", &ok, 0x280, 0, nil},
+		{"failed", &failed, 0x300, 0, []string{"critical rehearsal-failed: a restore stops at LSN 0/280 (2026-11-21 12:00:00Z): CREATE VIEW a.v: there is no t | " +
+			"a base behind it makes later moments restorable [full-backup -f d]app"}},
+		{"healed, and old", &failed, 0x300, 0x290, []string{"warning rehearsal-old"}},
+		{"failed in the base", &ofBase, 0x300, 0, []string{"a restore stops at the base base-1: CREATE VIEW a.v"}},
+		{"healed in the base", &ofBase, 0, 0x290, nil},
+		{"an extension", &extension, 0x300, 0, []string{"install the extension where a restore is to run, then [rehearse -f d]"}},
+	} {
+		r := sound()
+		r.Rehearsed, r.End = c.last, c.end
+		r.Inventory.Artifacts[0].Name = "base-1"
+		if c.newest != 0 {
+			newer := r.Inventory.Artifacts[0]
+			newer.Name, newer.Start = "base-2", c.newest
+			r.Inventory.Artifacts = append(r.Inventory.Artifacts, newer)
+		}
+		check(t, c.about, r.Judge(now), c.want...)
+	}
+}

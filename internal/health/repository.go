@@ -28,6 +28,7 @@ type Repository struct {
 	Damage    verify.Damage
 	Unlisted  []string              // segments that the catalog does not know
 	Verified  *catalog.Verification // the last run of verify; nil: there was none
+	Rehearsed *catalog.Rehearsal    // the last run of rehearse; nil: there was none
 	Storages  []catalog.Storage
 	Disk      Disk // of the directory
 	Spool     Disk
@@ -67,6 +68,7 @@ func (r *Repository) Judge(now time.Time) []Finding {
 		l = append(l, Unlisted(r.Unlisted, scribe("catalog", "rebuild", "--force", "-f", r.Directory)))
 	}
 	l.verification(r)
+	l.rehearsal(r, now)
 	l.files(r)
 	l.continuity(r)
 	if age, known := r.Freshness(now); known && age > staleAfter {
