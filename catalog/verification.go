@@ -174,7 +174,7 @@ func fill(ctx context.Context, tx *sql.Tx, r Record) error {
 }
 
 // Salvage copies from an older catalog what no file knows, as far as it can be read: targets with their copies, pins, settings, recorded and
-// acknowledged gaps, operations, runs of verify, facts of the stream. It returns how many rows each part gave, and never fails because of the
+// acknowledged gaps, operations, runs of verify, the last rehearsal, facts of the stream. It returns how many rows each part gave, and never fails because of the
 // old file.
 func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, error) {
 	old, err := OpenReadOnly(path)
@@ -235,5 +235,6 @@ func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, err
 			"INSERT INTO operation (command, pid, started_at, finished_at, outcome, detail) VALUES (?,?,?,?,?,?)", 6),
 		copyTable("verifications", "verification", "started_at, finished_at, outcome, subset, files, files_read, bytes_read, failed, inconclusive, detail",
 			`INSERT INTO verification (started_at, finished_at, outcome, subset, files, files_read, bytes_read, failed, inconclusive, detail)
-			 VALUES (?,?,?,?,?,?,?,?,?,?)`, 10))
+			 VALUES (?,?,?,?,?,?,?,?,?,?)`, 10),
+		copyTable("rehearsals", "rehearsal", "*", "INSERT OR REPLACE INTO rehearsal VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", 16))
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -142,8 +143,8 @@ func (r *Repository) number(ctx context.Context, f *filter.Filter, add bool) err
 	}
 }
 
-// fileChain is how a file was written, as far as reading needs it.
-func (r *Repository) fileChain(ctx context.Context, record string) (filter.Chain, error) {
+// FileChain is how a file was written, as far as reading needs it.
+func (r *Repository) FileChain(ctx context.Context, record string) (filter.Chain, error) {
 	chain, err := filter.ParseRecord(record, func(n int) (filter.Filter, error) {
 		spec, known, err := r.cat.Setting(ctx, shellSetting+strconv.Itoa(n))
 		if err == nil && !known {
@@ -178,7 +179,7 @@ func (r *Repository) fileChain(ctx context.Context, record string) (filter.Chain
 // Readable proves that a file's filters can be undone with the keys that are
 // at hand, by reading the beginning of its text.
 func (r *Repository) Readable(a catalog.Artifact) error {
-	chain, err := r.fileChain(context.Background(), a.Filters)
+	chain, err := r.FileChain(context.Background(), a.Filters)
 	if err != nil || !chain.Opaque() {
 		return err
 	}
@@ -213,11 +214,32 @@ func (r *Repository) openFilters(name string, chain filter.Chain, stored io.Read
 	return text, nil
 }
 
+// OpenText undoes a chain, and names the file in whatever goes wrong.
+func (r *Repository) OpenText(name string, chain filter.Chain, stored io.Reader) (io.ReadCloser, error) {
+	text, err := r.openFilters(name, chain, stored)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{&inFile{text, name}, text}, nil
+}
+
 // filterFault says that a file is damaged, unless the fault is the key's or
 // the command's.
 func filterFault(name string, err error) error {
 	if isFilterFault(err) {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	return &FormatError{File: name, Reason: err.Error()}
+}
+
+// readFault names the file of what its decompressor says.
+func readFault(name string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, fs.ErrPermission) ||
+		isFilterFault(err) || errors.As(err, new(*FormatError)) {
+		return err
 	}
 	return &FormatError{File: name, Reason: err.Error()}
 }

@@ -10,9 +10,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
-	"pg_scribe/repo/layout"
 	"pg_scribe/repo/owner"
-	"pg_scribe/repo/storage"
 )
 
 // What the uploads take from a repository. They add copies to its catalog, and
@@ -34,7 +32,7 @@ func (r *Repository) LockUploads() (release func(), err error) {
 		return nil, err
 	}
 	// What a process that died was about to send.
-	names, err := r.names()
+	names, err := r.Names()
 	for _, name := range names {
 		if strings.HasPrefix(name, catalogScratch) {
 			err = errors.Join(err, os.RemoveAll(r.Path(name)))
@@ -56,15 +54,6 @@ func (r *Repository) Identity(ctx context.Context) (string, error) {
 // SetIdentity records what the storages are known by.
 func (r *Repository) SetIdentity(ctx context.Context, identity string) error {
 	return r.cat.SetSetting(ctx, identitySetting, identity)
-}
-
-// identify makes sure that a storage is the one that was bound.
-func (r *Repository) identify(ctx context.Context, s storage.Session, t storage.Storage) error {
-	want, err := r.Identity(ctx)
-	if err != nil {
-		return err
-	}
-	return layout.Identify(ctx, s, t, want)
 }
 
 // A ScratchFile is made to be sent.

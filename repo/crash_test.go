@@ -76,14 +76,14 @@ func recovered(t *testing.T, dir string) (*Repository, []string) {
 		all = append(all, xids(list)...)
 		names[a.Name] = true
 	}
-	there, err := r.names()
+	there, err := r.Names()
 	must(t, err)
 	for _, name := range there {
 		if strings.HasPrefix(name, segmentPrefix) && !names[name] {
 			t.Errorf("stray file %s", name)
 		}
 	}
-	if lost, err := r.misplaced(); err != nil || len(lost) > 0 {
+	if lost, err := r.Misplaced(); err != nil || len(lost) > 0 {
 		t.Errorf("in the wrong place: %q %v", lost, err)
 	}
 	return r, all

@@ -37,7 +37,7 @@ type DumpWriter struct {
 // Stamp reserves a moment for the names of a base and its globals: the first
 // second from now on that no base of the repository bears yet.
 func (r *Repository) Stamp() (string, error) {
-	names, err := r.names()
+	names, err := r.Names()
 	if err != nil {
 		return "", err
 	}
@@ -149,7 +149,7 @@ func (w *DumpWriter) end(t *segment.Trailer) error {
 			return err
 		}
 	}
-	t.End, t.Finished = w.header.Start, w.repo.moment()
+	t.End, t.Finished = w.header.Start, w.repo.Moment()
 	if _, err := w.Write(t.Append(nil)); err != nil {
 		return err
 	}

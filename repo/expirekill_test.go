@@ -17,6 +17,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/storage"
 	"pg_scribe/repo/upload"
+	"pg_scribe/repo/verify"
 )
 
 // expireAndDie is the child of TestExpireSurvivesKill: it removes what begins
@@ -167,9 +168,9 @@ func TestExpireSurvivesKill(t *testing.T) {
 		if left, err := r.Catalog().Removals(repo.Ctx); await || len(left) > 0 || err != nil {
 			t.Errorf("step %d: still to remove: %q, on the target %v, %v", step, left, await, err)
 		}
-		if v := repo.VerifyForTest(t, r, repo.VerifyOptions{Storages: map[int64]storage.Storage{known[0].ID: tgt}}); v.Outcome != catalog.OutcomeOK ||
+		if v := verified(t, r, verify.Options{Storages: map[int64]storage.Storage{known[0].ID: tgt}}); v.Outcome != catalog.OutcomeOK ||
 			len(v.Strays) > 0 {
-			t.Errorf("step %d: %v, strays %v", step, repo.Findings(v), v.Strays)
+			t.Errorf("step %d: %v, strays %v", step, findings(v), v.Strays)
 		}
 		repo.Must(t, r.Close())
 		if !killed {

@@ -4,64 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
-	"sync/atomic"
 	"testing"
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo/segment"
 )
-
-// The repository in testdata has all that format 2 brought: an index of several
-// frames, who ran commands, fingerprints, and a line of a later version.
-func TestSecondFormat(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "repo")
-	must(t, os.CopyFS(dir, os.DirFS("testdata/format-2")))
-	r := mustOpen(t, dir)
-	if v := verify(t, r, VerifyOptions{}); v.Outcome != catalog.OutcomeOK || v.Files != 9 || v.FilesRead != 9 || len(v.Holes)+len(v.Strays)+len(v.Others) > 0 {
-		t.Errorf("%+v\n%v", v, findings(v))
-	}
-	kinds := map[segment.Kind]int{}
-	frames := 0
-	segments, err := r.cat.Artifacts(ctx, catalog.KindSegment)
-	must(t, err)
-	for _, a := range segments {
-		x, err := r.openIndexed(ctx, a, new(atomic.Int64))
-		must(t, err)
-		must(t, x.file.Close())
-		frames += len(x.trailer.Frames)
-		reader, err := r.OpenSegment(a)
-		for err == nil {
-			var item segment.Item
-			item, err = reader.Next()
-			kinds[item.Kind]++
-		}
-		if !errors.Is(err, io.EOF) || reader.Header.Format != 2 {
-			t.Errorf("%s of format %d: %v", a.Name, reader.Header.Format, err)
-		}
-	}
-	if frames != 6 || kinds[segment.Author] < 4 || kinds[segment.Object] != 3 || kinds[segment.FrameStart] != 3 || kinds[segment.RestorePoint] != 1 {
-		t.Errorf("%d frames, items %v", frames, kinds)
-	}
-	p, err := r.OpenPart(ctx, segments[3], Wanted{From: segments[3].Start + 32, To: segments[3].Start + 33})
-	must(t, err)
-	if got, _ := partXIDs(t, p); !slices.Equal(got, []int{900_001}) {
-		t.Errorf("transactions %v", got)
-	}
-	old, err := r.cat.Repository(ctx)
-	must(t, err)
-	known, err := r.cat.Artifacts(ctx)
-	must(t, err)
-	must(t, r.Close())
-	must(t, os.Remove(r.Path(CatalogName)))
-	report := rebuild(t, dir, false)
-	if len(report.LeftOut)+len(report.Assumed) > 0 || report.Repository != old || !reflect.DeepEqual(report.Artifacts, known) {
-		t.Errorf("rebuilt\n%+v\nfrom %+v\n%+v", report, old, known)
-	}
-}
 
 // A repository of format 1 goes on with segments of format 2 in one chain, also
 // when the segment of format 1 was still open when its program ended.
@@ -107,9 +55,7 @@ func TestFormat1GoesOn(t *testing.T) {
 			list, err := items(reader)
 			must(t, err)
 			formats = append(formats, fmt.Sprint(reader.Header.Format, len(reader.Trailer.Frames), xids(list)))
-			if _, err := r.inspect(ctx, a.Name, a.Filters, -1); err != nil {
-				t.Error(err)
-			}
+			mustIndex(t, r, a)
 			p, err := r.OpenPart(ctx, a, Wanted{Tables: []string{`"public"."t"`}})
 			must(t, err)
 			for {

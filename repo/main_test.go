@@ -203,7 +203,7 @@ func chain(t testing.TB, r *Repository) filter.Chain {
 // chainOf is what made a file.
 func chainOf(t testing.TB, r *Repository, a catalog.Artifact) filter.Chain {
 	t.Helper()
-	c, err := r.fileChain(ctx, a.Filters)
+	c, err := r.FileChain(ctx, a.Filters)
 	must(t, err)
 	return c
 }

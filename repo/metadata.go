@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -148,7 +149,7 @@ func (r *Repository) otherChains(ctx context.Context, present filter.Chain) ([]f
 	seen := map[string]bool{present.Extension(): true}
 	var others []filter.Chain
 	for _, a := range all {
-		chain, err := r.fileChain(ctx, a.Filters)
+		chain, err := r.FileChain(ctx, a.Filters)
 		if err != nil {
 			return nil, err
 		}
@@ -220,6 +221,28 @@ func metadataWhole(text []byte) bool {
 	return string(text[i+len(metadataSum):]) == hex.EncodeToString(sum[:])+"\n"
 }
 
+// CheckMetadata compares the metadata file with its checksum, and returns its
+// size. Repositories of earlier versions have none.
+func (r *Repository) CheckMetadata(ctx context.Context) (int64, error) {
+	text, err := os.ReadFile(r.Path(MetadataName))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &MissingFileError{MetadataName}
+	}
+	if err != nil {
+		return 0, err
+	}
+	sums, known, err := r.cat.Setting(ctx, metadataSetting)
+	sum := sha256.Sum256(text)
+	switch {
+	case err != nil:
+	case known && !slices.Contains(strings.Fields(sums), hex.EncodeToString(sum[:])):
+		err = errors.New("is damaged: checksum mismatch")
+	case !known && !metadataWhole(text) && strings.Contains(string(text), metadataSum):
+		err = errors.New("is damaged: checksum mismatch with its last line")
+	}
+	return int64(len(text)), err
+}
+
 // replace writes a small file anew, so that a crash leaves the old or the new.
 func (r *Repository) replace(name string, content []byte) error {
 	partial := fmt.Sprintf("%s.%d%s", name, os.Getpid(), partialSuffix)
@@ -274,51 +297,6 @@ func byHandFor(chain filter.Chain, spool bool) string {
 }
 
 // byHand is the recipe, with the words in capitals to be replaced.
-const byHand = `
-Files
-  base-DATE-TIME.sqlEXT
-      pg_dump of the database at the base's point
-  DIR
-      the same as a directory archive, for pg_restore
-  globals-DATE-TIME.sqlGLOBALS_EXT
-      roles and tablespaces, from pg_dumpall
-  incremental-LSN.sqlEXT
-      every transaction from that LSN on, in commit order, up to where the next
-      such file begins
-  incremental-LSN.sql….open
-      the one that was being written
-  catalog.db
-      an SQLite index of the above; not needed here
-ELSEWHERE
-
-To restore by hand
-  1. Roles:    GLOBALS_COMMAND
-               (roles that exist already are reported and can be ignored)
-  2. Database: createdb -T template0 -E ENCODING restored     (see above)
-  3. Base:     DECODE_BASE | psql -X -v ON_ERROR_STOP=1 -d restored
-               A DIR instead:
-UNPACK
-               pg_restore -e -j 4 -L ARCHIVE/restore.list -d restored ARCHIVE
-               psql -X -v ON_ERROR_STOP=1 -d restored -f ARCHIVE/settings.sql
-  4. Changes, from the base's point on. A transaction belongs after the base if
-     and only if its commit LSN, on its BEGIN line, is at or behind the point.
-     The point is on the "start:" line at the top of the base (of pg_scribe.txt
-     in a directory). Write it into P:
-
-     P=0/3829A018
-     for f in incremental-*.sqlEXT; do DECODE_SEGMENT; done |
-     awk -v P="$P" '
-       function key(lsn,  a) { split(lsn, a, "/"); return substr("00000000" a[1], length(a[1]) + 1) substr("00000000" a[2], length(a[2]) + 1) }
-       /^BEGIN; -- xid / { skip = key($6) < key(P) }
-       !skip
-       /^COMMIT; -- /    { skip = 0 }
-     ' | psql -X -q -v ON_ERROR_STOP=1 -d restored
-NOTE
-     If the files name different timelines (the "timeline:" line at their top):
-     leave out those of a lower timeline than the base's, and stop at the first
-     that does not start where the one before ended ("end:" in its last lines).
-  5. To stop at an earlier moment, end the text before the first transaction
-     whose BEGIN line shows a later LSN or time.
-  6. Sequences: set each to at least the largest value of its column, and one
-     without a column to its next setval in the stream behind that moment.
-`
+//
+//go:embed byhand.txt
+var byHand string

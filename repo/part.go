@@ -17,9 +17,12 @@ import (
 
 // Wanted is what is to be read of a segment. The zero value is all.
 type Wanted struct {
-	Tables []string    // whose rows change, named as catalog.TableCount has them; none: all
-	From   catalog.LSN // of the commit record of the first transaction
-	To     catalog.LSN // transactions from there on are not wanted; 0: up to the end
+	Tables []string // whose rows change, named as catalog.TableCount has them; none: all
+	// Definitions wants the commands that may define something and the
+	// descriptions of objects, and no rows. Tables does not count then.
+	Definitions bool
+	From        catalog.LSN // of the commit record of the first transaction
+	To          catalog.LSN // transactions from there on are not wanted; 0: up to the end
 }
 
 // A Part reads a part of a segment, as OpenPart says.
@@ -80,12 +83,12 @@ func (r *Repository) openIndexed(ctx context.Context, a catalog.Artifact, read *
 	if r.remote != nil || a.State != catalog.StateSealed {
 		return nil, filter.ErrNoStarts
 	}
-	f, a, err := r.openLocal(a)
+	f, a, err := r.OpenLocal(a)
 	if err != nil {
 		return nil, err
 	}
 	x := &indexed{name: a.Name, file: f, stored: countingReaderAt{f, read}, size: a.Bytes}
-	chain, err := r.fileChain(ctx, a.Filters)
+	chain, err := r.FileChain(ctx, a.Filters)
 	if err == nil {
 		var simple bool
 		if x.codec, simple = chain.Codec(); !simple {
@@ -151,9 +154,9 @@ func (x *indexed) wants(w Wanted) []segment.Frame {
 		if i+1 < len(frames) && frames[i+1].LSN <= w.From || w.To != 0 && f.LSN >= w.To {
 			continue
 		}
-		touched := len(w.Tables) == 0
+		touched := len(w.Tables) == 0 && !w.Definitions || f.Commands && w.Definitions
 		for _, table := range w.Tables {
-			touched = touched || x.trailer.Touches(f, table)
+			touched = touched || !w.Definitions && x.trailer.Touches(f, table)
 		}
 		if touched {
 			list = append(list, *f)

@@ -90,7 +90,7 @@ func TestOpenPart(t *testing.T) {
 		must(t, err)
 		all, places := partXIDs(t, &Part{Reader: whole})
 		must(t, r.Check(a))
-		chain, err := r.fileChain(ctx, a.Filters)
+		chain, err := r.FileChain(ctx, a.Filters)
 		must(t, err)
 		_, simple := chain.Codec()
 		for _, c := range []struct {
@@ -129,6 +129,39 @@ func TestOpenPart(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Of a segment that is full of rows and samples, the commands are read and little else.
+func TestOpenPartOfDefinitions(t *testing.T) {
+	r := testRepository(t, "zstd")
+	w := createSegment(t, r, txLSN(1))
+	w.index.Bytes = 8 << 10
+	for n := 1; n <= 300; n++ {
+		if n%100 != 50 {
+			rowsOf(t, w, n, commonTable, 20)
+			continue
+		}
+		commit, end := txLSN(n), txLSN(n)+8
+		text := segment.AppendDDL(segment.AppendBegin(nil, uint32(n), commit, testClock), segment.TagSequence, "DO 'x'")
+		if n == 150 {
+			text = segment.AppendDDL(text, "CREATE TABLE", "CREATE TABLE t ()")
+		}
+		must(t, w.Write(segment.AppendCommit(text, end)))
+		w.Add(segment.Stats{End: end, Transactions: 1, MinXID: uint32(n), MaxXID: uint32(n)})
+	}
+	must(t, w.Seal(ctx))
+	a := segmentAt(t, r, txLSN(1))
+	for from, want := range map[int]bool{1: true, 150: true, 200: false} {
+		p, err := r.OpenPart(ctx, a, Wanted{Definitions: true, From: txLSN(from)})
+		must(t, err)
+		got, _ := partXIDs(t, p)
+		if slices.Contains(got, 150) != want || len(got) > 20 || !want && len(got) > 0 {
+			t.Errorf("from %d: %v", from, got)
+		}
+		if share := float64(p.Stored()) / float64(a.Bytes); share > 0.2 {
+			t.Errorf("from %d: %.3f of %d bytes were read", from, share, a.Bytes)
+		}
+	}
 }
 
 // The index tells every table that is in a frame; a trailer that does not is found.
@@ -191,9 +224,7 @@ func TestIndexSurvivesACrash(t *testing.T) {
 		must(t, r.Close())
 		r = reopen(t, dir)
 		a := segmentAt(t, r, txLSN(1))
-		if _, err := r.inspect(ctx, a.Name, a.Filters, -1); err != nil {
-			t.Fatal(err)
-		}
+		mustIndex(t, r, a)
 		reader, err := r.OpenSegment(a)
 		must(t, err)
 		_, err = items(reader)
@@ -357,4 +388,15 @@ func BenchmarkOneTableOfAThousandSegments(b *testing.B) {
 		b.ReportMetric(float64(o.named), "named-B")
 		b.ReportMetric(float64(o.read), "read-B")
 	}
+}
+
+// mustIndex reads a sealed segment, whose index has to be that of its text.
+func mustIndex(t testing.TB, r *Repository, a catalog.Artifact) {
+	t.Helper()
+	reader, err := r.OpenSegment(a)
+	must(t, err)
+	defer reader.Close()
+	reader.Collect(new(segment.Index))
+	_, err = items(reader)
+	must(t, err)
 }

@@ -1,4 +1,4 @@
-package repo
+package repo_test
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
+	. "pg_scribe/repo"
+	"pg_scribe/repo/verify"
 )
 
 // A file that may not be read says nothing of its bytes.
@@ -16,20 +18,20 @@ func TestVerifyWithoutPermissionIsInconclusive(t *testing.T) {
 	r := filled(t, "zstd")
 	a := segmentAt(t, r, 0x10)
 	// Others may look at all but one file, and change nothing.
-	for dir := r.dir; dir != os.TempDir(); dir = dir[:strings.LastIndexByte(dir, '/')] {
+	for dir := r.Dir(); dir != os.TempDir(); dir = dir[:strings.LastIndexByte(dir, '/')] {
 		must(t, os.Chmod(dir, 0o755))
 	}
-	must(t, os.CopyFS(r.dir+"-open", os.DirFS(r.dir)))
+	must(t, os.CopyFS(r.Dir()+"-open", os.DirFS(r.Dir())))
 	must(t, r.Close())
-	dir := r.dir + "-open"
+	dir := r.Dir() + "-open"
 	must(t, chmodAll(dir))
 	must(t, os.Chmod(dir+"/"+a.Name, 0o000))
-	var v VerifyReport
+	var v verify.Report
 	var err error
 	asNobody(t, func() {
 		var open *Repository
 		if open, err = OpenReadOnly(ctx, dir); err == nil {
-			v, err = open.Verify(ctx, VerifyOptions{})
+			v, err = verify.Run(ctx, open, verify.Options{})
 			err = errors.Join(err, open.Close())
 		}
 	})

@@ -45,7 +45,7 @@ func (r *Repository) recoverSegment(ctx context.Context, a catalog.Artifact) err
 	if errors.Is(err, fs.ErrNotExist) {
 		if r.spool == "" {
 			// It died between the rename and the catalog: take the rename back.
-			err = os.Rename(r.Path(sealedName(a.Name)), r.Path(a.Name))
+			err = os.Rename(r.Path(SealedName(a.Name)), r.Path(a.Name))
 		}
 		if errors.Is(err, fs.ErrNotExist) {
 			if a.End == a.Start {
@@ -159,7 +159,7 @@ func (r *Repository) sweep(ctx context.Context) error {
 	for _, a := range known {
 		names[a.Name] = true
 	}
-	there, err := r.names()
+	there, err := r.Names()
 	if err != nil {
 		return err
 	}
@@ -241,6 +241,17 @@ func same(f *os.File, path string) bool {
 	}
 	b, err := os.Stat(path)
 	return err == nil && os.SameFile(a, b)
+}
+
+// BeingWritten says whether a process holds the lock of a file, as the writer of a
+// dump does until the catalog has it.
+func (r *Repository) BeingWritten(name string) bool {
+	f, err := os.Open(r.Path(name))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(flock(f, syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
 func flock(f *os.File, how int) error {

@@ -111,7 +111,7 @@ type rewrite struct {
 func (r *Repository) target(ctx context.Context, a catalog.Artifact, chain filter.Chain) (filter.Chain, error) {
 	switch {
 	case a.Format == "directory":
-		present, err := r.fileChain(ctx, a.Filters)
+		present, err := r.FileChain(ctx, a.Filters)
 		if err != nil {
 			return nil, err
 		}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -206,49 +206,6 @@ func (m *remote) metadata() (string, error) {
 	return string(text), err
 }
 
-// Unlisted are segments that begin at or behind the end of what the catalog
-// knows, and that it does not know: it is an older one, or, on a storage, its
-// successor was never sent. What they hold no plan reaches.
-func (r *Repository) Unlisted(ctx context.Context) ([]string, error) {
-	var names []string
-	if r.remote != nil {
-		sizes, err := r.remote.list()
-		if err != nil {
-			return nil, err
-		}
-		names = slices.Collect(maps.Keys(sizes))
-	} else {
-		entries, err := os.ReadDir(r.dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			names = append(names, e.Name())
-		}
-	}
-	// Read behind the listing: a file is there before it is recorded.
-	all, err := r.cat.Artifacts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	known := map[string]bool{}
-	end := catalog.LSN(0)
-	for _, a := range all {
-		known[strings.TrimSuffix(a.Name, openSuffix)] = true
-		end = max(end, a.End)
-	}
-	names = slices.DeleteFunc(names, func(name string) bool {
-		kind, open, ours := kindOfName(name)
-		if !ours || open || kind != catalog.KindSegment || known[name] {
-			return true
-		}
-		// Names of segments have the LSN with all its digits, so they sort by it.
-		return name < segmentStem(end)
-	})
-	slices.Sort(names)
-	return names, nil
-}
-
 func (m *remote) open(name string) (io.ReadCloser, error) {
 	f, err := m.session.Open(m.ctx, name)
 	if errors.Is(err, storage.NotFound) {
@@ -300,6 +257,25 @@ func (m *remote) fetch(name, path string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Sync(), out.Close())
+}
+
+// At is the repository as a storage has its files, which are compared with the
+// catalog here. What has to be brought here is put into a directory.
+func (r *Repository) At(ctx context.Context, session storage.Session, dir string) *Repository {
+	return &Repository{dir: dir, cat: r.cat, keys: r.keys, now: r.now, remote: &remote{ctx: ctx, session: session, keys: r.keys}}
+}
+
+// FetchCatalog brings the newest catalog of the storage that At gave. It fails
+// with fs.ErrNotExist if there is none.
+func (r *Repository) FetchCatalog(path string) (name string, err error) {
+	names, err := r.remote.snapshots()
+	if err == nil && len(names) == 0 {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return "", err
+	}
+	return r.remote.fetchNewest(names, path)
 }
 
 // Remote says whether the files are read from a storage.

@@ -34,7 +34,7 @@ func (r *Repository) Hold(a catalog.Artifact) (release func(), err error) {
 }
 
 func (r *Repository) openLock(a catalog.Artifact) (*os.File, error) {
-	f, a, err := r.openLocal(a) // under its present name
+	f, a, err := r.OpenLocal(a) // under its present name
 	if err != nil || a.Format != "directory" {
 		return f, err
 	}
@@ -187,7 +187,7 @@ func (r *Repository) finishRemovals(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		if _, _, ours := kindOfName(name); !ours {
+		if _, _, ours := KindOfName(name); !ours {
 			continue // never anything else, whatever the catalog says
 		}
 		if err := os.RemoveAll(r.Path(name)); err != nil {

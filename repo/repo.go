@@ -1,6 +1,6 @@
 // Package repo holds the bytes of a pg_scribe repository: the names of its
-// files, the text format of segments, bases and globals (writer and reader
-// together), compression, atomic publication, and recovery after a crash.
+// files, their writers and readers, compression, atomic publication, and recovery
+// after a crash.
 //
 // What it guarantees: a file that has its final name is complete and on disk;
 // a catalog row names only such files, or an open segment's bytes up to its
@@ -12,7 +12,8 @@
 // What it does not know: SQL beyond where a statement ends, and servers.
 //
 // Start with Create and Open, then CreateSegment and CreateDump to write,
-// OpenSegment and OpenDump to read.
+// OpenSegment and OpenDump to read. Packages above compare it with its catalog
+// (verify), make that again (rebuild), and copy it to storages (upload).
 package repo
 
 import (
@@ -30,6 +31,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
 	"pg_scribe/repo/segment"
@@ -136,7 +138,7 @@ func CreateWithSpool(ctx context.Context, dir, spool string, info catalog.Reposi
 		return nil, err
 	}
 	if info.CreatedAt.IsZero() {
-		info.CreatedAt = r.moment()
+		info.CreatedAt = r.Moment()
 	}
 	if err = owner.Take(r.Path(CatalogName)); err == nil {
 		err = r.cat.SetRepository(ctx, info)
@@ -206,7 +208,7 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 // that holds no repository.
 func withoutCatalog(dir string, cause error) error {
 	entries, err := os.ReadDir(dir)
-	if err == nil && holdsFiles(entries) && (cause == nil || catalog.IsDamaged(cause)) {
+	if err == nil && HoldsFiles(entries) && (cause == nil || catalog.IsDamaged(cause)) {
 		return &DamagedCatalogError{Dir: dir, Cause: cause}
 	}
 	return &NotRepositoryError{Dir: dir, Cause: cause}
@@ -352,14 +354,15 @@ func (r *Repository) openStored(a catalog.Artifact) (io.ReadCloser, catalog.Arti
 		f, err := r.remote.open(a.Name)
 		return f, a, err
 	}
-	f, a, err := r.openLocal(a)
+	f, a, err := r.OpenLocal(a)
 	if err != nil {
 		return nil, a, err
 	}
 	return f, a, nil
 }
 
-func (r *Repository) openLocal(a catalog.Artifact) (*os.File, catalog.Artifact, error) {
+// OpenLocal opens the stored bytes of an artifact here, as openStored does.
+func (r *Repository) OpenLocal(a catalog.Artifact) (*os.File, catalog.Artifact, error) {
 	f, err := os.Open(r.Path(a.Name))
 	if errors.Is(err, fs.ErrNotExist) && a.ID != 0 {
 		now, rerr := r.cat.Artifact(context.Background(), a.ID)
@@ -371,7 +374,7 @@ func (r *Repository) openLocal(a catalog.Artifact) (*os.File, catalog.Artifact, 
 	if errors.Is(err, fs.ErrNotExist) && a.State == catalog.StateOpen && r.spool == "" {
 		// Renamed, but not yet so in the catalog: what counted then still
 		// stands at its beginning. Recover may even take the name back.
-		f, err = os.Open(r.Path(sealedName(a.Name)))
+		f, err = os.Open(r.Path(SealedName(a.Name)))
 		if errors.Is(err, fs.ErrNotExist) {
 			f, err = os.Open(r.Path(a.Name))
 		}
@@ -389,7 +392,7 @@ func (r *Repository) openText(a catalog.Artifact) (io.Reader, []io.Closer, error
 	if err != nil {
 		return nil, nil, err
 	}
-	chain, err := r.fileChain(context.Background(), now.Filters)
+	chain, err := r.FileChain(context.Background(), now.Filters)
 	if err != nil {
 		f.Close()
 		return nil, nil, err
@@ -420,12 +423,12 @@ func (r *Repository) OpenSegment(a catalog.Artifact) (*segment.Reader, error) {
 }
 
 // OpenDump reads a plain base or a globals file.
-func (r *Repository) OpenDump(a catalog.Artifact) (*DumpReader, error) {
+func (r *Repository) OpenDump(a catalog.Artifact) (*dump.Reader, error) {
 	text, closers, err := r.openText(a)
 	if err != nil {
 		return nil, err
 	}
-	dr, err := newDumpReader(a.Kind, a.Name, text, closers...)
+	dr, err := dump.NewReader(a.Kind, a.Name, text, closers...)
 	if err != nil {
 		closeAll(closers)
 		return nil, err

@@ -41,7 +41,7 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 	final := StemOf(w.name) + ".sql" + chain.Extension()
 	record, stored := w.codec.String(), w.stored.sum()
 	p.Bytes, p.TextBytes = w.stored.n.Load(), trailer.TextBytes
-	recoded := final != sealedName(w.name)
+	recoded := final != SealedName(w.name)
 	copied := recoded || w.repo.spool != "" // a rename does not leave the file system
 	if copied {
 		s, err := w.recode(chain, final)
@@ -73,7 +73,7 @@ func (w *SegmentWriter) Seal(ctx context.Context) error {
 // end writes the trailer, and where reading may begin.
 func (w *SegmentWriter) end() (segment.Trailer, error) {
 	trailer := w.saved.stats.Trailer()
-	trailer.Finished = w.repo.moment()
+	trailer.Finished = w.repo.Moment()
 	if w.header.Format >= 2 {
 		trailer.Frames = w.index.Frames(trailer.Tables)
 	}
@@ -104,7 +104,7 @@ func (w *SegmentWriter) end() (segment.Trailer, error) {
 // are. The open file stays as it is.
 func (w *SegmentWriter) recode(chain filter.Chain, final string) (s sums, err error) {
 	stored := io.NewSectionReader(w.file, 0, w.stored.n.Load())
-	if final == sealedName(w.name) {
+	if final == SealedName(w.name) {
 		want := sums{textBytes: w.stored.n.Load(), textSHA256: w.stored.sum()}
 		return w.repo.makeFile(final, filter.Chain{}, stored, func(s sums) error { return s.sameText(final, want) })
 	}
@@ -137,4 +137,52 @@ func (w *SegmentWriter) Next(ctx context.Context) (*SegmentWriter, error) {
 		return nil, err
 	}
 	return w.repo.CreateSegment(ctx, h)
+}
+
+// Leftover is an open segment without a writer, whose text is to be sealed.
+type Leftover struct {
+	Name    string // of the open file
+	Codec   string // that it is written with
+	Text    int64  // the bytes of its text that count
+	Trailer segment.Trailer
+}
+
+// SealLeftover makes a sealed segment of what an open one holds, through a
+// chain, and removes the open one.
+func (r *Repository) SealLeftover(o Leftover, chain filter.Chain) (name string, err error) {
+	in, err := os.Open(r.Path(o.Name))
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	codec, err := filter.ParseCodec(o.Codec)
+	if err != nil {
+		return "", err
+	}
+	text, err := codec.NewReader(in)
+	if err != nil {
+		return "", err
+	}
+	defer text.Close()
+	t := o.Trailer
+	var sum hashCounter
+	out, feed := io.Pipe()
+	defer out.Close()
+	go func() {
+		sum.reset(feed)
+		_, err := io.CopyN(&sum, text, o.Text)
+		if err == nil {
+			_, err = sum.Write(t.Append(nil))
+		}
+		t.TextBytes, t.TextSHA256 = sum.n.Load(), sum.sum()
+		if err == nil {
+			_, err = feed.Write(t.AppendSum(nil))
+		}
+		feed.CloseWithError(err)
+	}()
+	final := StemOf(o.Name) + ".sql" + chain.Extension()
+	if _, err := r.makeFile(final, chain, out, func(sums) error { return nil }); err != nil {
+		return "", err
+	}
+	return final, os.Remove(r.Path(o.Name))
 }

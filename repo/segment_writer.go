@@ -167,8 +167,8 @@ func (r *Repository) strayOf(stem string) (string, error) {
 	return "", nil
 }
 
-// sealedName is what an open segment's file is called when it is renamed.
-func sealedName(open string) string { return strings.TrimSuffix(open, openSuffix) }
+// SealedName is what an open segment's file is called when it is renamed.
+func SealedName(open string) string { return strings.TrimSuffix(open, openSuffix) }
 
 // join completes a header with what the segment before tells.
 func (r *Repository) join(ctx context.Context, h *segment.Header) error {
@@ -217,8 +217,8 @@ func (r *Repository) describe(ctx context.Context, h *segment.Header) error {
 	return err
 }
 
-// moment is the time in the precision of the files and the catalog.
-func (r *Repository) moment() time.Time { return r.now().UTC().Truncate(time.Microsecond) }
+// Moment is the present time in the precision of the files and the catalog.
+func (r *Repository) Moment() time.Time { return r.now().UTC().Truncate(time.Microsecond) }
 
 func (w *SegmentWriter) begin(ctx context.Context) error {
 	w.stored.reset(w.file)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -248,7 +250,7 @@ func (r *Repository) moveSpool(below string) error {
 			r.spool = ""
 		}
 	}
-	names, err := r.names()
+	names, err := r.Names()
 	if err != nil {
 		return err
 	}
@@ -289,8 +291,12 @@ func (r *Repository) Path(name string) string {
 	return filepath.Join(r.dir, name)
 }
 
-// names lists what lies where Path leads to, in any order.
-func (r *Repository) names() ([]string, error) {
+// Names lists what lies where Path leads to, or on the storage, in any order.
+func (r *Repository) Names() ([]string, error) {
+	if r.remote != nil {
+		sizes, err := r.remote.list()
+		return slices.Collect(maps.Keys(sizes)), err
+	}
 	var names []string
 	for _, dir := range []string{r.dir, r.spool} {
 		if dir == "" {
@@ -309,9 +315,9 @@ func (r *Repository) names() ([]string, error) {
 	return names, nil
 }
 
-// misplaced lists working files in the repository's directory, where nothing
+// Misplaced lists working files in the repository's directory, where nothing
 // reads them.
-func (r *Repository) misplaced() (names []string, err error) {
+func (r *Repository) Misplaced() (names []string, err error) {
 	if r.spool == "" {
 		return nil, nil
 	}

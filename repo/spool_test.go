@@ -1,4 +1,4 @@
-package repo
+package repo_test
 
 import (
 	"bytes"
@@ -12,13 +12,16 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	. "pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/rebuild"
 	"pg_scribe/repo/segment"
+	"pg_scribe/repo/verify"
 )
 
 // stepDir calls look with each step that r comes to.
 func stepDir(r *Repository, look func(step string)) {
-	r.hook = func(step string) error { look(step); return nil }
+	r.SetFailpoint(func(step string) error { look(step); return nil })
 }
 
 // mustBeOpaque fails when anything in a directory, but what leads elsewhere, is
@@ -35,7 +38,7 @@ func mustBeOpaque(t *testing.T, dir, when string) {
 			t.Errorf("%s: %s is readable", when, path)
 		}
 		plain := name == SpoolName || strings.HasPrefix(name, MetadataName) || strings.HasSuffix(name, ".lock")
-		if !plain && !strings.HasSuffix(strings.TrimSuffix(name, partialSuffix), ".age") {
+		if !plain && !strings.HasSuffix(strings.TrimSuffix(name, PartialSuffix), ".age") {
 			t.Errorf("%s: %s is not encrypted", when, path)
 		}
 		return err
@@ -46,7 +49,7 @@ func mustBeOpaque(t *testing.T, dir, when string) {
 // never holds anything readable, at no step of anything that writes there.
 func TestWorkingFilesApart(t *testing.T) {
 	r := testRepository(t, "zstd+age"+apart)
-	look := func(step string) { mustBeOpaque(t, r.dir, step) }
+	look := func(step string) { mustBeOpaque(t, r.Dir(), step) }
 	stepDir(r, look)
 	must(t, r.WriteMetadata(ctx, Metadata{Server: "15.18", Encoding: "UTF8", Extensions: []string{"precious 1.0"}}))
 	writeBase(t, r, chain(t, r))
@@ -70,27 +73,27 @@ func TestWorkingFilesApart(t *testing.T) {
 	addTx(t, w, 2, "SELECT 'precious';")
 	must(t, w.Checkpoint(ctx))
 
-	info, err := os.Stat(r.spool)
+	info, err := os.Stat(r.SpoolDir())
 	must(t, err)
 	if info.Mode().Perm() != 0o700 {
-		t.Errorf("%s has mode %o", r.spool, info.Mode())
+		t.Errorf("%s has mode %o", r.SpoolDir(), info.Mode())
 	}
-	names, err := fileNames(r.spool)
+	names, err := FileNames(r.SpoolDir())
 	must(t, err)
-	if want := []string{CatalogName, filepath.Base(r.Path(w.name)), ownerName}; !slices.Equal(names, want) {
+	if want := []string{CatalogName, filepath.Base(r.Path(w.Name())), OwnerName}; !slices.Equal(names, want) {
 		t.Errorf("the folder holds %q, want %q", names, want)
 	}
-	r.hook = nil
-	if v := verify(t, r, VerifyOptions{}); v.Outcome != catalog.OutcomeOK || len(v.Strays) > 0 || len(v.Others) > 0 {
+	r.SetFailpoint(nil)
+	if v := verified(t, r, verify.Options{}); v.Outcome != catalog.OutcomeOK || len(v.Strays) > 0 || len(v.Others) > 0 {
 		t.Errorf("%v, strays %q, others %q", findings(v), v.Strays, v.Others)
 	}
 	// What should not be there is not passed over.
-	must(t, os.WriteFile(filepath.Join(r.dir, w.name), nil, 0o600))
-	if v := verify(t, r, VerifyOptions{}); !slices.Equal(v.Others, []string{w.name}) {
+	must(t, os.WriteFile(filepath.Join(r.Dir(), w.Name()), nil, 0o600))
+	if v := verified(t, r, verify.Options{}); !slices.Equal(v.Others, []string{w.Name()}) {
 		t.Errorf("others %q", v.Others)
 	}
 	must(t, r.Undo())
-	for _, dir := range []string{r.dir, r.spool} {
+	for _, dir := range []string{r.Dir(), r.SpoolDir()} {
 		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s is still there (%v)", dir, err)
 		}
@@ -105,7 +108,7 @@ func TestSweepOfWorkingFiles(t *testing.T) {
 	live, err := r.CreateDumpDir(baseHeader(catalog.KindBase), "20261124-000000", chain(t, r))
 	must(t, err)
 	defer live.Abort()
-	dead := r.Path("base-20261125-000000.dir.age" + clearSuffix)
+	dead := r.Path("base-20261125-000000.dir.age" + ClearSuffix)
 	must(t, os.Mkdir(dead, 0o700))
 	must(t, os.WriteFile(filepath.Join(dead, "toc.dat"), []byte("precious"), 0o600))
 	stray := r.Path("incremental-0000000000000010.sql.zst.open")
@@ -116,11 +119,11 @@ func TestSweepOfWorkingFiles(t *testing.T) {
 			t.Errorf("%s is still there (%v)", path, err)
 		}
 	}
-	if _, err := os.Stat(live.Path()); err != nil || filepath.Dir(live.Path()) != r.spool {
+	if _, err := os.Stat(live.Path()); err != nil || filepath.Dir(live.Path()) != r.SpoolDir() {
 		t.Errorf("the living one: %v", err)
 	}
 	var writing *BeingWrittenError
-	if _, err := Rebuild(ctx, r.dir, r.now, RebuildOptions{Force: true}); !errors.As(err, &writing) || writing.Name != "base-20261124-000000.dir.age" {
+	if _, err := rebuild.Run(ctx, r.Dir(), r.Now, rebuild.Options{Force: true}); !errors.As(err, &writing) || writing.Name != "base-20261124-000000.dir.age" {
 		t.Errorf("Rebuild gives %v", err)
 	}
 }
@@ -128,7 +131,7 @@ func TestSweepOfWorkingFiles(t *testing.T) {
 // Aborted at any moment, nothing of a directory is left, here or there.
 func TestAbortOfDirectoryApart(t *testing.T) {
 	r := testRepository(t, "zstd+age"+apart)
-	before, err := r.names()
+	before, err := r.Names()
 	must(t, err)
 	for _, stop := range []string{"written", "finished"} {
 		w, err := r.CreateDumpDir(baseHeader(catalog.KindBase), "20261124-000000", chain(t, r))
@@ -139,7 +142,7 @@ func TestAbortOfDirectoryApart(t *testing.T) {
 			must(t, err)
 		}
 		w.Abort()
-		if after, err := r.names(); err != nil || !slices.Equal(after, before) {
+		if after, err := r.Names(); err != nil || !slices.Equal(after, before) {
 			t.Errorf("%s: %q, before %q (%v)", stop, after, before, err)
 		}
 	}
@@ -153,28 +156,28 @@ func TestSpoolMissing(t *testing.T) {
 	must(t, err)
 	must(t, r.Close())
 	away := filepath.Join(t.TempDir(), "away")
-	must(t, os.Rename(r.spool, away))
+	must(t, os.Rename(r.SpoolDir(), away))
 	for name, open := range map[string]func() error{
-		"Open":         func() error { _, err := Open(ctx, r.dir, r.now); return err },
-		"OpenReadOnly": func() error { _, err := OpenReadOnly(ctx, r.dir); return err },
-		"Rebuild":      func() error { _, err := Rebuild(ctx, r.dir, r.now, RebuildOptions{Force: true}); return err },
+		"Open":         func() error { _, err := Open(ctx, r.Dir(), r.Now); return err },
+		"OpenReadOnly": func() error { _, err := OpenReadOnly(ctx, r.Dir()); return err },
+		"Rebuild":      func() error { _, err := rebuild.Run(ctx, r.Dir(), r.Now, rebuild.Options{Force: true}); return err },
 	} {
 		var missing *SpoolMissingError
-		if err := open(); !errors.As(err, &missing) || missing.Spool != r.spool {
+		if err := open(); !errors.As(err, &missing) || missing.Spool != r.SpoolDir() {
 			t.Errorf("%s gives %v", name, err)
 		}
 	}
-	if err := CheckEmpty(r.dir); err == nil {
+	if err := CheckEmpty(r.Dir()); err == nil {
 		t.Error("the directory counts as empty")
 	}
-	if _, err := os.Lstat(r.spool); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(r.SpoolDir()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("something was made in its place (%v)", err)
 	}
-	if names, err := fileNames(r.dir); err != nil || slices.ContainsFunc(names, isWorking) {
+	if names, err := FileNames(r.Dir()); err != nil || slices.ContainsFunc(names, IsWorking) {
 		t.Errorf("the directory holds %q (%v)", names, err)
 	}
-	must(t, os.Rename(away, r.spool))
-	again := mended(t, r.dir)
+	must(t, os.Rename(away, r.SpoolDir()))
+	again := mended(t, r.Dir())
 	if got, err := again.End(ctx); got != end || err != nil {
 		t.Errorf("End() = %s %v, was %s", got, err, end)
 	}
@@ -189,29 +192,29 @@ func TestSpoolLost(t *testing.T) {
 	acknowledged, err := r.End(ctx)
 	must(t, err)
 	must(t, r.Close())
-	must(t, os.RemoveAll(r.spool))
+	must(t, os.RemoveAll(r.SpoolDir()))
 	other := t.TempDir()
 	// Without the key it ends; then the same again does.
-	if _, err := Rebuild(ctx, r.dir, r.now, RebuildOptions{Spool: other}); !errors.As(err, new(*filter.KeyError)) {
+	if _, err := rebuild.Run(ctx, r.Dir(), r.Now, rebuild.Options{Spool: other}); !errors.As(err, new(*filter.KeyError)) {
 		t.Errorf("without a key: %v", err)
 	}
-	report, err := Rebuild(ctx, r.dir, r.now, RebuildOptions{Keys: keysOf(t, testIdentity), Spool: other})
+	report, err := rebuild.Run(ctx, r.Dir(), r.Now, rebuild.Options{Keys: keysOf(t, testIdentity), Spool: other})
 	must(t, err)
 	if len(report.LeftOut) > 0 {
 		t.Errorf("%+v", report)
 	}
-	again := mended(t, r.dir)
-	if filepath.Dir(again.spool) != other {
-		t.Errorf("the folder is %s", again.spool)
+	again := mended(t, r.Dir())
+	if filepath.Dir(again.SpoolDir()) != other {
+		t.Errorf("the folder is %s", again.SpoolDir())
 	}
 	if end, err := again.End(ctx); err != nil || end != open.Start || end >= acknowledged {
 		t.Errorf("End() = %s %v, the open segment began at %s and came to %s", end, err, open.Start, acknowledged)
 	}
-	if made, err := fileNames(other); len(made) != 1 || err != nil {
+	if made, err := FileNames(other); len(made) != 1 || err != nil {
 		t.Errorf("folders %q (%v)", made, err)
 	}
-	mustBeOpaque(t, again.dir, "rebuilt")
-	if _, err := Rebuild(ctx, r.dir, r.now, RebuildOptions{Keys: keysOf(t, testIdentity), Spool: t.TempDir()}); !errors.As(err, new(*SpoolUnfitError)) {
+	mustBeOpaque(t, again.Dir(), "rebuilt")
+	if _, err := rebuild.Run(ctx, r.Dir(), r.Now, rebuild.Options{Keys: keysOf(t, testIdentity), Spool: t.TempDir()}); !errors.As(err, new(*SpoolUnfitError)) {
 		t.Errorf("a second time: %v", err)
 	}
 }
@@ -221,7 +224,7 @@ func TestOpenSegmentLostApart(t *testing.T) {
 	r := filled(t, "zstd"+apart)
 	open := artifact(t, r, func(a catalog.Artifact) bool { return a.State == catalog.StateOpen })
 	// A sealed one that no catalog knows must not be taken for it.
-	must(t, os.WriteFile(r.Path(sealedName(open.Name)), []byte("another"), 0o600))
+	must(t, os.WriteFile(r.Path(SealedName(open.Name)), []byte("another"), 0o600))
 	must(t, os.Remove(r.Path(open.Name)))
 	var missing *MissingFileError
 	if err := r.Recover(ctx); !errors.As(err, &missing) || missing.Name != open.Name {
@@ -230,7 +233,7 @@ func TestOpenSegmentLostApart(t *testing.T) {
 	if _, err := r.OpenSegment(open); !errors.As(err, &missing) {
 		t.Errorf("OpenSegment gives %v", err)
 	}
-	if b, err := os.ReadFile(r.Path(sealedName(open.Name))); string(b) != "another" || err != nil {
+	if b, err := os.ReadFile(r.Path(SealedName(open.Name))); string(b) != "another" || err != nil {
 		t.Errorf("the other file: %q %v", b, err)
 	}
 }
@@ -241,26 +244,26 @@ func TestCopyOfDirectoryWithSpool(t *testing.T) {
 	r := filled(t, "zstd"+apart)
 	must(t, r.Close())
 	copied := filepath.Join(t.TempDir(), "copied")
-	must(t, os.CopyFS(copied, os.DirFS(r.dir)))
+	must(t, os.CopyFS(copied, os.DirFS(r.Dir())))
 	var taken *SpoolTakenError
-	if _, err := Open(ctx, copied, r.now); !errors.As(err, &taken) || taken.Owner != r.dir {
+	if _, err := Open(ctx, copied, r.Now); !errors.As(err, &taken) || taken.Owner != r.Dir() {
 		t.Errorf("Open of a copy gives %v", err)
 	}
 	if _, err := OpenReadOnly(ctx, copied); !errors.As(err, &taken) {
 		t.Errorf("OpenReadOnly of a copy gives %v", err)
 	}
-	if _, err := Rebuild(ctx, copied, r.now, RebuildOptions{Force: true}); !errors.As(err, &taken) {
+	if _, err := rebuild.Run(ctx, copied, r.Now, rebuild.Options{Force: true}); !errors.As(err, &taken) {
 		t.Errorf("Rebuild of a copy gives %v", err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
-	must(t, os.Symlink(r.dir, link))
-	one, err := Open(ctx, link, r.now) // the same by another path
+	must(t, os.Symlink(r.Dir(), link))
+	one, err := Open(ctx, link, r.Now) // the same by another path
 	must(t, err)
 	must(t, one.Close())
 	moved := filepath.Join(t.TempDir(), "moved")
-	must(t, os.Rename(r.dir, moved))
+	must(t, os.Rename(r.Dir(), moved))
 	again := mended(t, moved)
-	if owner, err := firstLine(again.Path(ownerName)); owner != moved || err != nil {
+	if owner, err := FirstLine(again.Path(OwnerName)); owner != moved || err != nil {
 		t.Errorf("the folder is that of %q (%v)", owner, err)
 	}
 }
@@ -283,7 +286,7 @@ func TestUnfitSpool(t *testing.T) {
 		if _, err := CreateWithSpool(ctx, dir, spool, info, time.Now); !errors.As(err, &unfit) || !strings.Contains(unfit.Reason, reason) {
 			t.Errorf("%s: %v", spool, err)
 		}
-		if names, err := fileNames(dir); len(names) > 0 || err != nil {
+		if names, err := FileNames(dir); len(names) > 0 || err != nil {
 			t.Errorf("%s: the directory holds %q (%v)", spool, names, err)
 		}
 	}
@@ -293,7 +296,7 @@ func TestUnfitSpool(t *testing.T) {
 	r, err := CreateWithSpool(ctx, dir, sticky, info, time.Now)
 	must(t, err)
 	must(t, r.Undo())
-	if names, err := fileNames(sticky); len(names) > 0 || err != nil {
+	if names, err := FileNames(sticky); len(names) > 0 || err != nil {
 		t.Errorf("Undo leaves %q (%v)", names, err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/segment"
 )
 
@@ -22,7 +22,7 @@ import (
 // same time.
 type loader struct {
 	x      *execution
-	reader *repo.DumpReader
+	reader *dump.Reader
 	at     *place
 	state  sessionState
 	build  *buildPlan // index statements put aside; nil: none
@@ -137,7 +137,7 @@ func (l *loader) answer(item segment.Item) answer {
 }
 
 func (l *loader) copy(ctx context.Context, f *feed, item segment.Item) error {
-	if err := l.uncheck(ctx, f); err != nil {
+	if err := l.uncheck(ctx, f); err != nil || l.x.p.definitions {
 		return err
 	}
 	table := sqltext.DisplayName(string(item.SQL[len("COPY "):]))
@@ -166,7 +166,7 @@ func (l *loader) copy(ctx context.Context, f *feed, item segment.Item) error {
 func (l *loader) statement(ctx context.Context, f *feed, item segment.Item) error {
 	sql, notice := l.x.spaces.rewrite(string(l.x.searchPath(item.SQL)))
 	l.x.note(notice)
-	if sql == "" {
+	if sql == "" || l.x.p.definitions && ofContents(sql) {
 		return nil
 	}
 	switch sql {

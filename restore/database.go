@@ -17,6 +17,7 @@ import (
 // SQLSTATEs that tell one thing from another.
 const (
 	stateDuplicateDatabase = "42P04"
+	stateUnknownDatabase   = "3D000"
 	stateDuplicateObject   = "42710"
 	stateWrongObjectType   = "42809" // a locale name that the system does not know
 	stateInvalidParameter  = "22023" // encoding and locale do not fit, unknown ICU locale

@@ -35,6 +35,9 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	if !lenient {
 		args = append(args, "--exit-on-error")
 	}
+	if x.p.definitions {
+		args = append(args, "--schema-only")
+	}
 	if !x.spaces.own {
 		args = append(args, "--no-tablespaces") // whichever there were, they are missing here
 	}
@@ -44,6 +47,12 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 	}
 	defer way.Close()
 	if list := filepath.Join(dir, repo.DirListName); present(list) {
+		if x.p.definitions {
+			if list, err = withoutRefresh(list); err != nil {
+				return err
+			}
+			defer os.Remove(list)
+		}
 		args = append(args, "--use-list="+list)
 	}
 	args = append(args, "--dbname="+way.Dbname, dir)
@@ -83,7 +92,11 @@ func (x *execution) archive(ctx context.Context) (dir string, release func(), er
 		return "", nil, err
 	}
 	release = func() { os.RemoveAll(dir) }
-	if err := reader.Unpack(ctx, dir); err != nil {
+	unpack := reader.Unpack
+	if x.p.definitions {
+		unpack = reader.UnpackSchema
+	}
+	if err := unpack(ctx, dir); err != nil {
 		release()
 		return "", nil, err
 	}
@@ -97,7 +110,7 @@ func toolMajor(cmd *exec.Cmd) int {
 		return 0
 	}
 	_, version, _ := strings.Cut(string(out), ") ")
-	return majorOf(version)
+	return MajorOf(version)
 }
 
 // onlyUnknownTimeout tells that pg_restore got to its end with no other error

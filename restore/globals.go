@@ -28,6 +28,9 @@ type globals struct {
 	conn *pgconn.PgConn
 	mode string
 
+	rehearsal, disposable bool            // see leaves
+	before                map[string]bool // roles of the server, before the restore
+
 	kept, created []string        // roles
 	old           map[string]bool // "ROLE name" and "TABLESPACE name" that existed before
 	notices       []string
@@ -59,6 +62,9 @@ func (g *globals) run(ctx context.Context, p *Prepared) error {
 
 func (g *globals) statement(ctx context.Context, sql string) error {
 	s := readGlobal(sql)
+	if g.leaves(s, sql) {
+		return nil
+	}
 	if s.kind != "" && s.verb != "CREATE" && g.old[s.object()] && g.mode != GlobalsAll {
 		return nil
 	}
@@ -125,6 +131,9 @@ func (x *execution) keepsRole(names string) bool {
 	if x.roles[was] && now != "" {
 		x.note(fmt.Sprintf("role %s, which was there before, was not renamed to %s as on the source: what it had in the restored database was given to %[2]s", was,
 			now))
+	}
+	if !x.roles[was] {
+		x.madeRole(now)
 	}
 	return x.roles[was]
 }

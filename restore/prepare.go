@@ -31,8 +31,9 @@ type Prepared struct {
 	Last         Moment               // the last of them; zero: the base alone is the target
 	Tables       []catalog.TableCount // row changes to be replayed, by table
 
-	repo *repo.Repository
-	held []func() // files that expire has to leave alone
+	repo        *repo.Repository
+	held        []func() // files that expire has to leave alone
+	definitions bool     // they alone are restored: see PrepareDefinitions
 }
 
 // Close lets expire remove the files again. A process that ends does so too.
@@ -95,21 +96,34 @@ func Prepare(ctx context.Context, r *repo.Repository, req catalog.Request) (*Pre
 // check proves that every file of the plan is there, undamaged, and readable
 // with the keys at hand.
 func (p *Prepared) check(ctx context.Context) error {
-	files := append([]catalog.Artifact{p.Plan.Base}, p.Plan.Segments...)
-	if p.Plan.Globals.Name != "" {
-		files = append(files, p.Plan.Globals)
-	}
 	// A key that is missing or wrong shows before gigabytes are read.
-	for _, a := range files {
-		if err := p.repo.Readable(a); err != nil {
-			return err
-		}
+	if err := p.readable(); err != nil {
+		return err
 	}
-	for _, a := range files {
+	for _, a := range p.files() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := p.repo.Check(a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// files are all that a restore reads.
+func (p *Prepared) files() []catalog.Artifact {
+	files := append([]catalog.Artifact{p.Plan.Base}, p.Plan.Segments...)
+	if p.Plan.Globals.Name != "" {
+		files = append(files, p.Plan.Globals)
+	}
+	return files
+}
+
+// readable proves that every file is there, and that the keys at hand open it.
+func (p *Prepared) readable() error {
+	for _, a := range p.files() {
+		if err := p.repo.Readable(a); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
+	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
 )
 
@@ -49,6 +50,7 @@ type replayer struct {
 	cache *statements
 	form  form
 	read  txReader
+	part  *repo.Part // of definitions; nil: all of a segment is read
 
 	preamble []byte // as executed last
 
@@ -115,11 +117,11 @@ func (r *replayer) fill() error {
 
 // segment replays one segment. It returns false when the target is reached.
 func (r *replayer) segment(a catalog.Artifact) (bool, error) {
-	reader, err := r.x.p.repo.OpenSegment(a)
+	reader, err := r.openSegment(a)
 	if err != nil {
 		return false, err
 	}
-	defer reader.Close()
+	defer r.closeSegment(reader)
 	r.at = &place{file: a.Name}
 	var preamble []byte
 	r.read = txReader{}
@@ -232,7 +234,7 @@ func (r *replayer) transaction(reader *segment.Reader) error {
 				r.x.changed = r.at.lsn
 			}
 			return r.endTransaction(item.LSN)
-		case skip:
+		case skip, r.x.p.passesOver(item):
 		case item.Kind == segment.CopyBlock:
 			r.inThis++
 			r.uncheck()
@@ -410,8 +412,12 @@ var (
 
 // ddl sends a command. The source transaction that holds it stands alone.
 func (r *replayer) ddl(item segment.Item) error {
-	if role, ok := strings.CutPrefix(item.Tag, "ROLE "); ok && r.x.leavesRole(role) {
-		return nil
+	if role, ok := strings.CutPrefix(item.Tag, "ROLE "); ok {
+		if r.x.leavesRole(role) {
+			return nil
+		}
+		name, _ := sqltext.Part(role)
+		r.x.madeRole(name)
 	}
 	if (item.Tag == segment.TagTablespace || item.Tag == segment.TagParameter) && r.x.o.Globals != GlobalsAll {
 		return nil // they belong to the target's cluster, not to this database
@@ -435,6 +441,9 @@ func (r *replayer) ddl(item segment.Item) error {
 	if !r.free {
 		r.free = true
 		b.query([]byte(plannerFree), r.command(plannerFree, 0))
+	}
+	if r.x.p.definitions && item.Tag == "CREATE MATERIALIZED VIEW" {
+		item.SQL = withoutData(item.SQL)
 	}
 	if !firing.Match(item.SQL) {
 		return r.rewritten(item.SQL, item.Line)

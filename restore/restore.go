@@ -59,6 +59,7 @@ type Options struct {
 	SyncSequences bool // move sequences behind the values of their columns
 	Resume        bool // go on with an interrupted restore of the same plan
 	Jobs          int  // sessions that load the base and build its indexes; 0: 2
+	Disposable    bool // nobody else uses the server, which is thrown away
 
 	Command  func(ctx context.Context, name string, arg ...string) *exec.Cmd // for pg_restore; nil: exec.CommandContext
 	Progress func(Progress)                                                  // called now and then, never twice at once
@@ -100,12 +101,14 @@ type Phase struct {
 // when it fails.
 type Report struct {
 	Database     string
+	Server       string // its version
 	Created      bool   // this run made the database
 	Kept         string // what the source is called since the database took its place; empty: it did not
 	Resumed      bool
 	Phases       []Phase
 	Transactions int64 // source transactions replayed by this run
 	Statements   int64 // … and statements
+	SegmentBytes int64 // stored bytes of segments that were read, if definitions alone are restored
 	Last         Moment
 	Tables       []catalog.TableCount // rows of the base and changes of the stream; a resumed run does not know the base's
 	RolesCreated []string
@@ -210,8 +213,7 @@ func (x *execution) phase(name string, f func() error) error {
 	return err
 }
 
-// progressEvery keeps the callback from being called for every batch.
-const progressEvery = 200 * time.Millisecond
+const progressEvery = 200 * time.Millisecond // between two calls of the callback
 
 func (x *execution) progress(phase string, what *string, done, total int64) {
 	if x.o.Progress == nil {
@@ -278,6 +280,9 @@ func (x *execution) run(ctx context.Context) error {
 	if err := x.phase(PhaseReplay, func() error { return x.replay(ctx) }); err != nil {
 		return err
 	}
+	if x.p.definitions {
+		return endProgress(ctx, control)
+	}
 	if x.o.SyncSequences {
 		err := x.phase(PhaseSequences, func() (err error) {
 			x.report.Sequences, err = x.settleSequences(ctx, control)
@@ -326,15 +331,7 @@ func (x *execution) create(ctx context.Context) error {
 		return err
 	}
 	defer closeNow(conn)
-	if x.server, err = describe(ctx, conn); err != nil {
-		return err
-	}
-	if x.roles == nil {
-		if x.roles, err = existingRoles(ctx, conn); err != nil {
-			return err
-		}
-	}
-	if err := x.checkVersion(); err != nil {
+	if err := x.meet(ctx, conn); err != nil {
 		return err
 	}
 	if x.o.Swap != nil {
@@ -362,25 +359,27 @@ func (x *execution) create(ctx context.Context) error {
 	return nil
 }
 
-func (x *execution) checkVersion() error {
+// meet gets to know the target's server.
+func (x *execution) meet(ctx context.Context, conn *pgconn.PgConn) (err error) {
+	if x.server, err = describe(ctx, conn); err != nil {
+		return err
+	}
+	x.report.Server = x.server.version
+	if x.roles == nil {
+		if x.roles, err = existingRoles(ctx, conn); err != nil {
+			return err
+		}
+	}
 	source := x.p.Plan.Base.ServerVersion
-	if x.server.major < majorOf(source) && !x.o.Force {
+	if x.server.major < MajorOf(source) && !x.o.Force {
 		return &OlderTargetError{Source: source, Target: x.server.version}
 	}
 	return nil
 }
 
 // inspect decides whether the target may be written to.
-func (x *execution) inspect(ctx context.Context, conn *pgconn.PgConn) (err error) {
-	if x.server, err = describe(ctx, conn); err != nil {
-		return err
-	}
-	if x.roles == nil {
-		if x.roles, err = existingRoles(ctx, conn); err != nil {
-			return err
-		}
-	}
-	if err := x.checkVersion(); err != nil {
+func (x *execution) inspect(ctx context.Context, conn *pgconn.PgConn) error {
+	if err := x.meet(ctx, conn); err != nil {
 		return err
 	}
 	rows, err := query(ctx, conn, "SELECT oid, datname FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()")
@@ -486,7 +485,7 @@ func (x *execution) bringGlobals(ctx context.Context) error {
 	if _, err := query(ctx, conn, x.server.settings()); err != nil {
 		return err
 	}
-	g := &globals{conn: conn, mode: x.o.Globals}
+	g := &globals{conn: conn, mode: x.o.Globals, rehearsal: x.p.definitions, disposable: x.o.Disposable, before: x.roles}
 	err = g.run(ctx, x.p)
 	x.report.RolesCreated, x.report.RolesKept = g.created, g.kept
 	for _, n := range g.notices {

@@ -67,6 +67,17 @@ func connectWith(ctx context.Context, connString string, settings map[string]str
 	return pgconn.ConnectConfig(ctx, config)
 }
 
+// SystemOf asks a server for its system identifier; empty: this role may not know.
+func SystemOf(ctx context.Context, connString string) (string, error) {
+	conn, err := connect(ctx, connString)
+	if err != nil {
+		return "", err
+	}
+	defer closeNow(conn)
+	s, err := describe(ctx, conn)
+	return s.system, err
+}
+
 // databaseOf is the database that a connection string names.
 func databaseOf(connString string) (string, error) {
 	config, err := conninfo.Config(connString)
@@ -199,9 +210,9 @@ func closeNow(conn *pgconn.PgConn) {
 	conn.Close(ctx)
 }
 
-// majorOf reads the major version out of one like 15.18 or 17beta1; 0 when it
+// MajorOf reads the major version out of one like 15.18 or 17beta1; 0 when it
 // cannot.
-func majorOf(version string) int {
+func MajorOf(version string) int {
 	end := 0
 	for end < len(version) && version[end] >= '0' && version[end] <= '9' {
 		end++

@@ -38,7 +38,7 @@ func TestDocs(t *testing.T) {
 		}
 	}
 	for _, document := range []any{baseJSON{}, restoreJSON{}, statusJSON{}, listJSON{}, markJSON{}, dropJSON{}, reencryptJSON{},
-		expireJSON{}, keepJSON{}, verifyJSON{}, catalogCheckJSON{}, rebuildJSON{}} {
+		expireJSON{}, keepJSON{}, verifyJSON{}, catalogCheckJSON{}, rebuildJSON{}, rehearsalJSON{}} {
 		for _, field := range jsonFields(reflect.TypeOf(document)) {
 			if !strings.Contains(text, "`"+field+"`") {
 				t.Errorf("%T: field %s is not described", document, field)

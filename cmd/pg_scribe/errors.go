@@ -80,7 +80,7 @@ func isAny(target error, code int, hint func(err error, f facts) string) rule {
 func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 	code, hint = exitGeneral, "run it again with -v to see its steps: "+f.again("-v")
 	switch f.command {
-	case "init", "full-backup", "restore", "start", "reencrypt":
+	case "init", "full-backup", "rehearse", "restore", "start", "reencrypt":
 		code = exitBackup
 	}
 	if r, _, ok := firstRule(err, f); ok {
@@ -100,7 +100,7 @@ func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 
 // allRules are the tables in the order in which they are tried.
 func allRules() []rule {
-	return slices.Concat(rules, storageRules, planRules, restoreRules, systemRules)
+	return slices.Concat(rehearseRules, rules, storageRules, planRules, restoreRules, systemRules)
 }
 
 // firstRule is what the first rule that knows the error makes of it, and that

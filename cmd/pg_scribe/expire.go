@@ -11,6 +11,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/show"
 	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 )
 
 type expireCmd struct {
@@ -66,7 +67,7 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	damage, err := r.FindDamage(ctx, inv)
+	damage, err := verify.FindDamage(ctx, r, inv)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (c *expireCmd) open(ctx context.Context, a *app) (*repo.Repository, error) 
 	return r, err
 }
 
-func (c *expireCmd) remove(ctx context.Context, a *app, r *repo.Repository, goes []catalog.Artifact, damage repo.Damage, doc *expireJSON) error {
+func (c *expireCmd) remove(ctx context.Context, a *app, r *repo.Repository, goes []catalog.Artifact, damage verify.Damage, doc *expireJSON) error {
 	if len(goes) == 0 { // an earlier one may have been interrupted
 		_, err := r.Remove(ctx, nil)
 		return err

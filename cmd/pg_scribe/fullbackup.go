@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"pg_scribe/stream"
 	"pg_scribe/stream/base"
@@ -13,10 +14,11 @@ type fullBackupCmd struct {
 	outputFlag
 	filterFlags
 	keyFlags
-	File    string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Jobs    int    `short:"j" default:"1" placeholder:"N" help:"Dump by N sessions into a directory archive, which pg_restore reads."`
-	NewSlot bool   `help:"Make the replication slot anew and begin the stream again at this base: after a failover, or when the slot was lost."`
-	Force   bool   `help:"With --new-slot: although the slot is whole. What was not streamed yet is then only in the new base."`
+	File     string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Jobs     int    `short:"j" default:"1" placeholder:"N" help:"Dump by N sessions into a directory archive, which pg_restore reads."`
+	NewSlot  bool   `help:"Make the replication slot anew and begin the stream again at this base: after a failover, or when the slot was lost."`
+	Rehearse bool   `negatable:"" help:"Prove that its definitions can be restored, on a server that is started here and thrown away."`
+	Force    bool   `help:"With --new-slot: although the slot is whole. What was not streamed yet is then only in the new base."`
 }
 
 // Run takes a base, whether or not a streamer runs.
@@ -87,18 +89,20 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	if err := a.upload(ctx, r); err != nil {
 		return err
 	}
+	var rehearsal *rehearsalJSON
+	var unproven error
+	if c.Rehearse {
+		rehearsal, unproven = a.rehearseBase(ctx, r, its.Database)
+	}
 	if c.json() {
-		report := baseJSON{Directory: c.File, Database: its.Database, Slot: info.Slot}
+		report := baseJSON{Directory: c.File, Database: its.Database, Slot: info.Slot, Rehearsal: rehearsal}
 		report.fill(base)
 		err = writeJSON(a.stdout, report)
 	} else {
 		a.print("Base complete.")
 		a.printBase(base)
 	}
-	if err == nil {
-		err = a.warnFault(base, c.File)
-	}
-	return err
+	return errors.Join(err, unproven, a.warnFault(base, c.File), a.warnBase(rehearsal))
 }
 
 // warnFault says that the stream behind a base is not complete, though the

@@ -28,6 +28,7 @@ type cli struct {
 	List       listCmd       `cmd:"" help:"List bases, segments and restore points."`
 	Copy       copyCmd       `cmd:"" help:"Send what is not on the targets yet; add or forget a target."`
 	Mark       markCmd       `cmd:"" help:"Name the present moment, to restore to it later."`
+	Rehearse   rehearseCmd   `cmd:"" help:"Prove that the commands behind the newest base run again; exit 4 if one does not."`
 	Verify     verifyCmd     `cmd:"" help:"Compare every file with the catalog; exit 4 on damage."`
 	Expire     expireCmd     `cmd:"" help:"Show what a retention policy removes, and with --confirm remove it."`
 	Keep       keepCmd       `cmd:"" help:"Make expire leave a base alone."`

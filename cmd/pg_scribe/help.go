@@ -47,6 +47,7 @@ func (a *app) help(model *kong.Application, command string) error {
   pg_scribe status -d shop -f /backup/shop         is it well?
   pg_scribe restore -f /backup/shop -C -d rescued  everything
   pg_scribe verify -f /backup/shop                 are the files intact?
+  pg_scribe rehearse -f /backup/shop               would its commands run again?
   pg_scribe expire -f /backup/shop                 what may go?
   pg_scribe restore -f /backup/shop -C -d rescued \
       --target-time '2026-11-21 02:00:00 Europe/Berlin'
@@ -60,7 +61,7 @@ func (a *app) help(model *kong.Application, command string) error {
 Any flag may also stand in the environment (PG_SCRIBE_FILE for --file) or in a
 configuration file (file = /backup/shop). Exit codes: 0 success, 1 general,
 2 connection, 3 replication slot, 4 backup or restore, 5 invalid arguments or
-failed validation, 10 warnings (status, verify, expire, catalog).
+failed validation, 10 warnings (status, rehearse, verify, expire, catalog).
 
 pg_scribe help COMMAND shows the flags of a command.`)
 	return nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pg_scribe/internal/pgtest"
+	"pg_scribe/internal/throwaway"
 )
 
 func TestMain(m *testing.M) {
@@ -55,6 +56,9 @@ type bench struct {
 	c   *pgtest.Cluster
 	env []string
 }
+
+// noServer is for commands that need none.
+func noServer() *pgtest.Cluster { return &pgtest.Cluster{Server: &throwaway.Server{}} }
 
 func newBench(t *testing.T, c *pgtest.Cluster) *bench {
 	b := &bench{t: t, c: c, env: append(c.Env(), "HOME="+t.TempDir(), "PG_COLOR=")}

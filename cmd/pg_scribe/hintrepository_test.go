@@ -93,7 +93,7 @@ var repositoryHints = []hintCase{
 		f.follow(0)
 		h.must("list", "-f", dir)
 		f.came("the repository is listed")
-		f = h.fails("*repo.HealthyCatalogError", "catalog", "rebuild", "-f", dir)
+		f = h.fails("*rebuild.HealthyCatalogError", "catalog", "rebuild", "-f", dir)
 		f.follow(0)
 		f.came("it is rebuilt all the same")
 	}},
@@ -152,7 +152,7 @@ var repositoryHints = []hintCase{
 	{"a rebuild that does not know for whom", func(h *hinter) {
 		s, recipient, key := h.encrypted()
 		h.ok(os.Remove(filepath.Join(s.dir, "catalog.db")), os.Remove(filepath.Join(s.dir, "pg_scribe_metadata.txt")))
-		f := h.fails("*repo.FiltersUnknownError", "catalog", "rebuild", "-f", s.dir, "-i", key)
+		f := h.fails("*rebuild.FiltersUnknownError", "catalog", "rebuild", "-f", s.dir, "-i", key)
 		f.follow(0, "RECIPIENT", strings.TrimPrefix(recipient, "age recipient="))
 		h.must("list", "-f", s.dir)
 		f.came("the catalog is rebuilt")

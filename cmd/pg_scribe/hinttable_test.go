@@ -284,7 +284,7 @@ func TestHints(t *testing.T) {
 	h.src.must("full-backup", "-d", h.src.conn, "-f", h.src.dir)
 	h.c.Exec(t, h.src.db, "INSERT INTO t VALUES (3)")
 	h.src.catchUp()
-	cases := slices.Concat(sourceHints, repositoryHints, targetHints, restoreHints)
+	cases := slices.Concat(sourceHints, repositoryHints, targetHints, restoreHints, rehearseHints)
 	ran := 0
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"pg_scribe/catalog"
-	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
 )
@@ -26,7 +25,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBench(t, &pgtest.Cluster{})
+	b := newBench(t, noServer())
 	for _, args := range [][]string{{"verify"}, {"list"}, {"status"}, {"expire"}, {"restore", "-C", "-d", "x"}} {
 		b.run(append(args, "-f", dir)...).refused(t, exitUsage, "it has format 3; this version of pg_scribe is too old for it: it reads formats 1 to 2", newerHint)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/health"
-	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 	"pg_scribe/restore"
 	"pg_scribe/stream/base"
 	"pg_scribe/stream/source"
@@ -74,7 +74,8 @@ type baseJSON struct {
 	Tables    int              `json:"tables"`
 	Rows      int64            `json:"rows"`
 	Seconds   float64          `json:"seconds"`
-	Fault     string           `json:"fault"` // what keeps the stream behind the base from being complete; empty: nothing
+	Fault     string           `json:"fault"`              // what keeps the stream behind the base from being complete; empty: nothing
+	Rehearsal *rehearsalJSON   `json:"rehearsal,omitzero"` // of full-backup --rehearse
 }
 
 func (b *baseJSON) fill(base base.Result) {
@@ -208,39 +209,40 @@ func toSlot(s source.Slot) *slotJSON {
 }
 
 type repositoryJSON struct {
-	Directory         string        `json:"directory"`
-	SystemID          string        `json:"system_id"`
-	Timeline          uint32        `json:"timeline"`
-	Database          string        `json:"database"`
-	ServerVersion     string        `json:"server_version"`
-	Slot              string        `json:"slot"`
-	Publication       string        `json:"publication"`
-	Mode              string        `json:"mode"`
-	Compression       string        `json:"compression"`
-	CreatedAt         moment        `json:"created_at"`
-	Bases             groupJSON     `json:"bases"`
-	Globals           groupJSON     `json:"globals"`
-	Segments          groupJSON     `json:"segments"`
-	Points            int           `json:"points"`
-	Transactions      int64         `json:"transactions"`
-	Holes             []holeJSON    `json:"holes"`
-	Gaps              []gapJSON     `json:"gaps"`
-	Windows           []windowJSON  `json:"windows"`
-	LastTransactionAt moment        `json:"last_transaction_at"`
-	EndLSN            catalog.LSN   `json:"end_lsn"`
-	ReachedAt         moment        `json:"reached_at"`
-	FreshnessSeconds  *float64      `json:"freshness_seconds"`
-	StreamerRunning   bool          `json:"streamer_running"`
-	LastError         *errorJSON    `json:"last_error"` // of the streamer; null: there was none
-	Missing           []string      `json:"missing_files"`
-	Damaged           []string      `json:"damaged_files"` // of another size than recorded
-	Failed            []string      `json:"failed_files"`  // that verify found damaged when it last read them
-	Unseen            []string      `json:"unseen_files"`  // that this user cannot read
-	Disk              *diskJSON     `json:"disk"`
-	Spool             string        `json:"spool_directory"` // empty: the directory itself
-	SpoolDisk         *diskJSON     `json:"spool_disk"`
-	Verification      *verifiedJSON `json:"verification"` // the last run of verify; null: there was none
-	Storages          []storageJSON `json:"targets"`      // empty when they are read themselves
+	Directory         string         `json:"directory"`
+	SystemID          string         `json:"system_id"`
+	Timeline          uint32         `json:"timeline"`
+	Database          string         `json:"database"`
+	ServerVersion     string         `json:"server_version"`
+	Slot              string         `json:"slot"`
+	Publication       string         `json:"publication"`
+	Mode              string         `json:"mode"`
+	Compression       string         `json:"compression"`
+	CreatedAt         moment         `json:"created_at"`
+	Bases             groupJSON      `json:"bases"`
+	Globals           groupJSON      `json:"globals"`
+	Segments          groupJSON      `json:"segments"`
+	Points            int            `json:"points"`
+	Transactions      int64          `json:"transactions"`
+	Holes             []holeJSON     `json:"holes"`
+	Gaps              []gapJSON      `json:"gaps"`
+	Windows           []windowJSON   `json:"windows"`
+	LastTransactionAt moment         `json:"last_transaction_at"`
+	EndLSN            catalog.LSN    `json:"end_lsn"`
+	ReachedAt         moment         `json:"reached_at"`
+	FreshnessSeconds  *float64       `json:"freshness_seconds"`
+	StreamerRunning   bool           `json:"streamer_running"`
+	LastError         *errorJSON     `json:"last_error"` // of the streamer; null: there was none
+	Missing           []string       `json:"missing_files"`
+	Damaged           []string       `json:"damaged_files"` // of another size than recorded
+	Failed            []string       `json:"failed_files"`  // that verify found damaged when it last read them
+	Unseen            []string       `json:"unseen_files"`  // that this user cannot read
+	Disk              *diskJSON      `json:"disk"`
+	Spool             string         `json:"spool_directory"` // empty: the directory itself
+	SpoolDisk         *diskJSON      `json:"spool_disk"`
+	Verification      *verifiedJSON  `json:"verification"` // the last run of verify; null: there was none
+	Rehearsal         *rehearsedJSON `json:"rehearsal"`    // the last run of rehearse; null: there was none
+	Storages          []storageJSON  `json:"targets"`      // empty when they are read themselves
 
 	unread int // files that verify has not read
 }
@@ -418,7 +420,7 @@ type fileJSON struct {
 	Reason  string `json:"reason"`
 }
 
-func toFiles(list []repo.FileReport) []fileJSON {
+func toFiles(list []verify.File) []fileJSON {
 	files := []fileJSON{}
 	for _, f := range list {
 		if f.Outcome != catalog.OutcomeOK {
@@ -428,7 +430,7 @@ func toFiles(list []repo.FileReport) []fileJSON {
 	return files
 }
 
-func toVerify(dir string, r repo.VerifyReport) verifyJSON {
+func toVerify(dir string, r verify.Report) verifyJSON {
 	doc := verifyJSON{Directory: dir, verifiedJSON: toVerified(r.Verification), Recorded: r.Recorded, Findings: toFiles(r.Reports),
 		Strays: r.Strays, Others: r.Others, Holes: toHoles(r.Holes), Gaps: toGaps(r.Gaps), Windows: toWindows(r.Windows)}
 	if doc.Strays == nil {

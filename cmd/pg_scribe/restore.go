@@ -10,6 +10,7 @@ import (
 	"pg_scribe/internal/health"
 	"pg_scribe/internal/show"
 	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 	"pg_scribe/restore"
 	"pg_scribe/stream/source"
 )
@@ -107,7 +108,7 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 // warnUnlisted tells of segments that an older catalog does not know: without
 // it a restore of all that there is would silently be one of less.
 func (a *app) warnUnlisted(ctx context.Context, r *repo.Repository, file string) error {
-	names, err := r.Unlisted(ctx)
+	names, err := verify.Uncatalogued(ctx, r)
 	if err != nil || len(names) == 0 {
 		return err
 	}

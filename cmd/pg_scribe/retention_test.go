@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"pg_scribe/internal/pgtest"
 	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 )
 
 func TestSpan(t *testing.T) {
@@ -28,10 +28,10 @@ func TestSpan(t *testing.T) {
 }
 
 func TestSubset(t *testing.T) {
-	for text, want := range map[string]repo.Subset{"5%": {Percent: 5}, "0.5%": {Percent: 0.5}, "100%": {Percent: 100}, "2/7": {Part: 2, Parts: 7},
+	for text, want := range map[string]verify.Subset{"5%": {Percent: 5}, "0.5%": {Percent: 0.5}, "100%": {Percent: 100}, "2/7": {Part: 2, Parts: 7},
 		"1/1": {Part: 1, Parts: 1}, "10G": {Bytes: 10 << 30}, "10GB": {Bytes: 10 << 30}, "500M": {Bytes: 500 << 20}, "4096": {Bytes: 4096}} {
 		var s subset
-		if err := s.UnmarshalText([]byte(text)); err != nil || repo.Subset(s) != want {
+		if err := s.UnmarshalText([]byte(text)); err != nil || verify.Subset(s) != want {
 			t.Errorf("%q: %+v, %v", text, s, err)
 		}
 	}
@@ -54,7 +54,7 @@ func frozen(t *testing.T) string {
 
 // The program as cron runs it, without a server.
 func TestRetentionCommands(t *testing.T) {
-	b := newBench(t, &pgtest.Cluster{})
+	b := newBench(t, noServer())
 	dir := frozen(t)
 	first, second := "base-20261121-070155.sql.zst", "base-20261121-070156.dir"
 	before, err := os.ReadFile(filepath.Join(dir, repo.CatalogName))
@@ -144,7 +144,7 @@ func TestRetentionCommands(t *testing.T) {
 }
 
 func TestCatalogCommands(t *testing.T) {
-	b := newBench(t, &pgtest.Cluster{})
+	b := newBench(t, noServer())
 	dir := frozen(t)
 	b.must("verify", "-f", dir) // brings the catalog up to date
 	b.must("catalog", "check", "-f", dir)

@@ -84,7 +84,7 @@ func TestCatalogOfAnOlderTime(t *testing.T) {
 // An empty filter, as of a variable that is not set, must not mean: in clear.
 // A secret key that was given in place of a public one is not repeated.
 func TestFiltersThatMeanNothing(t *testing.T) {
-	b := newBench(t, &pgtest.Cluster{})
+	b := newBench(t, noServer())
 	dir := filepath.Join(t.TempDir(), "repo")
 	for _, args := range [][]string{{"--filter", ""}, {"--filter", " "}, {"-Z", "zstd", "--filter", ""}} {
 		b.run(append([]string{"init", "-d", "x", "-f", dir}, args...)...).refused(t, exitUsage, `there is no filter ""`, "NAME KEY=VALUE")
@@ -97,7 +97,7 @@ func TestFiltersThatMeanNothing(t *testing.T) {
 }
 
 func TestKeepHintsAtBases(t *testing.T) {
-	b := newBench(t, &pgtest.Cluster{})
+	b := newBench(t, noServer())
 	dir := frozen(t)
 	for _, command := range []string{"keep", "unkeep"} {
 		b.run(command, "nothing", "-f", dir).refused(t, exitUsage, "no base backup", "pg_scribe "+command+" -f "+dir+" base-")
@@ -118,7 +118,7 @@ func TestExpireDoesNotRelyOnDamage(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, &pgtest.Cluster{})
+			b := newBench(t, noServer())
 			dir := frozen(t)
 			b.must("verify", "-f", dir)
 			if err := harm(b, dir); err != nil {
@@ -137,7 +137,7 @@ func TestExpireDoesNotRelyOnDamage(t *testing.T) {
 }
 
 func TestTargetInItsRepository(t *testing.T) {
-	b := newBench(t, &pgtest.Cluster{})
+	b := newBench(t, noServer())
 	dir := frozen(t)
 	inside := filepath.Join(dir, "copy")
 	link := filepath.Join(t.TempDir(), "link")

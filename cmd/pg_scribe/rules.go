@@ -18,6 +18,7 @@ import (
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/layout"
 	"pg_scribe/repo/owner"
+	"pg_scribe/repo/rebuild"
 	"pg_scribe/repo/segment"
 	"pg_scribe/repo/storage"
 	"pg_scribe/repo/upload"
@@ -91,10 +92,10 @@ var rules = []rule{
 		return "give --spool-dir an existing directory outside of the repository, which this user can write"
 	}),
 	{"*repo.DamagedCatalogError", damagedCatalog},
-	on(exitUsage, func(e *repo.HealthyCatalogError, f facts) string {
+	on(exitUsage, func(e *rebuild.HealthyCatalogError, f facts) string {
 		return "nothing needs to be done; to rebuild it all the same: " + commandLine("pg_scribe", "catalog", "rebuild", "--force", "-f", e.Dir)
 	}),
-	on(exitUsage, func(e *repo.FiltersUnknownError, f facts) string {
+	on(exitUsage, func(e *rebuild.FiltersUnknownError, f facts) string {
 		return "say what new files are to go through, as init was told: " + f.again("-Z", "zstd", "--filter", "age recipient=RECIPIENT")
 	}),
 	on(exitBackup, func(e *repo.BeingWrittenError, f facts) string {

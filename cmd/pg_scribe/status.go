@@ -10,6 +10,7 @@ import (
 	"pg_scribe/internal/health"
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
+	"pg_scribe/repo/verify"
 	"pg_scribe/stream"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/sample"
@@ -167,7 +168,7 @@ func lookAt(ctx context.Context, r *repo.Repository, dir string) (*health.Reposi
 	if seen.Inventory, err = r.Catalog().Inventory(ctx); err != nil {
 		return nil, err
 	}
-	if seen.Damage, err = r.FindDamage(ctx, seen.Inventory); err != nil {
+	if seen.Damage, err = verify.FindDamage(ctx, r, seen.Inventory); err != nil {
 		return nil, err
 	}
 	seen.Damage.Mark(&seen.Inventory)
@@ -185,13 +186,19 @@ func lookAt(ctx context.Context, r *repo.Repository, dir string) (*health.Reposi
 		if seen.Storages, err = r.Catalog().Storages(ctx); err != nil {
 			return nil, err
 		}
-		if seen.Unlisted, err = r.Unlisted(ctx); err != nil {
+		if seen.Unlisted, err = verify.Uncatalogued(ctx, r); err != nil {
 			return nil, err
 		}
 	}
 	switch last, err := r.Catalog().LastVerification(ctx); {
 	case err == nil:
 		seen.Verified = &last
+	case !errors.Is(err, catalog.ErrNotFound):
+		return nil, err
+	}
+	switch last, err := r.Catalog().LastRehearsal(ctx); {
+	case err == nil:
+		seen.Rehearsed = &last
 	case !errors.Is(err, catalog.ErrNotFound):
 		return nil, err
 	}
@@ -238,6 +245,10 @@ func summarize(seen *health.Repository, now time.Time) *repositoryJSON {
 	if seen.Verified != nil {
 		verified := toVerified(*seen.Verified)
 		doc.Verification = &verified
+	}
+	if seen.Rehearsed != nil {
+		rehearsed := toRehearsed(*seen.Rehearsed)
+		doc.Rehearsal = &rehearsed
 	}
 	return doc
 }

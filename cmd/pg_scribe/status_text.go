@@ -76,6 +76,9 @@ func (s *statusReport) notLookedAt() {
 	if r.unread > 0 {
 		add("the contents of %s, which verify has not read (%s)", show.Plural(int64(r.unread), "file"), commandLine("pg_scribe", "verify", "-f", r.Directory))
 	}
+	if r.Rehearsal == nil {
+		add("whether the commands behind the newest base run again (%s)", commandLine("pg_scribe", "rehearse", "-f", r.Directory))
+	}
 	if len(r.Storages) > 0 {
 		add("the files on the %s (verify reads them)", show.Plural(int64(len(r.Storages)), "target"))
 	}
@@ -166,6 +169,11 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 		verified = fmt.Sprintf("%s at %s, %d of %s read", v.Outcome, s.app.showTime(time.Time(v.FinishedAt)), v.FilesRead, show.Plural(int64(v.Files), "file"))
 	}
 	s.row("verified", "%s", verified)
+	rehearsed := "never"
+	if r := d.Rehearsal; r != nil {
+		rehearsed = fmt.Sprintf("%s at %s, commands of %s proven up to %s", r.Outcome, s.app.showTime(time.Time(r.FinishedAt)), r.Base, r.ProvenLSN)
+	}
+	s.row("rehearsed", "%s", rehearsed)
 	for i, t := range d.Storages {
 		name := "target"
 		if i > 0 {

@@ -13,7 +13,9 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/show"
 	"pg_scribe/repo"
+	"pg_scribe/repo/rebuild"
 	"pg_scribe/repo/storage"
+	"pg_scribe/repo/verify"
 )
 
 type verifyCmd struct {
@@ -43,7 +45,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	report, err := r.Verify(ctx, repo.VerifyOptions{Subset: repo.Subset(c.ReadDataSubset), Storages: targets, Report: func(f repo.FileReport) {
+	report, err := verify.Run(ctx, r, verify.Options{Subset: verify.Subset(c.ReadDataSubset), Storages: targets, Report: func(f verify.File) {
 		if f.Outcome != catalog.OutcomeOK {
 			a.words.warn("%s: %s: %s", f.Place(), f.Outcome, f.Reason)
 		} else if a.verbose || a.now().Sub(last) >= 5*time.Second && f.Read {
@@ -144,7 +146,7 @@ func (a *app) printVerify(doc verifyJSON) {
 }
 
 // subset is the part of the data that verify reads.
-type subset repo.Subset
+type subset verify.Subset
 
 func (s *subset) UnmarshalText(text []byte) error {
 	t := strings.TrimSpace(string(text))
@@ -209,7 +211,7 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 		return &usageError{"catalog rebuild needs a local directory: " + c.File + " can only be a target",
 			"its files are brought into a directory: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", c.File)}
 	}
-	opts := repo.RebuildOptions{Force: c.Force, Keys: keys, Chain: chain, Spool: c.SpoolDir}
+	opts := rebuild.Options{Force: c.Force, Keys: keys, Chain: chain, Spool: c.SpoolDir}
 	a.facts.spool = c.SpoolDir
 	if c.Target != "" {
 		a.step("bringing the files")
@@ -217,7 +219,7 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	report, err := repo.Rebuild(ctx, c.File, a.now, opts)
+	report, err := rebuild.Run(ctx, c.File, a.now, opts)
 	if err != nil {
 		return err
 	}
@@ -277,7 +279,7 @@ func (c *catalogCmd) check(ctx context.Context, a *app) error {
 	doc := catalogCheckJSON{verifyJSON: verifyJSON{Directory: c.File, verifiedJSON: verifiedJSON{Outcome: catalog.OutcomeFailed}}, Faults: faults}
 	if len(faults) == 0 {
 		doc.Faults = []string{}
-		report, err := r.Verify(ctx, repo.VerifyOptions{Presence: true, Report: func(f repo.FileReport) {
+		report, err := verify.Run(ctx, r, verify.Options{Presence: true, Report: func(f verify.File) {
 			if f.Outcome != catalog.OutcomeOK {
 				a.words.warn("%s: %s: %s", f.Name, f.Outcome, f.Reason)
 			}

@@ -18,6 +18,7 @@ import (
 	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
+	"pg_scribe/repo/verify"
 	"pg_scribe/restore"
 	"pg_scribe/stream"
 )
@@ -331,7 +332,7 @@ func flipBits(t *testing.T, flips int, keyAndChain ...string) {
 		bit := rng.Int64N(8 * sizes[path])
 		flipBit(t, path, bit)
 		name, _, _ := strings.Cut(strings.TrimPrefix(path, tr.dir+"/"), "/")
-		v, err := r.Verify(ctx, repo.VerifyOptions{})
+		v, err := verify.Run(ctx, r, verify.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -361,7 +362,7 @@ func flipBits(t *testing.T, flips int, keyAndChain ...string) {
 		hits[name]++
 		flipBit(t, path, bit)
 	}
-	if v, err := r.Verify(ctx, repo.VerifyOptions{}); err != nil || v.Outcome != catalog.OutcomeOK {
+	if v, err := verify.Run(ctx, r, verify.Options{}); err != nil || v.Outcome != catalog.OutcomeOK {
 		t.Errorf("put right again: %+v, %v", v, err)
 	}
 	t.Log(hits)

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 	"pg_scribe/stream/source"
 )
 
@@ -72,13 +72,14 @@ func TestRepository(t *testing.T) {
 		"a good verification":    {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeOK} }, ""},
 		"no base": {func(r *Repository) { r.Inventory.Artifacts[0].Kind = catalog.KindGlobals }, "critical no-base: there is no base: nothing can " +
 			"be restored |  [full-backup -f d]app"},
-		"missing files":        {func(r *Repository) { r.Damage = repo.Damage{Missing: []string{"a"}} }, "critical files-missing: missing: a | bring the files back"},
-		"files of other sizes": {func(r *Repository) { r.Damage = repo.Damage{Resized: []string{"a"}} }, "critical files-resized: not of the recorded size: a"},
-		"damaged files":        {func(r *Repository) { r.Damage = repo.Damage{Failed: []string{"a"}} }, "critical files-failed: verify found damaged: a"},
-		"unreadable files": {func(r *Repository) { r.Damage = repo.Damage{Unseen: []string{"a"}} }, "warning files-unreadable: this user cannot read: a | give " +
+		"missing files": {func(r *Repository) { r.Damage = verify.Damage{Missing: []string{"a"}} }, "critical files-missing: missing: a | bring " +
+			"the files back"},
+		"files of other sizes": {func(r *Repository) { r.Damage = verify.Damage{Resized: []string{"a"}} }, "critical files-resized: not of the recorded size: a"},
+		"damaged files":        {func(r *Repository) { r.Damage = verify.Damage{Failed: []string{"a"}} }, "critical files-failed: verify found damaged: a"},
+		"unreadable files": {func(r *Repository) { r.Damage = verify.Damage{Unseen: []string{"a"}} }, "warning files-unreadable: this user cannot read: a | give " +
 			"them to the owner of the repository ls[-l d]"},
 		"one damaged file, found": {func(r *Repository) {
-			r.Damage, r.Verified = repo.Damage{Failed: []string{"a"}}, &catalog.Verification{Outcome: catalog.OutcomeFailed}
+			r.Damage, r.Verified = verify.Damage{Failed: []string{"a"}}, &catalog.Verification{Outcome: catalog.OutcomeFailed}
 		}, "critical verify-failed"},
 		"a hole": {func(r *Repository) {
 			r.Inventory.Artifacts = append(r.Inventory.Artifacts, catalog.Artifact{Kind: catalog.KindSegment, Timeline: 1, Start: 0x200, End: 0x300},
@@ -188,5 +189,43 @@ func TestWorst(t *testing.T) {
 	r.Judge(now)
 	if !reflect.DeepEqual(r, again) {
 		t.Errorf("judged, %+v", r)
+	}
+}
+
+func TestRehearsal(t *testing.T) {
+	week := now.Add(-8 * 24 * time.Hour)
+	failed := catalog.Rehearsal{FinishedAt: week, Base: "base-1", Outcome: catalog.OutcomeFailed, Proven: 0x280, FailedLSN: 0x280, FailedAt: now, Tag: "CREATE VIEW",
+		Object: "a.v", Message: "there is no t"}
+	ofBase := failed
+	ofBase.FailedLSN, ofBase.Proven = 0, 0
+	extension := failed
+	extension.Tag, extension.Object, extension.Message = "CREATE EXTENSION", "crate", `could not open extension control file "crate.control"`
+	ok := catalog.Rehearsal{FinishedAt: week, Base: "base-1", Outcome: catalog.OutcomeOK, Proven: 0x280}
+	for _, c := range []struct {
+		about  string
+		last   *catalog.Rehearsal
+		end    catalog.LSN
+		newest catalog.LSN // of another base; 0: there is none
+		want   []string
+	}{
+		{"never", nil, 0x300, 0, nil},
+		{"old", &ok, 0x300, 0, []string{"warning rehearsal-old: the commands behind 0/280 were not rehearsed for 8 days |  [rehearse -f d]"}},
+		{"old, and nothing came since", &ok, 0x280, 0, nil},
+		{"failed", &failed, 0x300, 0, []string{"critical rehearsal-failed: a restore stops at LSN 0/280 (2026-11-21 12:00:00Z): CREATE VIEW a.v: there is no t | " +
+			"a base behind it makes later moments restorable [full-backup -f d]app"}},
+		{"healed, and old", &failed, 0x300, 0x290, []string{"warning rehearsal-old"}},
+		{"failed in the base", &ofBase, 0x300, 0, []string{"a restore stops at the base base-1: CREATE VIEW a.v"}},
+		{"healed in the base", &ofBase, 0, 0x290, nil},
+		{"an extension", &extension, 0x300, 0, []string{"install the extension where a restore is to run, then [rehearse -f d]"}},
+	} {
+		r := sound()
+		r.Rehearsed, r.End = c.last, c.end
+		r.Inventory.Artifacts[0].Name = "base-1"
+		if c.newest != 0 {
+			newer := r.Inventory.Artifacts[0]
+			newer.Name, newer.Start = "base-2", c.newest
+			r.Inventory.Artifacts = append(r.Inventory.Artifacts, newer)
+		}
+		check(t, c.about, r.Judge(now), c.want...)
 	}
 }

@@ -5,7 +5,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/show"
-	"pg_scribe/repo"
+	"pg_scribe/repo/verify"
 )
 
 // Limits of the verdict on a repository.
@@ -25,9 +25,10 @@ type Repository struct {
 	End       catalog.LSN
 	Running   bool // start is at work
 	Trouble   Trouble
-	Damage    repo.Damage
+	Damage    verify.Damage
 	Unlisted  []string              // segments that the catalog does not know
 	Verified  *catalog.Verification // the last run of verify; nil: there was none
+	Rehearsed *catalog.Rehearsal    // the last run of rehearse; nil: there was none
 	Storages  []catalog.Storage
 	Disk      Disk // of the directory
 	Spool     Disk
@@ -67,6 +68,7 @@ func (r *Repository) Judge(now time.Time) []Finding {
 		l = append(l, Unlisted(r.Unlisted, scribe("catalog", "rebuild", "--force", "-f", r.Directory)))
 	}
 	l.verification(r)
+	l.rehearsal(r, now)
 	l.files(r)
 	l.continuity(r)
 	if age, known := r.Freshness(now); known && age > staleAfter {

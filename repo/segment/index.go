@@ -20,7 +20,7 @@ type Frame struct {
 	Line     int64       // number of its first line
 	LSN      catalog.LSN // of the commit record of its first transaction
 	At       time.Time   // of that commit
-	Commands bool        // it holds commands, or what they made
+	Commands bool        // it holds commands that may define something, or what they made
 	All      bool        // so many tables that any may be among them
 	Tables   []int       // in Trailer.Tables, ascending: those whose rows it changes
 }
@@ -243,7 +243,7 @@ func (x *Index) scanFrame(text []byte) {
 				}
 			}
 		}
-		if !f.Commands && (lineWith(text, ownPrefix+"ddl ") >= 0 || lineWith(text, objectPrefix) >= 0) {
+		if !f.Commands && (defines(text) || lineWith(text, objectPrefix) >= 0) {
 			f.Commands = true
 		}
 	}
@@ -266,6 +266,23 @@ func lineWith(text []byte, prefix string) int {
 	return -1
 }
 
+// defines says whether text holds a command that may define something.
+func defines(text []byte) bool {
+	const line = ownPrefix + "ddl "
+	for {
+		at := lineWith(text, line)
+		if at < 0 {
+			return false
+		}
+		var head []byte
+		head, text, _ = bytes.Cut(text[at+len(line):], []byte{'\n'})
+		_, tag, _ := strings.Cut(string(head), " ")
+		if tag, err := unplain(tag); err != nil || !ofState(tag) {
+			return true
+		}
+	}
+}
+
 // Transaction takes up that one begins.
 func (x *Index) Transaction(tx Tx) {
 	if f := x.last(); f.LSN == 0 {
@@ -273,7 +290,7 @@ func (x *Index) Transaction(tx Tx) {
 	}
 }
 
-// Command takes up that the frame holds one, or what one made.
+// Command takes up that the frame holds one that may define something, or what one made.
 func (x *Index) Command() { x.last().Commands = true }
 
 // Touch takes up that rows of a table change, whose name is as it is written.

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pg_scribe/catalog"
 )
@@ -63,6 +64,9 @@ func writeFramed(t *testing.T, r *rand.Rand, x *Index) (text string, tables []ca
 		}
 		if r.Intn(20) == 0 {
 			b = AppendDDL(b, "X", "SELECT 'a\nb'")
+		}
+		if r.Intn(5) == 0 {
+			b = AppendDDL(b, []string{TagSample, TagSequence, TagLargeObject + " 7"}[r.Intn(3)], "DO 'x'")
 		}
 		if r.Intn(20) == 0 {
 			b = append(b, textDescribed...)
@@ -152,4 +156,23 @@ func FuzzFrame(f *testing.F) {
 			t.Fatal("more than a line")
 		}
 	})
+}
+
+// What a sample says of values defines nothing: a frame with such commands alone is
+// not one with commands, whoever makes the index.
+func TestFramesThatDefine(t *testing.T) {
+	for tag, want := range map[string]bool{TagSample: false, TagSequence: false, TagLargeObject: false, TagLargeObject + " 4711": false,
+		"CREATE TABLE": true, TagDatabase: true, TagOwner: true, TagRole + ` "x"`: true, "ROLE \"a\nb\"": true} {
+		text := AppendDDL(AppendBegin(nil, 1, 0x100, time.Unix(0, 0)), TagSample, "DO ''")
+		text = AppendCommit(AppendDDL(text, tag, "DO 'x'"), 0x110)
+		var x Index
+		x.Start()
+		x.Write(text)
+		if frames := x.Frames(nil); len(frames) != 1 || frames[0].Commands != want {
+			t.Errorf("%s: %+v", tag, frames)
+		}
+		if got := (Item{Kind: DDL, Tag: tag}).Defines(); got != want {
+			t.Errorf("%s defines: %v", tag, got)
+		}
+	}
 }

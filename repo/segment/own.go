@@ -251,7 +251,7 @@ func (r *Reader) ddl(item Item, rest string) (Item, error) {
 		return item, r.lines.Failf("malformed ddl line")
 	}
 	item.Kind, item.Tag = DDL, tag
-	if r.index != nil {
+	if r.index != nil && !ofState(tag) {
 		r.index.Command()
 	}
 	var sql []byte

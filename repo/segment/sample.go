@@ -35,6 +35,25 @@ func SampleMark(position catalog.LSN) string {
 	return "DO 'BEGIN /* " + position.String() + " */ END'"
 }
 
+// ofState says whether a command of the tag brings the state of what is there
+// already, and no definition: where a sequence stands, what is in large objects.
+func ofState(tag string) bool {
+	return tag == TagSample || tag == TagSequence || strings.HasPrefix(tag, TagLargeObject)
+}
+
+// Defines says whether the item can change what an object is, or says how one that
+// can is to run. The others are about rows, values of sequences and large objects,
+// and what stands between.
+func (i Item) Defines() bool {
+	switch i.Kind {
+	case DDL:
+		return !ofState(i.Tag)
+	case Setting, Block:
+		return true
+	}
+	return false
+}
+
 // Sampled says whether a sample sent the item. position is that of a mark, else
 // 0.
 func (i Item) Sampled() (position catalog.LSN, ok bool) {

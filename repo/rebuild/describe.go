@@ -1,21 +1,19 @@
-package repo
+package rebuild
 
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
+	"pg_scribe/repo/verify"
 )
 
 // describe finds the facts of the repository itself, pairs globals with their
@@ -27,37 +25,37 @@ func (b *rebuilder) describe() {
 		point    catalog.LSN
 		created  time.Time
 	}
-	of := func(c content) pair {
-		return pair{c.header.SystemID, c.header.Timeline, c.header.Start, c.header.Created}
+	of := func(c verify.Content) pair {
+		return pair{c.Header.SystemID, c.Header.Timeline, c.Header.Start, c.Header.Created}
 	}
-	free := map[pair]content{}
+	free := map[pair]verify.Content{}
 	for _, g := range b.globals {
 		free[of(g)] = g
 	}
 	for i := range b.files {
 		c := &b.files[i]
-		if g, found := free[of(*c)]; found && c.header.Kind == catalog.KindBase {
-			c.record.Globals = g.record.Artifact
+		if g, found := free[of(*c)]; found && c.Header.Kind == catalog.KindBase {
+			c.Record.Globals = g.Record.Artifact
 			delete(free, of(*c))
 		}
 	}
 	for _, g := range free {
-		b.leaveOut(g.record.Artifact.Name, catalog.KindGlobals, errors.New("its base is not there"))
+		b.leaveOut(g.Record.Artifact.Name, catalog.KindGlobals, errors.New("its base is not there"))
 	}
-	slices.SortFunc(b.report.LeftOut, func(a, b FileReport) int { return cmp.Compare(a.Name, b.Name) })
-	recorded := func(c content) time.Time {
-		if c.header.Kind == catalog.KindBase && !c.ended.IsZero() {
-			return c.ended
+	slices.SortFunc(b.report.LeftOut, func(a, b verify.File) int { return cmp.Compare(a.Name, b.Name) })
+	recorded := func(c verify.Content) time.Time {
+		if c.Header.Kind == catalog.KindBase && !c.Ended.IsZero() {
+			return c.Ended
 		}
-		return c.header.Created
+		return c.Header.Created
 	}
-	slices.SortFunc(b.files, func(x, y content) int {
-		return cmp.Or(recorded(x).Compare(recorded(y)), cmp.Compare(x.header.Start, y.header.Start))
+	slices.SortFunc(b.files, func(x, y verify.Content) int {
+		return cmp.Or(recorded(x).Compare(recorded(y)), cmp.Compare(x.Header.Start, y.Header.Start))
 	})
 	info := &b.report.Repository
 	info.Format = segment.FormatVersion
 	for _, c := range b.files { // later ones know better
-		h := c.header
+		h := c.Header
 		info.SystemID, info.Timeline, info.Database = h.SystemID, h.Timeline, h.Database
 		info.ServerVersion = cmp.Or(info.ServerVersion, h.Server) // that of the beginning
 		info.Encoding, info.Collate, info.CType = cmp.Or(h.Encoding, info.Encoding), cmp.Or(h.Collate, info.Collate), cmp.Or(h.CType, info.CType)
@@ -101,8 +99,8 @@ func (b *rebuilder) assume(info *catalog.Repository) {
 	}
 	filters := filter.DefaultCodec.String()
 	for _, c := range b.files {
-		if c.header.Kind == catalog.KindSegment {
-			filters = c.header.Filters
+		if c.Header.Kind == catalog.KindSegment {
+			filters = c.Header.Filters
 		}
 	}
 	set(&info.Slot, "replication slot", "pg_scribe")
@@ -111,14 +109,13 @@ func (b *rebuilder) assume(info *catalog.Repository) {
 	set(&info.Compression, "compression", filters)
 }
 
-// write makes the new catalog and puts it into the old one's place.
+// write fills the new catalog and puts it into the old one's place.
 func (b *rebuilder) write(ctx context.Context) error {
 	r := b.r
 	if len(b.files) == 0 {
-		return &NotRepositoryError{Dir: r.dir, Cause: errors.New("no file of it is whole")}
+		return &repo.NotRepositoryError{Dir: r.Dir(), Cause: errors.New("no file of it is whole")}
 	}
-	cat := r.cat
-	if _, chosen, err := cat.Setting(ctx, chainSetting); err != nil {
+	if chosen, err := r.HasChain(ctx); err != nil {
 		return err
 	} else if chosen {
 		chain, err := r.Chain(ctx)
@@ -129,70 +126,21 @@ func (b *rebuilder) write(ctx context.Context) error {
 	}
 	var records []catalog.Record
 	for _, c := range b.files {
-		records = append(records, c.record)
+		records = append(records, c.Record)
 	}
+	cat := r.Catalog()
 	err := errors.Join(cat.Fill(ctx, b.report.Repository, records), cat.AddSwitches(ctx, b.switches))
 	if err == nil {
-		b.report.Salvaged, err = cat.Salvage(ctx, r.Path(CatalogName))
-	}
-	if err == nil {
-		err = keepMetadataSum(ctx, r, cat)
+		b.report.Salvaged, err = cat.Salvage(ctx, r.Path(repo.CatalogName))
 	}
 	if err == nil && b.from != nil {
-		err = b.from.record(ctx, r, cat)
+		err = b.from.record(ctx, r.Repository)
 	}
 	if err == nil {
 		b.report.Artifacts, err = cat.Artifacts(ctx)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		b.report.Old, err = r.Publish(ctx)
 	}
-	if err := cat.Close(); err != nil {
-		return err
-	}
-	if err := r.setAside(b.report); err != nil {
-		return err
-	}
-	if err := os.Rename(r.Path(CatalogName+rebuildSuffix), r.Path(CatalogName)); err != nil {
-		return err
-	}
-	r.cat = nil
-	return syncDir(r.workDir())
-}
-
-// keepMetadataSum notes the checksum of the metadata file, if that is whole.
-func keepMetadataSum(ctx context.Context, r *Repository, cat *catalog.Catalog) error {
-	text, err := os.ReadFile(r.Path(MetadataName))
-	if err != nil || !metadataWhole(text) {
-		return nil
-	}
-	sum := sha256.Sum256(text)
-	if known, found, _ := cat.Setting(ctx, metadataSetting); found && strings.Contains(known, hex.EncodeToString(sum[:])) {
-		return nil
-	}
-	return cat.SetSetting(ctx, metadataSetting, hex.EncodeToString(sum[:]))
-}
-
-// setAside renames the old catalog. Its journal goes first: it must never be
-// applied to the new one.
-func (r *Repository) setAside(report *RebuildReport) error {
-	name := CatalogName + ".old-" + r.now().UTC().Format(stampLayout)
-	for n := 2; ; n++ {
-		if err := r.absent(name); err == nil {
-			break
-		} else if !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		name = fmt.Sprintf("%s.old-%s-%d", CatalogName, r.now().UTC().Format(stampLayout), n)
-	}
-	for _, suffix := range []string{"-journal", "-wal", "-shm", ""} {
-		err := os.Rename(r.Path(CatalogName+suffix), r.Path(name+suffix))
-		switch {
-		case err == nil:
-			report.Old = name
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
-		}
-	}
-	return syncDir(r.workDir())
+	return err
 }

@@ -1,15 +1,12 @@
-package repo
+package verify
 
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +14,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/storage"
 )
@@ -81,8 +79,8 @@ func (s Subset) choose(all []catalog.Artifact, reads map[int64]catalog.ReadOutco
 	return chosen
 }
 
-// A FileReport is what verify has found about one file.
-type FileReport struct {
+// A File is what verify has found about one file.
+type File struct {
 	Name    string
 	Storage string       // where it lies, if not in the directory
 	Kind    catalog.Kind // empty: the metadata file, a catalog on a storage, or the storage itself
@@ -93,17 +91,17 @@ type FileReport struct {
 }
 
 // Place is the file's name with where it lies.
-func (f FileReport) Place() string {
+func (f File) Place() string {
 	if f.Storage != "" {
 		return "target " + f.Storage + ", " + f.Name
 	}
 	return f.Name
 }
 
-// A VerifyReport is the result of one run.
-type VerifyReport struct {
+// A Report is the result of one run.
+type Report struct {
 	catalog.Verification
-	Reports  []FileReport
+	Reports  []File
 	Strays   []string // files that look like the repository's, and the catalog does not know
 	Others   []string // files that have nothing to do with it
 	Holes    []catalog.Hole
@@ -112,25 +110,26 @@ type VerifyReport struct {
 	Recorded bool // the result is in the catalog
 }
 
-// VerifyOptions say what to read.
-type VerifyOptions struct {
+// Options say what to read.
+type Options struct {
 	Subset   Subset
 	Presence bool                      // read nothing whole
 	Storages map[int64]storage.Storage // by their IDs in the catalog; their files are read back as those here are
-	Report   func(FileReport)
+	Report   func(File)
 }
 
-// Verify compares every file with the catalog, here and on the storages, and
+// Run compares every file with the catalog, here and on the storages, and
 // reads those of the subset whole: stored bytes, text, framing, counts, and that each segment goes on
 // from the one before. It writes nothing but its result, into the catalog, if
 // that can be written. Segments may be sealed and files expire meanwhile.
-func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyReport, error) {
-	report := VerifyReport{Verification: catalog.Verification{StartedAt: r.moment(), Subset: opts.Subset.String()}}
-	inv, err := r.cat.Inventory(ctx)
+func Run(ctx context.Context, r *repo.Repository, opts Options) (Report, error) {
+	report := Report{Verification: catalog.Verification{StartedAt: r.Moment(), Subset: opts.Subset.String()}}
+	cat := r.Catalog()
+	inv, err := cat.Inventory(ctx)
 	if err != nil {
 		return report, err
 	}
-	reads, err := r.cat.LastReads(ctx)
+	reads, err := cat.LastReads(ctx)
 	if err != nil {
 		return report, err
 	}
@@ -138,7 +137,7 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 	if !opts.Presence {
 		chosen = opts.Subset.choose(inv.Artifacts, reads)
 	}
-	v := verifier{r: r, report: &report, told: opts.Report, texts: map[segmentEnd][]string{}, found: map[int64]FileReport{}}
+	v := verifier{r: r, cat: cat, report: &report, each: opts.Report, texts: map[segmentEnd][]string{}, found: map[int64]File{}}
 	for _, a := range inv.Artifacts {
 		if a.Kind == catalog.KindSegment && a.State == catalog.StateSealed {
 			at := segmentEnd{a.SystemID, a.End}
@@ -165,7 +164,7 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 	inv.Damaged = v.damaged(reads)
 	report.Holes, report.Windows = catalog.Holes(inv.Artifacts, inv.Switches...), catalog.Windows(inv)
 	report.Gaps = behindNewestBase(inv)
-	report.FinishedAt = r.moment()
+	report.FinishedAt = r.Moment()
 	report.Outcome = catalog.OutcomeOK
 	switch {
 	case report.Failed > 0:
@@ -176,7 +175,7 @@ func (r *Repository) Verify(ctx context.Context, opts VerifyOptions) (VerifyRepo
 	if opts.Presence {
 		return report, nil
 	}
-	report.Recorded = r.cat.AddVerification(ctx, report.Verification, v.reads) == nil
+	report.Recorded = cat.AddVerification(ctx, report.Verification, v.reads) == nil
 	return report, ctx.Err()
 }
 
@@ -202,12 +201,13 @@ type segmentEnd struct {
 }
 
 type verifier struct {
-	r      *Repository
-	report *VerifyReport
-	told   func(FileReport)
+	r      *repo.Repository
+	cat    *catalog.Catalog
+	report *Report
+	each   func(File)
 	reads  []catalog.ReadOutcome
 	texts  map[segmentEnd][]string // text checksums of the segments that end there, of any timeline
-	found  map[int64]FileReport    // by the ID of the artifact here
+	found  map[int64]File          // by the ID of the artifact here
 }
 
 // damaged returns the artifacts that were found damaged, or, if their contents
@@ -222,7 +222,7 @@ func (v *verifier) damaged(before map[int64]catalog.ReadOutcome) map[int64]bool 
 	return list
 }
 
-func (v *verifier) add(f FileReport) {
+func (v *verifier) add(f File) {
 	v.report.Reports = append(v.report.Reports, f)
 	v.report.Files++
 	if f.Read {
@@ -238,41 +238,36 @@ func (v *verifier) add(f FileReport) {
 	if f.Outcome != catalog.OutcomeOK && (v.report.Detail == "" || f.Outcome == catalog.OutcomeFailed && v.report.Failed == 1) {
 		v.report.Detail = f.Place() + ": " + f.Reason
 	}
-	if v.told != nil {
-		v.told(f)
+	if v.each != nil {
+		v.each(f)
 	}
 }
 
 func (v *verifier) artifact(ctx context.Context, a catalog.Artifact, whole bool) error {
-	f := FileReport{Name: a.Name, Kind: a.Kind, Read: whole, Bytes: a.Bytes}
-	err := v.r.checkSize(a)
+	f := File{Name: a.Name, Kind: a.Kind, Read: whole, Bytes: a.Bytes}
+	err := checkSize(v.r, a)
 	if whole && err == nil {
 		err = v.whole(ctx, a)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if errors.As(err, new(*MissingFileError)) {
+	if errors.As(err, new(*repo.MissingFileError)) {
 		// expire may have taken it since.
-		if known, kerr := v.r.knowsID(ctx, a.ID); kerr == nil && !known {
+		if _, gone := v.cat.Artifact(ctx, a.ID); errors.Is(gone, catalog.ErrNotFound) {
 			return nil
 		}
 	}
-	f.Outcome, f.Reason = outcomeOf(err)
+	f.Outcome, f.Reason = OutcomeOf(err)
 	if f.Reason != "" {
 		f.Reason = strings.TrimPrefix(f.Reason, a.Name+": ")
 	}
 	v.add(f)
 	v.found[a.ID] = f
 	if whole {
-		v.reads = append(v.reads, catalog.ReadOutcome{Artifact: a.ID, At: v.r.moment(), Outcome: f.Outcome, Detail: f.Reason})
+		v.reads = append(v.reads, catalog.ReadOutcome{Artifact: a.ID, At: v.r.Moment(), Outcome: f.Outcome, Detail: f.Reason})
 	}
 	return nil
-}
-
-func (r *Repository) knowsID(ctx context.Context, id int64) (bool, error) {
-	all, err := r.cat.Artifacts(ctx)
-	return slices.ContainsFunc(all, func(a catalog.Artifact) bool { return a.ID == id }), err
 }
 
 // Inconclusive is implemented by errors that say nothing about the bytes: a
@@ -284,9 +279,9 @@ type unsureError struct{ error }
 func (e *unsureError) Unwrap() error      { return e.error }
 func (e *unsureError) Inconclusive() bool { return true }
 
-// outcomeOf judges an error: what keeps a file from being read at all leaves
+// OutcomeOf judges an error: what keeps a file from being read at all leaves
 // open whether it is whole.
-func outcomeOf(err error) (outcome, reason string) {
+func OutcomeOf(err error) (outcome, reason string) {
 	var unsure Inconclusive
 	switch {
 	case err == nil:
@@ -300,22 +295,22 @@ func outcomeOf(err error) (outcome, reason string) {
 }
 
 // checkSize looks at presence and size alone.
-func (r *Repository) checkSize(a catalog.Artifact) error {
+func checkSize(r *repo.Repository, a catalog.Artifact) error {
 	if a.Format == "directory" {
-		f, err := r.openLock(a)
+		release, err := r.Hold(a)
 		if err == nil {
-			f.Close()
+			release()
 		}
 		return err
 	}
-	f, a, err := r.openLocal(a)
+	f, a, err := r.OpenLocal(a)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err == nil && (info.Size() < a.Bytes || a.State == catalog.StateSealed && info.Size() != a.Bytes) {
-		err = &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: it has %d bytes, %d were stored", info.Size(), a.Bytes)}
+		err = &repo.FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: it has %d bytes, %d were stored", info.Size(), a.Bytes)}
 	}
 	return err
 }
@@ -325,17 +320,17 @@ func (v *verifier) whole(ctx context.Context, a catalog.Artifact) error {
 	if err := v.r.Check(a); err != nil {
 		return err
 	}
-	f, now, err := v.r.openLocal(a) // it may have been sealed or written anew since
+	f, now, err := v.r.OpenLocal(a) // it may have been sealed or written anew since
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	a = now
-	var c content
+	var c Content
 	if a.State == catalog.StateOpen {
-		c, err = v.r.inspectFile(ctx, f, time.Time{}, a.Kind, a.Name, a.Filters, true, a.Bytes)
+		c, err = inspectFile(ctx, v.r, f, file{kind: a.Kind, name: a.Name, record: a.Filters, open: true, limit: a.Bytes})
 	} else {
-		c, err = v.r.inspect(ctx, a.Name, a.Filters, -1)
+		c, err = Inspect(ctx, v.r, a.Name, a.Filters)
 	}
 	if errors.As(err, new(*filter.ShellError)) && a.Format == "plain" {
 		return &unsureError{err} // its stored bytes are those that were written
@@ -343,23 +338,23 @@ func (v *verifier) whole(ctx context.Context, a catalog.Artifact) error {
 	if err != nil {
 		return err
 	}
-	v.report.Others = append(v.report.Others, c.strays...)
-	if what := differs(a, c.record.Artifact); what != "" {
-		return &FormatError{File: a.Name, Reason: "is not the file that the catalog knows: " + what}
+	v.report.Others = append(v.report.Others, c.Strays...)
+	if what := differs(a, c.Record.Artifact); what != "" {
+		return &repo.FormatError{File: a.Name, Reason: "is not the file that the catalog knows: " + what}
 	}
 	if a.Kind != catalog.KindSegment {
 		return nil
 	}
-	counts, err := v.r.cat.Tables(ctx, a.ID)
+	counts, err := v.cat.Tables(ctx, a.ID)
 	if err != nil {
 		return err
 	}
-	if a.State == catalog.StateSealed && !slices.Equal(counts, c.record.Tables) {
-		return &FormatError{File: a.Name, Reason: "its rows by table are not those that the catalog knows"}
+	if a.State == catalog.StateSealed && !slices.Equal(counts, c.Record.Tables) {
+		return &repo.FormatError{File: a.Name, Reason: "its rows by table are not those that the catalog knows"}
 	}
 	before := v.texts[segmentEnd{a.SystemID, a.Start}]
-	if len(before) > 0 && c.header.Previous != "" && !slices.Contains(before, c.header.Previous) {
-		return &FormatError{File: a.Name, Reason: "it goes on from a segment with another checksum than the one before it has"}
+	if len(before) > 0 && c.Header.Previous != "" && !slices.Contains(before, c.Header.Previous) {
+		return &repo.FormatError{File: a.Name, Reason: "it goes on from a segment with another checksum than the one before it has"}
 	}
 	return nil
 }
@@ -395,89 +390,58 @@ func differs(known, found catalog.Artifact) string {
 // metadata compares the file for a person with its checksum. Repositories of
 // earlier versions have none.
 func (v *verifier) metadata(ctx context.Context) {
-	f := FileReport{Name: MetadataName, Read: true}
+	f := File{Name: repo.MetadataName, Read: true}
 	var err error
 	for range 3 { // it may be replaced between the looks at file and catalog
-		if f.Bytes, err = v.r.checkMetadata(ctx); err == nil {
+		if f.Bytes, err = v.r.CheckMetadata(ctx); err == nil {
 			break
 		}
 	}
-	f.Outcome, f.Reason = outcomeOf(err)
+	f.Outcome, f.Reason = OutcomeOf(err)
 	v.add(f)
-}
-
-func (r *Repository) checkMetadata(ctx context.Context) (int64, error) {
-	text, err := os.ReadFile(r.Path(MetadataName))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = &MissingFileError{MetadataName}
-	}
-	if err != nil {
-		return 0, err
-	}
-	sums, known, err := r.cat.Setting(ctx, metadataSetting)
-	sum := sha256.Sum256(text)
-	switch {
-	case err != nil:
-	case known && !slices.Contains(strings.Fields(sums), hex.EncodeToString(sum[:])):
-		err = errors.New("is damaged: checksum mismatch")
-	case !known && !metadataWhole(text) && strings.Contains(string(text), metadataSum):
-		err = errors.New("is damaged: checksum mismatch with its last line")
-	}
-	return int64(len(text)), err
 }
 
 // strays looks for files that the catalog does not know.
 func (v *verifier) strays(ctx context.Context) error {
-	there, err := v.r.names()
+	there, err := v.r.Names()
 	if err != nil {
 		return err
 	}
-	if v.report.Others, err = v.r.misplaced(); err != nil {
+	if v.report.Others, err = v.r.Misplaced(); err != nil {
 		return err
 	}
 	// Read behind the directory: a file is renamed before it is recorded.
-	known, err := v.r.cat.Artifacts(ctx)
+	known, err := v.cat.Artifacts(ctx)
 	if err != nil {
 		return err
 	}
-	removals, err := v.r.cat.Removals(ctx)
+	removals, err := v.cat.Removals(ctx)
 	if err != nil {
 		return err
 	}
-	obsolete, err := v.r.cat.Obsolete(ctx)
+	obsolete, err := v.cat.Obsolete(ctx)
 	if err != nil {
 		return err
 	}
-	names := map[string]bool{MetadataName: true, lockName: true, rewriteLockName: true, uploadLockName: true, SpoolName: true, ownerName: true}
+	names := map[string]bool{}
 	for _, a := range known {
 		names[a.Name] = true
 		if a.State == catalog.StateOpen { // it may have been renamed a moment ago
-			names[strings.TrimSuffix(a.Name, openSuffix)] = true
+			names[repo.SealedName(a.Name)] = true
 		}
 	}
 	for _, name := range append(removals, obsolete...) {
 		names[name] = true
 	}
 	for _, name := range there {
-		_, open, ours := kindOfName(name)
+		_, open, ours := repo.KindOfName(name)
 		switch {
-		case names[name], strings.HasPrefix(name, CatalogName):
-		case ours && !open && !v.r.alive(name):
+		case names[name], repo.IsOwn(name):
+		case ours && !open && !v.r.BeingWritten(name):
 			v.report.Strays = append(v.report.Strays, name)
-		case !ours && !strings.HasSuffix(name, partialSuffix):
+		case !ours && !repo.IsPartial(name):
 			v.report.Others = append(v.report.Others, name)
 		}
 	}
 	return nil
-}
-
-// alive tells whether a process holds the lock of a file, as the writer of a
-// dump does until the catalog has it.
-func (r *Repository) alive(name string) bool {
-	f, err := os.Open(r.Path(name))
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	return errors.Is(flock(f, syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }

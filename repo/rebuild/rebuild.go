@@ -1,24 +1,23 @@
-package repo
+package rebuild
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 	"pg_scribe/repo/filter"
-	"pg_scribe/repo/owner"
 	"pg_scribe/repo/segment"
 	"pg_scribe/repo/storage"
+	"pg_scribe/repo/verify"
 )
 
 // HealthyCatalogError says that a catalog needs no rebuilding.
@@ -28,11 +27,6 @@ func (e *HealthyCatalogError) Error() string {
 	return fmt.Sprintf("the catalog of %s is whole", e.Dir)
 }
 
-// BeingWrittenError says that a process writes a file of the repository.
-type BeingWrittenError struct{ Name string }
-
-func (e *BeingWrittenError) Error() string { return e.Name + " is being written" }
-
 // FiltersUnknownError says that nothing tells what new files go through, other
 // than that it is more than compression.
 type FiltersUnknownError struct{ Dir, Filters string }
@@ -41,8 +35,8 @@ func (e *FiltersUnknownError) Error() string {
 	return fmt.Sprintf("the files of %s went through the filters %s, and nothing tells for whom or by which command", e.Dir, e.Filters)
 }
 
-// RebuildOptions say how to read what is there.
-type RebuildOptions struct {
+// Options say how to read what is there.
+type Options struct {
 	Spool string // makes a folder for working files below this directory, in place of one that is lost; empty: as it is
 	Force bool   // also when the catalog is whole, and without files for which there is no key
 	Keys  *filter.Keys
@@ -50,20 +44,18 @@ type RebuildOptions struct {
 	From  storage.Storage // brings files that are missing here; nil: none
 }
 
-// A RebuildReport is what Rebuild has found.
-type RebuildReport struct {
+// A Report is what Rebuild has found.
+type Report struct {
 	Repository catalog.Repository
 	Artifacts  []catalog.Artifact
-	LeftOut    []FileReport   // files that are damaged, or that belong to nothing
+	LeftOut    []verify.File  // files that are damaged, or that belong to nothing
 	Assumed    []string       // what no file told, in words
 	Salvaged   map[string]int // rows taken over from the old catalog, by what they are
 	Old        string         // where the old catalog was put; empty: there was none
 	Sealed     string         // the segment that a streamer had left open
 }
 
-const rebuildSuffix = ".rebuild"
-
-// Rebuild makes the catalog again from the files alone. It refuses while
+// Run makes the catalog again from the files alone. It refuses while
 // something is being written, and, unless force is given, when the catalog
 // there is can be read and is whole. The old catalog is kept under another
 // name; what no file knows (pins, acknowledged gaps, the history of operations,
@@ -82,72 +74,49 @@ const rebuildSuffix = ".rebuild"
 //
 // The new catalog takes its place when it is complete: a process that dies
 // leaves the old one, or none, and Rebuild can be called again.
-func Rebuild(ctx context.Context, dir string, now func() time.Time, opts RebuildOptions) (report RebuildReport, err error) {
-	r := &Repository{dir: dir, now: now, keys: opts.Keys}
-	b := &rebuilder{r: r, report: &report, force: opts.Force}
-	if err := r.findSpool(); err != nil && (opts.Spool == "" || !errors.As(err, new(*SpoolMissingError))) {
+func Run(ctx context.Context, dir string, now func() time.Time, opts Options) (report Report, err error) {
+	r, err := repo.Renew(dir, opts.Spool, now, opts.Keys)
+	if err != nil {
 		return report, err
 	}
-	if opts.Spool != "" {
-		if err := CheckSpool(dir, opts.Spool); err != nil {
-			return report, err
-		}
-	}
+	b := &rebuilder{r: r, report: &report, force: opts.Force}
 	if opts.From != nil {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return report, err
 		}
-		if err := r.refuseHealthy(ctx, opts.Force); err != nil {
+		if err := b.refuseHealthy(ctx); err != nil {
 			return report, err
 		}
-		if b.from, err = r.fetchAll(ctx, opts.From); err != nil {
+		if b.from, err = b.fetchAll(ctx, opts.From); err != nil {
 			return report, err
 		}
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-			err = &NotRepositoryError{Dir: dir}
+			err = &repo.NotRepositoryError{Dir: dir}
 		}
 		return report, err
 	}
-	if !holdsFiles(entries) {
-		return report, &NotRepositoryError{Dir: dir}
+	if !repo.HoldsFiles(entries) {
+		return report, &repo.NotRepositoryError{Dir: dir}
 	}
-	release, err := r.LockStreamer()
+	release, err := r.Lock(opts.Spool)
 	if err != nil {
 		return report, err
 	}
 	defer release()
-	rewriting, err := r.lockRewrite()
+	names, err := r.Names()
 	if err != nil {
 		return report, err
 	}
-	defer rewriting()
-	if opts.Spool != "" {
-		err = r.moveSpool(opts.Spool)
-	} else {
-		err = r.claimSpool()
-	}
-	if err != nil {
+	if err := b.refuseHealthy(ctx); err != nil {
 		return report, err
 	}
-	names, err := r.names()
-	if err != nil {
+	if err := r.Begin(ctx); err != nil {
 		return report, err
 	}
-	for _, name := range names {
-		if strings.HasSuffix(name, partialSuffix) && ours(name) && r.alive(name) {
-			return report, &BeingWrittenError{strings.TrimSuffix(strings.TrimSuffix(name, clearSuffix), partialSuffix)}
-		}
-	}
-	if err := r.refuseHealthy(ctx, opts.Force); err != nil {
-		return report, err
-	}
-	if err := b.begin(ctx); err != nil {
-		return report, err
-	}
-	defer b.giveUp()
+	defer r.GiveUp()
 	if err := b.read(ctx, names); err != nil {
 		return report, err
 	}
@@ -161,16 +130,9 @@ func Rebuild(ctx context.Context, dir string, now func() time.Time, opts Rebuild
 	return report, b.write(ctx)
 }
 
-func holdsFiles(entries []os.DirEntry) bool {
-	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
-		_, _, ok := kindOfName(e.Name())
-		return ok
-	})
-}
-
-func (r *Repository) refuseHealthy(ctx context.Context, force bool) error {
-	cat, err := catalog.OpenReadOnly(r.Path(CatalogName))
-	if version, ok := errors.AsType[catalog.SchemaVersionError](err); ok && version.Have > version.Want && !force {
+func (b *rebuilder) refuseHealthy(ctx context.Context) error {
+	cat, err := catalog.OpenReadOnly(b.r.Path(repo.CatalogName))
+	if version, ok := errors.AsType[catalog.SchemaVersionError](err); ok && version.Have > version.Want && !b.force {
 		return err // this program would lose what the newer one has added
 	}
 	if err != nil {
@@ -180,75 +142,22 @@ func (r *Repository) refuseHealthy(ctx context.Context, force bool) error {
 	if _, err := cat.Repository(ctx); err != nil {
 		return nil
 	}
-	if faults, err := cat.IntegrityCheck(ctx); err != nil || len(faults) > 0 || force {
+	if faults, err := cat.IntegrityCheck(ctx); err != nil || len(faults) > 0 || b.force {
 		return nil
 	}
-	return &HealthyCatalogError{r.dir}
+	return &HealthyCatalogError{b.r.Dir()}
 }
 
 type rebuilder struct {
-	r        *Repository
-	report   *RebuildReport
+	r        *repo.Renewal
+	report   *Report
 	force    bool
-	files    []content // of bases and segments
-	globals  []content
+	files    []verify.Content // of bases and segments
+	globals  []verify.Content
 	open     []string             // open segments
 	starts   map[catalog.LSN]bool // of sealed segments
 	switches []catalog.Switch
 	from     *origin // nil: the files were here
-}
-
-// begin makes the new catalog, and tells it the filters that the old one, or
-// the metadata file, knows: files are read by them.
-func (b *rebuilder) begin(ctx context.Context) error {
-	r := b.r
-	path := r.Path(CatalogName + rebuildSuffix)
-	for _, name := range []string{path, path + "-journal"} {
-		if err := os.RemoveAll(name); err != nil {
-			return err
-		}
-	}
-	var err error
-	if r.cat, err = catalog.Create(path); err != nil {
-		return err
-	}
-	if err := owner.Take(path); err != nil {
-		return err
-	}
-	known := map[string]string{}
-	if text, err := os.ReadFile(r.Path(MetadataName)); err == nil {
-		known = filtersIn(string(text))
-	}
-	if old, err := catalog.OpenReadOnly(r.Path(CatalogName)); err == nil {
-		if value, found, err := old.Setting(ctx, chainSetting); err == nil && found {
-			known[chainSetting] = value
-		}
-		for n := 1; ; n++ {
-			key := shellSetting + strconv.Itoa(n)
-			value, found, err := old.Setting(ctx, key)
-			if err != nil || !found {
-				break
-			}
-			known[key] = value
-		}
-		old.Close()
-	}
-	for key, value := range known {
-		if err := r.cat.SetSetting(ctx, key, value); err != nil {
-			b.giveUp()
-			return err
-		}
-	}
-	return nil
-}
-
-// giveUp removes the new catalog, unless it has taken its place.
-func (b *rebuilder) giveUp() {
-	if b.r.cat != nil {
-		b.r.cat.Close()
-		os.Remove(b.r.Path(CatalogName + rebuildSuffix))
-		b.r.cat = nil
-	}
 }
 
 // choose settles what new files go through. What compresses alone is told by
@@ -257,21 +166,21 @@ func (b *rebuilder) choose(ctx context.Context, given filter.Chain) error {
 	if given != nil {
 		return b.r.SetChain(ctx, given)
 	}
-	_, chosen, err := b.r.cat.Setting(ctx, chainSetting)
+	chosen, err := b.r.HasChain(ctx)
 	if err != nil || chosen {
 		return err
 	}
 	newest := segment.Header{}
 	for _, c := range slices.Concat(b.files, b.globals) {
-		if c.header.Created.After(newest.Created) {
-			newest = c.header
+		if c.Header.Created.After(newest.Created) {
+			newest = c.Header
 		}
 	}
 	record := newest.Repository.Compression
 	if _, err := filter.ParseShorthand(record); record == "" || err == nil {
 		return nil
 	}
-	return &FiltersUnknownError{b.r.dir, record}
+	return &FiltersUnknownError{b.r.Dir(), record}
 }
 
 // read inspects every file.
@@ -279,7 +188,7 @@ func (b *rebuilder) read(ctx context.Context, names []string) error {
 	b.starts = map[catalog.LSN]bool{}
 	slices.Sort(names)
 	for _, name := range names {
-		kind, isOpen, ok := kindOfName(name)
+		kind, isOpen, ok := repo.KindOfName(name)
 		switch {
 		case !ok:
 			continue
@@ -292,13 +201,13 @@ func (b *rebuilder) read(ctx context.Context, names []string) error {
 			return err
 		}
 		switch {
-		case c.header.Kind == "":
+		case c.Header.Kind == "":
 		case kind == catalog.KindGlobals:
 			b.globals = append(b.globals, c)
 		default:
 			b.files = append(b.files, c)
 			if kind == catalog.KindSegment {
-				b.starts[c.header.Start] = true
+				b.starts[c.Header.Start] = true
 			}
 		}
 	}
@@ -316,13 +225,13 @@ func (b *rebuilder) onlyOnce(ctx context.Context) error {
 		sum     string
 	}
 	seen := map[text]bool{}
-	for _, list := range []*[]content{&b.files, &b.globals} {
-		var once []content
+	for _, list := range []*[]verify.Content{&b.files, &b.globals} {
+		var once []verify.Content
 		for _, c := range slices.Backward(*list) {
-			a := c.record.Artifact
+			a := c.Record.Artifact
 			at := text{a.Kind, a.SystemID, a.Start, a.CreatedAt, a.TextSHA256}
 			if seen[at] {
-				if err := b.r.cat.MarkObsolete(ctx, a.Name); err != nil {
+				if err := b.r.Catalog().MarkObsolete(ctx, a.Name); err != nil {
 					return err
 				}
 				continue
@@ -339,8 +248,8 @@ func (b *rebuilder) onlyOnce(ctx context.Context) error {
 // seal makes sealed segments of those that a streamer had left open.
 func (b *rebuilder) seal(ctx context.Context) error {
 	for _, name := range b.open {
-		sealed, err := b.r.sealOpen(ctx, name, b.starts)
-		if _, reason := outcomeOf(err); reason != "" && ctx.Err() == nil && !isSystem(err) {
+		sealed, err := b.sealOpen(ctx, name)
+		if _, reason := verify.OutcomeOf(err); reason != "" && ctx.Err() == nil && !isSystem(err) {
 			b.leaveOut(name, catalog.KindSegment, err)
 			continue
 		}
@@ -354,7 +263,7 @@ func (b *rebuilder) seal(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if c.header.Kind != "" {
+		if c.Header.Kind != "" {
 			b.report.Sealed = sealed
 			b.files = append(b.files, c)
 		}
@@ -362,27 +271,27 @@ func (b *rebuilder) seal(ctx context.Context) error {
 	return nil
 }
 
-// inspect reads one file. One that is not whole is left out; then the content
+// inspect reads one file. One that is not whole is left out; then the verify.Content
 // has no kind.
-func (b *rebuilder) inspect(ctx context.Context, name string) (content, error) {
-	c, err := b.r.inspect(ctx, name, "", -1)
+func (b *rebuilder) inspect(ctx context.Context, name string) (verify.Content, error) {
+	c, err := verify.Inspect(ctx, b.r.Repository, name, "")
 	switch {
 	case err == nil:
 		return c, nil
 	case ctx.Err() != nil:
-		return content{}, ctx.Err()
+		return verify.Content{}, ctx.Err()
 	}
 	if !b.force && errors.As(err, new(*filter.KeyError)) {
-		return content{}, err
+		return verify.Content{}, err
 	}
-	kind, _, _ := kindOfName(name)
+	kind, _, _ := repo.KindOfName(name)
 	b.leaveOut(name, kind, err)
-	return content{}, nil
+	return verify.Content{}, nil
 }
 
 func (b *rebuilder) leaveOut(name string, kind catalog.Kind, err error) {
-	f := FileReport{Name: name, Kind: kind, Read: true}
-	f.Outcome, f.Reason = outcomeOf(err)
+	f := verify.File{Name: name, Kind: kind, Read: true}
+	f.Outcome, f.Reason = verify.OutcomeOf(err)
 	f.Reason = strings.TrimPrefix(f.Reason, name+": ")
 	b.report.LeftOut = append(b.report.LeftOut, f)
 }
@@ -395,68 +304,35 @@ func isSystem(err error) bool {
 // sealOpen makes a sealed segment of what an open one holds up to its last
 // checkpoint, and removes the open one. It returns an empty name when there is
 // nothing to keep.
-func (r *Repository) sealOpen(ctx context.Context, name string, sealed map[catalog.LSN]bool) (string, error) {
-	c, err := r.inspect(ctx, name, "", -1)
+func (b *rebuilder) sealOpen(ctx context.Context, name string) (string, error) {
+	r := b.r
+	c, err := verify.Inspect(ctx, r.Repository, name, "")
 	if err != nil {
 		return "", err
 	}
-	if sealed[c.header.Start] || c.record.Artifact.End == c.header.Start {
+	if b.starts[c.Header.Start] || c.Record.Artifact.End == c.Header.Start {
 		return "", os.Remove(r.Path(name))
 	}
-	chain, err := r.sealingChain(ctx, c)
+	chain, err := b.sealingChain(ctx, c)
 	if err != nil {
 		return "", err
 	}
-	in, err := os.Open(r.Path(name))
-	if err != nil {
-		return "", err
+	a := c.Record.Artifact
+	t := segment.Trailer{End: a.End, Reached: a.ReachedAt, Finished: r.Moment(), Transactions: a.Transactions, FirstCommit: a.FirstCommitAt,
+		LastCommit: a.LastCommitAt, MinXID: a.MinXID, MaxXID: a.MaxXID, Tables: c.Record.Tables}
+	if c.Header.Format >= 2 {
+		t.Frames = c.Frames
 	}
-	defer in.Close()
-	codec, err := filter.ParseCodec(c.record.Artifact.Filters)
-	if err != nil {
-		return "", err
-	}
-	text, err := codec.NewReader(in)
-	if err != nil {
-		return "", err
-	}
-	defer text.Close()
-	a := c.record.Artifact
-	t := segment.Trailer{End: a.End, Reached: a.ReachedAt, Finished: r.moment(), Transactions: a.Transactions, FirstCommit: a.FirstCommitAt,
-		LastCommit: a.LastCommitAt, MinXID: a.MinXID, MaxXID: a.MaxXID, Tables: c.record.Tables}
-	if c.header.Format >= 2 {
-		t.Frames = c.frames
-	}
-	var sum hashCounter
-	out, feed := io.Pipe()
-	defer out.Close()
-	go func() {
-		sum.reset(feed)
-		_, err := io.CopyN(&sum, text, c.reread)
-		if err == nil {
-			_, err = sum.Write(t.Append(nil))
-		}
-		t.TextBytes, t.TextSHA256 = sum.n.Load(), sum.sum()
-		if err == nil {
-			_, err = feed.Write(t.AppendSum(nil))
-		}
-		feed.CloseWithError(err)
-	}()
-	final := StemOf(name) + ".sql" + chain.Extension()
-	if _, err := r.makeFile(final, chain, out, func(sums) error { return nil }); err != nil {
-		return "", err
-	}
-	return final, os.Remove(r.Path(name))
+	return r.SealLeftover(repo.Leftover{Name: name, Codec: a.Filters, Text: c.Text, Trailer: t}, chain)
 }
 
 // sealingChain is what an open segment is to go through: the repository's
 // filters, or, if nothing but compression is known of, what it says itself.
-func (r *Repository) sealingChain(ctx context.Context, c content) (filter.Chain, error) {
-	if _, chosen, err := r.cat.Setting(ctx, chainSetting); err != nil || chosen {
-		if err != nil {
-			return nil, err
-		}
-		return r.Chain(ctx)
+func (b *rebuilder) sealingChain(ctx context.Context, c verify.Content) (filter.Chain, error) {
+	if chosen, err := b.r.HasChain(ctx); err != nil {
+		return nil, err
+	} else if chosen {
+		return b.r.Chain(ctx)
 	}
-	return filter.ParseShorthand(cmp.Or(c.header.Filters, c.record.Artifact.Filters))
+	return filter.ParseShorthand(cmp.Or(c.Header.Filters, c.Record.Artifact.Filters))
 }

@@ -1,14 +1,16 @@
-package repo
+package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 	"pg_scribe/repo/layout"
 	"pg_scribe/repo/storage"
 )
@@ -16,17 +18,20 @@ import (
 // storage compares what a storage holds with what the catalog says that it does.
 // A file that was stored there is read back if the one here is read.
 func (v *verifier) storage(ctx context.Context, id int64, t storage.Storage, chosen map[int64]bool) error {
-	about := FileReport{Name: layout.IdentityName, Storage: t.String()}
+	about := File{Name: layout.IdentityName, Storage: t.String()}
 	session, err := t.Begin(ctx)
 	if err == nil {
 		defer session.End()
-		err = v.r.identify(ctx, session, t)
+		var identity string
+		if identity, err = v.r.Identity(ctx); err == nil {
+			err = layout.Identify(ctx, session, t, identity)
+		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		about.Outcome, about.Reason = outcomeOf(err)
+		about.Outcome, about.Reason = OutcomeOf(err)
 		v.add(about)
 		return nil
 	}
@@ -35,19 +40,18 @@ func (v *verifier) storage(ctx context.Context, id int64, t storage.Storage, cho
 		return err
 	}
 	defer os.RemoveAll(dir)
-	there := &Repository{dir: dir, cat: v.r.cat, keys: v.r.keys, now: v.r.now,
-		remote: &remote{ctx: ctx, session: session, keys: v.r.keys}}
-	copies, err := v.r.cat.Copies(ctx, id)
+	there := v.r.At(ctx, session, dir)
+	copies, err := v.cat.Copies(ctx, id)
 	if err != nil {
 		return err
 	}
 	for _, a := range copies {
-		f := FileReport{Name: a.Name, Storage: t.String(), Kind: a.Kind, Read: chosen[a.ID], Bytes: a.Bytes}
-		err := there.checkCopy(a, f.Read)
+		f := File{Name: a.Name, Storage: t.String(), Kind: a.Kind, Read: chosen[a.ID], Bytes: a.Bytes}
+		err := checkCopy(there, a, f.Read)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.As(err, new(*MissingFileError)) {
+		if errors.As(err, new(*repo.MissingFileError)) {
 			gone, gerr := v.forgottenCopy(ctx, id, a)
 			if gerr != nil {
 				return gerr
@@ -56,20 +60,20 @@ func (v *verifier) storage(ctx context.Context, id int64, t storage.Storage, cho
 				continue
 			}
 		}
-		f.Outcome, f.Reason = outcomeOf(err)
+		f.Outcome, f.Reason = OutcomeOf(err)
 		v.add(f)
 	}
 	if len(copies) == 0 || len(chosen) == 0 {
 		return nil
 	}
-	return v.snapshotOf(ctx, id, there.remote, t, dir)
+	return v.snapshotOf(ctx, id, there, t)
 }
 
 // checkCopy looks at size, and reads a file back.
-func (r *Repository) checkCopy(a catalog.Artifact, whole bool) error {
+func checkCopy(r *repo.Repository, a catalog.Artifact, whole bool) error {
 	size, err := r.StoredSize(a)
 	if err == nil && size != a.Bytes {
-		err = &FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: it has %d bytes, %d were stored", size, a.Bytes)}
+		err = &repo.FormatError{File: a.Name, Reason: fmt.Sprintf("is damaged: it has %d bytes, %d were stored", size, a.Bytes)}
 	}
 	if err == nil && whole {
 		err = r.Check(a)
@@ -80,30 +84,28 @@ func (r *Repository) checkCopy(a catalog.Artifact, whole bool) error {
 	return err
 }
 
-// forgottenCopy tells whether the catalog has taken a copy back since.
+// forgottenCopy says whether the catalog has taken a copy back since.
 func (v *verifier) forgottenCopy(ctx context.Context, id int64, a catalog.Artifact) (bool, error) {
-	now, err := v.r.cat.Copies(ctx, id)
+	now, err := v.cat.Copies(ctx, id)
 	return !slices.ContainsFunc(now, func(o catalog.Artifact) bool { return o.ID == a.ID && o.Name == a.Name }), err
 }
 
 // snapshotOf reads the catalog by which the storage alone would be restored.
-func (v *verifier) snapshotOf(ctx context.Context, id int64, m *remote, t storage.Storage, dir string) error {
-	end, err := v.r.cat.DurableEnd(ctx, id)
+func (v *verifier) snapshotOf(ctx context.Context, id int64, there *repo.Repository, t storage.Storage) error {
+	end, err := v.cat.DurableEnd(ctx, id)
 	if err != nil || end == 0 {
 		return err
 	}
-	f := FileReport{Name: layout.CatalogPrefix + "*" + layout.CatalogSuffix, Storage: t.String(), Read: true}
-	names, err := m.snapshots()
-	switch {
-	case err != nil:
-	case len(names) == 0:
+	f := File{Name: layout.CatalogPrefix + "*" + layout.CatalogSuffix, Storage: t.String(), Read: true}
+	path := there.Path(repo.CatalogName)
+	name, err := there.FetchCatalog(path)
+	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.New("there is no catalog")
-	default:
-		f.Name, err = m.fetchNewest(names, filepath.Join(dir, CatalogName))
 	}
+	f.Name = cmp.Or(name, f.Name)
 	if err == nil {
 		var cat *catalog.Catalog
-		if cat, err = catalog.OpenReadOnly(filepath.Join(dir, CatalogName)); err == nil {
+		if cat, err = catalog.OpenReadOnly(path); err == nil {
 			_, err = cat.Inventory(ctx)
 			err = errors.Join(err, cat.Close())
 		}
@@ -111,7 +113,7 @@ func (v *verifier) snapshotOf(ctx context.Context, id int64, m *remote, t storag
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	f.Outcome, f.Reason = outcomeOf(err)
+	f.Outcome, f.Reason = OutcomeOf(err)
 	v.add(f)
 	return nil
 }

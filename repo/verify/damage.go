@@ -1,4 +1,4 @@
-package repo
+package verify
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo"
 )
 
 // Damage is what is wrong with files as far as it is known without reading
@@ -26,14 +27,14 @@ func (d Damage) Mark(inv *catalog.Inventory) { inv.Damaged = d.affected }
 // FindDamage looks at presence and size of every file of the catalog, by stat
 // or by one listing of a storage location, and at what verify has recorded of
 // their contents. It reads none of them.
-func (r *Repository) FindDamage(ctx context.Context, inv catalog.Inventory) (d Damage, err error) {
-	reads, err := r.cat.LastReads(ctx)
+func FindDamage(ctx context.Context, r *repo.Repository, inv catalog.Inventory) (d Damage, err error) {
+	reads, err := r.Catalog().LastReads(ctx)
 	if err != nil {
 		return d, err
 	}
 	d.affected = map[int64]bool{}
 	for _, a := range inv.Artifacts {
-		switch outcome := r.outcomeOfStat(ctx, a); {
+		switch outcome := outcomeOfStat(ctx, r, a); {
 		case outcome == fileMissing:
 			d.Missing = append(d.Missing, a.Name)
 		case outcome == fileResized:
@@ -66,10 +67,10 @@ const (
 	fileUnseen
 )
 
-func (r *Repository) outcomeOfStat(ctx context.Context, a catalog.Artifact) statOutcome {
+func outcomeOfStat(ctx context.Context, r *repo.Repository, a catalog.Artifact) statOutcome {
 	size, err := r.StoredSize(a)
-	if errors.As(err, new(*MissingFileError)) {
-		now, kerr := r.cat.Artifact(ctx, a.ID)
+	if errors.As(err, new(*repo.MissingFileError)) {
+		now, kerr := r.Catalog().Artifact(ctx, a.ID)
 		switch {
 		case errors.Is(kerr, catalog.ErrNotFound):
 			return fileWhole // expire has taken it since
@@ -85,9 +86,9 @@ func (r *Repository) outcomeOfStat(ctx context.Context, a catalog.Artifact) stat
 		}
 	}
 	switch {
-	case errors.As(err, new(*MissingFileError)):
+	case errors.As(err, new(*repo.MissingFileError)):
 		return fileMissing
-	case err != nil, r.remote == nil && errors.Is(syscall.Access(r.Path(a.Name), accessRead), fs.ErrPermission):
+	case err != nil, !r.Remote() && errors.Is(syscall.Access(r.Path(a.Name), accessRead), fs.ErrPermission):
 		return fileUnseen
 	case size < a.Bytes, size > a.Bytes && a.State == catalog.StateSealed && a.Format != "directory": // verify knows whether a file there is a stray
 		return fileResized

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"pg_scribe/catalog"
+	"pg_scribe/internal/pgtest"
+)
+
+// rehearsalRead is what tests read of the report.
+type rehearsalRead struct {
+	Outcome       string
+	Base          string
+	Skipped       bool
+	ProvenLSN     catalog.LSN  `json:"proven_lsn"`
+	EndLSN        catalog.LSN  `json:"end_lsn"`
+	FailedCommand *failureRead `json:"failed_command"`
+	Statements    int64
+	SegmentBytes  int64 `json:"segment_bytes"`
+	Warnings      []string
+	Left          []string
+	Hint          string
+}
+
+type failureRead struct {
+	LSN                  catalog.LSN
+	At                   time.Time
+	Tag, Object, Message string
+	Line                 int64
+}
+
+// verdictRead is what tests read of status.
+type verdictRead struct {
+	Verdict    string
+	Reasons    []struct{ Message, Hint string }
+	Repository struct{ Rehearsal *rehearsalRead }
+}
+
+// servers lists the folders of throwaway servers that are there now.
+func servers(t *testing.T) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), "pg_scribe-rehearsal-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dirs
+}
+
+// rehearsed is a schema with some of everything, and commands behind it that run again.
+const rehearsed = `CREATE ROLE %[1]s_owner; CREATE EXTENSION hstore; CREATE SCHEMA app AUTHORIZATION %[1]s_owner;
+CREATE TABLE app.t (i int PRIMARY KEY, v text NOT NULL DEFAULT 'x'); INSERT INTO app.t SELECT g, 'v' || g FROM generate_series(1, 1000) g;
+CREATE SEQUENCE app.s; SELECT setval('app.s', 77); SELECT lo_from_bytea(4711, 'large'); COMMENT ON LARGE OBJECT 4711 IS 'one';
+CREATE MATERIALIZED VIEW app.ratio AS SELECT 1 / count(*) FROM app.t; CREATE INDEX ON app.t (v);`
+
+const rehearsedAfter = `INSERT INTO app.t SELECT g, 'v' || g FROM generate_series(1001, 2000) g; TRUNCATE app.t; INSERT INTO app.t VALUES (1, 'a');
+ALTER TABLE app.t ADD COLUMN h hstore, ADD COLUMN u uuid DEFAULT gen_random_uuid(); UPDATE app.t SET v = 'b';
+CREATE MATERIALIZED VIEW app.again AS SELECT 1 / count(*) FROM app.t WITH DATA; REFRESH MATERIALIZED VIEW app.ratio;
+CREATE FUNCTION app.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION app.f() TO %[1]s_owner;
+ALTER TABLE app.t ALTER v TYPE varchar(100); SELECT nextval('app.s'); GRANT SELECT ON LARGE OBJECT 4711 TO %[1]s_owner`
+
+// newRehearsed is a source with a base and commands behind it.
+func newRehearsed(t *testing.T, c *pgtest.Cluster, more string) *sourceDB {
+	t.Helper()
+	role := fmt.Sprintf("reh%d", time.Now().UnixNano())
+	s := newSource(t, c, fmt.Sprintf(rehearsed, role))
+	t.Cleanup(func() { // behind the database, which is dropped first
+		c.Exec(t, s.db, "DROP OWNED BY "+role+"_owner CASCADE; DROP ROLE "+role+"_owner")
+	})
+	for _, sql := range strings.Split(fmt.Sprintf(rehearsedAfter, role)+";"+more, ";") {
+		if strings.TrimSpace(sql) != "" {
+			c.Exec(t, s.db, sql)
+		}
+	}
+	s.catchUp()
+	return s
+}
+
+// TestRehearse: commands that run again are proven up to the end, for both forms of
+// a base, on a server that is thrown away and on one that is there; what is recorded
+// shows in status, and nothing is left.
+func TestRehearse(t *testing.T) {
+	c := pgtest.Shared(t)
+	s := newRehearsed(t, c, "")
+	before, folders := s.state("postgres", "/nonexistent"), servers(t)
+	o := s.must("rehearse", "-f", s.dir)
+	if !strings.HasPrefix(o.out, "PROVEN: ") || !strings.Contains(o.out, "server        PostgreSQL") {
+		t.Errorf("%s%s", o.out, o.errors)
+	}
+	doc := decode[rehearsalRead](t, s.must("rehearse", "-f", s.dir, "--output", "json"))
+	if !doc.Skipped || doc.Outcome != "ok" || doc.ProvenLSN != doc.EndLSN {
+		t.Errorf("the second run: %+v", doc)
+	}
+	o = s.run("status", "-f", s.dir)
+	if !strings.Contains(o.out, "rehearsed      ok at ") || !strings.Contains(o.out, doc.ProvenLSN.String()) {
+		t.Errorf("status: %s%s", o.out, o.errors)
+	}
+	s.must("full-backup", "-d", s.conn, "-f", s.dir, "--jobs", "2", "-Z", "gzip")
+	c.Exec(t, s.db, "CREATE VIEW app.more AS SELECT * FROM app.t")
+	s.catchUp()
+	doc = decode[rehearsalRead](t, s.must("rehearse", "-f", s.dir, "--output", "json"))
+	if doc.Skipped || doc.Outcome != "ok" || doc.Statements == 0 || !strings.HasSuffix(doc.Base, ".dir") {
+		t.Errorf("a base that is a directory: %+v", doc)
+	}
+	other := pgtest.New(t)
+	doc = decode[rehearsalRead](t, s.must("rehearse", "-f", s.dir, "--always", "--scratch", other.ConnString("postgres"), "--output", "json"))
+	if doc.Skipped || doc.Outcome != "ok" || len(doc.Left) > 0 {
+		t.Errorf("on a server that is there: %+v", doc)
+	}
+	if got := other.Query(t, "postgres", `SELECT datname FROM pg_database WHERE datname LIKE 'pg_scribe%'
+		UNION ALL SELECT rolname FROM pg_roles WHERE rolname LIKE 'reh%'`); got != "" {
+		t.Errorf("left on the scratch server: %s", got)
+	}
+	if after := s.state("postgres", "/nonexistent"); after != before {
+		t.Errorf("left on the source:\n%s\nbefore:\n%s", after, before)
+	}
+	if now := servers(t); len(now) > len(folders) {
+		t.Errorf("left: %v, before: %v", now, folders)
+	}
+}
+
+// TestRehearsalFails: commands that do not run again are named, with the position,
+// the message and what heals them, and status goes on saying so until it is done.
+func TestRehearsalFails(t *testing.T) {
+	c := pgtest.Shared(t)
+	for _, kind := range []struct{ name, sql, tag, object, message string }{
+		{"what is not backed up", "CREATE VIEW app.peek AS SELECT * FROM scribe.identity", "CREATE VIEW", "app.peek", "scribe"},
+		{"a function that fails elsewhere", `CREATE FUNCTION app.here(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+			'BEGIN IF current_database() !~ ''^cli_\d+$'' THEN RAISE ''not here''\; END IF\; RETURN $1\; END';
+			CREATE INDEX here ON app.t (i) WHERE i > app.here(1)`, "CREATE INDEX", "here", "not here"},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			s := newRehearsed(t, c, "")
+			for _, sql := range strings.Split(kind.sql, ";\n") {
+				c.Exec(t, s.db, strings.ReplaceAll(sql, `\;`, ";"))
+			}
+			c.Exec(t, s.db, "CREATE TABLE app.behind (i int)")
+			s.catchUp()
+			o := s.run("rehearse", "-f", s.dir)
+			if o.code != exitBackup || !strings.HasPrefix(o.out, "FAILED: ") || !strings.Contains(o.errors, "pg_scribe full-backup -d "+s.db) {
+				t.Errorf("%d\n%s%s", o.code, o.out, o.errors)
+			}
+			doc := decode[rehearsalRead](t, s.run("rehearse", "-f", s.dir, "--output", "json"))
+			f := doc.FailedCommand
+			if f == nil || f.Tag != kind.tag || f.Object != kind.object || !strings.Contains(f.Message, kind.message) || f.LSN == 0 || f.LSN != doc.ProvenLSN ||
+				time.Since(f.At) > time.Hour || f.Line == 0 {
+				t.Fatalf("%+v: %+v", doc, f)
+			}
+			d := decode[verdictRead](t, s.run("status", "-f", s.dir, "--output", "json"))
+			if d.Verdict != "critical" || d.Repository.Rehearsal == nil || !strings.Contains(fmt.Sprint(d.Reasons), kind.object) {
+				t.Errorf("status: %s %v", d.Verdict, d.Reasons)
+			}
+			c.Exec(t, s.db, "DROP "+strings.TrimPrefix(kind.tag, "CREATE ")+" app."+strings.TrimPrefix(kind.object, "app."))
+			o = s.must("full-backup", "-d", s.conn, "-f", s.dir, "--rehearse")
+			s.catchUp()
+			if o = s.must("rehearse", "-f", s.dir, "-q"); o.out+o.errors != "" {
+				t.Errorf("healed: %s%s", o.out, o.errors)
+			}
+			if o = s.run("status", "-f", s.dir); strings.Contains(o.out, "a restore stops") {
+				t.Errorf("healed: %s", o.out)
+			}
+		})
+	}
+}
+
+// TestRehearsalIsStopped: whenever a signal comes, no server and no folder stays.
+func TestRehearsalIsStopped(t *testing.T) {
+	s := newRehearsed(t, pgtest.Shared(t), "")
+	folders := servers(t)
+	for _, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond} {
+		cmd := exec.Command(filepath.Join(programFolder(t), "pg_scribe"), "rehearse", "-f", s.dir, "--always")
+		cmd.Env = s.env
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(after)
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		err := cmd.Wait()
+		if now := servers(t); len(now) > len(folders) {
+			t.Errorf("after %s (%v) there is %v", after, err, now)
+		}
+	}
+	s.must("rehearse", "-f", s.dir)
+}
