@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 
-	"pg_scribe/catalog"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
 )
@@ -23,18 +22,25 @@ func ReadObjects(path string, take func(segment.Fingerprint) error) error {
 		return err
 	}
 	defer text.Close()
-	r := &DumpReader{lines: segment.NewLines(path, text), Header: segment.Header{Kind: catalog.KindBase}, Described: take}
-	r.lines.NoSum()
+	lines := segment.NewLines(path, text)
+	lines.NoSum()
 	for {
-		line, err := r.lines.ReadLine()
+		line, err := lines.ReadLine()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err == nil {
-			err = r.described(append(line, '\n'))
-		}
 		if err != nil {
-			return r.lines.Fault(err)
+			return lines.Fault(err)
+		}
+		f, ok, err := segment.ReadObject(line)
+		switch {
+		case err != nil:
+			return lines.Failf("malformed line \"object\": %v", err)
+		case !ok:
+			return lines.Failf("the line is not that of an object")
+		}
+		if err := take(f); err != nil {
+			return err
 		}
 	}
 }
