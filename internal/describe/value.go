@@ -23,6 +23,11 @@ type Object struct {
 	Catalog, OID uint32 // where it was read, and no part of the description: its catalog's OID there, and its own
 }
 
+// LargeObject is the class of large objects. They come and go without events, and
+// with contents, so that their owners, privileges and comments are sampled with
+// these: the source says nothing else of them.
+const LargeObject = "large object"
+
 // A Row is what one row of a catalog says of an object.
 type Row struct {
 	Catalog    string

@@ -49,6 +49,9 @@ func (tr *trip) unsaid() (list []string) {
 	must(tr.t, err)
 	defer conn.Close(ctx)
 	for key, o := range tr.describedBy(conn.PgConn()) {
+		if o.Class == describe.LargeObject {
+			continue
+		}
 		if text := string(o.Append(nil)); said[key] != text {
 			list = append(list, fmt.Sprintf("%s: said %.2000s\n  it is %.2000s", key, said[key], text))
 		}
@@ -91,7 +94,7 @@ const manyKinds = `CREATE SCHEMA app; CREATE SCHEMA "Ä ö";
   CREATE TABLE app.parts_2 PARTITION OF app.parts FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (k);
   CREATE TABLE app.parts_2a PARTITION OF app.parts_2 FOR VALUES FROM (10) TO (20);
   CREATE TABLE "Ä ö"."t ""x"" on y" (a int DEFAULT app.double(1));
-  CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (password 'hush');`
+  SELECT lo_create(424242); CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (password 'hush');`
 
 // commandKinds are commands after which what is said of some object is not true
 // any more: of the one that they name, of what depends on it, or of many.

@@ -71,6 +71,9 @@ func (o *descriptions) read(ctx context.Context, connString, snapshot string) (e
 	}
 	var text, line []byte
 	err = reader.All(ctx, conn.PgConn(), func(x describe.Object) error {
+		if x.Class == describe.LargeObject {
+			return nil
+		}
 		text = x.Append(text[:0])
 		sum := sha256.Sum256(text)
 		o.said[catalog.DescribedKey{Class: x.Class, Identity: x.Identity}] = sample.Described(x, sum)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/describe"
@@ -17,6 +18,10 @@ import (
 type Descriptions struct {
 	store *catalog.Catalog
 	wake  chan struct{} // something has to be read
+
+	// Of the sampler of the present connection.
+	whole time.Duration // that the last comparison of everything took
+	last  time.Time     // when it ended
 
 	mu      sync.Mutex
 	pending pending
