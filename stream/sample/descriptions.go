@@ -95,8 +95,8 @@ func (p *pending) change(o event.Object, dependents bool) {
 // drop takes a dropped object, which may have been a part of another one.
 func (p *pending) drop(o event.Object) {
 	p.change(o, false)
-	_, whole, of := lastCut(o.Identity, " on ")
-	_, list, listed := lastCut(o.Identity, " in publication ")
+	whole, of := partOf(o.Identity, " on ")
+	list, listed := partOf(o.Identity, " in publication ")
 	switch {
 	case listed && (o.Type == "publication relation" || o.Type == "publication namespace"):
 		p.lists[list] = true
@@ -111,22 +111,26 @@ func (p *pending) drop(o event.Object) {
 	}
 }
 
-func lastCut(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
+// partOf is what stands behind a word that is not within quotes.
+func partOf(identity, word string) (whole string, found bool) {
+	quoted := false
+	for i := range len(identity) {
+		if quoted = quoted != (identity[i] == '"'); !quoted && strings.HasPrefix(identity[i:], word) {
+			return identity[i+len(word):], true
+		}
 	}
-	return s[:i], s[i+len(sep):], true
+	return "", false
 }
 
 // withoutLast is a qualified name without its last part, which may be quoted.
 func withoutLast(name string) string {
-	if strings.HasSuffix(name, `"`) {
-		before, _, _ := lastCut(name[:len(name)-1], `."`)
-		return before
+	quoted, last := false, len(name)
+	for i := range len(name) {
+		if quoted = quoted != (name[i] == '"'); !quoted && name[i] == '.' {
+			last = i
+		}
 	}
-	before, _, _ := lastCut(name, ".")
-	return before
+	return name[:last]
 }
 
 // Undescribed takes descriptions that the stream has left out: what was noted of
