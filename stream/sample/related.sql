@@ -1,6 +1,6 @@
--- What has to be described again: the objects with OIDs $2 of the catalogs $1, the relations named $5, types named $6 and
--- publications named $7,
--- whatever has privileges and was changed since transaction $3, and what depends on those objects whose OIDs are in $4.
+-- The OIDs of what has to be described again: the objects with OIDs $2 of the catalogs $1, the relations named $5, types
+-- named $6 and publications named $7, whatever has privileges and was changed since transaction $3, and what depends on
+-- those objects whose OIDs are in $4.
 WITH RECURSIVE touched (class, oid) AS (
     SELECT * FROM unnest($1::oid[], $2::oid[])
   UNION SELECT 'pg_class'::regclass, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
@@ -17,7 +17,6 @@ WITH RECURSIVE touched (class, oid) AS (
       UNION ALL SELECT tableoid, oid, xmin FROM pg_foreign_data_wrapper
       UNION ALL SELECT tableoid, oid, xmin FROM pg_foreign_server
       UNION ALL SELECT tableoid, oid, xmin FROM pg_default_acl
-      UNION ALL SELECT 'pg_largeobject'::regclass, oid, xmin FROM pg_largeobject_metadata
       UNION ALL SELECT 'pg_class'::regclass, attrelid, xmin FROM pg_attribute WHERE attacl IS NOT NULL) c
     WHERE $3 <> '0' AND age(x) <= age($3::xid)
 ), own (class, oid) AS (
