@@ -169,6 +169,51 @@ func TestRehearsalFails(t *testing.T) {
 	}
 }
 
+// serverWithout is a folder with programs of the cluster's server that finds all but
+// one extension: it is looked for beside the programs, which are copies.
+func serverWithout(t *testing.T, c *pgtest.Cluster, extension string) string {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(c.BinDir, "pg_config"), "--bindir", "--sharedir", "--pkglibdir").Output()
+	dirs := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err != nil || len(dirs) != 3 {
+		t.Fatal(err, dirs)
+	}
+	root, err := os.MkdirTemp("", "pg_scribe-server-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	script := `set -e; chmod 755 "$1"; mkdir -p "$1$2" "$1$3/extension" "$1$(dirname "$4")"; cp -L "$2/postgres" "$2/initdb" "$1$2"; ln -s "$4" "$1$4"
+for f in "$3"/*; do [ "$f" = "$3/extension" ] || ln -s "$f" "$1$3/"; done
+for f in "$3/extension"/*; do case "$f" in */"$5"[.-]*) ;; *) ln -s "$f" "$1$3/extension/";; esac; done`
+	if out, err := exec.Command("/bin/sh", "-c", script, "sh", root, dirs[0], dirs[1], dirs[2], extension).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	return root + dirs[0]
+}
+
+// TestRehearsalLacksExtension: an extension whose files a restore would not find is
+// found in the stream and in a base, and what heals it is not a base.
+func TestRehearsalLacksExtension(t *testing.T) {
+	c := pgtest.Shared(t)
+	s := newRehearsed(t, c, "CREATE EXTENSION citext")
+	without := serverWithout(t, c, "citext")
+	check := func(lsn bool) {
+		t.Helper()
+		doc := decode[rehearsalRead](t, s.run("rehearse", "-f", s.dir, "--bindir", without, "--always", "--output", "json"))
+		f := doc.FailedCommand
+		if f == nil || f.Tag != "CREATE EXTENSION" || f.Object != "citext" || !strings.Contains(f.Message, "control file") || (f.LSN != 0) != lsn ||
+			doc.ProvenLSN != f.LSN || !strings.Contains(doc.Hint, "install the extension") || strings.Contains(doc.Hint, "full-backup") {
+			t.Errorf("%+v: %+v", doc, f)
+		}
+	}
+	check(true)
+	s.must("full-backup", "-d", s.conn, "-f", s.dir)
+	s.catchUp()
+	check(false)
+	s.must("rehearse", "-f", s.dir)
+}
+
 // TestRehearsalIsStopped: whenever a signal comes, no server and no folder stays.
 func TestRehearsalIsStopped(t *testing.T) {
 	s := newRehearsed(t, pgtest.Shared(t), "")
