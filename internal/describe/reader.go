@@ -186,7 +186,13 @@ WHERE i.identity IS NOT NULL ORDER BY a.type COLLATE "C", i.identity COLLATE "C"
 			if o.Class == databaseClass {
 				o.Identity, o.Names = databaseIdentity, nil
 			}
+			if o.Class == "transform" { // which version 16 and later name so
+				o.Identity = strings.Replace(o.Identity, " on language ", " language ", 1)
+			}
 			for i := range o.Rows {
+				if o.Class == "transform" {
+					o.Rows[i].Identity = strings.Replace(o.Rows[i].Identity, " on language ", " language ", 1)
+				}
 				o.Rows[i].Definition = appendASCII(nil, string(o.Rows[i].Definition))
 			}
 			return yield(o)

@@ -15,6 +15,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
 )
@@ -232,7 +233,7 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c Content, t s
 // inspectDump reads a base or globals file, counts its rows, and makes sure
 // that the tool which wrote it came to its end.
 func inspectDump(kind catalog.Kind, name string, text io.Reader) (segment.Header, segment.Trailer, error) {
-	r, err := repo.NewDumpReader(kind, name, text)
+	r, err := dump.NewReader(kind, name, text)
 	if err != nil {
 		return segment.Header{}, segment.Trailer{}, err
 	}
