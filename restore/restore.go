@@ -108,7 +108,7 @@ type Report struct {
 	Phases       []Phase
 	Transactions int64 // source transactions replayed by this run
 	Statements   int64 // … and statements
-	SegmentBytes int64 // stored bytes of segments that were read, if definitions alone are restored
+	ReadBytes    int64 // stored bytes of base and segments that were read, if definitions alone are restored
 	Last         Moment
 	Tables       []catalog.TableCount // rows of the base and changes of the stream; a resumed run does not know the base's
 	RolesCreated []string

@@ -23,7 +23,7 @@ type rehearsalRead struct {
 	EndLSN        catalog.LSN  `json:"end_lsn"`
 	FailedCommand *failureRead `json:"failed_command"`
 	Statements    int64
-	SegmentBytes  int64 `json:"segment_bytes"`
+	ReadBytes     int64 `json:"read_bytes"`
 	Warnings      []string
 	Left          []string
 	Hint          string

@@ -23,8 +23,17 @@ type Trailer struct {
 	MaxXID       uint32
 	Tables       []catalog.TableCount
 	Frames       []Frame // segments from format 2 on
+	Rows         []Rows  // bases from format 2 on
 	TextBytes    int64   // of everything before the trailer's last line
 	TextSHA256   string  // of the same
+}
+
+// Rows is a long part of a COPY block that a reader may pass over. It ends with the
+// block's rows.
+type Rows struct {
+	From int64 // offset in the text where one of the rows begins
+	To   int64 // … of the line that ends the block
+	Line int64 // number of that line
 }
 
 const (
@@ -49,6 +58,9 @@ func (t Trailer) Append(dst []byte) []byte {
 	}
 	for i := range t.Frames {
 		fields = append(fields, field{"frame", t.Frames[i].value()})
+	}
+	for _, r := range t.Rows {
+		fields = append(fields, field{"rows", fmt.Sprintf("%d %d %d", r.From, r.To, r.Line)})
 	}
 	return appendFields(dst, fields)
 }
@@ -93,6 +105,10 @@ func (t *Trailer) set(f field) error {
 		var one Frame
 		one, err = parseFrame(f.value, len(t.Tables))
 		t.Frames = append(t.Frames, one)
+	case "rows":
+		var r Rows
+		_, err = fmt.Sscanf(f.value, "%d %d %d", &r.From, &r.To, &r.Line)
+		t.Rows = append(t.Rows, r)
 	case sumKey:
 		_, err = fmt.Sscanf(f.value, "%d sha256 %s", &t.TextBytes, &t.TextSHA256)
 	}
