@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -234,4 +235,34 @@ func TestRehearsalIsStopped(t *testing.T) {
 		}
 	}
 	s.must("rehearse", "-f", s.dir)
+}
+
+// TestRehearsalOfMuchData: of a base and segments full of rows, and of samples, little
+// is read.
+func TestRehearsalOfMuchData(t *testing.T) {
+	c := pgtest.Shared(t)
+	s := newSource(t, c, `CREATE TABLE big (i bigserial PRIMARY KEY, v text);
+		INSERT INTO big (v) SELECT md5(g::text) || md5((-g)::text) FROM generate_series(1, 200000) g`)
+	c.Exec(t, s.db, "INSERT INTO big (v) SELECT md5(g::text) || md5((-g)::text) FROM generate_series(1, 100000) g")
+	c.Exec(t, s.db, "CREATE TABLE little (i int)")
+	for range 10 {
+		c.Exec(t, s.db, "INSERT INTO big (v) SELECT md5(g::text) || md5((-g)::text) FROM generate_series(1, 10000) g")
+	}
+	s.catchUp()
+	var stored int64
+	files, err := filepath.Glob(filepath.Join(s.dir, "*.zst"))
+	for _, file := range files {
+		info, serr := os.Stat(file)
+		if err = errors.Join(err, serr); err == nil {
+			stored += info.Size()
+		}
+	}
+	if err != nil || len(files) < 2 {
+		t.Fatal(err, files)
+	}
+	doc := decode[rehearsalRead](t, s.must("rehearse", "-f", s.dir, "--output", "json"))
+	t.Logf("%d of %d bytes were read", doc.ReadBytes, stored)
+	if doc.Outcome != "ok" || doc.Statements == 0 || doc.ReadBytes > stored/5 || doc.ReadBytes == 0 {
+		t.Errorf("%d of %d bytes were read: %+v", doc.ReadBytes, stored, doc)
+	}
 }
