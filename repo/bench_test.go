@@ -117,16 +117,6 @@ func BenchmarkSegmentReader(b *testing.B) {
 	}
 }
 
-func BenchmarkFilterDump(b *testing.B) {
-	dump := "COPY public.t (id, a, b) FROM stdin;\n" + strings.Repeat("4711\t4711\tsome text of a row that is as long as rows are\n", 100_000) + "\\.\n"
-	b.SetBytes(int64(len(dump)))
-	for b.Loop() {
-		if _, err := FilterDump(struct{ io.Writer }{io.Discard}, strings.NewReader(dump), func(s []byte) []byte { return s }); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func BenchmarkSegmentWriter(b *testing.B) {
 	text := []byte(benchText("statements")[len(textHeader+textStream):])
 	for _, spec := range []string{"none", "zstd", "lz4"} {

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/owner"
 	"pg_scribe/repo/segment"
@@ -422,12 +423,12 @@ func (r *Repository) OpenSegment(a catalog.Artifact) (*segment.Reader, error) {
 }
 
 // OpenDump reads a plain base or a globals file.
-func (r *Repository) OpenDump(a catalog.Artifact) (*DumpReader, error) {
+func (r *Repository) OpenDump(a catalog.Artifact) (*dump.Reader, error) {
 	text, closers, err := r.openText(a)
 	if err != nil {
 		return nil, err
 	}
-	dr, err := NewDumpReader(a.Kind, a.Name, text, closers...)
+	dr, err := dump.NewReader(a.Kind, a.Name, text, closers...)
 	if err != nil {
 		closeAll(closers)
 		return nil, err

@@ -13,7 +13,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
-	"pg_scribe/repo"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/segment"
 )
 
@@ -22,7 +22,7 @@ import (
 // same time.
 type loader struct {
 	x      *execution
-	reader *repo.DumpReader
+	reader *dump.Reader
 	at     *place
 	state  sessionState
 	build  *buildPlan // index statements put aside; nil: none

@@ -23,7 +23,6 @@ var notYet = map[string]string{
 	"event-trigger-on-extension":         "what the trigger did is missing",
 	"generated-column-function-replaced": "computed anew, as docs/LIMITS.md says",
 	"orphans-behind-foreign-keys":        "the constraint is NOT VALID and listed",
-	"using-function-makes-rows":          "the query of a materialized view writes once more",
 }
 
 // Each case of testdata/cases, NAME.pre.sql before init and NAME.sql while the stream

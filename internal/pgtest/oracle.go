@@ -30,10 +30,11 @@ SET timezone = 'UTC'; SET bytea_output = hex; SET lc_monetary = 'C'; SET search_
 SET quote_all_identifiers = off; SET client_encoding = 'SQL_ASCII'; SET standard_conforming_strings = on;
 SET row_security = off; SET statement_timeout = 0;`
 
-// listTables finds every permanent, logged table that holds rows itself (partitions, not partitioned tables).
+// listTables finds every permanent, logged table that holds rows itself (partitions, not partitioned tables), and
+// materialized views that are filled.
 const listTables = `SELECT format('%I.%I', n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence = 'p'
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p' AND c.relispopulated
 AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe')`
 
 // Snapshot hashes the rows of each permanent, logged user table, except those of schema scribe. All tables are seen at

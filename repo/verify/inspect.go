@@ -15,6 +15,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/repo"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
 )
@@ -108,8 +109,8 @@ func inspectFile(ctx context.Context, r *repo.Repository, bytes io.Reader, f fil
 	a := &c.Record.Artifact
 	*a = catalog.Artifact{Kind: f.kind, State: catalog.StateSealed, Name: f.name, SystemID: h.SystemID, Timeline: h.Timeline,
 		Database: h.Database, Start: h.Start, End: t.End, CreatedAt: h.Created, FinishedAt: t.Finished,
-		FirstCommitAt: t.FirstCommit, LastCommitAt: t.LastCommit, ReachedAt: t.Reached, Transactions: t.Transactions,
-		MinXID: t.MinXID, MaxXID: t.MaxXID, Bytes: stored.n, TextBytes: t.TextBytes, SHA256: stored.sum(),
+		Commits: catalog.Commits{FirstCommitAt: t.FirstCommit, LastCommitAt: t.LastCommit, Transactions: t.Transactions, MinXID: t.MinXID,
+			MaxXID: t.MaxXID}, ReachedAt: t.Reached, Bytes: stored.n, TextBytes: t.TextBytes, SHA256: stored.sum(),
 		TextSHA256: t.TextSHA256, Filters: record, ServerVersion: h.Server, Format: "plain"}
 	if f.kind != catalog.KindSegment {
 		a.ReachedAt = h.At
@@ -232,7 +233,7 @@ func inspectSegment(name string, text io.Reader, open, cut bool) (c Content, t s
 // inspectDump reads a base or globals file, counts its rows, and makes sure
 // that the tool which wrote it came to its end.
 func inspectDump(kind catalog.Kind, name string, text io.Reader) (segment.Header, segment.Trailer, error) {
-	r, err := repo.NewDumpReader(kind, name, text)
+	r, err := dump.NewReader(kind, name, text)
 	if err != nil {
 		return segment.Header{}, segment.Trailer{}, err
 	}

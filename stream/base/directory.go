@@ -13,6 +13,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/command"
 	"pg_scribe/repo"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
@@ -114,7 +115,7 @@ func (d *Dumper) checkOptions(ctx context.Context, dir string) error {
 		return &DumpError{Tool: "pg_restore", Reason: errorLine(words.String()), Err: err}
 	}
 	found := false
-	_, err = repo.FilterDump(io.Discard, bytes.NewReader(schema), func(statement []byte) []byte {
+	_, err = dump.Filter(io.Discard, bytes.NewReader(schema), func(statement []byte) []byte {
 		found = found || !bytes.Equal(withoutServerOption(statement), statement)
 		return statement
 	})

@@ -18,6 +18,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/capture"
@@ -295,7 +296,7 @@ func (d *Dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 	d.repaired = repairedRows{Writer: progress, encoding: charset.New(d.Server.Encoding), table: &progress.now.Table}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
-		counts, err = repo.FilterDump(&d.repaired, &firstRead{Reader: out, tell: begun}, edit)
+		counts, err = dump.Filter(&d.repaired, &firstRead{Reader: out, tell: begun}, edit)
 		return err
 	})
 	return counts, err

@@ -1,13 +1,13 @@
 -- Tables that a command rewrote: where the target cannot compute the new
 -- contents from the old ones, they are sent again.
 
--- Whether an expression is made of built-in immutable functions alone, so that
--- it has the same value in every database.
+-- Whether an expression or query calls built-in immutable functions alone, so
+-- that it has the same value in every database with the same rows.
 CREATE FUNCTION scribe.is_settled(tree pg_node_tree) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $fn$
 BEGIN
-  RETURN tree::text !~ E'\\{(SQLVALUEFUNCTION|NEXTVALUEEXPR|COERCEVIAIO|ARRAYCOERCEEXPR|COERCETODOMAIN|XMLEXPR|ROWCOMPAREEXPR|SUBLINK|JSON)' AND NOT EXISTS (
-    SELECT FROM regexp_matches(tree::text, ':(funcid|opno) (\d+)', 'g') m
+  RETURN tree::text !~ E'\\{(SQLVALUEFUNCTION|NEXTVALUEEXPR|COERCEVIAIO|ARRAYCOERCEEXPR|COERCETODOMAIN|XMLEXPR|ROWCOMPAREEXPR|JSON|TABLESAMPLE)|:relkind f ' AND NOT EXISTS (
+    SELECT FROM regexp_matches(tree::text, ':(funcid|opno|aggfnoid|winfnoid) (\d+)', 'g') m
       LEFT JOIN pg_operator o ON m[1] = 'opno' AND o.oid = m[2]::oid
       LEFT JOIN pg_proc p ON p.oid = coalesce(o.oprcode::oid, m[2]::oid)
     WHERE p.oid IS NULL OR p.oid::int8 >= 16384 OR p.provolatile <> 'i');
@@ -122,7 +122,7 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.rewritten() FROM PUBLIC;
 
--- The contents of a rewritten table, as text of rows in pieces of a megabyte or
+-- The contents of a rewritten table or filled view, as text of rows in pieces of a megabyte or
 -- so. Pages come one range after the other, so that memory does not grow with
 -- the table; where values lie outside of the pages, what they take is counted.
 -- The command's lock keeps the table still.
@@ -141,7 +141,7 @@ DECLARE
 BEGIN
   PERFORM scribe.send(scribe.signed(jsonb_build_object('ev', 'refill', 'oid', rel::int8,
     'schema', (SELECT nspname FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid WHERE c.oid = rel),
-    'table', (SELECT relname FROM pg_class WHERE oid = rel), 'columns', to_jsonb(columns))::text));
+    'table', (SELECT relname FROM pg_class WHERE oid = rel), 'kind', (SELECT relkind FROM pg_class WHERE oid = rel), 'columns', to_jsonb(columns))::text));
   IF EXISTS (SELECT FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam
       WHERE c.oid = rel AND (a.amhandler <> 'heap_tableam_handler'::regproc OR reltoastrelid <> 0 AND pg_relation_size(reltoastrelid) > 0)) THEN
     step := 8;

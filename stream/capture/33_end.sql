@@ -36,6 +36,20 @@ BEGIN
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.emptied(text) FROM PUBLIC;
 
+-- The materialized views that a command filled, whose contents are to be sent:
+-- small ones, which may be older than the transactions that committed
+-- meanwhile, and those whose query has no fixed result or writes.
+CREATE FUNCTION scribe.filled_views(tag text) RETURNS SETOF oid
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+BEGIN
+  IF tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN
+    RETURN QUERY SELECT c.oid FROM pg_event_trigger_ddl_commands() o JOIN pg_class c ON o.classid = 'pg_class'::regclass AND c.oid = o.objid
+      WHERE o.command_tag = tag AND c.relkind = 'm' AND c.relispopulated AND (pg_relation_size(c.oid) <= 8000000
+        OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND NOT scribe.is_settled(r.ev_action)));
+  END IF;
+END $fn$;
+REVOKE ALL ON FUNCTION scribe.filled_views(text) FROM PUBLIC;
+
 CREATE FUNCTION scribe.end_message(tg_tag text, late_context text) RETURNS bytea
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
@@ -154,6 +168,9 @@ BEGIN
           ('run_as_owner', to_jsonb(s) ->> 'subrunasowner'), ('origin', to_jsonb(s) ->> 'suborigin')) o (name, value) WHERE o.value IS NOT NULL)))
        FROM pg_subscription s WHERE oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_subscription'::regclass)));
   END IF;
+  IF EXISTS (SELECT FROM scribe.filled_views(tg_tag)) THEN
+    message := message || '{"filled": true}';
+  END IF;
   IF tg_tag IN ('GRANT', 'REVOKE') THEN
     GET DIAGNOSTICS context = PG_CONTEXT;
     IF scribe.text_sent() IS NOT NULL OR concat(current_query(), context) ~* E'\\mall\\M.*\\min\\s+schema\\M|\nSQL function "' THEN
@@ -204,13 +221,13 @@ BEGIN
     PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_publication'::regclass;
   END IF;
   PERFORM scribe.send(message);
-  IF coalesce(current_setting('scribe.rewritten', true), '') = '' THEN
+  IF coalesce(current_setting('scribe.rewritten', true), '') = '' AND tg_tag NOT LIKE '% MATERIALIZED VIEW' THEN
     RETURN;
   END IF;
   message := NULL;
   FOR attempt IN 1..2 LOOP
     BEGIN
-      PERFORM scribe.emit_contents(x) FROM scribe.rewritten() x;
+      PERFORM scribe.emit_contents(x) FROM (SELECT * FROM scribe.rewritten() UNION SELECT * FROM scribe.filled_views(tg_tag)) y (x);
       PERFORM scribe.note('refilled', x)
         FROM (SELECT string_agg(oid::text, ' ') AS x FROM scribe.rewritten() oid) y;
       EXIT;

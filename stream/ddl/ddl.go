@@ -153,7 +153,7 @@ var scriptTags = map[string]bool{
 }
 
 // Script tells that the command's replay does again what it did inside.
-func (c *Case) Script() bool { return IsScript(c.Start.Tag) }
+func (c *Case) Script() bool { return IsScript(c.Start.Tag) && !c.End.Filled }
 
 // IsScript tells it by the command's tag.
 func IsScript(tag string) bool { return scriptTags[tag] }

@@ -98,7 +98,12 @@ func (c *Case) rewriteText() (w Rewritten, err error) {
 	if end.View != "" {
 		w.Commands = append(w.Commands, Command{Tag: "CREATE MATERIALIZED VIEW", SQL: end.View, Once: true})
 	}
-	w.Commands = append(w.Commands, Command{Tag: start.Tag, SQL: sql})
+	switch {
+	case !end.Filled:
+		w.Commands = append(w.Commands, Command{Tag: start.Tag, SQL: sql})
+	case start.Tag == "CREATE MATERIALIZED VIEW":
+		w.Commands = append(w.Commands, Command{Tag: start.Tag, SQL: withNoData(sql, start.Conforming())})
+	}
 	w.After = append(copiedChecks(end), missingValues(end)...)
 	if setUnlogged.MatchString(sql) {
 		w.After = append(w.After, emptyUnlogged(end.Objects)...)

@@ -89,6 +89,7 @@ type End struct {
 	Attach  *AttachedIndex `json:"attached"`
 	View    string         `json:"view"` // makes the materialized view that REFRESH fills
 	Missing []MissingValue `json:"missing"`
+	Filled  bool           `json:"filled"`  // the contents of the materialized view follow
 	Emptied []TableName    `json:"emptied"` // that are to be empty before the command: their contents follow
 	Bounds  []NamedText    `json:"bounds"`
 	Checks  []NamedText    `json:"checks"`
@@ -104,8 +105,10 @@ type TableName struct {
 	Table  string `json:"table"`
 }
 
-// Refill says that the contents of a rewritten table follow.
+// Refill says that the contents of a rewritten table, or of a materialized view
+// that was filled, follow.
 type Refill struct {
+	Kind    string   `json:"kind"` // as pg_class.relkind; empty: a table
 	OID     uint32   `json:"oid"`
 	Schema  string   `json:"schema"`
 	Table   string   `json:"table"`

@@ -181,6 +181,15 @@ func (c *commands) end(start *event.Command, end *event.End, again func([]byte) 
 		c.forget(dropped)
 		return nil
 	}
+	if end.Filled { // the server's own commands on the way there are none of the source's
+		rows := again
+		again = func(raw []byte) error {
+			if raw[0] == 'M' {
+				return nil
+			}
+			return rows(raw)
+		}
+	}
 	if err := c.held.release(again); err != nil {
 		return err
 	}

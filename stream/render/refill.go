@@ -7,10 +7,11 @@ import (
 	"pg_scribe/stream/event"
 )
 
-// refill is a rewritten table whose contents follow.
+// refill is a rewritten table, or a materialized view, whose contents follow.
 type refill struct {
 	oid  uint32
 	copy segment.Copy
+	view bool
 	left bool // its rows are left out, as in table
 }
 
@@ -32,6 +33,11 @@ func (c *commands) beginRefill(m *event.Refill) {
 	for _, column := range m.Columns {
 		c.refill.copy.Columns = append(c.refill.copy.Columns, sqltext.AppendIdentifier(nil, column))
 	}
+	if m.Kind == "m" {
+		c.refill.view = true
+		c.out.append(ddl.OpenView(name), ddl.EmptyView(name), ddl.CloseView(name))
+		return
+	}
 	c.out.append(ddl.Empty(m.Schema, m.Table))
 	c.rows.hidden.hide(c.out, name)
 }
@@ -39,6 +45,10 @@ func (c *commands) beginRefill(m *event.Refill) {
 // refillRows writes some of its rows.
 func (c *commands) refillRows(m *event.Rows) {
 	f := c.refill
+	if f != nil && f.view {
+		c.out.append(ddl.OpenView(string(f.copy.Table)))
+		defer func() { c.out.append(ddl.CloseView(string(f.copy.Table))) }()
+	}
 	if f == nil || f.oid != m.OID {
 		c.out.gap("rows of a rewritten table came without its description")
 		return

@@ -1,4 +1,6 @@
-package repo
+// Package dump reads the text of bases and globals, which pg_dump and pg_dumpall
+// wrote, statement by statement. It knows where a statement ends, and no files.
+package dump
 
 import (
 	"bytes"
@@ -10,16 +12,16 @@ import (
 	"pg_scribe/repo/segment"
 )
 
-// dumpEnds is the line with which pg_dump and pg_dumpall say that they are
+// ends is the line with which pg_dump and pg_dumpall say that they are
 // done.
-var dumpEnds = map[catalog.Kind]string{
+var ends = map[catalog.Kind]string{
 	catalog.KindBase:    "-- PostgreSQL database dump complete\n",
 	catalog.KindGlobals: "-- PostgreSQL database cluster dump complete\n",
 }
 
-// A DumpReader reads the SQL of a base or globals file statement by
+// A Reader reads the SQL of a base or globals file statement by
 // statement. Items are of the kinds segment.Statement, segment.CopyBlock and segment.End.
-type DumpReader struct {
+type Reader struct {
 	Header  segment.Header
 	Trailer segment.Trailer // valid behind the item of kind End
 
@@ -33,9 +35,9 @@ type DumpReader struct {
 	script
 }
 
-// NewDumpReader reads the header of a base or globals file.
-func NewDumpReader(kind catalog.Kind, name string, src io.Reader, closers ...io.Closer) (*DumpReader, error) {
-	r := &DumpReader{lines: segment.NewLines(name, src, closers...)}
+// NewReader reads the header of a base or globals file.
+func NewReader(kind catalog.Kind, name string, src io.Reader, closers ...io.Closer) (*Reader, error) {
+	r := &Reader{lines: segment.NewLines(name, src, closers...)}
 	var err error
 	if r.Header, err = r.lines.ReadHeader(kind); err != nil {
 		return nil, err
@@ -45,21 +47,21 @@ func NewDumpReader(kind catalog.Kind, name string, src io.Reader, closers ...io.
 
 // CopyData is the rows of the COPY block just begun, without the line that ends
 // them. Next passes over what is not read of them.
-func (r *DumpReader) CopyData() io.Reader { return r.lines.CopyData() }
+func (r *Reader) CopyData() io.Reader { return r.lines.CopyData() }
 
 // CountCopy counts the rows of the COPY block just begun, and passes over them.
-func (r *DumpReader) CountCopy(block segment.Item) (catalog.TableCount, error) {
+func (r *Reader) CountCopy(block segment.Item) (catalog.TableCount, error) {
 	return r.lines.CountCopy(block.SQL, io.Discard)
 }
 
 // Failf says what is wrong with the file where the reader stands.
-func (r *DumpReader) Failf(format string, args ...any) error { return r.lines.Failf(format, args...) }
+func (r *Reader) Failf(format string, args ...any) error { return r.lines.Failf(format, args...) }
 
 // Close releases the file.
-func (r *DumpReader) Close() error { return r.lines.Close() }
+func (r *Reader) Close() error { return r.lines.Close() }
 
 // Next returns the next statement. Behind the trailer it returns io.EOF.
-func (r *DumpReader) Next() (segment.Item, error) {
+func (r *Reader) Next() (segment.Item, error) {
 	for {
 		if r.lines.Ended() {
 			return segment.Item{}, io.EOF
@@ -74,7 +76,7 @@ func (r *DumpReader) Next() (segment.Item, error) {
 		case string(r.script.text) == segment.TrailerLine:
 			r.Trailer, err = r.lines.ReadTrailer()
 			return segment.Item{Kind: segment.End, LSN: r.Trailer.End}, err
-		case string(r.script.text) == dumpEnds[r.Header.Kind]:
+		case string(r.script.text) == ends[r.Header.Kind]:
 			r.Complete = true
 		case r.Described != nil:
 			if err := r.described(r.script.text); err != nil {
@@ -85,7 +87,7 @@ func (r *DumpReader) Next() (segment.Item, error) {
 }
 
 // described hands on what a line says of an object.
-func (r *DumpReader) described(line []byte) error {
+func (r *Reader) described(line []byte) error {
 	f, ok, err := segment.ReadObject(bytes.TrimSuffix(line, []byte("\n")))
 	switch {
 	case !ok:
@@ -154,10 +156,10 @@ func (s *script) next(r *segment.Lines) (segment.Item, piece, error) {
 	return item, pieceStatement, nil
 }
 
-// FilterDump copies the output of pg_dump or pg_dumpall from src to dst, each
+// Filter copies the output of pg_dump or pg_dumpall from src to dst, each
 // statement as edit returns it, which is nil for one that is left out, and
 // counts the rows of its COPY blocks by table as it goes.
-func FilterDump(dst io.Writer, src io.Reader, edit func(statement []byte) []byte) ([]catalog.TableCount, error) {
+func Filter(dst io.Writer, src io.Reader, edit func(statement []byte) []byte) ([]catalog.TableCount, error) {
 	r := segment.NewLines("pg_dump", src)
 	r.NoSum()
 	var s script
