@@ -59,8 +59,7 @@ func TestSegmentLife(t *testing.T) {
 	if _, err := c.OpenSegment(ctx, Artifact{Name: "second", Start: 200}); err == nil {
 		t.Error("two segments are open")
 	}
-	p := Progress{End: 150, ReachedAt: at(5), FirstCommitAt: at(1), LastCommitAt: at(4), Transactions: 3, MinXID: 7,
-		MaxXID: 4294967295, Bytes: 20, TextBytes: 200,
+	p := Progress{End: 150, ReachedAt: at(5), Commits: Commits{at(1), at(4), 3, 7, 4294967295}, Bytes: 20, TextBytes: 200,
 		Tables: []TableCount{{"public.a", 1, 2, 3, 4}, {"public.b", 1, 0, 0, 0}}}
 	must(t, c.Checkpoint(ctx, id, p))
 
@@ -69,8 +68,7 @@ func TestSegmentLife(t *testing.T) {
 	must(t, err)
 	defer r.Close()
 	want := Artifact{ID: id, Kind: KindSegment, State: StateOpen, Name: "incremental-64.open", SystemID: "7", Timeline: 1,
-		Start: 100, End: 150, FirstCommitAt: at(1), LastCommitAt: at(4), ReachedAt: at(5), Transactions: 3, MinXID: 7,
-		MaxXID: 4294967295, Bytes: 20, TextBytes: 200, Format: "plain"}
+		Start: 100, End: 150, Commits: p.Commits, ReachedAt: at(5), Bytes: 20, TextBytes: 200, Format: "plain"}
 	if got, err := r.Artifacts(ctx); err != nil || !reflect.DeepEqual(got, []Artifact{want}) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}

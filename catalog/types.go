@@ -55,14 +55,10 @@ type Artifact struct {
 	// A segment covers [Start, End). For a base and its globals both are the consistent point P.
 	Start, End            LSN
 	CreatedAt, FinishedAt time.Time
-	// The smallest and the largest commit time inside, which are not those of the first and the last transaction:
-	// commit times are not monotonic. Zero when there is no transaction.
-	FirstCommitAt, LastCommitAt time.Time
+	Commits
 	// The moment on the source's clock for which the stream is proven complete up to End. For a base: that of P.
 	ReachedAt        time.Time
-	Transactions     int64
-	MinXID, MaxXID   uint32 // 0 when there is no transaction
-	Bytes, TextBytes int64  // stored bytes; SQL text before the filters
+	Bytes, TextBytes int64 // stored bytes; SQL text before the filters
 	// SHA256 of the stored bytes and of the SQL text, hexadecimal. For an open segment: up to its last checkpoint.
 	SHA256, TextSHA256 string
 	Filters            string // the chain that made the stored bytes, such as "zstd:3"
@@ -72,19 +68,26 @@ type Artifact struct {
 	PinnedReason       string // why retention must leave it alone; empty: not pinned
 }
 
-// Progress is all that a checkpoint changes of an open segment. Numbers are totals of the segment, not increments.
-type Progress struct {
-	End                         LSN
-	ReachedAt                   time.Time
+// Commits are the transactions of a file. All is zero when there is none.
+type Commits struct {
+	// The smallest and the largest commit time inside, which are not those of the first and the last transaction:
+	// commit times are not monotonic.
 	FirstCommitAt, LastCommitAt time.Time
 	Transactions                int64
 	MinXID, MaxXID              uint32
-	Bytes, TextBytes            int64
-	SHA256, TextSHA256          string         // of those bytes; empty: not known
-	Tables                      []TableCount   // totals of the tables that changed since the last checkpoint, or of all
-	Points                      []RestorePoint // seen since the last checkpoint; known ones may come again
-	Gaps                        []Gap          // the same
-	Facts                       *FactChanges   // since the last checkpoint; nil: not followed, so that what is recorded no longer counts
+}
+
+// Progress is all that a checkpoint changes of an open segment. Numbers are totals of the segment, not increments.
+type Progress struct {
+	End       LSN
+	ReachedAt time.Time
+	Commits
+	Bytes, TextBytes   int64
+	SHA256, TextSHA256 string         // of those bytes; empty: not known
+	Tables             []TableCount   // totals of the tables that changed since the last checkpoint, or of all
+	Points             []RestorePoint // seen since the last checkpoint; known ones may come again
+	Gaps               []Gap          // the same
+	Facts              *FactChanges   // since the last checkpoint; nil: not followed, so that what is recorded no longer counts
 }
 
 // TableCount is the number of row changes of one table.

@@ -81,7 +81,7 @@ func addSegments(ctx context.Context, r *repo.Repository, n int) error {
 		if err != nil {
 			return err
 		}
-		p := catalog.Progress{End: start + 1000, Transactions: 100, Bytes: 1e6, TextBytes: 1e7}
+		p := catalog.Progress{End: start + 1000, Commits: catalog.Commits{Transactions: 100}, Bytes: 1e6, TextBytes: 1e7}
 		for j := range 5 {
 			p.Tables = append(p.Tables, catalog.TableCount{Table: fmt.Sprintf("public.table_%d", j), Inserted: int64(i), Updated: 7})
 		}

@@ -51,11 +51,8 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.Jobs < 1 {
-		return &usageError{"--jobs must be at least 1", "--jobs 1 writes one file of SQL, --jobs 4 an archive by four sessions"}
-	}
-	if c.Force && !c.NewSlot {
-		return &usageError{"--force means something with --new-slot only", "leave it out"}
+	if err := c.check(); err != nil {
+		return err
 	}
 	if chain != nil {
 		a.step("trying the filters")
@@ -103,6 +100,17 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 		a.printBase(base)
 	}
 	return errors.Join(err, unproven, a.warnFault(base, c.File), a.warnBase(rehearsal))
+}
+
+// check refuses flags that do not go together.
+func (c *fullBackupCmd) check() error {
+	if c.Jobs < 1 {
+		return &usageError{"--jobs must be at least 1", "--jobs 1 writes one file of SQL, --jobs 4 an archive by four sessions"}
+	}
+	if c.Force && !c.NewSlot {
+		return &usageError{"--force means something with --new-slot only", "leave it out"}
+	}
+	return nil
 }
 
 // warnFault says that the stream behind a base is not complete, though the

@@ -209,12 +209,14 @@ func lookAt(ctx context.Context, r *repo.Repository, dir string) (*health.Reposi
 // summarize puts what was seen into the document.
 func summarize(seen *health.Repository, now time.Time) *repositoryJSON {
 	inv, info := seen.Inventory, seen.Inventory.Repository
-	doc := &repositoryJSON{Directory: seen.Directory, EndLSN: seen.End, StreamerRunning: seen.Running,
-		Missing: orEmpty(seen.Damage.Missing), Damaged: orEmpty(seen.Damage.Resized), Failed: orEmpty(seen.Damage.Failed),
-		Unseen: orEmpty(seen.Damage.Unseen), unread: seen.Damage.NotRead, Storages: toStorages(seen.Storages),
-		SystemID: info.SystemID, Timeline: info.Timeline, Database: info.Database,
-		ServerVersion: info.ServerVersion, Slot: info.Slot, Publication: info.Publication, Mode: info.Mode, Compression: info.Compression,
-		CreatedAt: moment(info.CreatedAt), Points: len(inv.Points), Gaps: toGaps(inv.Gaps)}
+	doc := &repositoryJSON{
+		Directory: seen.Directory, StreamerRunning: seen.Running, Storages: toStorages(seen.Storages),
+		ofJSON: ofJSON{info.SystemID, info.Timeline, info.Database, info.ServerVersion, info.Slot, info.Publication, info.Mode, info.Compression,
+			moment(info.CreatedAt)},
+		contentsJSON: contentsJSON{Points: len(inv.Points), Gaps: toGaps(inv.Gaps), EndLSN: seen.End},
+		damageJSON: damageJSON{orEmpty(seen.Damage.Missing), orEmpty(seen.Damage.Resized), orEmpty(seen.Damage.Failed), orEmpty(seen.Damage.Unseen),
+			seen.Damage.NotRead},
+	}
 	var reached, last time.Time
 	for _, art := range inv.Artifacts {
 		switch art.Kind {

@@ -368,8 +368,9 @@ func TestCancelledAtOnce(t *testing.T) {
 // A segment whose commits are all that the server has told of ends at the last one.
 func TestStatusKnowsWhenASegmentEnds(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for _, a := range []catalog.Artifact{{LastCommitAt: at}, {ReachedAt: at}, {FinishedAt: at},
-		{ReachedAt: at.Add(-time.Hour), LastCommitAt: at}, {ReachedAt: at, LastCommitAt: at.Add(-time.Hour), FinishedAt: at.Add(time.Hour)}} {
+	for _, a := range []catalog.Artifact{{Commits: catalog.Commits{LastCommitAt: at}}, {ReachedAt: at}, {FinishedAt: at},
+		{ReachedAt: at.Add(-time.Hour), Commits: catalog.Commits{LastCommitAt: at}},
+		{ReachedAt: at, Commits: catalog.Commits{LastCommitAt: at.Add(-time.Hour)}, FinishedAt: at.Add(time.Hour)}} {
 		var g groupJSON
 		g.add(a)
 		if !time.Time(g.LastAt).Equal(at) {

@@ -255,70 +255,26 @@ func CheckFormat(version int) error {
 	return fmt.Errorf("it has format %d; this version of pg_scribe reads formats 1 to %d", version, FormatVersion)
 }
 
-// set takes one line of a header.
-func (h *Header) set(f field) error {
-	var err error
-	switch f.key {
-	case "format":
-		h.Format, err = strconv.Atoi(f.value)
-		if err == nil {
-			err = CheckFormat(h.Format)
-		}
-	case "system":
-		h.SystemID, err = unplain(f.value)
-	case "timeline":
-		var n uint64
-		n, err = strconv.ParseUint(f.value, 10, 32)
-		h.Timeline = uint32(n)
-	case "database":
-		h.Database, err = Unquote(f.value)
-	case "slot":
-		h.Slot, err = Unquote(f.value)
-	case "server":
-		h.Server, err = Unquote(f.value)
-	case "encoding":
-		h.Encoding, err = unplain(f.value)
-	case "collate":
-		h.Collate, err = Unquote(f.value)
-	case "ctype":
-		h.CType, err = Unquote(f.value)
-	case "provider":
-		h.LocaleProvider, err = unplain(f.value)
-	case "locale":
-		h.Locale, err = Unquote(f.value)
-	case "start":
-		h.Start, err = catalog.ParseLSN(f.value)
-	case "at":
-		h.At, err = parseTime(f.value)
-	case "created":
-		h.Created, err = parseTime(f.value)
-	case "previous":
-		h.Previous, err = unplain(f.value)
-	case "filters":
-		h.Filters, err = Unquote(f.value)
-	case "pg_dump":
-		h.Dump, err = Unquote(f.value)
-	case "repository-created":
-		h.Repository.Begun, err = parseTime(f.value)
-	case "repository-slot":
-		h.Repository.Slot, err = Unquote(f.value)
-	case "repository-publication":
-		h.Repository.Publication, err = Unquote(f.value)
-	case "repository-compression":
-		h.Repository.Compression, err = Unquote(f.value)
-	case "repository-mode":
-		h.Repository.Mode, err = Unquote(f.value)
-	case "repository-stream-start":
-		h.Repository.StreamStart, err = catalog.ParseLSN(f.value)
-	case "repository-timelines":
-		h.Repository.Switches, err = unplain(f.value)
-	case "database-oid":
-		var n uint64
-		n, err = strconv.ParseUint(f.value, 10, 32)
-		h.Repository.DatabaseOID = uint32(n)
+// fields says what reads the value of each line of a header.
+func (h *Header) fields() fields {
+	about := &h.Repository
+	return fields{
+		"format": func(value string) (err error) {
+			if h.Format, err = strconv.Atoi(value); err == nil {
+				err = CheckFormat(h.Format)
+			}
+			return err
+		},
+		"system": into(&h.SystemID, unplain), "timeline": into(&h.Timeline, parseUint32), "database": into(&h.Database, Unquote),
+		"slot": into(&h.Slot, Unquote), "server": into(&h.Server, Unquote), "encoding": into(&h.Encoding, unplain),
+		"collate": into(&h.Collate, Unquote), "ctype": into(&h.CType, Unquote), "provider": into(&h.LocaleProvider, unplain),
+		"locale": into(&h.Locale, Unquote), "start": into(&h.Start, catalog.ParseLSN), "at": into(&h.At, parseTime),
+		"created": into(&h.Created, parseTime), "previous": into(&h.Previous, unplain), "filters": into(&h.Filters, Unquote),
+		"pg_dump": into(&h.Dump, Unquote),
+
+		"repository-created": into(&about.Begun, parseTime), "repository-slot": into(&about.Slot, Unquote),
+		"repository-publication": into(&about.Publication, Unquote), "repository-compression": into(&about.Compression, Unquote),
+		"repository-mode": into(&about.Mode, Unquote), "repository-stream-start": into(&about.StreamStart, catalog.ParseLSN),
+		"repository-timelines": into(&about.Switches, unplain), "database-oid": into(&about.DatabaseOID, parseUint32),
 	}
-	if err != nil {
-		return fmt.Errorf("header line %q: %w", f.key, err)
-	}
-	return nil
 }

@@ -142,7 +142,7 @@ func (r *Lines) ReadHeader(kind catalog.Kind) (Header, error) {
 	if string(line) != ownPrefix+string(kind) {
 		return h, r.Failf("this is not a %s of pg_scribe", kind)
 	}
-	started := false
+	started, known := false, h.fields()
 	for {
 		line, err := r.ReadLine()
 		if err != nil {
@@ -155,7 +155,7 @@ func (r *Lines) ReadHeader(kind catalog.Kind) (Header, error) {
 		if !ok {
 			return h, r.Failf("the header ends without its last line")
 		}
-		if err := h.set(f); err != nil {
+		if err := known.set(f, "header"); err != nil {
 			return h, r.Fault(err)
 		}
 		started = started || f.key == "start"
@@ -176,6 +176,7 @@ func (r *Lines) goTo(src io.Reader, offset, line int64) {
 // readTrailer reads the lines behind the trailer's first one.
 func (r *Lines) readTrailer() (t Trailer, err error) {
 	r.ended = true
+	known := t.fields()
 	for {
 		line, err := r.ReadLine()
 		if err != nil {
@@ -188,7 +189,7 @@ func (r *Lines) readTrailer() (t Trailer, err error) {
 		if f.key == sumKey {
 			r.hash(r.start)
 		}
-		if err := t.set(f); err != nil {
+		if err := known.set(f, "trailer"); err != nil {
 			return t, r.Fault(err)
 		}
 		if f.key == sumKey {

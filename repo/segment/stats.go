@@ -68,8 +68,8 @@ func (s Stats) Progress(next Stats) catalog.Progress {
 	}
 	return catalog.Progress{
 		End: total.End, ReachedAt: total.Reached,
-		FirstCommitAt: total.FirstCommit, LastCommitAt: total.LastCommit,
-		Transactions: total.Transactions, MinXID: total.MinXID, MaxXID: total.MaxXID,
+		Commits: catalog.Commits{FirstCommitAt: total.FirstCommit, LastCommitAt: total.LastCommit,
+			Transactions: total.Transactions, MinXID: total.MinXID, MaxXID: total.MaxXID},
 		Tables: total.Counts(), Points: total.Points, Gaps: total.Gaps, Facts: total.Facts,
 	}
 }

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -58,46 +59,40 @@ func (t Trailer) AppendSum(dst []byte) []byte {
 	return appendFields(dst, []field{{sumKey, fmt.Sprintf("%d sha256 %s", t.TextBytes, t.TextSHA256)}})
 }
 
-// set takes one line of a trailer.
-func (t *Trailer) set(f field) error {
-	var err error
-	switch f.key {
-	case "end":
-		t.End, err = catalog.ParseLSN(f.value)
-	case "reached":
-		t.Reached, err = parseTime(f.value)
-	case "finished":
-		t.Finished, err = parseTime(f.value)
-	case "fence":
-		t.Fence, err = catalog.ParseLSN(f.value)
-	case "transactions":
-		t.Transactions, err = strconv.ParseInt(f.value, 10, 64)
-	case "first-commit":
-		t.FirstCommit, err = parseTime(f.value)
-	case "last-commit":
-		t.LastCommit, err = parseTime(f.value)
-	case "xids":
-		_, err = fmt.Sscanf(f.value, "%d %d", &t.MinXID, &t.MaxXID)
-	case "table":
-		var c catalog.TableCount
-		parts := strings.SplitN(f.value, " ", 5)
-		if len(parts) != 5 {
-			return fmt.Errorf("trailer line %q is malformed", f.key)
-		}
-		if _, err = fmt.Sscanf(strings.Join(parts[:4], " "), "%d %d %d %d",
-			&c.Inserted, &c.Updated, &c.Deleted, &c.Truncated); err == nil {
-			c.Table, err = Unquote(parts[4])
-		}
-		t.Tables = append(t.Tables, c)
-	case "frame":
-		var one Frame
-		one, err = parseFrame(f.value, len(t.Tables))
-		t.Frames = append(t.Frames, one)
-	case sumKey:
-		_, err = fmt.Sscanf(f.value, "%d sha256 %s", &t.TextBytes, &t.TextSHA256)
+// fields says what reads the value of each line of a trailer.
+func (t *Trailer) fields() fields {
+	return fields{
+		"end": into(&t.End, catalog.ParseLSN), "fence": into(&t.Fence, catalog.ParseLSN), "reached": into(&t.Reached, parseTime),
+		"finished": into(&t.Finished, parseTime), "first-commit": into(&t.FirstCommit, parseTime), "last-commit": into(&t.LastCommit, parseTime),
+		"transactions": into(&t.Transactions, func(value string) (int64, error) { return strconv.ParseInt(value, 10, 64) }),
+		"xids": func(value string) error {
+			_, err := fmt.Sscanf(value, "%d %d", &t.MinXID, &t.MaxXID)
+			return err
+		},
+		"table": func(value string) error {
+			c, err := parseCount(value)
+			t.Tables = append(t.Tables, c)
+			return err
+		},
+		"frame": func(value string) error {
+			one, err := parseFrame(value, len(t.Tables))
+			t.Frames = append(t.Frames, one)
+			return err
+		},
+		sumKey: func(value string) error {
+			_, err := fmt.Sscanf(value, "%d sha256 %s", &t.TextBytes, &t.TextSHA256)
+			return err
+		},
 	}
-	if err != nil {
-		return fmt.Errorf("trailer line %q: %w", f.key, err)
+}
+
+func parseCount(value string) (c catalog.TableCount, err error) {
+	parts := strings.SplitN(value, " ", 5)
+	if len(parts) != 5 {
+		return c, errors.New("it is malformed")
 	}
-	return nil
+	if _, err = fmt.Sscanf(strings.Join(parts[:4], " "), "%d %d %d %d", &c.Inserted, &c.Updated, &c.Deleted, &c.Truncated); err == nil {
+		c.Table, err = Unquote(parts[4])
+	}
+	return c, err
 }

@@ -109,8 +109,8 @@ func inspectFile(ctx context.Context, r *repo.Repository, bytes io.Reader, f fil
 	a := &c.Record.Artifact
 	*a = catalog.Artifact{Kind: f.kind, State: catalog.StateSealed, Name: f.name, SystemID: h.SystemID, Timeline: h.Timeline,
 		Database: h.Database, Start: h.Start, End: t.End, CreatedAt: h.Created, FinishedAt: t.Finished,
-		FirstCommitAt: t.FirstCommit, LastCommitAt: t.LastCommit, ReachedAt: t.Reached, Transactions: t.Transactions,
-		MinXID: t.MinXID, MaxXID: t.MaxXID, Bytes: stored.n, TextBytes: t.TextBytes, SHA256: stored.sum(),
+		Commits: catalog.Commits{FirstCommitAt: t.FirstCommit, LastCommitAt: t.LastCommit, Transactions: t.Transactions, MinXID: t.MinXID,
+			MaxXID: t.MaxXID}, ReachedAt: t.Reached, Bytes: stored.n, TextBytes: t.TextBytes, SHA256: stored.sum(),
 		TextSHA256: t.TextSHA256, Filters: record, ServerVersion: h.Server, Format: "plain"}
 	if f.kind != catalog.KindSegment {
 		a.ReachedAt = h.At
