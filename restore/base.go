@@ -84,6 +84,7 @@ func (x *execution) loadBase(ctx context.Context) error {
 		return err
 	}
 	defer reader.Close()
+	reader.Described = x.witness.ofBase
 	conn, err := x.server.open(ctx, x.o.TargetConn)
 	if err != nil {
 		return err
