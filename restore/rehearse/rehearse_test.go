@@ -29,7 +29,6 @@ type source struct {
 	repo *repo.Repository
 	file *repo.SegmentWriter
 	lsn  catalog.LSN
-	tx   []byte
 }
 
 func must(t *testing.T, err error) {
@@ -148,7 +147,8 @@ func TestPlantedDifferences(t *testing.T) {
 	for _, c := range []struct{ name, tag, command, stored, object, outcome, message string }{
 		{"a body", "CREATE FUNCTION", "CREATE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 7'",
 			"CREATE FUNCTION public.g() RETURNS int LANGUAGE sql AS 'SELECT 8'", "public.g()", catalog.OutcomeWarnings, "prosrc"},
-		{"a default", "ALTER TABLE", "ALTER TABLE t ALTER v SET DEFAULT 'b'", "ALTER TABLE public.t ALTER v SET DEFAULT 'c'", "public.t", catalog.OutcomeWarnings, "adbin"},
+		{"a default", "ALTER TABLE", "ALTER TABLE t ALTER v SET DEFAULT 'b'", "ALTER TABLE public.t ALTER v SET DEFAULT 'c'", "public.t",
+			catalog.OutcomeWarnings, "adbin"},
 		{"a privilege", "GRANT", "GRANT SELECT ON t TO PUBLIC", "GRANT INSERT ON public.t TO PUBLIC", "public.t", catalog.OutcomeWarnings, "relacl"},
 		{"a column", "ALTER TABLE", "ALTER TABLE t ADD x int", "ALTER TABLE public.t ADD y int", "public.t", catalog.OutcomeWarnings, "public.t.x"},
 		{"a type", "CREATE TABLE", "CREATE TABLE u (i bigint)", "CREATE TABLE public.u (i int)", "public.u", catalog.OutcomeFailed, "atttypid"},
