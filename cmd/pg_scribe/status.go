@@ -70,7 +70,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 type statusReport struct {
 	app    *app
 	Slot   string
-	remote bool // the repository is read from a target
+	remote bool // the repository is read from a storage
 	doc    statusJSON
 
 	seen     *health.Repository // what was seen of the repository, if one is named

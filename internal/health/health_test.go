@@ -99,17 +99,17 @@ func TestRepository(t *testing.T) {
 		"samples that fail": {func(r *Repository) { r.Unsampled = "x" }, "warning unsampled: not everything could be sampled: x"},
 		"a storage that fails": {func(r *Repository) {
 			r.Storages = []catalog.Storage{{Spec: "/x", Pending: 1, FailedSince: now, Error: "no"}}
-		}, "warning storage-failing: target /x fails since 2026-11-21 12:00:00Z, 1 file not there yet: no | fix the cause; then start sends what waits, or [copy " +
+		}, "warning storage-failing: storage /x fails since 2026-11-21 12:00:00Z, 1 file not there yet: no | fix the cause; then start sends what waits, or [copy " +
 			"-f d] | if it is gone for good [copy -f d --forget /x]"},
 		"a slow storage": {func(r *Repository) {
 			r.Storages = []catalog.Storage{{Spec: "/x", Pending: 2, PendingSince: now.Add(-61 * time.Minute)}}
-		}, "warning storage-slow: target /x lacks 2 files"},
+		}, "warning storage-slow: storage /x lacks 2 files"},
 		"a new storage": {func(r *Repository) {
 			r.Storages = []catalog.Storage{{Spec: "/x", Pending: 2, PendingSince: old, AddedAt: now.Add(-59 * time.Minute)}}
 		}, ""},
 		"a storage nobody serves": {func(r *Repository) {
 			r.Running, r.Storages = false, []catalog.Storage{{Spec: "/x", Pending: 2, PendingSince: now}}
-		}, "warning storage-behind: 2 files not on target /x, and nothing sends them |  [copy -f d]"},
+		}, "warning storage-behind: 2 files not on storage /x, and nothing sends them |  [copy -f d]"},
 	} {
 		r := sound()
 		c.spoil(r)

@@ -208,12 +208,12 @@ func (l *list) storage(r *Repository, t catalog.Storage, now time.Time) {
 	case !t.FailedSince.IsZero():
 		l.add("storage-failing", Warning,
 			[]Step{{"fix the cause; then start sends what waits, or", send}, {"if it is gone for good", scribe("copy", "-f", r.Directory, "--forget", t.Spec)}},
-			"target %s fails since %s, %s not there yet: %s", t.Spec, show.Time(t.FailedSince), lacks, t.Error)
+			"storage %s fails since %s, %s not there yet: %s", t.Spec, show.Time(t.FailedSince), lacks, t.Error)
 	case t.Pending > 0 && r.Running && !since.IsZero() && now.Sub(since) > slowStorage:
 		l.add("storage-slow", Warning, words("see what start says; it is too slow, or hangs"),
-			"target %s lacks %s, the oldest of %s, though start runs", t.Spec, lacks, show.Time(since))
+			"storage %s lacks %s, the oldest of %s, though start runs", t.Spec, lacks, show.Time(since))
 	case t.Pending > 0 && !r.Running:
-		l.add("storage-behind", Warning, run("", send), "%s not on target %s, and nothing sends them", lacks, t.Spec)
+		l.add("storage-behind", Warning, run("", send), "%s not on storage %s, and nothing sends them", lacks, t.Spec)
 	}
 }
 

@@ -49,21 +49,21 @@ const (
 type CollisionError struct{ Storage, Name string }
 
 func (e *CollisionError) Error() string {
-	return fmt.Sprintf("target %s has another file of the name %s", e.Storage, e.Name)
+	return fmt.Sprintf("storage %s has another file of the name %s", e.Storage, e.Name)
 }
 
 // BusyError says that another process sends files to the storages.
 type BusyError struct{ Dir string }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("another process sends the files of %s to its targets", e.Dir)
+	return fmt.Sprintf("another process sends the files of %s to its storages", e.Dir)
 }
 
 // BacklogError says that too much waits for the storages.
 type BacklogError struct{ Bytes, Limit int64 }
 
 func (e *BacklogError) Error() string {
-	return fmt.Sprintf("%d bytes wait for the targets, more than the limit of %d", e.Bytes, e.Limit)
+	return fmt.Sprintf("%d bytes wait for the storages, more than the limit of %d", e.Bytes, e.Limit)
 }
 
 // New makes an Uploader for storages of the catalog, by their IDs.
@@ -135,7 +135,7 @@ func (s *Uploader) follow(ctx context.Context) {
 	s.newest = known[len(known)-1]
 	storages, err := s.more(ctx)
 	if err != nil {
-		s.notice(fmt.Sprintf("a target that was added is not served: %v", err))
+		s.notice(fmt.Sprintf("a storage that was added is not served: %v", err))
 		return
 	}
 	s.add(storages)
