@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"io/fs"
 	"os"
@@ -31,7 +32,13 @@ type DumpWriter struct {
 	stored  hashCounter
 	text    hashCounter
 	last    byte // of the text
-	renamed bool // the file has its final name
+	lines   int64
+	starts  []filter.Start // where reading may begin
+	rows    []segment.Rows // that a reader may pass over
+	inRows  bool           // of a COPY block
+	from    int64          // where they began, or, cut, where a reader may leave them
+	cut     bool           // reading may begin within them
+	renamed bool           // the file has its final name
 }
 
 // Stamp reserves a moment for the names of a base and its globals: the first
@@ -89,17 +96,71 @@ func (w *DumpWriter) begin() (err error) {
 	if w.enc, err = w.chain.NewWriter(&w.stored); err != nil {
 		return err
 	}
-	w.text.reset(w.enc)
+	w.text.reset(encoder{w})
+	w.starts = []filter.Start{{}}
 	_, err = w.Write(w.header.Append(nil))
 	return err
 }
 
 // Write appends SQL text.
 func (w *DumpWriter) Write(text []byte) (int, error) {
+	if w.inRows && !w.cut && w.text.n.Load()-w.from >= longRows {
+		if end := bytes.IndexByte(text, '\n') + 1; end > 0 { // of a row
+			n, err := w.append(text[:end])
+			if err != nil {
+				return n, err
+			}
+			w.cut, w.from = true, w.text.n.Load()
+			if err := w.start(); err != nil {
+				return n, err
+			}
+			more, err := w.append(text[end:])
+			return n + more, err
+		}
+	}
+	return w.append(text)
+}
+
+func (w *DumpWriter) append(text []byte) (int, error) {
 	if len(text) > 0 {
 		w.last = text[len(text)-1]
 	}
+	w.lines += int64(bytes.Count(text, []byte{'\n'}))
 	return w.text.Write(text)
+}
+
+// longRows is how much text of a block's rows is read in any case: less is not worth
+// two frames more.
+const longRows = 1 << 20
+
+// Rows says that the rows of a COPY block begin, or have ended: a reader of the schema
+// passes over long ones.
+func (w *DumpWriter) Rows(begin bool) error {
+	was, cut, from := w.inRows, w.cut, w.from
+	w.inRows, w.cut, w.from = begin, false, w.text.n.Load()
+	if begin || !was || !cut || from == w.from {
+		return nil
+	}
+	w.rows = append(w.rows, segment.Rows{From: from, To: w.from, Line: w.lines + 1})
+	return w.start()
+}
+
+// encoder is the one that the text goes through now.
+type encoder struct{ w *DumpWriter }
+
+func (e encoder) Write(p []byte) (int, error) { return e.w.enc.Write(p) }
+
+// start begins a new frame of the compressor, at which reading may begin.
+func (w *DumpWriter) start() (err error) {
+	if codec, simple := w.chain.Codec(); !simple || !codec.Seekable() {
+		return nil
+	}
+	if err := w.enc.Close(); err != nil {
+		return err
+	}
+	w.starts = append(w.starts, filter.Start{Text: w.text.n.Load(), Stored: w.stored.n.Load()})
+	w.enc, err = w.chain.NewWriter(&w.stored)
+	return err
 }
 
 // TextBytes and StoredBytes tell how far the file has come; what the
@@ -149,7 +210,12 @@ func (w *DumpWriter) end(t *segment.Trailer) error {
 			return err
 		}
 	}
-	t.End, t.Finished = w.header.Start, w.repo.Moment()
+	t.End, t.Finished, t.Rows = w.header.Start, w.repo.Moment(), w.rows
+	if len(t.Rows) > 0 {
+		if err := w.start(); err != nil {
+			return err
+		}
+	}
 	if _, err := w.Write(t.Append(nil)); err != nil {
 		return err
 	}
@@ -157,7 +223,14 @@ func (w *DumpWriter) end(t *segment.Trailer) error {
 	if _, err := w.Write(t.AppendSum(nil)); err != nil {
 		return err
 	}
-	return w.enc.Close()
+	if err := w.enc.Close(); err != nil {
+		return err
+	}
+	if codec, simple := w.chain.Codec(); simple && codec.Seekable() && len(t.Rows) > 0 {
+		_, err := w.stored.Write(codec.AppendStarts(nil, w.starts))
+		return err
+	}
+	return nil
 }
 
 // Abort removes the file, finished or not, unless the catalog has it.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"pg_scribe/catalog"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
 )
@@ -98,7 +99,7 @@ func (r *Repository) openIndexed(ctx context.Context, a catalog.Artifact, read *
 	if err == nil {
 		err = x.readTrailer()
 	}
-	if err == nil && len(x.trailer.Frames) == 0 {
+	if err == nil && len(x.trailer.Frames)+len(x.trailer.Rows) == 0 {
 		err = filter.ErrNoStarts
 	}
 	if err != nil {
@@ -205,6 +206,71 @@ func (x *indexed) open(w Wanted) (*segment.Reader, error) {
 		if open != nil {
 			open.Close()
 		}
+		return x.file.Close()
+	}))
+}
+
+// A Schema reads a base without most of its rows.
+type Schema struct {
+	*dump.Reader
+	read *atomic.Int64
+}
+
+// Stored is how many stored bytes were read so far.
+func (s *Schema) Stored() int64 { return s.read.Load() }
+
+// OpenSchema reads a plain base for its definitions, and as few of its rows as its
+// filters allow. What passes over rows compares no checksum of the text: see Check.
+func (r *Repository) OpenSchema(ctx context.Context, a catalog.Artifact) (*Schema, error) {
+	s := &Schema{read: new(atomic.Int64)}
+	x, err := r.openIndexed(ctx, a, s.read)
+	if err == nil {
+		if s.Reader, err = x.schema(); err != nil {
+			x.file.Close()
+		}
+		return s, err
+	}
+	if !errors.Is(err, filter.ErrNoStarts) {
+		return nil, err
+	}
+	s.Reader, err = r.OpenDump(a)
+	s.read.Store(a.Bytes)
+	return s, err
+}
+
+// schema reads what stands between the rows that may be passed over.
+func (x *indexed) schema() (*dump.Reader, error) {
+	rows := x.trailer.Rows
+	at := segment.Rows{Line: 1}
+	var open io.ReadCloser
+	next := func() (*segment.Stretch, error) {
+		to := int64(math.MaxInt64)
+		if len(rows) > 0 {
+			to = rows[0].From
+		}
+		if open != nil {
+			open.Close()
+		}
+		text, err := x.codec.OpenAt(x.stored, x.size, x.starts, at.To, to)
+		if err != nil {
+			return nil, readFault(x.name, err)
+		}
+		open = text
+		return &segment.Stretch{Text: text, Offset: at.To, Line: at.Line}, nil
+	}
+	first, err := next()
+	if err != nil {
+		return nil, err
+	}
+	more := func() (*segment.Stretch, error) {
+		if len(rows) == 0 {
+			return nil, nil
+		}
+		at, rows = rows[0], rows[1:]
+		return next()
+	}
+	return dump.NewSchemaReader(x.name, first.Text, more, closerFunc(func() error {
+		open.Close()
 		return x.file.Close()
 	}))
 }

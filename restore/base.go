@@ -79,11 +79,12 @@ func (s *sessionState) list() []string {
 // loadBase executes the base's text on a session of its own.
 func (x *execution) loadBase(ctx context.Context) error {
 	base := x.p.Plan.Base
-	reader, err := x.p.repo.OpenDump(base)
+	reader, done, err := x.openBase(ctx)
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
+	defer done()
+	reader.Described = x.witness.ofBase
 	conn, err := x.server.open(ctx, x.o.TargetConn)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/segment"
 )
 
@@ -52,6 +53,22 @@ func PrepareDefinitions(ctx context.Context, r *repo.Repository) (*Prepared, err
 	return p, nil
 }
 
+// openBase opens a plain base, as much of it as is wanted. done closes it.
+func (x *execution) openBase(ctx context.Context) (reader *dump.Reader, done func(), err error) {
+	if !x.p.definitions {
+		reader, err = x.p.repo.OpenDump(x.p.Plan.Base)
+		return reader, func() { reader.Close() }, err
+	}
+	schema, err := x.p.repo.OpenSchema(ctx, x.p.Plan.Base)
+	if err != nil {
+		return nil, nil, err
+	}
+	return schema.Reader, func() {
+		schema.Close()
+		x.report.ReadBytes += schema.Stored()
+	}, nil
+}
+
 // openSegment opens a segment for the replay, as much of it as is wanted.
 func (r *replayer) openSegment(a catalog.Artifact) (*segment.Reader, error) {
 	if !r.x.p.definitions {
@@ -69,7 +86,7 @@ func (r *replayer) openSegment(a catalog.Artifact) (*segment.Reader, error) {
 func (r *replayer) closeSegment(reader *segment.Reader) {
 	reader.Close()
 	if r.part != nil {
-		r.x.report.SegmentBytes += r.part.Stored()
+		r.x.report.ReadBytes += r.part.Stored()
 		r.part = nil
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/describe"
+	"pg_scribe/restore/compare"
 )
 
 // OlderTargetError: the target server is of an older major version than the
@@ -120,6 +122,38 @@ type RowCountError struct {
 func (e *RowCountError) Error() string {
 	return fmt.Sprintf("%s: %d rows changed where the source changed %d%s",
 		where(e.File, e.Line, e.LSN, e.XID), e.Rows, e.Want, said(e.SQL))
+}
+
+// DifferenceError: objects of the target are not as the source's were, and
+// could not be made so.
+type DifferenceError struct {
+	Where       string // base or transaction behind which they were found; empty: at the end
+	Differences []compare.Difference
+}
+
+func (e *DifferenceError) Error() string {
+	d := e.Differences[0]
+	text := fmt.Sprintf("%s %s differs from the source's", d.Class, d.Identity)
+	switch {
+	case d.Kind == describe.Missing && d.Row == "":
+		text = fmt.Sprintf("%s %s of the source is missing", d.Class, d.Identity)
+	case d.Kind == describe.Extra && d.Row == "":
+		text = fmt.Sprintf("%s %s is not in the source", d.Class, d.Identity)
+	case d.Kind == describe.Missing:
+		text += fmt.Sprintf(": %s %q is missing", d.Catalog, d.Row)
+	case d.Kind == describe.Extra:
+		text += fmt.Sprintf(": %s %q is not in the source", d.Catalog, d.Row)
+	default:
+		text += fmt.Sprintf(": %s of %s %q is %q, in the source %q", d.Attribute, d.Catalog, d.Row, shorten(d.Target), shorten(d.Source))
+	}
+	if d.Reason != "" {
+		text += " (" + d.Reason + ")"
+	}
+	text += more(len(e.Differences) - 1)
+	if e.Where == "" {
+		return text
+	}
+	return "behind " + e.Where + ": " + text
 }
 
 func where(file string, line int64, lsn catalog.LSN, xid uint32) string {

@@ -193,3 +193,22 @@ func redact(sql string) string {
 	sql = plainPassword.ReplaceAllString(sql, "$1'…'")
 	return connPassword.ReplaceAllString(sql, "$1…")
 }
+
+// bringGlobals brings roles and tablespaces.
+func (x *execution) bringGlobals(ctx context.Context) error {
+	conn, err := connect(ctx, x.o.MaintenanceConn)
+	if err != nil {
+		return err
+	}
+	defer closeNow(conn)
+	if _, err := query(ctx, conn, x.server.settings()); err != nil {
+		return err
+	}
+	g := &globals{conn: conn, mode: x.o.Globals, rehearsal: x.p.definitions, disposable: x.o.Disposable, before: x.roles}
+	err = g.run(ctx, x.p)
+	x.report.RolesCreated, x.report.RolesKept = g.created, g.kept
+	for _, n := range g.notices {
+		x.note(n)
+	}
+	return err
+}

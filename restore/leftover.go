@@ -119,7 +119,7 @@ func (l *loader) settleBefore(ctx context.Context) error {
 func (l *loader) settle(ctx context.Context) error {
 	rest, err := l.retry(ctx, l.otherwise)
 	for _, r := range rest {
-		l.x.leaveOut(fmt.Sprintf("%s, line %d: %v: %s", l.at.file, r.step.line, r.err, shorten(r.step.sql)))
+		l.x.leaveOut(fmt.Sprintf("%s, line %d: %v: %s", l.at.file, r.step.line, r.err, shorten(r.step.sql)), r.step.sql)
 	}
 	return err
 }
@@ -181,7 +181,7 @@ func (l *loader) otherwise(ctx context.Context, conn *pgconn.PgConn, f leftover)
 			return f.err
 		}
 		l.x.leaveOut(fmt.Sprintf("%s, line %d: the constraint is NOT VALID, because rows of the source violate it: %v: %s", l.at.file, f.step.line, f.err,
-			shorten(f.step.sql)))
+			shorten(f.step.sql)), f.step.sql)
 		return nil
 	}
 	return buildOne(ctx, conn, f.step)

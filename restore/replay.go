@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/describe"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
@@ -57,10 +58,11 @@ type replayer struct {
 	// The current source transaction.
 	at       *place
 	pending  batch
-	inThis   int64 // statements
-	own      bool  // it has a transaction of the target for itself
-	commands bool  // … and holds commands
-	free     bool  // the planner is left alone
+	inThis   int64             // statements
+	objects  []describe.Object // of the source, as they are behind it
+	own      bool              // it has a transaction of the target for itself
+	commands bool              // … and holds commands
+	free     bool              // the planner is left alone
 
 	// The current transaction of the target.
 	open      bool
@@ -210,7 +212,7 @@ func (r *replayer) transaction(reader *segment.Reader) error {
 	sampled := true // by pg_scribe, and nothing else
 	r.pending.reset()
 	r.own, r.commands, r.free = false, false, false
-	r.inThis = 0
+	r.inThis, r.objects = 0, nil
 	for {
 		item, ok, err := r.read.next(reader)
 		if err != nil {
@@ -258,10 +260,23 @@ func (r *replayer) endTransaction(end catalog.LSN) error {
 	r.group++
 	r.inGroup += r.inThis
 	r.end, r.endAt = end, r.at
+	if len(r.objects) > 0 {
+		return r.compare()
+	}
 	if r.own || r.group >= groupTransactions || r.inGroup >= groupStatements {
 		return r.commit()
 	}
 	return r.feed.room(false)
+}
+
+// compare compares the objects that the current source transaction describes,
+// once it is committed.
+func (r *replayer) compare() error {
+	if err := r.commit(); err != nil {
+		return err
+	}
+	objects, at := r.objects, r.at
+	return r.feed.wait(func() error { return r.x.witness.behindLines(r.feed.ctx, objects, at) })
 }
 
 // begin opens a transaction of the target, if none is.
@@ -354,6 +369,12 @@ func (r *replayer) statement(reader *segment.Reader, item segment.Item) error {
 	case segment.DDL, segment.Block, segment.PieceTable:
 		r.inThis++
 		return r.ddl(item)
+	case segment.Object:
+		o, ok, err := r.x.witness.take(item.Object)
+		if ok {
+			r.objects = append(r.objects, o)
+		}
+		return err
 	case segment.Unknown:
 		return reader.Unknown(item)
 	}
@@ -412,6 +433,7 @@ var (
 
 // ddl sends a command. The source transaction that holds it stands alone.
 func (r *replayer) ddl(item segment.Item) error {
+	r.x.witness.command(item.SQL)
 	if role, ok := strings.CutPrefix(item.Tag, "ROLE "); ok {
 		if r.x.leavesRole(role) {
 			return nil

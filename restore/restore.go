@@ -55,11 +55,14 @@ type Options struct {
 	// SearchPath lists schemas in which functions may look names up that are
 	// called while rows are restored. Empty, the default, is safe against
 	// objects that somebody planted, and fails where a function relies on names.
-	SearchPath    []string
-	SyncSequences bool // move sequences behind the values of their columns
-	Resume        bool // go on with an interrupted restore of the same plan
-	Jobs          int  // sessions that load the base and build its indexes; 0: 2
-	Disposable    bool // nobody else uses the server, which is thrown away
+	SearchPath []string
+	// AcceptDifferences goes on where an object of the target differs from the
+	// source's and cannot be repaired.
+	AcceptDifferences bool
+	SyncSequences     bool // move sequences behind the values of their columns
+	Resume            bool // go on with an interrupted restore of the same plan
+	Jobs              int  // sessions that load the base and build its indexes; 0: 2
+	Disposable        bool // nobody else uses the server, which is thrown away
 
 	Command  func(ctx context.Context, name string, arg ...string) *exec.Cmd // for pg_restore; nil: exec.CommandContext
 	Progress func(Progress)                                                  // called now and then, never twice at once
@@ -79,6 +82,7 @@ const (
 	PhaseGlobals   = "globals"
 	PhaseBase      = "base"
 	PhaseReplay    = "replay"
+	PhaseCompare   = "compare" // with what base and stream say of the source's objects
 	PhaseSequences = "sequences"
 	PhaseAnalyze   = "analyze"
 	PhaseSwap      = "swap" // with Options.Swap
@@ -108,12 +112,15 @@ type Report struct {
 	Phases       []Phase
 	Transactions int64 // source transactions replayed by this run
 	Statements   int64 // … and statements
-	SegmentBytes int64 // stored bytes of segments that were read, if definitions alone are restored
+	ReadBytes    int64 // stored bytes of base and segments that were read, if definitions alone are restored
 	Last         Moment
 	Tables       []catalog.TableCount // rows of the base and changes of the stream; a resumed run does not know the base's
 	RolesCreated []string
 	RolesKept    []string // existed before
 	Sequences    int      // moved
+	Compared     int      // objects of the target that were compared with the source's
+	NotCompared  int      // attributes and objects that could not be
+	Differences  []Difference
 	LeftOut      []string // what of the base could not be made, or not as it is in the source
 	Notices      []string // what did not go as in the source, and what the server said; no secrets
 }
@@ -136,7 +143,9 @@ type execution struct {
 	sampled    catalog.LSN // what committed before was seen by the last sample replayed
 	changed    catalog.LSN // of the last transaction replayed that is no sample's
 
-	touched  bool // the target holds something of ours
+	witness  *witness
+	leftSQL  []string // statements of the base that the report lists as left out
+	touched  bool     // the target holds something of ours
 	baseDone bool
 	reported time.Time
 
@@ -251,9 +260,10 @@ func (x *execution) note(notice string) {
 }
 
 // leaveOut lists what of the base is missing, or is not as it is in the source.
-func (x *execution) leaveOut(what string) {
+func (x *execution) leaveOut(what, sql string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.leftSQL = append(x.leftSQL, sql)
 	x.report.LeftOut = append(x.report.LeftOut, what)
 }
 
@@ -271,13 +281,23 @@ func (x *execution) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !x.report.Resumed {
-		if err := x.bringBase(ctx, control); err != nil {
-			return err
-		}
+	if x.witness, err = newWitness(x); err != nil {
+		return err
+	}
+	defer x.witness.close()
+	if x.report.Resumed {
+		err = x.witness.recall(ctx, catalog.LSN(x.applied.Load()))
+	} else {
+		err = x.bringBase(ctx, control)
+	}
+	if err != nil {
+		return err
 	}
 	x.baseDone = true
 	if err := x.phase(PhaseReplay, func() error { return x.replay(ctx) }); err != nil {
+		return err
+	}
+	if err := x.witness.atEnd(ctx, control); err != nil {
 		return err
 	}
 	if x.p.definitions {
@@ -361,7 +381,7 @@ func (x *execution) create(ctx context.Context) error {
 
 // meet gets to know the target's server.
 func (x *execution) meet(ctx context.Context, conn *pgconn.PgConn) (err error) {
-	if x.server, err = describe(ctx, conn); err != nil {
+	if x.server, err = inspectServer(ctx, conn); err != nil {
 		return err
 	}
 	x.report.Server = x.server.version
@@ -471,25 +491,10 @@ func (x *execution) bringBase(ctx context.Context, control *pgconn.PgConn) error
 		if err := load(ctx); err != nil {
 			return err
 		}
+		if err := x.witness.behindBase(ctx); err != nil {
+			return err
+		}
 		x.applied.Store(uint64(x.p.Plan.From))
 		return beginProgress(ctx, control, x.p, x.roles)
 	})
-}
-
-func (x *execution) bringGlobals(ctx context.Context) error {
-	conn, err := connect(ctx, x.o.MaintenanceConn)
-	if err != nil {
-		return err
-	}
-	defer closeNow(conn)
-	if _, err := query(ctx, conn, x.server.settings()); err != nil {
-		return err
-	}
-	g := &globals{conn: conn, mode: x.o.Globals, rehearsal: x.p.definitions, disposable: x.o.Disposable, before: x.roles}
-	err = g.run(ctx, x.p)
-	x.report.RolesCreated, x.report.RolesKept = g.created, g.kept
-	for _, n := range g.notices {
-		x.note(n)
-	}
-	return err
 }

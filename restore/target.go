@@ -74,7 +74,7 @@ func SystemOf(ctx context.Context, connString string) (string, error) {
 		return "", err
 	}
 	defer closeNow(conn)
-	s, err := describe(ctx, conn)
+	s, err := inspectServer(ctx, conn)
 	return s.system, err
 }
 
@@ -107,8 +107,8 @@ func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, er
 	return rows, nil
 }
 
-// describe asks a server what it is.
-func describe(ctx context.Context, conn *pgconn.PgConn) (server, error) {
+// inspectServer asks a server what it is.
+func inspectServer(ctx context.Context, conn *pgconn.PgConn) (server, error) {
 	rows, err := query(ctx, conn, `SELECT pg_catalog.current_setting('server_version_num'),
 		pg_catalog.current_setting('server_version'), pg_catalog.current_setting('is_superuser')`)
 	if err != nil {

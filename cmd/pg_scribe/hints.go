@@ -26,7 +26,11 @@ import (
 // incompleteHint says what a broken-off restore has left, and the way on.
 func incompleteHint(e *restore.IncompleteError, f facts) string {
 	removed := ""
-	if fileGone(e.Err) && storage.IsSpec(f.dir) {
+	var differs *restore.DifferenceError
+	if errors.As(e.Err, &differs) && e.Resumable && e.Swap == nil {
+		return fmt.Sprintf("the target is whole up to %s; make it as the source is, then go on: %s; or accept what differs: %s", e.Applied,
+			f.again("--resume"), f.again("--resume", "--accept-differences"))
+	} else if fileGone(e.Err) && storage.IsSpec(f.dir) {
 		removed = "it was removed while the restore read it, as expire does; "
 	} else if e.Resumable && e.Swap != nil {
 		return fmt.Sprintf("the source is as it was, %q is whole up to %s; fix the cause, then go on to the same target: %s; then swap the names: %s",

@@ -162,9 +162,24 @@ type restoreJSON struct {
 	RolesCreated []string    `json:"roles_created"`
 	RolesKept    []string    `json:"roles_kept"`
 	Sequences    int         `json:"sequences"`
-	LeftOut      []string    `json:"left_out"` // what of the base could not be made, or not as it is in the source
+	Compared     int         `json:"compared"`     // objects compared with the source's
+	NotCompared  int         `json:"not_compared"` // objects and attributes that could not be
+	Differences  []diffJSON  `json:"differences"`  // repaired or accepted
+	LeftOut      []string    `json:"left_out"`     // what of the base could not be made, or not as it is in the source
 	Notices      []string    `json:"notices"`
 	Seconds      float64     `json:"seconds"`
+}
+
+// diffJSON is a difference between source and restored database.
+type diffJSON struct {
+	Object    string `json:"object"`    // class and identity
+	Part      string `json:"part"`      // catalog and row; empty: the object as a whole
+	Attribute string `json:"attribute"` // empty: the part as a whole
+	Kind      string `json:"kind"`      // changed, missing or extra
+	Source    string `json:"source"`
+	Target    string `json:"target"`
+	Outcome   string `json:"outcome"` // repaired or accepted
+	Reason    string `json:"reason"`  // why it was not repaired
 }
 
 type statusJSON struct {

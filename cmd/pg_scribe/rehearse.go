@@ -133,9 +133,9 @@ type rehearsalJSON struct {
 	Skipped      bool        `json:"skipped"` // nothing that defines something came since the last one
 	Transactions int64       `json:"transactions"`
 	Statements   int64       `json:"statements"`
-	SegmentBytes int64       `json:"segment_bytes"` // stored bytes of segments that were read
-	Left         []string    `json:"left"`          // what could not be removed from the scratch server
-	Hint         string      `json:"hint"`          // what heals a failure; empty: nothing failed
+	ReadBytes    int64       `json:"read_bytes"` // stored bytes of base and segments that were read
+	Left         []string    `json:"left"`       // what could not be removed from the scratch server
+	Hint         string      `json:"hint"`       // what heals a failure; empty: nothing failed
 	Seconds      float64     `json:"seconds"`
 
 	failure string // in words
@@ -152,7 +152,7 @@ func toRehearsed(r catalog.Rehearsal) rehearsedJSON {
 
 func (a *app) toRehearsal(dir, database string, r rehearse.Report) rehearsalJSON {
 	doc := rehearsalJSON{Directory: dir, rehearsedJSON: toRehearsed(r.Rehearsal), FromLSN: r.Plan.From, EndLSN: r.Plan.Until, Skipped: r.Skipped,
-		Transactions: r.Restore.Transactions, Statements: r.Restore.Statements, SegmentBytes: r.Restore.SegmentBytes, Left: orEmpty(r.Left),
+		Transactions: r.Restore.Transactions, Statements: r.Restore.Statements, ReadBytes: r.Restore.ReadBytes, Left: orEmpty(r.Left),
 		Seconds: r.Took.Seconds()}
 	if r.Outcome == catalog.OutcomeFailed {
 		f := health.RehearsalFailed(r.Rehearsal, dir, database)
@@ -179,7 +179,7 @@ func (a *app) printRehearsal(doc rehearsalJSON) {
 	a.print("  repository    ends at LSN %s", doc.EndLSN)
 	a.print("  commands      %s in %s", show.Plural(doc.Statements, "statement"), show.Plural(doc.Transactions, "transaction"))
 	a.print("  server        PostgreSQL %s", doc.ServerVersion)
-	a.print("  read          %s of segments", show.Bytes(doc.SegmentBytes))
+	a.print("  read          %s", show.Bytes(doc.ReadBytes))
 	a.print("  took          %s", show.Span(time.Duration(doc.Seconds*float64(time.Second))))
 }
 

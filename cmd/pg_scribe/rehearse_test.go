@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,7 +24,7 @@ type rehearsalRead struct {
 	EndLSN        catalog.LSN  `json:"end_lsn"`
 	FailedCommand *failureRead `json:"failed_command"`
 	Statements    int64
-	SegmentBytes  int64 `json:"segment_bytes"`
+	ReadBytes     int64 `json:"read_bytes"`
 	Warnings      []string
 	Left          []string
 	Hint          string
@@ -169,6 +170,51 @@ func TestRehearsalFails(t *testing.T) {
 	}
 }
 
+// serverWithout is a folder with programs of the cluster's server that finds all but
+// one extension: it is looked for beside the programs, which are copies.
+func serverWithout(t *testing.T, c *pgtest.Cluster, extension string) string {
+	t.Helper()
+	out, err := exec.Command(filepath.Join(c.BinDir, "pg_config"), "--bindir", "--sharedir", "--pkglibdir").Output()
+	dirs := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err != nil || len(dirs) != 3 {
+		t.Fatal(err, dirs)
+	}
+	root, err := os.MkdirTemp("", "pg_scribe-server-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	script := `set -e; chmod 755 "$1"; mkdir -p "$1$2" "$1$3/extension" "$1$(dirname "$4")"; cp -L "$2/postgres" "$2/initdb" "$1$2"; ln -s "$4" "$1$4"
+for f in "$3"/*; do [ "$f" = "$3/extension" ] || ln -s "$f" "$1$3/"; done
+for f in "$3/extension"/*; do case "$f" in */"$5"[.-]*) ;; *) ln -s "$f" "$1$3/extension/";; esac; done`
+	if out, err := exec.Command("/bin/sh", "-c", script, "sh", root, dirs[0], dirs[1], dirs[2], extension).CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	return root + dirs[0]
+}
+
+// TestRehearsalLacksExtension: an extension whose files a restore would not find is
+// found in the stream and in a base, and what heals it is not a base.
+func TestRehearsalLacksExtension(t *testing.T) {
+	c := pgtest.Shared(t)
+	s := newRehearsed(t, c, "CREATE EXTENSION citext")
+	without := serverWithout(t, c, "citext")
+	check := func(lsn bool) {
+		t.Helper()
+		doc := decode[rehearsalRead](t, s.run("rehearse", "-f", s.dir, "--bindir", without, "--always", "--output", "json"))
+		f := doc.FailedCommand
+		if f == nil || f.Tag != "CREATE EXTENSION" || f.Object != "citext" || !strings.Contains(f.Message, "control file") || (f.LSN != 0) != lsn ||
+			doc.ProvenLSN != f.LSN || !strings.Contains(doc.Hint, "install the extension") || strings.Contains(doc.Hint, "full-backup") {
+			t.Errorf("%+v: %+v", doc, f)
+		}
+	}
+	check(true)
+	s.must("full-backup", "-d", s.conn, "-f", s.dir)
+	s.catchUp()
+	check(false)
+	s.must("rehearse", "-f", s.dir)
+}
+
 // TestRehearsalIsStopped: whenever a signal comes, no server and no folder stays.
 func TestRehearsalIsStopped(t *testing.T) {
 	s := newRehearsed(t, pgtest.Shared(t), "")
@@ -189,4 +235,34 @@ func TestRehearsalIsStopped(t *testing.T) {
 		}
 	}
 	s.must("rehearse", "-f", s.dir)
+}
+
+// TestRehearsalOfMuchData: of a base and segments full of rows, and of samples, little
+// is read.
+func TestRehearsalOfMuchData(t *testing.T) {
+	c := pgtest.Shared(t)
+	s := newSource(t, c, `CREATE TABLE big (i bigserial PRIMARY KEY, v text);
+		INSERT INTO big (v) SELECT md5(g::text) || md5((-g)::text) FROM generate_series(1, 200000) g`)
+	c.Exec(t, s.db, "INSERT INTO big (v) SELECT md5(g::text) || md5((-g)::text) FROM generate_series(1, 100000) g")
+	c.Exec(t, s.db, "CREATE TABLE little (i int)")
+	for range 10 {
+		c.Exec(t, s.db, "INSERT INTO big (v) SELECT md5(g::text) || md5((-g)::text) FROM generate_series(1, 10000) g")
+	}
+	s.catchUp()
+	var stored int64
+	files, err := filepath.Glob(filepath.Join(s.dir, "*.zst"))
+	for _, file := range files {
+		info, serr := os.Stat(file)
+		if err = errors.Join(err, serr); err == nil {
+			stored += info.Size()
+		}
+	}
+	if err != nil || len(files) < 2 {
+		t.Fatal(err, files)
+	}
+	doc := decode[rehearsalRead](t, s.must("rehearse", "-f", s.dir, "--output", "json"))
+	t.Logf("%d of %d bytes were read", doc.ReadBytes, stored)
+	if doc.Outcome != "ok" || doc.Statements == 0 || doc.ReadBytes > stored/5 || doc.ReadBytes == 0 {
+		t.Errorf("%d of %d bytes were read: %+v", doc.ReadBytes, stored, doc)
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,23 +20,24 @@ type restoreCmd struct {
 	connFlags
 	outputFlag
 	keyFlags
-	File            string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Create          bool     `short:"C" help:"Create the target database."`
-	BaseBackup      string   `placeholder:"NAME" help:"Base to start from (default: the newest that the target allows)."`
-	TargetLsn       string   `name:"target-lsn" xor:"target" placeholder:"LSN" help:"Stop behind the transaction that commits at this LSN, or the last before it."`
-	TargetTime      string   `xor:"target" placeholder:"TIME" help:"Stop before the first transaction that commits later than this time; its zone must be said."`
-	TargetXid       string   `xor:"target" placeholder:"XID" help:"Stop behind this transaction."`
-	TargetName      string   `xor:"target" placeholder:"NAME" help:"Stop behind this mark."`
-	TargetExclusive bool     `help:"Leave out the transaction at the target."`
-	NoSyncSequences bool     `help:"Leave sequences where base and stream left them."`
-	DryRun          bool     `help:"Show the plan and stop."`
-	Force           bool     `help:"Restore into a database that is not empty, or a server of an older version."`
-	AllowSource     bool     `help:"Put what is restored in the place of the database that was backed up: into a new one, then swap their names; the old one is kept."`
-	AcceptGaps      bool     `help:"Restore across schema changes that could not be captured."`
-	Globals         string   `enum:"new,all,none" default:"new" placeholder:"WHICH" help:"Roles and tablespaces: new creates missing ones, all brings existing ones to their old state too, none (default: ${default})."`
-	SearchPath      []string `placeholder:"SCHEMA,…" help:"Schemas where functions called by constraints, indexes and generated columns find names (default: none)."`
-	Resume          bool     `help:"Go on with an interrupted restore."`
-	Jobs            int      `short:"j" default:"2" placeholder:"NUMBER" help:"Sessions that build indexes (default: ${default})."`
+	File              string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Create            bool     `short:"C" help:"Create the target database."`
+	BaseBackup        string   `placeholder:"NAME" help:"Base to start from (default: the newest that the target allows)."`
+	TargetLsn         string   `name:"target-lsn" xor:"target" placeholder:"LSN" help:"Stop behind the transaction that commits at this LSN, or the last before it."`
+	TargetTime        string   `xor:"target" placeholder:"TIME" help:"Stop before the first transaction that commits later than this time; its zone must be said."`
+	TargetXid         string   `xor:"target" placeholder:"XID" help:"Stop behind this transaction."`
+	TargetName        string   `xor:"target" placeholder:"NAME" help:"Stop behind this mark."`
+	TargetExclusive   bool     `help:"Leave out the transaction at the target."`
+	NoSyncSequences   bool     `help:"Leave sequences where base and stream left them."`
+	DryRun            bool     `help:"Show the plan and stop."`
+	Force             bool     `help:"Restore into a database that is not empty, or a server of an older version."`
+	AllowSource       bool     `help:"Put what is restored in the place of the database that was backed up: into a new one, then swap their names; the old one is kept."`
+	AcceptGaps        bool     `help:"Restore across schema changes that could not be captured."`
+	AcceptDifferences bool     `help:"Go on where an object differs from the source's and cannot be repaired; all are listed."`
+	Globals           string   `enum:"new,all,none" default:"new" placeholder:"WHICH" help:"Roles and tablespaces: new creates missing ones, all brings existing ones to their old state too, none (default: ${default})."`
+	SearchPath        []string `placeholder:"SCHEMA,…" help:"Schemas where functions called by constraints, indexes and generated columns find names (default: none)."`
+	Resume            bool     `help:"Go on with an interrupted restore."`
+	Jobs              int      `short:"j" default:"2" placeholder:"NUMBER" help:"Sessions that build indexes (default: ${default})."`
 }
 
 func (c *restoreCmd) shows() bool { return c.DryRun || c.json() }
@@ -92,7 +94,7 @@ func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	doc.fill(report, a.now().Sub(began))
-	if err == nil && len(report.LeftOut) > 0 {
+	if err == nil && (len(report.LeftOut) > 0 || slices.ContainsFunc(report.Differences, func(d restore.Difference) bool { return d.Accepted })) {
 		err = &exitError{exitWarnings}
 	}
 	if c.json() {
@@ -164,7 +166,7 @@ func badLSN(text string) error {
 
 // options connects to the target's server and says how to write there.
 func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, error) {
-	opts := restore.Options{CreateDatabase: c.Create, Force: c.Force, Globals: c.Globals,
+	opts := restore.Options{CreateDatabase: c.Create, Force: c.Force, AcceptDifferences: c.AcceptDifferences, Globals: c.Globals,
 		SyncSequences: !c.NoSyncSequences, Resume: c.Resume, SearchPath: c.SearchPath, Jobs: c.Jobs, Command: a.command, Progress: a.restoreProgress(), Now: a.now}
 	if !c.Create && !c.AllowSource {
 		conn, err := a.connect(ctx, c.connFlags)

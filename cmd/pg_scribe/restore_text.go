@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/describe"
 	"pg_scribe/internal/show"
 	"pg_scribe/restore"
 )
@@ -93,9 +94,55 @@ func (a *app) printReport(r restore.Report, took time.Duration) {
 	for _, notice := range r.Notices {
 		a.words.warn("%s", notice)
 	}
+	if r.Compared > 0 {
+		row("compared", "%s, %d not comparable", show.Plural(int64(r.Compared), "object"), r.NotCompared)
+	}
+	for _, d := range r.Differences {
+		if d.Accepted {
+			a.words.warn("differs: %s", difference(d))
+		} else {
+			a.words.warn("repaired: %s", difference(d))
+		}
+	}
 	for _, left := range r.LeftOut {
 		a.words.warn("left out: %s", left)
 	}
+}
+
+// difference is one in words.
+func difference(d restore.Difference) string {
+	text := d.Class + " " + d.Identity
+	if d.Catalog != "" {
+		text += ", " + strings.TrimSpace(d.Catalog+" "+d.Row+" "+d.Attribute)
+	}
+	switch d.Kind {
+	case describe.Missing:
+		text += " is missing"
+	case describe.Extra:
+		text += " is not in the source"
+	default:
+		text += fmt.Sprintf(": %s; source: %s", shortened(d.Target), shortened(d.Source))
+	}
+	if d.Accepted && d.Reason != "" {
+		text += " (" + d.Reason + ")"
+	}
+	if !d.Accepted && d.Kind != describe.Changed {
+		text = strings.Replace(strings.Replace(text, " is missing", " was missing", 1), " is not in", " was not in", 1)
+	}
+	return text
+}
+
+// shortened is a value as a report shows it.
+func shortened(value string) string {
+	const most = 200
+	if value == "" {
+		return "nothing"
+	}
+	value = strings.Join(strings.Fields(value), " ")
+	if len(value) > most {
+		value = strings.ToValidUTF8(value[:most], "") + "…"
+	}
+	return value
 }
 
 // printSwap says what became of the source, and what that means for its backup.
@@ -159,4 +206,13 @@ func (d *restoreJSON) fill(r restore.Report, took time.Duration) {
 	}
 	d.RolesCreated, d.RolesKept, d.Notices = append([]string{}, r.RolesCreated...), append([]string{}, r.RolesKept...), append([]string{}, r.Notices...)
 	d.LeftOut = append([]string{}, r.LeftOut...)
+	d.Compared, d.NotCompared, d.Differences = r.Compared, r.NotCompared, []diffJSON{}
+	for _, f := range r.Differences {
+		outcome := "repaired"
+		if f.Accepted {
+			outcome = "accepted"
+		}
+		d.Differences = append(d.Differences, diffJSON{f.Class + " " + f.Identity, strings.TrimSpace(f.Catalog + " " + f.Row), f.Attribute, string(f.Kind),
+			f.Source, f.Target, outcome, f.Reason})
+	}
 }

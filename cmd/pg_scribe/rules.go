@@ -328,6 +328,9 @@ var restoreRules = []rule{
 	on(exitBackup, func(*restore.StatementError, facts) string {
 		return "the target server lacks something that the source had; look at the statement and at the server's log"
 	}),
+	on(exitBackup, func(_ *restore.DifferenceError, f facts) string {
+		return "look at both values; to restore all the same, and have the differences listed: " + f.again("--accept-differences")
+	}),
 	on(exitBackup, func(*restore.RowCountError, facts) string {
 		return "the target was changed from elsewhere, or the backup is damaged; restore into a new database with -C"
 	}),

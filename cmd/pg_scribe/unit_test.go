@@ -18,6 +18,7 @@ import (
 	"pg_scribe/internal/show"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
+	"pg_scribe/restore/compare"
 	"pg_scribe/stream/base"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/source"
@@ -222,7 +223,8 @@ func TestRules(t *testing.T) {
 		catalog.NoBaseError{}, catalog.BaseAfterTargetError{}, catalog.SchemaGapError{}, catalog.UnknownPointError{}, catalog.HoleError{},
 		catalog.SchemaVersionError{Have: 2, Want: 1},
 		&restore.OlderTargetError{}, &restore.LocaleError{Err: errors.New("x")}, &restore.BusyError{}, &restore.ResumeError{},
-		&restore.UnreachableError{}, &restore.StatementError{Err: errors.New("x")}, &restore.RowCountError{}, &restore.ToolError{Err: errors.New("x")},
+		&restore.UnreachableError{}, &restore.StatementError{Err: errors.New("x")}, &restore.RowCountError{}, &restore.DifferenceError{Differences: []compare.Difference{{}}},
+		&restore.ToolError{Err: errors.New("x")},
 		&repo.SpoolMissingError{}, &repo.SpoolTakenError{}, &repo.SpoolUnfitError{}, &repo.MissingFileError{Name: "incremental-1.sql.zst.open"},
 		&repo.FormatError{File: "incremental-1.sql.open"},
 	}

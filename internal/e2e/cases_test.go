@@ -107,6 +107,9 @@ func runCase(t *testing.T, source, target *pgtest.Cluster, pre []string, text st
 	}
 	t.Log(out)
 	t.Cleanup(func() { target.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+tr.restored+" WITH (FORCE)") })
+	if rehearseAll && len(diff) == 0 {
+		tr.rehearses()
+	}
 	return append(diff, tr.differences()...)
 }
 

@@ -43,6 +43,9 @@ func newGenerator(t *testing.T, seed uint64, c *pgtest.Cluster, db string) *gene
 // run executes one string of the simple protocol.
 func (g *generator) run(sql string) bool {
 	g.tried++
+	if g.chance(8) { // as tools put them there
+		sql = g.pick("/* app: web; user's /* nested */ */ ", "-- request 7; it's traced\n", "/*+ hint */ -- two\n") + sql
+	}
 	_, err := g.conn.Exec(g.t.Context(), sql).ReadAll()
 	if err != nil {
 		if g.conn.IsClosed() {
@@ -258,7 +261,11 @@ func (g *generator) insert(t string) {
 
 func (g *generator) createTable() {
 	name := g.schema() + "." + g.name("t")
-	switch g.r.IntN(10) {
+	switch g.r.IntN(11) {
+	case 10:
+		g.run(fmt.Sprintf("CREATE TABLE %s (tenant text DEFAULT s1.tenant(), id int DEFAULT s1.counted())", name))
+		g.run(fmt.Sprintf("INSERT INTO %s SELECT FROM generate_series(1, 3)", name))
+		return
 	case 0:
 		g.run(fmt.Sprintf("CREATE TABLE %s (LIKE %s INCLUDING ALL)", name, g.relation("r")))
 		return
@@ -328,6 +335,10 @@ func (g *generator) alterTable() {
 		fmt.Sprintf("ALTER COLUMN %s TYPE text USING %[1]s::text", c),
 		fmt.Sprintf("ALTER COLUMN %s TYPE text USING %[1]s::text || random()", c),
 		fmt.Sprintf("ALTER COLUMN %s TYPE bigint", c),
+		fmt.Sprintf("ALTER COLUMN %s TYPE %s", c, g.pick("numeric", "numeric(14,4)", "text", "varchar(90)", "float8", "timestamp")),
+		fmt.Sprintf("ALTER COLUMN %s TYPE text USING s1.logged(%[1]s::text)", c),
+		fmt.Sprintf("ADD COLUMN %s int DEFAULT s1.counted()", g.name("c")),
+		fmt.Sprintf("ADD COLUMN %s text DEFAULT s1.tenant()", g.name("c")),
 		fmt.Sprintf("ALTER COLUMN %s SET DEFAULT %s", c, g.value("text")),
 		fmt.Sprintf("ALTER COLUMN %s DROP DEFAULT", c),
 		fmt.Sprintf("ALTER COLUMN %s SET NOT NULL", c),
@@ -374,7 +385,22 @@ func (g *generator) index() {
 
 func (g *generator) view() {
 	t := g.relation("rpv")
-	switch g.r.IntN(6) {
+	switch g.r.IntN(8) {
+	case 6:
+		g.run(fmt.Sprintf("CREATE MATERIALIZED VIEW %s AS SELECT *, random() AS luck, s1.logged('seen') AS seen FROM %s LIMIT 7", g.schema()+"."+g.name("m"), t))
+	case 7: // whose snapshot is older than its commit
+		if g.run("BEGIN; REFRESH MATERIALIZED VIEW " + g.relation("m")) {
+			at := g.conn
+			if g.conn = g.conns[0]; at == g.conn {
+				g.conn = g.conns[1]
+			}
+			if g.conn.TxStatus() == 'I' {
+				g.insert(g.relation("r"))
+				g.dml()
+			}
+			g.conn = at
+			g.run("COMMIT")
+		}
 	case 0, 1:
 		g.run(fmt.Sprintf("CREATE OR REPLACE VIEW %s AS SELECT * FROM %s", g.schema()+"."+g.name("v"), t))
 	case 2:
@@ -475,7 +501,9 @@ func (g *generator) sequence() {
 
 func (g *generator) roleWork() {
 	role := g.role()
-	switch g.r.IntN(12) {
+	switch g.r.IntN(13) {
+	case 12:
+		g.run(g.pick("SET app.tenant = 'red'", "SET app.tenant = 'it''s \\ blue'", "RESET app.tenant", "SET LOCAL app.tenant = 'local'"))
 	case 0:
 		g.run("CREATE ROLE " + g.name("r") + g.pick("", " LOGIN PASSWORD 'x'", " CREATEDB", " SUPERUSER NOLOGIN"))
 	case 1:
@@ -515,7 +543,9 @@ func (g *generator) roleWork() {
 func (g *generator) grant() {
 	role := g.role()
 	verb := g.pick("GRANT %s ON %s TO %s", "GRANT %s ON %s TO %s WITH GRANT OPTION", "REVOKE %s ON %s FROM %s", "REVOKE %s ON %s FROM %s CASCADE")
-	switch g.r.IntN(6) {
+	switch g.r.IntN(8) {
+	case 6, 7: // beside what the other transaction makes
+		g.run(fmt.Sprintf(verb, g.pick("SELECT", "ALL"), "ALL "+g.pick("TABLES", "SEQUENCES")+" IN SCHEMA "+g.schema(), role))
 	case 0, 1:
 		g.run(fmt.Sprintf(verb, g.pick("SELECT", "ALL", "INSERT, UPDATE"), g.relation("rpvm"), role))
 	case 2:

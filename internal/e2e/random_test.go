@@ -104,6 +104,13 @@ func randomWork(t *testing.T, seed uint64, steps int) {
 	source, target := pgtest.New(t, pgtest.Options{Template: false}), pgtest.New(t)
 	tr := beginOn(t, source, target, `CREATE ROLE r1; CREATE ROLE r2 CREATEROLE; CREATE ROLE r3 SUPERUSER; CREATE SCHEMA s1; CREATE SCHEMA s2;
 GRANT ALL ON SCHEMA s1, s2, public TO r1, r2; GRANT r1 TO r2; CREATE TYPE s1.mood AS ENUM ('sad', 'ok'); CREATE DOMAIN s1.small AS int CHECK (value < 1000);
+CREATE TABLE s1.log (id int GENERATED ALWAYS AS IDENTITY, what text); CREATE TABLE s1.counter (n int); INSERT INTO s1.counter VALUES (0);
+CREATE FUNCTION s1.counted() RETURNS int LANGUAGE sql AS 'UPDATE s1.counter SET n = n + 1 RETURNING n';
+CREATE FUNCTION s1.logged(v text) RETURNS text LANGUAGE sql AS 'INSERT INTO s1.log (what) VALUES (v) RETURNING what';
+CREATE FUNCTION s1.tenant() RETURNS text LANGUAGE sql STABLE AS $$SELECT current_setting('app.tenant', true)$$;
+GRANT ALL ON s1.log, s1.counter TO PUBLIC; DO $$BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO r1', current_database()); END$$;
+CREATE FUNCTION s1.reacts() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO s1.log (what) VALUES (tg_tag); END$$;
+CREATE EVENT TRIGGER reacts ON ddl_command_end WHEN TAG IN ('CREATE SEQUENCE', 'CREATE VIEW', 'COMMENT', 'ALTER FUNCTION') EXECUTE FUNCTION s1.reacts();
 CREATE TABLE s1.start (id int PRIMARY KEY, v text); INSERT INTO s1.start SELECT g, 'v' || g FROM generate_series(1, 30) g`)
 	g := newGenerator(t, seed, source, tr.db)
 	defer func() {

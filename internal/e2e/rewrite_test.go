@@ -142,3 +142,19 @@ func TestRewritesWriteOnce(t *testing.T) {
 	tr.back()
 	tr.equal()
 }
+
+// A column that is added with a default which is NULL at the moment is NULL in
+// the rows that were there, whatever the default gives where the command runs
+// again: a setting of the application is empty in a session that once had it.
+func TestAddedColumnsThatAreNull(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 9);
+	  CREATE FUNCTION tenant() RETURNS text LANGUAGE sql STABLE AS $$SELECT current_setting('app.tenant', true)$$; CREATE SEQUENCE s`)
+	tr.run(`SET app.tenant = 'x'; ALTER TABLE t ADD a text DEFAULT tenant()`, `ALTER TABLE t ADD b text DEFAULT tenant()`,
+		`ALTER TABLE t ADD c date DEFAULT nullif(current_date, current_date), ADD d text DEFAULT tenant() || 'x'; UPDATE t SET b = 'set' WHERE id = 1`,
+		`ALTER TABLE t ALTER b SET DEFAULT now()::text, ALTER b SET STATISTICS 10; INSERT INTO t (id) VALUES (10)`,
+		`ALTER TABLE t ADD e text DEFAULT tenant(), ADD f int DEFAULT nextval('s')`)
+	tr.capture()
+	tr.noGap()
+	tr.back()
+	tr.equal()
+}

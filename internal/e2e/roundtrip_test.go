@@ -218,6 +218,9 @@ func (tr *trip) backFrom(base string) {
 	tr.t.Cleanup(func() {
 		tr.target.Exec(tr.t, "postgres", "DROP DATABASE IF EXISTS "+tr.restored+" WITH (FORCE)")
 	})
+	if rehearseAll && base == "" {
+		tr.rehearses()
+	}
 }
 
 // text is the SQL of the segments.

@@ -45,6 +45,16 @@ func NewReader(kind catalog.Kind, name string, src io.Reader, closers ...io.Clos
 	return r, nil
 }
 
+// NewSchemaReader reads a base of which rows are left out: more returns what follows
+// where the text breaks off within them. No checksum is compared.
+func NewSchemaReader(name string, src io.Reader, more func() (*segment.Stretch, error), closers ...io.Closer) (*Reader, error) {
+	r, err := NewReader(catalog.KindBase, name, src, closers...)
+	if err == nil {
+		r.lines.GoOn(more)
+	}
+	return r, err
+}
+
 // CopyData is the rows of the COPY block just begun, without the line that ends
 // them. Next passes over what is not read of them.
 func (r *Reader) CopyData() io.Reader { return r.lines.CopyData() }
@@ -156,9 +166,13 @@ func (s *script) next(r *segment.Lines) (segment.Item, piece, error) {
 	return item, pieceStatement, nil
 }
 
+// A Marker is told when the rows of a COPY block begin, and when they have ended.
+type Marker interface{ Rows(begin bool) error }
+
 // Filter copies the output of pg_dump or pg_dumpall from src to dst, each
 // statement as edit returns it, which is nil for one that is left out, and
-// counts the rows of its COPY blocks by table as it goes.
+// counts the rows of its COPY blocks by table as it goes. Where a block's rows begin
+// and end it tells dst, if that is a Marker.
 func Filter(dst io.Writer, src io.Reader, edit func(statement []byte) []byte) ([]catalog.TableCount, error) {
 	r := segment.NewLines("pg_dump", src)
 	r.NoSum()
@@ -187,7 +201,17 @@ func Filter(dst io.Writer, src io.Reader, edit func(statement []byte) []byte) ([
 		if item.Kind != segment.CopyBlock {
 			continue
 		}
+		mark := func(bool) error { return nil }
+		if m, ok := dst.(Marker); ok {
+			mark = m.Rows
+		}
+		if err := mark(true); err != nil {
+			return counts, err
+		}
 		count, err := r.CountCopy(item.SQL, dst)
+		if err == nil {
+			err = mark(false)
+		}
 		if err == nil {
 			_, err = dst.Write(segment.AppendCopyEnd(nil))
 		}

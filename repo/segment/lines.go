@@ -26,10 +26,11 @@ type Lines struct {
 	sum     hash.Hash // of the text before buf[hashed]; nil: nobody asks
 	hashed  int
 	sumSize int64
-	line    int64 // lines read
-	inCopy  bool  // the rows of a COPY block come next
-	midRow  bool  // one of them was read in part
-	ended   bool  // the trailer was read
+	line    int64                    // lines read
+	inCopy  bool                     // the rows of a COPY block come next
+	midRow  bool                     // one of them was read in part
+	ended   bool                     // the trailer was read
+	more    func() (*Stretch, error) // what follows where the rows of a COPY block break off; nil: nothing
 	closers []io.Closer
 }
 
@@ -43,6 +44,10 @@ func NewLines(name string, src io.Reader, closers ...io.Closer) *Lines {
 
 // NoSum says that the text has no trailer, so that nobody asks for its checksum.
 func (r *Lines) NoSum() { r.sum = nil }
+
+// GoOn has more return what follows where the text breaks off between two rows; nil
+// ends the text. Its checksum is not compared then.
+func (r *Lines) GoOn(more func() (*Stretch, error)) { r.more, r.sum = more, nil }
 
 // Line is the number of the line that was read last.
 func (r *Lines) Line() int64 { return r.line }
@@ -220,7 +225,7 @@ func (r *Lines) ReadTrailer() (Trailer, error) {
 	if err != nil {
 		return t, err
 	}
-	if r.sumSize != t.TextBytes || hex.EncodeToString(r.sum.Sum(nil)) != t.TextSHA256 {
+	if r.sum != nil && (r.sumSize != t.TextBytes || hex.EncodeToString(r.sum.Sum(nil)) != t.TextSHA256) {
 		return t, r.Failf("checksum mismatch: the text is not the one of its trailer")
 	}
 	switch _, err := r.ReadLine(); {
@@ -265,10 +270,26 @@ func (c *copyData) chunk(limit int) ([]byte, error) {
 		if len(b) > 0 && (r.midRow || !bytes.HasPrefix(copyEnd, b)) {
 			return c.take(b[:min(limit, len(b))]), nil
 		}
-		if err := r.fill(); err != nil {
+		err := r.fill()
+		if errors.Is(err, io.EOF) && r.more != nil && len(b) == 0 && !r.midRow {
+			err = r.jump()
+		}
+		if err != nil {
 			return nil, r.Fault(err)
 		}
 	}
+}
+
+// jump goes on behind rows that are passed over.
+func (r *Lines) jump() error {
+	s, err := r.more()
+	if err == nil && s == nil {
+		err = io.EOF
+	}
+	if err == nil {
+		r.goTo(s.Text, s.Offset, s.Line)
+	}
+	return err
 }
 
 // take hands out as much of b as is certain to be rows. If b begins a row, it

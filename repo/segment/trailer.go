@@ -24,8 +24,17 @@ type Trailer struct {
 	MaxXID       uint32
 	Tables       []catalog.TableCount
 	Frames       []Frame // segments from format 2 on
+	Rows         []Rows  // bases from format 2 on
 	TextBytes    int64   // of everything before the trailer's last line
 	TextSHA256   string  // of the same
+}
+
+// Rows is a long part of a COPY block that a reader may pass over. It ends with the
+// block's rows.
+type Rows struct {
+	From int64 // offset in the text where one of the rows begins
+	To   int64 // … of the line that ends the block
+	Line int64 // number of that line
 }
 
 const (
@@ -50,6 +59,9 @@ func (t Trailer) Append(dst []byte) []byte {
 	}
 	for i := range t.Frames {
 		fields = append(fields, field{"frame", t.Frames[i].value()})
+	}
+	for _, r := range t.Rows {
+		fields = append(fields, field{"rows", fmt.Sprintf("%d %d %d", r.From, r.To, r.Line)})
 	}
 	return appendFields(dst, fields)
 }
@@ -77,6 +89,12 @@ func (t *Trailer) fields() fields {
 		"frame": func(value string) error {
 			one, err := parseFrame(value, len(t.Tables))
 			t.Frames = append(t.Frames, one)
+			return err
+		},
+		"rows": func(value string) error {
+			var r Rows
+			_, err := fmt.Sscanf(value, "%d %d %d", &r.From, &r.To, &r.Line)
+			t.Rows = append(t.Rows, r)
 			return err
 		},
 		sumKey: func(value string) error {

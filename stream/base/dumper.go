@@ -293,7 +293,7 @@ func (d *Dumper) dump(ctx context.Context, file *repo.DumpWriter, snapshot strin
 		return nil, err
 	}
 	progress := &dumpProgress{d: d, file: file, last: time.Now()}
-	d.repaired = repairedRows{Writer: progress, encoding: charset.New(d.Server.Encoding), table: &progress.now.Table}
+	d.repaired = repairedRows{Writer: progress, file: file, encoding: charset.New(d.Server.Encoding), table: &progress.now.Table}
 	var counts []catalog.TableCount
 	err = d.tool(ctx, "pg_dump", args, func(out io.Reader) error {
 		counts, err = dump.Filter(&d.repaired, &firstRead{Reader: out, tell: begun}, edit)

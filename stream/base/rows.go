@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"pg_scribe/repo/dump"
 	"pg_scribe/stream/capture"
 	"pg_scribe/stream/charset"
 )
@@ -15,6 +16,7 @@ import (
 // text are repaired as those of the stream are.
 type repairedRows struct {
 	io.Writer
+	file     dump.Marker
 	encoding *charset.Encoding // nil: any bytes are text
 	table    *string           // whose rows are written
 	found    map[string]bool   // tables with such rows
@@ -48,6 +50,9 @@ func (m *repairedRows) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// Rows tells the file where rows begin and end. Nothing is held then.
+func (m *repairedRows) Rows(begin bool) error { return m.file.Rows(begin) }
 
 // markRepaired says in the stream, behind the base, that it has rows with bytes
 // that are no text.

@@ -13,7 +13,9 @@ BEGIN
       'value', array_to_string(a.attmissingval, '')))
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-  WHERE a.attrelid = ANY (rels) AND a.atthasmissing AND NOT a.attisdropped AND scribe.is_new(a.xmin) AND c.relpersistence <> 't'
+  WHERE a.attrelid = ANY (rels) AND NOT a.attisdropped
+    AND (a.atthasmissing OR d.adbin IS NOT NULL AND a.attgenerated = '' AND coalesce(current_setting('scribe.rewritten', true), '') = '') -- NULL is not kept
+    AND scribe.is_new(a.xmin) AND c.relpersistence <> 't'
     AND (d.adbin IS NULL -- the default of its domain
       OR d.adbin::text ~ 'SQLVALUEFUNCTION|COERCEVIAIO' OR command ~* 'now|today|tomorrow|yesterday'
       OR EXISTS (SELECT FROM regexp_matches(d.adbin::text, E':(?:op)?funcid (\\d+)', 'g') m

@@ -1,0 +1,425 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/catalog"
+	"pg_scribe/internal/describe"
+	"pg_scribe/repo"
+	"pg_scribe/repo/segment"
+	"pg_scribe/restore/compare"
+)
+
+// Bases and segments say what the objects of the source are, each line as of its
+// place. The target is compared with that behind the base, at each group of
+// lines of the stream, and at the end: a command is replayed as a text in
+// another world, and nothing else shows whether it made the same. What differs
+// is repaired from the description. What stays different ends the restore,
+// unless Options.AcceptDifferences.
+
+// A Difference is one between source and target, as a restore leaves it.
+type Difference struct {
+	compare.Difference
+	Accepted bool // it is there still
+}
+
+// witness holds what is known of the source's objects.
+type witness struct {
+	x        *execution
+	expected *compare.Expected
+	conn     *pgconn.PgConn
+	comparer *compare.Comparer
+	base     bool // the base says what its objects are
+
+	// What the stream said when, counted in commands and lines: a command
+	// behind the last line about an object may have changed it.
+	clock int64
+	named map[string]int64 // by word: the last command that has it
+	told  map[string]int64 // by object: the last line
+}
+
+func newWitness(x *execution) (*witness, error) {
+	expected, err := compare.NewExpected()
+	if err != nil {
+		return nil, err
+	}
+	return &witness{x: x, expected: expected, named: map[string]int64{}, told: map[string]int64{}}, nil
+}
+
+func (w *witness) close() {
+	w.expected.Close()
+	if w.conn != nil {
+		closeNow(w.conn)
+	}
+}
+
+// take takes a line, and returns the description if it has one.
+func (w *witness) take(f segment.Fingerprint) (o describe.Object, ok bool, err error) {
+	w.clock++
+	key := describe.Object{Class: f.Class, Identity: f.Identity}.Key()
+	w.told[key] = w.clock
+	if f.Description == "" {
+		w.expected.Gone(f.Class, f.Identity)
+		if f.SHA256 != segment.Gone { // what it is nobody knows
+			w.named[lastName(f.Identity)] = w.clock + 1
+		}
+		return o, false, nil
+	}
+	if o, err = describe.ParseObject([]byte(f.Description)); err != nil {
+		return o, false, err
+	}
+	return o, true, w.expected.Put(o)
+}
+
+// ofBase takes a line of the base.
+func (w *witness) ofBase(f segment.Fingerprint) error {
+	w.base = true
+	_, _, err := w.take(f)
+	return err
+}
+
+// word is a name or a part of one, as a command may have it.
+var word = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
+
+// command notes what a command may have changed: whatever it names.
+func (w *witness) command(sql []byte) {
+	w.clock++
+	for _, name := range word.FindAllString(strings.ToLower(string(sql)), -1) {
+		w.named[name] = w.clock
+	}
+}
+
+// lastName is the last word of an object's identity, without arguments.
+func lastName(identity string) string {
+	name, _, _ := strings.Cut(identity, "(")
+	words := word.FindAllString(strings.ToLower(name), -1)
+	if len(words) == 0 {
+		return ""
+	}
+	return words[len(words)-1]
+}
+
+// undecided reports whether a command may have changed an object behind the
+// last line about it.
+func (w *witness) undecided(o describe.Object) bool {
+	name := lastName(o.Identity)
+	if o.Class == "operator" || name == "" {
+		return w.clock > w.told[o.Key()]
+	}
+	return w.named[name] > w.told[o.Key()]
+}
+
+// ready opens the session that compares.
+func (w *witness) ready(ctx context.Context) (err error) {
+	if w.comparer != nil {
+		return nil
+	}
+	if w.conn, err = w.x.server.open(ctx, w.x.o.TargetConn); err != nil {
+		return err
+	}
+	w.comparer, err = compare.New(ctx, w.conn, MajorOf(w.x.p.Plan.Base.ServerVersion))
+	return err
+}
+
+// behindBase compares everything that the base made.
+func (w *witness) behindBase(ctx context.Context) error {
+	if !w.base {
+		return nil
+	}
+	if !w.x.o.Force { // else there is what was there before
+		w.expected.Complete()
+	}
+	if w.x.p.definitions {
+		return nil
+	}
+	if err := w.ready(ctx); err != nil {
+		return err
+	}
+	r, err := w.comparer.All(ctx, w.expected, compare.Options{Repair: true})
+	if err != nil {
+		return err
+	}
+	return w.judge(r, w.x.p.Plan.Base.Name)
+}
+
+// behindLines compares the objects of some lines of the stream, when their
+// transaction is committed.
+func (w *witness) behindLines(ctx context.Context, objects []describe.Object, at *place) error {
+	if w.x.p.definitions { // a rehearsal wants the outcome
+		return nil
+	}
+	if err := w.ready(ctx); err != nil {
+		return err
+	}
+	r, err := w.comparer.Some(ctx, objects, compare.Options{Repair: true, Quiet: true})
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(r.Differences, func(d compare.Difference) bool { return d.Repaired }) {
+		if _, err := query(ctx, w.conn, silence); err != nil {
+			return err
+		}
+	}
+	return w.judge(r, fmt.Sprintf("transaction %d (commit LSN %s)", at.xid, at.lsn))
+}
+
+// atEnd compares all objects. control is the session that holds the restore's
+// own schema.
+func (w *witness) atEnd(ctx context.Context, control *pgconn.PgConn) error {
+	if w.expected.Len() == 0 && !w.base {
+		return nil
+	}
+	return w.x.phase(PhaseCompare, func() error { return w.compareEnd(ctx, control) })
+}
+
+func (w *witness) compareEnd(ctx context.Context, control *pgconn.PgConn) error {
+	if err := w.ready(ctx); err != nil {
+		return err
+	}
+	if _, err := query(ctx, control, reviveEvents); err != nil {
+		return err
+	}
+	err := w.compareAll(ctx)
+	if err != nil { // the restore may go on
+		_, quiet := query(context.WithoutCancel(ctx), control, silence)
+		return errors.Join(err, quiet)
+	}
+	return nil
+}
+
+func (w *witness) compareAll(ctx context.Context) error {
+	find := compare.Options{Undecided: w.undecided}
+	r, err := w.comparer.All(ctx, w.expected, find)
+	if err != nil {
+		return err
+	}
+	if len(r.Undecided) > 0 {
+		if err := w.lookOn(ctx, r.Undecided); err != nil {
+			return err
+		}
+	}
+	if len(r.Undecided)+len(r.Differences) > 0 {
+		find.Repair = !w.x.p.definitions
+		if r, err = w.comparer.All(ctx, w.expected, find); err != nil {
+			return err
+		}
+	}
+	for _, o := range r.Undecided {
+		w.x.note(o.Class + " " + o.Identity + " was not compared with the source: a command behind its last description may have changed it")
+	}
+	w.x.report.Compared, w.x.report.NotCompared = r.Objects-len(r.Undecided), r.Passed+len(r.Undecided)
+	return w.judge(r, "")
+}
+
+// judge keeps what was found for the report. What is different still is an
+// error, unless it is known or accepted.
+func (w *witness) judge(r compare.Result, where string) error {
+	var left []compare.Difference
+	for _, d := range r.Differences {
+		switch {
+		case d.Repaired:
+			w.x.report.Differences = appendDifference(w.x.report.Differences, Difference{Difference: d})
+		case !w.x.leftOut(d):
+			left = append(left, d)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	if !w.x.o.AcceptDifferences && !w.x.p.definitions {
+		return &DifferenceError{Where: where, Differences: left}
+	}
+	if where == "" { // those that are there at the end count
+		for _, d := range left {
+			w.x.report.Differences = append(w.x.report.Differences, Difference{d, true})
+		}
+	}
+	return nil
+}
+
+// appendDifference lists one place once.
+func appendDifference(list []Difference, d Difference) []Difference {
+	same := func(o Difference) bool {
+		return o.Kind == d.Kind && o.Class == d.Class && o.Identity == d.Identity && o.Catalog == d.Catalog && o.Row == d.Row && o.Attribute == d.Attribute
+	}
+	if i := slices.IndexFunc(list, same); i >= 0 {
+		list[i] = d
+		return list
+	}
+	return append(list, d)
+}
+
+// leftOut reports whether a difference is what the report lists as left out.
+func (x *execution) leftOut(d compare.Difference) bool {
+	name := d.Identity
+	if d.Row != "" {
+		name, _, _ = strings.Cut(d.Row, " on ")
+	}
+	name = lastName(name)
+	return name != "" && slices.ContainsFunc(x.leftSQL, func(sql string) bool {
+		return slices.Contains(word.FindAllString(strings.ToLower(sql), -1), name)
+	})
+}
+
+// lookOn looks for descriptions of undecided objects behind the end of the
+// restore: if the first one comes before any other command, it is of the end,
+// too. If the target is as a later one says, nothing differs.
+func (w *witness) lookOn(ctx context.Context, list []describe.Object) error {
+	wanted := map[string]bool{}
+	for _, o := range list {
+		wanted[o.Key()] = true
+	}
+	return w.behind(ctx, func(item segment.Item, commands int) (more bool, err error) {
+		f := item.Object
+		key := describe.Object{Class: f.Class, Identity: f.Identity}.Key()
+		if !wanted[key] {
+			return true, nil
+		}
+		delete(wanted, key)
+		if commands > 0 && f.Description != "" {
+			same, err := w.comparer.Same(ctx, f.Description)
+			if err != nil || !same {
+				return err == nil, err
+			}
+		} else if commands > 0 {
+			return true, nil
+		}
+		_, _, err = w.take(f)
+		return len(wanted) > 0, err
+	})
+}
+
+// maxBehind is how many segments behind the end are read at most.
+const maxBehind = 4
+
+// behind hands over the descriptions that stand behind the end of the restore,
+// each with the number of commands before it.
+func (w *witness) behind(ctx context.Context, yield func(item segment.Item, commands int) (bool, error)) error {
+	p := w.x.p
+	inventory, err := p.repo.Catalog().Inventory(ctx)
+	if err != nil {
+		return err
+	}
+	commands, segments := 0, 0
+	for at := max(p.Last.End, p.Plan.From); segments < maxBehind; segments++ {
+		i := slices.IndexFunc(inventory.Artifacts, func(a catalog.Artifact) bool {
+			return a.Kind == catalog.KindSegment && a.SystemID == p.Plan.Base.SystemID && a.Start <= at && a.End > at
+		})
+		if i < 0 {
+			return nil
+		}
+		a := inventory.Artifacts[i]
+		part, err := p.repo.OpenPart(ctx, a, repo.Wanted{Definitions: true, From: p.Last.LSN + 1})
+		if err != nil {
+			return nil // it is of no importance for the restore itself
+		}
+		more, err := w.read(part.Reader, p.Last.LSN, &commands, yield)
+		part.Close()
+		if err != nil || !more {
+			return err
+		}
+		at = a.End
+	}
+	return nil
+}
+
+func (w *witness) read(reader *segment.Reader, behind catalog.LSN, commands *int, yield func(segment.Item, int) (bool, error)) (more bool, err error) {
+	for {
+		item, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if item.Tx.Commit <= behind {
+			continue
+		}
+		switch {
+		case item.Kind == segment.DDL && item.Defines():
+			*commands++
+		case item.Kind == segment.Object:
+			if more, err := yield(item, *commands); err != nil || !more {
+				return false, err
+			}
+		}
+	}
+}
+
+// recall takes what base and segments said before the place where an
+// interrupted restore goes on.
+func (w *witness) recall(ctx context.Context, from catalog.LSN) error {
+	if err := w.recallBase(); err != nil {
+		return err
+	}
+	if w.base && !w.x.o.Force {
+		w.expected.Complete()
+	}
+	for _, a := range w.x.p.Plan.Segments {
+		if a.Start >= from {
+			break
+		}
+		part, err := w.x.p.repo.OpenPart(ctx, a, repo.Wanted{Definitions: true, To: from})
+		if err != nil {
+			return err
+		}
+		err = w.recallSegment(part.Reader, from)
+		part.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *witness) recallSegment(reader *segment.Reader, from catalog.LSN) error {
+	for {
+		item, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if item.Tx.Commit < w.x.p.Plan.From || item.Tx.Commit >= from {
+			continue
+		}
+		switch item.Kind {
+		case segment.DDL:
+			w.command(item.SQL)
+		case segment.Object:
+			if _, _, err := w.take(item.Object); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (w *witness) recallBase() error {
+	base := w.x.p.Plan.Base
+	if base.Format == directoryFormat {
+		return nil // its descriptions are read beside it
+	}
+	reader, err := w.x.p.repo.OpenDump(base)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	reader.Described = w.ofBase
+	for {
+		if _, err := reader.Next(); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
+}
