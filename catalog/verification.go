@@ -173,9 +173,9 @@ func fill(ctx context.Context, tx *sql.Tx, r Record) error {
 	return nil
 }
 
-// Salvage copies from an older catalog what no file knows, as far as it can be read: targets with their copies, pins, settings, recorded and
-// acknowledged gaps, operations, runs of verify, the last rehearsal, facts of the stream. It returns how many rows each part gave, and never fails because of the
-// old file.
+// Salvage copies from an older catalog what no file knows, as far as it can be read: storages with their copies, pins, settings, recorded and
+// acknowledged gaps, operations, runs of verify, the last rehearsal, facts of the stream. It returns how many rows each part gave, and
+// never fails because of the old file.
 func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, error) {
 	old, err := OpenReadOnly(path)
 	if err != nil {

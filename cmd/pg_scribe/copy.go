@@ -152,7 +152,8 @@ func (a *app) bindStorages(ctx context.Context, identity, dir string, specs []st
 	}
 	for _, t := range storages {
 		if path := t.String(); strings.HasPrefix(path, "/") && within(path, dir) {
-			return nil, &usageError{fmt.Sprintf("storage %s lies in the repository's own directory, and would be lost with it", path), "give a directory on another disk"}
+			return nil, &usageError{fmt.Sprintf("storage %s lies in the repository's own directory, and would be lost with it", path),
+				"give a directory on another disk"}
 		}
 	}
 	if len(storages) > 0 {

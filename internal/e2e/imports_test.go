@@ -70,7 +70,10 @@ func TestImportGraph(t *testing.T) {
 			if strings.HasPrefix(i, "pg_scribe/") && !slices.Contains(may, i) {
 				t.Errorf("%s imports %s", name, i)
 			}
-			below := []string{"pg_scribe/catalog", "pg_scribe/stream/charset", "pg_scribe/stream/ddl", "pg_scribe/stream/event", "pg_scribe/stream/pgoutput", "pg_scribe/stream/render", "pg_scribe/stream/schema", "pg_scribe/internal/sqltext", "pg_scribe/migrations", "pg_scribe/repo", "pg_scribe/repo/dump", "pg_scribe/repo/rebuild", "pg_scribe/repo/segment", "pg_scribe/repo/verify"}
+			below := []string{"pg_scribe/catalog", "pg_scribe/stream/charset", "pg_scribe/stream/ddl", "pg_scribe/stream/event",
+				"pg_scribe/stream/pgoutput", "pg_scribe/stream/render", "pg_scribe/stream/schema", "pg_scribe/internal/sqltext",
+				"pg_scribe/migrations", "pg_scribe/repo", "pg_scribe/repo/dump", "pg_scribe/repo/rebuild", "pg_scribe/repo/segment",
+				"pg_scribe/repo/verify"}
 			if strings.Contains(i, "jackc/pg") && slices.Contains(below, name) {
 				t.Errorf("%s imports %s: a server's types stop above it", name, i)
 			}

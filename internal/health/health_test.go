@@ -194,7 +194,8 @@ func TestWorst(t *testing.T) {
 
 func TestRehearsal(t *testing.T) {
 	week := now.Add(-8 * 24 * time.Hour)
-	failed := catalog.Rehearsal{FinishedAt: week, Base: "base-1", Outcome: catalog.OutcomeFailed, Proven: 0x280, FailedLSN: 0x280, FailedAt: now, Tag: "CREATE VIEW",
+	failed := catalog.Rehearsal{FinishedAt: week, Base: "base-1", Outcome: catalog.OutcomeFailed, Proven: 0x280, FailedLSN: 0x280, FailedAt: now,
+		Tag:    "CREATE VIEW",
 		Object: "a.v", Message: "there is no t"}
 	ofBase := failed
 	ofBase.FailedLSN, ofBase.Proven = 0, 0

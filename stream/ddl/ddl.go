@@ -122,7 +122,8 @@ func (c *Case) ifNotExists() bool {
 
 // ownGrant is a privilege on what pg_scribe installed: GRANT and REVOKE do not
 // tell the event triggers what they are about.
-var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schema\s+"?scribe"?\s|(?:\w+\s+)*"?scribe"?\.|all\s+\w+\s+in\s+schema\s+"?scribe"?\s)`)
+var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schema\s+"?scribe"?\s|` +
+	`(?:\w+\s+)*"?scribe"?\.|all\s+\w+\s+in\s+schema\s+"?scribe"?\s)`)
 
 // ownObjects tells that a command changed what pg_scribe installed.
 func ownObjects(objects []event.Object) bool {

@@ -23,7 +23,8 @@ func onLargeObjects(sql string, objects []event.Object) bool {
 func guardLargeObjects(sql string, objects []event.Object) (guarded []string) {
 	guard := func(oid, sql string) {
 		guarded = append(guarded, "DO "+sqltext.Escaped(fmt.Sprintf(
-			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN NULL; END",
+			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN "+
+				"NULL; END",
 			oid, sqltext.Escaped(sql))))
 	}
 	m := largeObjectList.FindStringSubmatch(sql)

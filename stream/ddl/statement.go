@@ -158,7 +158,8 @@ func functionStatement(context string, m *event.Command, touched []event.Object)
 	var found []string
 	for _, source := range m.Sources {
 		parts, ok := sqltext.Split(source, m.Conforming())
-		if ok && n >= 1 && n <= len(parts) && matchesTag(headTokens(parts[n-1], m.Conforming()), parts[n-1], m.Conforming(), m.Tag) && !slices.Contains(found, parts[n-1]) {
+		if ok && n >= 1 && n <= len(parts) && matchesTag(headTokens(parts[n-1], m.Conforming()), parts[n-1], m.Conforming(), m.Tag) &&
+			!slices.Contains(found, parts[n-1]) {
 			found = append(found, parts[n-1])
 		}
 	}

@@ -48,7 +48,8 @@ func matchesTag(t []sqltext.Token, sql string, conforming bool, tag string) bool
 		on := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("on") })
 		return on > 0 && on+1 < len(t) && !(clusterKinds[strings.ToLower(t[on+1].Text)] && named(t[on+2:]))
 	case "CREATE EXTENSION": // CREATE LANGUAGE without a handler is one
-		if language := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("language") }); language > 0 && matchesTag(t[:language+1], sql, conforming, "CREATE LANGUAGE") {
+		if language := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("language") }); language > 0 && matchesTag(t[:language+1], sql, conforming,
+			"CREATE LANGUAGE") {
 			return true
 		}
 	}
