@@ -95,7 +95,7 @@ func (c *Catalog) SetPin(ctx context.Context, base, reason string) error {
 	return nil
 }
 
-// IsDamaged tells whether an error says that the catalog's file is not a whole catalog.
+// IsDamaged says whether an error says that the catalog's file is not a whole catalog.
 func IsDamaged(err error) bool {
 	return errors.Is(err, ErrNotCatalog) || isCode(err, sqlite3.SQLITE_CORRUPT) || isCode(err, sqlite3.SQLITE_NOTADB) ||
 		errors.Is(err, errNoRepository)

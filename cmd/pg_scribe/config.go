@@ -190,7 +190,7 @@ func (s *settings) Resolve(c *kong.Context, parent *kong.Path, flag *kong.Flag) 
 	return value.text, nil
 }
 
-// excluded tells that the command line has another flag of the same group,
+// excluded reports that the command line has another flag of the same group,
 // which goes before what stands in the background.
 func excluded(parent *kong.Path, flag *kong.Flag) bool {
 	for _, other := range parent.Flags {

@@ -71,7 +71,7 @@ func (f facts) swap(s restore.Swap) string {
 	return f.onDatabase(maintenance).tool("psql", args...)
 }
 
-// fileGone tells whether a file of the repository is not where the catalog says.
+// fileGone says whether a file of the repository is not where the catalog says.
 func fileGone(err error) bool {
 	return errors.As(err, new(*repo.MissingFileError)) || errors.Is(err, storage.NotFound)
 }

@@ -186,7 +186,7 @@ func lookAt(ctx context.Context, r *repo.Repository, dir string) (*health.Reposi
 		if seen.Storages, err = r.Catalog().Storages(ctx); err != nil {
 			return nil, err
 		}
-		if seen.Unlisted, err = verify.Uncatalogued(ctx, r); err != nil {
+		if seen.Uncatalogued, err = verify.Uncatalogued(ctx, r); err != nil {
 			return nil, err
 		}
 	}

@@ -66,7 +66,7 @@ func TestRepository(t *testing.T) {
 			"warning streamer: the last run of start ended with an error: no | fix the cause; then start streams again [start -f d]+"},
 		"a lost connection":      {func(r *Repository) { r.Trouble = Trouble{At: now, Message: "no"} }, "warning streamer: the streamer has no connection: no"},
 		"an error that is over":  {func(r *Repository) { r.Trouble = Trouble{At: now, Message: "no", Over: now} }, ""},
-		"unlisted segments":      {func(r *Repository) { r.Unlisted = []string{"a", "b"} }, "restored: a, b | take them in first [catalog rebuild --force -f d]"},
+		"unlisted segments":      {func(r *Repository) { r.Uncatalogued = []string{"a", "b"} }, "restored: a, b | take them in first [catalog rebuild --force -f d]"},
 		"a failed verification":  {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeFailed, Detail: "x"} }, "critical verify-failed"},
 		"an unsure verification": {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeInconclusive} }, "warning verify-inconclusive"},
 		"a good verification":    {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeOK} }, ""},

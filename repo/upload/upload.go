@@ -119,8 +119,8 @@ func (s *Uploader) served() []*worker {
 	return slices.Clone(s.workers)
 }
 
-// follow looks whether a storage was added or forgotten.
-func (s *Uploader) follow(ctx context.Context) {
+// refresh looks whether a storage was added or forgotten.
+func (s *Uploader) refresh(ctx context.Context) {
 	if s.more == nil {
 		return
 	}
@@ -175,7 +175,7 @@ func (s *Uploader) Run(ctx context.Context) {
 	var wait sync.WaitGroup
 	var release func()
 	for ctx.Err() == nil {
-		s.follow(ctx)
+		s.refresh(ctx)
 		workers := s.served()
 		if release == nil && len(workers) > 0 {
 			release, _ = s.hold() // on an error it is tried again

@@ -12,7 +12,7 @@ import (
 // largeObjectList is that of a GRANT or REVOKE.
 var largeObjectList = regexp.MustCompile(`(?is)^(\s*(?:grant|revoke)\s.*?\son\s+large\s+object\s+)([\d\s,]+?)(\s+(?:to|from)\s.*)$`)
 
-// onLargeObjects tells whether a command is about large objects.
+// onLargeObjects says whether a command is about large objects.
 func onLargeObjects(sql string, objects []event.Object) bool {
 	return largeObjectList.MatchString(sql) || len(objects) == 1 && objects[0].Class == event.ClassLargeObject
 }

@@ -92,7 +92,7 @@ func (c *Case) Overtaken() (states []State) {
 	return states
 }
 
-// ChangesOwners tells whether objects may have other owners behind the command.
+// ChangesOwners says whether objects may have other owners behind the command.
 func (c *Case) ChangesOwners() bool {
 	return c.Unknown != nil || changesOwners.MatchString(c.Statement)
 }
