@@ -60,7 +60,10 @@ func RehearsalFailed(r catalog.Rehearsal, directory, database string) Finding {
 	}
 	where := "the base " + r.Base
 	if r.FailedLSN != 0 {
-		where = fmt.Sprintf("LSN %s (%s)", r.FailedLSN, show.Time(r.FailedAt))
+		where = "LSN " + r.FailedLSN.String()
+		if !r.FailedAt.IsZero() {
+			where += " (" + show.Time(r.FailedAt) + ")"
+		}
 	}
 	return Finding{"rehearsal-failed", Critical, fmt.Sprintf("a restore stops at %s: %s%s", where, what, r.Message), fix}
 }
