@@ -28,7 +28,8 @@ import (
 // A Difference is one between source and target, as a restore leaves it.
 type Difference struct {
 	compare.Difference
-	Accepted bool // it is there still
+	Accepted bool        // it is there still
+	LSN      catalog.LSN // of the transaction behind which it was found first; 0: behind the base
 }
 
 // witness holds what is known of the source's objects.
@@ -44,6 +45,8 @@ type witness struct {
 	clock int64
 	named map[string]int64 // by word: the last command that has it
 	told  map[string]int64 // by object: the last line
+
+	first map[describe.Difference]catalog.LSN // by place: behind which transaction it differed first
 }
 
 func newWitness(x *execution) (*witness, error) {
@@ -51,7 +54,8 @@ func newWitness(x *execution) (*witness, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &witness{x: x, expected: expected, named: map[string]int64{}, told: map[string]int64{}}, nil
+	return &witness{x: x, expected: expected, named: map[string]int64{}, told: map[string]int64{},
+		first: map[describe.Difference]catalog.LSN{}}, nil
 }
 
 func (w *witness) close() {
@@ -137,29 +141,23 @@ func (w *witness) behindBase(ctx context.Context) error {
 	if !w.x.o.Force { // else there is what was there before
 		w.expected.Complete()
 	}
-	if w.x.p.definitions {
-		return nil
-	}
 	if err := w.ready(ctx); err != nil {
 		return err
 	}
-	r, err := w.comparer.All(ctx, w.expected, compare.Options{Repair: true})
+	r, err := w.comparer.All(ctx, w.expected, compare.Options{Repair: true, NoRows: w.x.p.definitions})
 	if err != nil {
 		return err
 	}
-	return w.judge(r, w.x.p.Plan.Base.Name)
+	return w.judge(r, w.x.p.Plan.Base.Name, 0)
 }
 
 // behindLines compares the objects of some lines of the stream, when their
 // transaction is committed.
 func (w *witness) behindLines(ctx context.Context, objects []describe.Object, at *place) error {
-	if w.x.p.definitions { // a rehearsal wants the outcome
-		return nil
-	}
 	if err := w.ready(ctx); err != nil {
 		return err
 	}
-	r, err := w.comparer.Some(ctx, objects, compare.Options{Repair: true, Quiet: true})
+	r, err := w.comparer.Some(ctx, objects, compare.Options{Repair: true, Quiet: true, NoRows: w.x.p.definitions})
 	if err != nil {
 		return err
 	}
@@ -168,7 +166,7 @@ func (w *witness) behindLines(ctx context.Context, objects []describe.Object, at
 			return err
 		}
 	}
-	return w.judge(r, fmt.Sprintf("transaction %d (commit LSN %s)", at.xid, at.lsn))
+	return w.judge(r, fmt.Sprintf("transaction %d (commit LSN %s)", at.xid, at.lsn), at.lsn)
 }
 
 // atEnd compares all objects. control is the session that holds the restore's
@@ -196,7 +194,7 @@ func (w *witness) compareEnd(ctx context.Context, control *pgconn.PgConn) error 
 }
 
 func (w *witness) compareAll(ctx context.Context) error {
-	find := compare.Options{Undecided: w.undecided}
+	find := compare.Options{Undecided: w.undecided, NoRows: w.x.p.definitions}
 	r, err := w.comparer.All(ctx, w.expected, find)
 	if err != nil {
 		return err
@@ -207,7 +205,7 @@ func (w *witness) compareAll(ctx context.Context) error {
 		}
 	}
 	if len(r.Undecided)+len(r.Differences) > 0 {
-		find.Repair = !w.x.p.definitions
+		find.Repair = true
 		if r, err = w.comparer.All(ctx, w.expected, find); err != nil {
 			return err
 		}
@@ -216,21 +214,31 @@ func (w *witness) compareAll(ctx context.Context) error {
 		w.x.note(o.Class + " " + o.Identity + " was not compared with the source: a command behind its last description may have changed it")
 	}
 	w.x.report.Compared, w.x.report.NotCompared = r.Objects-len(r.Undecided), r.Passed+len(r.Undecided)
-	return w.judge(r, "")
+	return w.judge(r, "", w.x.p.Last.LSN)
 }
 
-// judge keeps what was found for the report. What is different still is an
-// error, unless it is known or accepted.
-func (w *witness) judge(r compare.Result, where string) error {
+// judge keeps what was found for the report, behind the transaction with an LSN.
+// What is different still is an error, unless it is known or accepted; a rehearsal
+// goes on, and lists it.
+func (w *witness) judge(r compare.Result, where string, lsn catalog.LSN) error {
 	var left []compare.Difference
+	repaired, still := map[int]bool{}, map[int]bool{} // of what the base left out
 	for _, d := range r.Differences {
+		known := w.x.leftOut(d)
 		switch {
 		case d.Repaired:
-			w.x.report.Differences = appendDifference(w.x.report.Differences, Difference{Difference: d})
-		case !w.x.leftOut(d):
+			w.x.report.Differences = appendDifference(w.x.report.Differences, Difference{Difference: d, LSN: lsn})
+			repaired[known] = true
+		case known < 0:
 			left = append(left, d)
+			if _, seen := w.first[site(d)]; !seen {
+				w.first[site(d)] = lsn
+			}
+		default:
+			still[known] = true
 		}
 	}
+	w.x.forgetLeftOut(func(i int) bool { return repaired[i] && !still[i] })
 	if len(left) == 0 {
 		return nil
 	}
@@ -239,17 +247,22 @@ func (w *witness) judge(r compare.Result, where string) error {
 	}
 	if where == "" { // those that are there at the end count
 		for _, d := range left {
-			w.x.report.Differences = append(w.x.report.Differences, Difference{d, true})
+			w.x.report.Differences = append(w.x.report.Differences, Difference{d, true, w.first[site(d)]})
 		}
 	}
 	return nil
 }
 
+// site is where a difference is, whatever it is.
+func site(d compare.Difference) describe.Difference {
+	p := d.Difference
+	p.Source, p.Target = "", ""
+	return p
+}
+
 // appendDifference lists one place once.
 func appendDifference(list []Difference, d Difference) []Difference {
-	same := func(o Difference) bool {
-		return o.Kind == d.Kind && o.Class == d.Class && o.Identity == d.Identity && o.Catalog == d.Catalog && o.Row == d.Row && o.Attribute == d.Attribute
-	}
+	same := func(o Difference) bool { return site(o.Difference) == site(d.Difference) }
 	if i := slices.IndexFunc(list, same); i >= 0 {
 		list[i] = d
 		return list
@@ -257,16 +270,38 @@ func appendDifference(list []Difference, d Difference) []Difference {
 	return append(list, d)
 }
 
-// leftOut reports whether a difference is what the report lists as left out.
-func (x *execution) leftOut(d compare.Difference) bool {
+// leftOut finds what the report lists as left out and a difference is about; -1:
+// nothing.
+func (x *execution) leftOut(d compare.Difference) int {
 	name := d.Identity
 	if d.Row != "" {
 		name, _, _ = strings.Cut(d.Row, " on ")
 	}
 	name = lastName(name)
-	return name != "" && slices.ContainsFunc(x.leftSQL, func(sql string) bool {
-		return slices.Contains(word.FindAllString(strings.ToLower(sql), -1), name)
+	return slices.IndexFunc(x.leftSQL, func(sql string) bool {
+		return name != "" && slices.Contains(word.FindAllString(strings.ToLower(sql), -1), name)
 	})
+}
+
+// forgetLeftOut takes from the list what is there now.
+func (x *execution) forgetLeftOut(made func(i int) bool) {
+	n := 0
+	for i := range x.leftSQL {
+		if !made(i) {
+			x.leftSQL[n], x.report.LeftOut[n] = x.leftSQL[i], x.report.LeftOut[i]
+			n++
+		}
+	}
+	x.leftSQL, x.report.LeftOut = x.leftSQL[:n], x.report.LeftOut[:n]
+}
+
+// recallLeftOut takes over what an interrupted run could not make.
+func (x *execution) recallLeftOut(ctx context.Context, conn *pgconn.PgConn) error {
+	rows, err := query(ctx, conn, "SELECT what, sql FROM scribe_restore.left_out")
+	for _, row := range rows {
+		x.leaveOut(row[0], row[1])
+	}
+	return err
 }
 
 // lookOn looks for descriptions of undecided objects behind the end of the

@@ -214,3 +214,25 @@ func TestLeftOutIsNoDifference(t *testing.T) {
 		t.Errorf("left out: %q", r.LeftOut)
 	}
 }
+
+// Nor is it after an interruption.
+func TestLeftOutIsRecalled(t *testing.T) {
+	d := newDescribed(t)
+	d.c.Exec(t, d.db, "INSERT INTO u VALUES (1, 9); ALTER TABLE u ADD CONSTRAINT orphan FOREIGN KEY (t) REFERENCES t NOT VALID; "+
+		"UPDATE pg_constraint SET convalidated = true WHERE conname = 'orphan'")
+	d.dumped()
+	d.tx(200, 10, 10, "ddl CREATE TABLE missing.a (i int);")
+	d.reach(600, 20)
+	d.seal()
+	c, o := target(t, "compared_again")
+	if _, err := d.restore(o, 0); err == nil {
+		t.Fatal("it did not stop")
+	}
+	c.Exec(t, "compared_again", "CREATE SCHEMA missing")
+	o.CreateDatabase, o.Resume = false, true
+	r, err := d.restore(o, 0)
+	d.same(r, err)
+	if len(r.LeftOut) != 1 {
+		t.Errorf("left out: %q", r.LeftOut)
+	}
+}

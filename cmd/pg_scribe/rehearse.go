@@ -20,7 +20,7 @@ type rehearseCmd struct {
 	outputFlag
 	keyFlags
 	File          string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Scratch       string   `placeholder:"NAME" help:"Rehearse on this server, in a database that is made and dropped (default: on one that is started and thrown away)."`
+	Scratch       string   `placeholder:"NAME" help:"Rehearse on this server, in a database that comes and goes (default: on one that is started and thrown away)"`
 	AllowSource   bool     `help:"With --scratch: that may be the server that the backup is of."`
 	Bindir        string   `placeholder:"DIRECTORY" help:"Programs (initdb, postgres) of the server that is thrown away (default: they are looked for)."`
 	ServerSetting []string `sep:"none" placeholder:"NAME=VALUE" help:"Setting of the server that is thrown away; may be repeated."`
@@ -133,9 +133,11 @@ type rehearsalJSON struct {
 	Skipped      bool        `json:"skipped"` // nothing that defines something came since the last one
 	Transactions int64       `json:"transactions"`
 	Statements   int64       `json:"statements"`
-	ReadBytes    int64       `json:"read_bytes"` // stored bytes of base and segments that were read
-	Left         []string    `json:"left"`       // what could not be removed from the scratch server
-	Hint         string      `json:"hint"`       // what heals a failure; empty: nothing failed
+	Compared     int         `json:"compared"`     // objects compared with the source's
+	NotCompared  int         `json:"not_compared"` // objects and attributes that could not be
+	ReadBytes    int64       `json:"read_bytes"`   // stored bytes of base and segments that were read
+	Left         []string    `json:"left"`         // what could not be removed from the scratch server
+	Hint         string      `json:"hint"`         // what heals a failure; empty: nothing failed
 	Seconds      float64     `json:"seconds"`
 
 	failure string // in words
@@ -152,7 +154,8 @@ func toRehearsed(r catalog.Rehearsal) rehearsedJSON {
 
 func (a *app) toRehearsal(dir, database string, r rehearse.Report) rehearsalJSON {
 	doc := rehearsalJSON{Directory: dir, rehearsedJSON: toRehearsed(r.Rehearsal), FromLSN: r.Plan.From, EndLSN: r.Plan.Until, Skipped: r.Skipped,
-		Transactions: r.Restore.Transactions, Statements: r.Restore.Statements, ReadBytes: r.Restore.ReadBytes, Left: orEmpty(r.Left),
+		Transactions: r.Restore.Transactions, Statements: r.Restore.Statements, Compared: r.Restore.Compared, NotCompared: r.Restore.NotCompared,
+		ReadBytes: r.Restore.ReadBytes, Left: orEmpty(r.Left),
 		Seconds: r.Took.Seconds()}
 	if r.Outcome == catalog.OutcomeFailed {
 		f := health.RehearsalFailed(r.Rehearsal, dir, database)
@@ -167,7 +170,8 @@ func (a *app) printRehearsal(doc rehearsalJSON) {
 	case doc.FailedCommand != nil:
 		a.print("FAILED: %s", oneLine(doc.failure))
 	case doc.Outcome == catalog.OutcomeWarnings:
-		a.print("WARNING: the commands behind %s run again up to LSN %s, but not all of the base does", oneLine(doc.Base), doc.ProvenLSN)
+		a.print("WARNING: the commands behind %s run again up to LSN %s, with %s", oneLine(doc.Base), doc.ProvenLSN,
+			show.Plural(int64(len(doc.Warnings)), "difference"))
 	default:
 		a.print("PROVEN: the commands behind %s run again up to LSN %s", oneLine(doc.Base), doc.ProvenLSN)
 	}
@@ -178,6 +182,9 @@ func (a *app) printRehearsal(doc rehearsalJSON) {
 	a.print("  base          %s, at LSN %s", oneLine(doc.Base), doc.FromLSN)
 	a.print("  repository    ends at LSN %s", doc.EndLSN)
 	a.print("  commands      %s in %s", show.Plural(doc.Statements, "statement"), show.Plural(doc.Transactions, "transaction"))
+	if doc.Compared > 0 {
+		a.print("  compared      %s, %d not comparable", show.Plural(int64(doc.Compared), "object"), doc.NotCompared)
+	}
 	a.print("  server        PostgreSQL %s", doc.ServerVersion)
 	a.print("  read          %s", show.Bytes(doc.ReadBytes))
 	a.print("  took          %s", show.Span(time.Duration(doc.Seconds*float64(time.Second))))
@@ -186,7 +193,11 @@ func (a *app) printRehearsal(doc rehearsalJSON) {
 // warnRehearsal says what is wrong, and ends the command as it was judged.
 func (a *app) warnRehearsal(doc rehearsalJSON) error {
 	for _, w := range doc.Warnings {
-		a.words.finding("warning", "left out of the base: "+w, "set it right on the source, then take a base: "+a.facts.onSource("full-backup", "-f", doc.Directory))
+		fix := "a base behind it does without: "
+		if strings.HasPrefix(w, rehearse.LeftOut) {
+			fix = "set it right on the source, then take a base: "
+		}
+		a.words.finding("warning", w, fix+a.facts.onSource("full-backup", "-f", doc.Directory))
 	}
 	for _, left := range doc.Left {
 		a.words.warn("not removed from the scratch server: %s", left)

@@ -31,6 +31,9 @@ type Options struct {
 	// Quiet: a replay keeps triggers, rules, event triggers and publications of
 	// the target from doing anything, so that their state is not the source's.
 	Quiet bool
+	// NoRows: the target has definitions alone, so that what only rows bring about
+	// is not the source's.
+	NoRows bool
 	// Undecided says of which objects nobody knows what they should be: they are
 	// listed when they differ, and not touched.
 	Undecided func(describe.Object) bool

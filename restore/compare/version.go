@@ -41,6 +41,8 @@ func (c *Comparer) compare(p pair, o Options) (list []describe.Difference, passe
 			passed++
 		case d.Catalog == "pg_database" && slices.Contains(ofTheCluster, d.Attribute):
 			passed++
+		case o.NoRows && d.Attribute == "relispopulated":
+			passed++
 		case o.Quiet && slices.Contains(quiet[d.Catalog], d.Attribute):
 			passed++
 		case d.Attribute == "reltablespace" && d.Kind == describe.Changed && !c.spaces[d.Source]:

@@ -49,6 +49,30 @@ func (x *run) segmentDefines(ctx context.Context, a catalog.Artifact, from catal
 	}
 }
 
+// committed is when a transaction was; zero: it is not known.
+func (x *run) committed(ctx context.Context, lsn catalog.LSN) time.Time {
+	for _, a := range x.p.Plan.Segments {
+		if lsn == 0 || lsn < a.Start || lsn >= a.End {
+			continue
+		}
+		part, err := x.repo.OpenPart(ctx, a, repo.Wanted{From: lsn, To: lsn + 1})
+		if err != nil {
+			return time.Time{}
+		}
+		defer part.Close()
+		for {
+			item, err := part.Next()
+			if err != nil || item.Tx.Commit > lsn {
+				return time.Time{}
+			}
+			if item.Tx.Commit == lsn {
+				return item.Tx.At
+			}
+		}
+	}
+	return time.Time{}
+}
+
 // command is one of the source that a segment holds.
 type command struct {
 	tag    string

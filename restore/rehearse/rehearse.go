@@ -14,6 +14,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,7 @@ import (
 	"pg_scribe/internal/throwaway"
 	"pg_scribe/repo"
 	"pg_scribe/restore"
+	"pg_scribe/restore/compare"
 )
 
 // Options says where to rehearse.
@@ -89,7 +91,32 @@ func Run(ctx context.Context, r *repo.Repository, o Options) (Report, error) {
 	}
 	x.report.FinishedAt = o.Now()
 	x.report.Took = x.report.FinishedAt.Sub(began)
-	return x.report, r.Catalog().SetRehearsal(ctx, x.report.Rehearsal)
+	record, err := x.record(ctx)
+	if err != nil {
+		return x.report, err
+	}
+	return x.report, r.Catalog().SetRehearsal(ctx, record)
+}
+
+// Withheld stands for what the catalog of an encrypted repository, which is in clear
+// itself, does not say.
+const Withheld = "the repository is encrypted, and what the server said is not kept"
+
+// record is what the catalog is to know.
+func (x *run) record(ctx context.Context) (catalog.Rehearsal, error) {
+	record := x.report.Rehearsal
+	chain, err := x.repo.Chain(ctx)
+	if err != nil || !chain.Opaque() || x.report.Skipped {
+		return record, err
+	}
+	record.Statement = ""
+	if record.Message != "" {
+		record.Message = Withheld
+	}
+	if len(record.Warnings) > 0 {
+		record.Warnings = []string{Withheld}
+	}
+	return record, nil
 }
 
 // run is one rehearsal.
@@ -144,7 +171,11 @@ func (x *run) settle(ctx context.Context, last *catalog.Rehearsal) error {
 // judge tells a verdict from a run that has none.
 func (x *run) judge(ctx context.Context, err error) error {
 	x.report.Outcome, x.report.Proven = catalog.OutcomeOK, x.p.Plan.Until
-	if x.report.Warnings = x.report.Restore.LeftOut; len(x.report.Warnings) > 0 {
+	for _, what := range x.report.Restore.LeftOut {
+		x.report.Warnings = append(x.report.Warnings, LeftOut+what)
+	}
+	x.differences(ctx)
+	if len(x.report.Warnings) > 0 && x.report.Outcome == catalog.OutcomeOK {
 		x.report.Outcome = catalog.OutcomeWarnings
 	}
 	if err == nil {
@@ -172,6 +203,34 @@ func (x *run) judge(ctx context.Context, err error) error {
 	x.report.Outcome = catalog.OutcomeFailed
 	x.report.Proven = min(x.report.FailedLSN, x.p.Plan.Until) // 0: not even the base
 	return nil
+}
+
+// LeftOut begins a warning of what of the base cannot be made.
+const LeftOut = "left out of the base: "
+
+// maxWarnings bounds what is kept of them.
+const maxWarnings = 100
+
+// differences makes a verdict of what differs from the source's objects: a restore
+// repairs it, or stops at it.
+func (x *run) differences(ctx context.Context) {
+	for _, d := range x.report.Restore.Differences {
+		text := (&restore.DifferenceError{Differences: []compare.Difference{d.Difference}}).Error()
+		if !d.Accepted {
+			x.report.Warnings = append(x.report.Warnings, "a restore repairs it: "+text)
+			continue
+		}
+		if x.report.Outcome == catalog.OutcomeFailed && d.LSN >= x.report.FailedLSN {
+			continue
+		}
+		x.report.Outcome, x.report.FailedLSN, x.report.Proven = catalog.OutcomeFailed, d.LSN, min(d.LSN, x.p.Plan.Until)
+		x.report.FailedAt = x.committed(ctx, d.LSN)
+		x.report.Tag, x.report.Object = d.Class, d.Identity
+		x.report.Message = strings.TrimPrefix(text, d.Class+" "+d.Identity+" ")
+	}
+	if n := len(x.report.Warnings) - maxWarnings; n > 0 {
+		x.report.Warnings = append(x.report.Warnings[:maxWarnings], fmt.Sprintf("%d more", n))
+	}
 }
 
 // ofDefinitions says whether the server refused a command for what it says, and not
@@ -317,7 +376,7 @@ func (s *scratch) close(ctx context.Context, report restore.Report) (left []stri
 	if s.server != nil {
 		return nil, s.server.Stop()
 	}
-	if !report.Created {
+	if !report.Created && len(report.RolesCreated) == 0 { // the restore itself may have dropped it again
 		return nil, nil
 	}
 	return restore.Discard(ctx, s.maintenance, s.database, report.RolesCreated)
