@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -219,8 +220,13 @@ func TestRehearsalLacksExtension(t *testing.T) {
 func TestRehearsalIsStopped(t *testing.T) {
 	s := newRehearsed(t, pgtest.Shared(t), "")
 	folders := servers(t)
-	for _, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond} {
+	other := pgtest.New(t)
+	before := other.Query(t, "postgres", "SELECT datname FROM pg_database UNION ALL SELECT rolname FROM pg_roles ORDER BY 1")
+	for i, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond} {
 		cmd := exec.Command(filepath.Join(programFolder(t), "pg_scribe"), "rehearse", "-f", s.dir, "--always")
+		if i > 2 {
+			cmd.Args = append(cmd.Args, "--scratch", other.ConnString("postgres"))
+		}
 		cmd.Env = s.env
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -234,7 +240,37 @@ func TestRehearsalIsStopped(t *testing.T) {
 			t.Errorf("after %s (%v) there is %v", after, err, now)
 		}
 	}
+	if now := other.Query(t, "postgres", "SELECT datname FROM pg_database UNION ALL SELECT rolname FROM pg_roles ORDER BY 1"); now != before {
+		t.Errorf("on the scratch server is\n%s\nbefore:\n%s", now, before)
+	}
 	s.must("rehearse", "-f", s.dir)
+}
+
+// TestRehearsalOfEncrypted: files that are encrypted need the key, and the catalog, which
+// is in clear, does not learn what is in them.
+func TestRehearsalOfEncrypted(t *testing.T) {
+	c := pgtest.Shared(t)
+	recipient, key := newKey(t)
+	s := initSource(t, c, "CREATE TABLE t (id int PRIMARY KEY); CREATE MATERIALIZED VIEW m AS SELECT 1 / count(*) FROM t HAVING count(*) > 0",
+		"-Z", "zstd", "--filter", recipient)
+	c.Exec(t, s.db, "CREATE VIEW peek AS SELECT *, 'precious'::text FROM scribe.identity")
+	s.catchUp()
+	s.run("rehearse", "-f", s.dir).refused(t, exitUsage, "encrypted", "--identity FILE")
+	o := s.run("rehearse", "-f", s.dir, "-i", key)
+	if o.code != exitBackup || !strings.Contains(o.out, "CREATE VIEW peek") {
+		t.Errorf("%d %s%s", o.code, o.out, o.errors)
+	}
+	if o = s.run("status", "-f", s.dir); !strings.Contains(o.out, "CREATE VIEW peek") {
+		t.Errorf("%s%s", o.out, o.errors)
+	}
+	content, err := os.ReadFile(filepath.Join(s.dir, "catalog.db"))
+	if err != nil || bytes.Contains(content, []byte("precious")) {
+		t.Errorf("the catalog knows what is in the files: %v", err)
+	}
+	c.Exec(t, s.db, "DROP VIEW peek")
+	s.must("full-backup", "-d", s.conn, "-f", s.dir, "--jobs", "2", "--filter", recipient, "-Z", "gzip")
+	s.catchUp()
+	s.must("rehearse", "-f", s.dir, "-i", key)
 }
 
 // TestRehearsalOfMuchData: of a base and segments full of rows, and of samples, little
