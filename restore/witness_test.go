@@ -164,7 +164,8 @@ func TestDifferenceEndsRestore(t *testing.T) {
 	if !errors.As(err, &incomplete) || !incomplete.Resumable || !errors.As(err, &differs) {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	for _, part := range []string{"transaction 11 (commit LSN 0/12C)", "table public.u", `atttypid of pg_attribute "public.u.c"`, `"integer", in the source "bigint"`} {
+	for _, part := range []string{"transaction 11 (commit LSN 0/12C)", "table public.u", `atttypid of pg_attribute "public.u.c"`,
+		`"integer", in the source "bigint"`} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%v has no %s", err, part)
 		}
