@@ -202,7 +202,7 @@ func (c *Catalog) ReplaceArtifact(ctx context.Context, id int64, now Artifact) e
 		if _, err := tx.ExecContext(ctx, "DELETE FROM setting WHERE key = ?", obsoletePrefix+now.Name); err != nil {
 			return err
 		}
-		// Targets have the old file: they get the new one, and then lose the old.
+		// Storages have the old file: they get the new one, and then lose the old.
 		if _, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO copy_removal (target_id, name)
 			SELECT target_id, ? FROM copy WHERE artifact_id = ?`, old, id); err != nil {
 			return err

@@ -175,7 +175,7 @@ func (r *retainer) keepBases() {
 	}
 }
 
-// isSound tells whether the end of the base's line can be restored from it, as far as the source has not left it.
+// isSound says whether the end of the base's line can be restored from it, as far as the source has not left it.
 func (r *retainer) isSound(p placed) bool {
 	l := r.lines[p.line]
 	if l.left != 0 && p.base.Start > l.left {
@@ -273,7 +273,7 @@ func (r *retainer) windowBase(l line, cutoff time.Time) *Artifact {
 	return first
 }
 
-// isPresent tells whether a line is the one that is streamed: that of the repository's row, else the newest.
+// isPresent says whether a line is the one that is streamed: that of the repository's row, else the newest.
 func (r *retainer) isPresent(index int) bool {
 	l, info := r.lines[index], r.inv.Repository
 	return index == len(r.lines)-1 || l.system == info.SystemID && slices.Contains(l.timelines, info.Timeline)

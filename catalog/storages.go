@@ -35,7 +35,7 @@ func (c *Catalog) AddStorage(ctx context.Context, spec string, now time.Time) (i
 		return tx.QueryRowContext(ctx, "INSERT INTO target (spec, added_at) VALUES (?, ?) RETURNING id", spec, micros(now)).Scan(&id)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("record target %q: %w", spec, err)
+		return 0, fmt.Errorf("record storage %q: %w", spec, err)
 	}
 	return id, nil
 }
@@ -80,7 +80,7 @@ func (c *Catalog) ForgetStorage(ctx context.Context, id, heir int64) (lacks int,
 		return err
 	})
 	if err != nil {
-		err = fmt.Errorf("forget target %d: %w", id, err)
+		err = fmt.Errorf("forget storage %d: %w", id, err)
 	}
 	return lacks, err
 }

@@ -95,7 +95,7 @@ func (c *Catalog) SetPin(ctx context.Context, base, reason string) error {
 	return nil
 }
 
-// IsDamaged tells whether an error says that the catalog's file is not a whole catalog.
+// IsDamaged says whether an error says that the catalog's file is not a whole catalog.
 func IsDamaged(err error) bool {
 	return errors.Is(err, ErrNotCatalog) || isCode(err, sqlite3.SQLITE_CORRUPT) || isCode(err, sqlite3.SQLITE_NOTADB) ||
 		errors.Is(err, errNoRepository)
@@ -173,9 +173,9 @@ func fill(ctx context.Context, tx *sql.Tx, r Record) error {
 	return nil
 }
 
-// Salvage copies from an older catalog what no file knows, as far as it can be read: targets with their copies, pins, settings, recorded and
-// acknowledged gaps, operations, runs of verify, the last rehearsal, facts of the stream. It returns how many rows each part gave, and never fails because of the
-// old file.
+// Salvage copies from an older catalog what no file knows, as far as it can be read: storages with their copies, pins, settings, recorded and
+// acknowledged gaps, operations, runs of verify, the last rehearsal, facts of the stream. It returns how many rows each part gave, and
+// never fails because of the old file.
 func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, error) {
 	old, err := OpenReadOnly(path)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 )
 
 // expireAndDie is the child of TestExpireSurvivesKill: it removes what begins
-// with the stream, here and on the target, and is killed at a step.
+// with the stream, here and on the storage, and is killed at a step.
 func expireAndDie(task string) {
 	words := strings.Split(task, "\n")
 	dir, place := words[0], words[1]
@@ -92,7 +92,7 @@ func kindsIn(t *testing.T, dir string) map[string][]byte {
 	return files
 }
 
-// Wherever an expire is killed, the catalogs, here and on the target, know only
+// Wherever an expire is killed, the catalogs, here and on the storage, know only
 // what is there, and the next one ends its work.
 func TestExpireSurvivesKill(t *testing.T) {
 	if task := os.Getenv("PG_SCRIBE_TEST_EXPIRE"); task != "" { // it is the child
@@ -123,7 +123,7 @@ func TestExpireSurvivesKill(t *testing.T) {
 		}
 		for what, open := range map[string]func() (*repo.Repository, error){
 			"the directory": func() (*repo.Repository, error) { return repo.OpenReadOnly(repo.Ctx, dir) },
-			"the target":    func() (*repo.Repository, error) { return repo.OpenStorage(repo.Ctx, tgt, nil) },
+			"the storage":   func() (*repo.Repository, error) { return repo.OpenStorage(repo.Ctx, tgt, nil) },
 		} {
 			r, err := open()
 			repo.Must(t, err)
@@ -146,7 +146,7 @@ func TestExpireSurvivesKill(t *testing.T) {
 		here, there := kindsIn(t, dir), kindsIn(t, place)
 		for name, text := range there {
 			if !bytes.Equal(here[name], text) {
-				t.Errorf("step %d: the target has %s, which is another or none here", step, name)
+				t.Errorf("step %d: the storage has %s, which is another or none here", step, name)
 			}
 		}
 		r = repo.MustOpen(t, dir)
@@ -156,7 +156,7 @@ func TestExpireSurvivesKill(t *testing.T) {
 		repo.Must(t, err)
 		all = slices.DeleteFunc(all, func(a catalog.Artifact) bool { return a.State != catalog.StateSealed })
 		if len(copies) != len(all) || len(there) >= before {
-			t.Errorf("step %d: %d copies of %d artifacts; %d files on the target, %d before", step, len(copies), len(all), len(there), before)
+			t.Errorf("step %d: %d copies of %d artifacts; %d files on the storage, %d before", step, len(copies), len(all), len(there), before)
 		}
 		for _, a := range all {
 			if a.Start == 0x10 {
@@ -166,7 +166,7 @@ func TestExpireSurvivesKill(t *testing.T) {
 		await, err := r.Catalog().RemovalsAwait(repo.Ctx)
 		repo.Must(t, err)
 		if left, err := r.Catalog().Removals(repo.Ctx); await || len(left) > 0 || err != nil {
-			t.Errorf("step %d: still to remove: %q, on the target %v, %v", step, left, await, err)
+			t.Errorf("step %d: still to remove: %q, on the storage %v, %v", step, left, await, err)
 		}
 		if v := verified(t, r, verify.Options{Storages: map[int64]storage.Storage{known[0].ID: tgt}}); v.Outcome != catalog.OutcomeOK ||
 			len(v.Strays) > 0 {

@@ -211,7 +211,7 @@ const (
 	metadataSum     = "\nSHA-256 of the above:  " // its last line, of what stands before it
 )
 
-// metadataWhole tells whether a metadata file agrees with its last line.
+// metadataWhole says whether a metadata file agrees with its last line.
 func metadataWhole(text []byte) bool {
 	i := bytes.LastIndex(text, []byte(metadataSum))
 	if i < 0 {

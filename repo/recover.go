@@ -233,7 +233,7 @@ func createLocked(path string) (*os.File, error) {
 	}
 }
 
-// same tells whether path still leads to f.
+// same says whether path still leads to f.
 func same(f *os.File, path string) bool {
 	a, err := f.Stat()
 	if err != nil {

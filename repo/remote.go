@@ -61,7 +61,7 @@ type SnapshotError struct {
 }
 
 func (e *SnapshotError) Error() string {
-	return fmt.Sprintf("the newest catalog of target %s, %s, is damaged (%v)", e.Storage, e.Name, e.Err)
+	return fmt.Sprintf("the newest catalog of storage %s, %s, is damaged (%v)", e.Storage, e.Name, e.Err)
 }
 
 // OpenStorage opens, for reading, a repository of which this machine has

@@ -59,7 +59,7 @@ type Repository struct {
 	remote *remote // the files lie on a storage; nil otherwise
 }
 
-// CheckEmpty tells whether a repository can be made in dir: it is an empty
+// CheckEmpty says whether a repository can be made in dir: it is an empty
 // directory, or absent.
 func CheckEmpty(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -292,7 +292,7 @@ func (r *Repository) lock(name string) (release func(), err error) {
 	return sync.OnceFunc(func() { syscall.Close(fd) }), nil
 }
 
-// StreamerRunning tells whether some process holds the streamer's lock.
+// StreamerRunning says whether some process holds the streamer's lock.
 func (r *Repository) StreamerRunning() bool {
 	f, err := os.Open(r.Path(lockName))
 	if err != nil {

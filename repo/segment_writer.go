@@ -331,7 +331,7 @@ func (w *SegmentWriter) Add(s segment.Stats) {
 	}
 }
 
-// Dirty tells whether a checkpoint would store anything new.
+// Dirty says whether a checkpoint would store anything new.
 func (w *SegmentWriter) Dirty() bool {
 	return w.since.End > w.saved.stats.End || w.since.Reached.After(w.saved.stats.Reached) ||
 		w.text.n.Load() != w.saved.text.n

@@ -63,7 +63,7 @@ func (e *SpoolUnfitError) Error() string {
 	return fmt.Sprintf("%s cannot take the working files: %s", e.Spool, e.Reason)
 }
 
-// CheckSpool tells whether a repository in dir, which need not exist, can have
+// CheckSpool says whether a repository in dir, which need not exist, can have
 // its working files below another directory. It fails with SpoolUnfitError.
 func CheckSpool(dir, spool string) error {
 	unfit := func(format string, args ...any) error { return &SpoolUnfitError{spool, fmt.Sprintf(format, args...)} }
@@ -100,7 +100,7 @@ func CheckSpool(dir, spool string) error {
 	return nil
 }
 
-// isInside tells whether path leads to dir or into it.
+// isInside says whether path leads to dir or into it.
 func isInside(path, dir string) (bool, error) {
 	outer, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {

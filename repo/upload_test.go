@@ -158,7 +158,7 @@ func TestShippingSurvivesCrashes(t *testing.T) {
 			again, err := repo.OpenStorage(ctx, tgt, nil)
 			repo.Must(t, err)
 			if all, err := again.Catalog().Artifacts(ctx); err != nil || len(all) != 5 {
-				t.Errorf("%s %d: the target's catalog knows %d files, error %v", step, after, len(all), err)
+				t.Errorf("%s %d: the storage's catalog knows %d files, error %v", step, after, len(all), err)
 			}
 			repo.Must(t, again.Close())
 			if left, _ := os.ReadDir(r.Dir()); strings.Contains(fmt.Sprint(left), ".snapshot") {

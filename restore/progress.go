@@ -44,7 +44,7 @@ func advance(end catalog.LSN, transactions int64) string {
 
 // beginProgress records that the base is complete. The stream's first
 // transactions belong behind the base's point.
-func beginProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared, roles map[string]bool) error {
+func (x *execution) beginProgress(ctx context.Context, conn *pgconn.PgConn) error {
 	// The user's event triggers must not see our schema. These commands fire
 	// none themselves.
 	events, err := query(ctx, conn, `SELECT oid, evtname, evtenabled FROM pg_catalog.pg_event_trigger
@@ -61,9 +61,13 @@ func beginProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared, roles 
 	for _, e := range events {
 		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.quiet VALUES (0, 'EVENT TRIGGER', %s, 0, '%s');", e[0], e[2])
 	}
-	for name := range roles {
+	for name := range x.roles {
 		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.roles VALUES (%s);", sqltext.Literal(name))
 	}
+	for i, what := range x.report.LeftOut {
+		fmt.Fprintf(&sql, "INSERT INTO scribe_restore.left_out VALUES (%s, %s);", sqltext.Literal(what), sqltext.Literal(x.leftSQL[i]))
+	}
+	p := x.p
 	base := p.Plan.Base
 	fmt.Fprintf(&sql, "INSERT INTO scribe_restore.progress VALUES (%s, %s, %s, '%s', '%s', 0);",
 		sqltext.Literal(base.SystemID), sqltext.Literal(base.Database), sqltext.Literal(base.Name), p.Plan.From, p.Plan.From)

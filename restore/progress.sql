@@ -4,6 +4,7 @@ CREATE TABLE scribe_restore.progress (
 	system_id text NOT NULL, database text NOT NULL, base text NOT NULL, base_point pg_catalog.pg_lsn NOT NULL,
 	applied pg_catalog.pg_lsn NOT NULL, transactions bigint NOT NULL);
 CREATE TABLE scribe_restore.roles (name text NOT NULL);
+CREATE TABLE scribe_restore.left_out (what text NOT NULL, sql text NOT NULL);
 CREATE TABLE scribe_restore.quiet (
 	rank int NOT NULL, kind text NOT NULL, object oid NOT NULL, relation oid NOT NULL, state text NOT NULL);
 -- A publication FOR ALL TABLES is for these, too.

@@ -144,7 +144,7 @@ type execution struct {
 	changed    catalog.LSN // of the last transaction replayed that is no sample's
 
 	witness  *witness
-	leftSQL  []string // statements of the base that the report lists as left out
+	leftSQL  []string // statements of the base that Report.LeftOut tells of, one for each
 	touched  bool     // the target holds something of ours
 	baseDone bool
 	reported time.Time
@@ -444,7 +444,7 @@ func (x *execution) vacant(ctx context.Context, conn *pgconn.PgConn) error {
 		}
 		x.applied.Store(uint64(applied))
 		x.report.Resumed = true
-		return nil
+		return x.recallLeftOut(ctx, conn)
 	case x.o.Force:
 		if _, err := query(ctx, conn, dropProgress); err != nil {
 			return err
@@ -495,6 +495,6 @@ func (x *execution) bringBase(ctx context.Context, control *pgconn.PgConn) error
 			return err
 		}
 		x.applied.Store(uint64(x.p.Plan.From))
-		return beginProgress(ctx, control, x.p, x.roles)
+		return x.beginProgress(ctx, control)
 	})
 }

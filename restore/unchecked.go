@@ -20,16 +20,21 @@ import (
 // for everybody.
 
 // judging is a condition on pg_constraint c: a CHECK that may judge otherwise.
-const judging = `c.contype = 'c' AND c.oid >= 16384 AND (c.contypid <> 0 OR c.conbin::pg_catalog.text ~ 'SQLVALUEFUNCTION|COERCEVIAIO|COERCETODOMAIN|ARRAYCOERCEEXPR|XMLEXPR'
-  OR EXISTS (SELECT FROM pg_catalog.regexp_matches(c.conbin::pg_catalog.text, ':(?:op)?funcid (\d+)', 'g') m JOIN pg_catalog.pg_proc p ON p.oid = m[1]::pg_catalog.oid
+const judging = `c.contype = 'c' AND c.oid >= 16384 AND (c.contypid <> 0
+  OR c.conbin::pg_catalog.text ~ 'SQLVALUEFUNCTION|COERCEVIAIO|COERCETODOMAIN|ARRAYCOERCEEXPR|XMLEXPR'
+  OR EXISTS (SELECT FROM pg_catalog.regexp_matches(c.conbin::pg_catalog.text, ':(?:op)?funcid (\d+)', 'g') m
+    JOIN pg_catalog.pg_proc p ON p.oid = m[1]::pg_catalog.oid
     WHERE p.oid >= 16384 OR p.provolatile <> 'i'))`
 
 // The lists of what is out of force are settings of the session: constraints
 // and the tables that they are of, and domains that are NOT NULL.
 var (
 	// findJudging lists what may judge otherwise, after commands may have changed it.
-	findJudging = block(`PERFORM pg_catalog.set_config('replay.judging', coalesce((SELECT pg_catalog.string_agg(c.oid::pg_catalog.text, ',') FROM pg_catalog.pg_constraint c WHERE ` + judging + `), ''), false),
-  pg_catalog.set_config('replay.domains', coalesce((SELECT pg_catalog.string_agg(t.oid::pg_catalog.text, ',') FROM pg_catalog.pg_type t WHERE t.typtype = 'd' AND t.typnotnull AND t.oid >= 16384), ''), false);`)
+	findJudging = block(`PERFORM pg_catalog.set_config('replay.judging',
+    coalesce((SELECT pg_catalog.string_agg(c.oid::pg_catalog.text, ',') FROM pg_catalog.pg_constraint c WHERE ` + judging + `), ''), false),
+  pg_catalog.set_config('replay.domains',
+    coalesce((SELECT pg_catalog.string_agg(t.oid::pg_catalog.text, ',') FROM pg_catalog.pg_type t
+      WHERE t.typtype = 'd' AND t.typnotnull AND t.oid >= 16384), ''), false);`)
 
 	putOutOfForce = block(switchJudging("J", "false"))
 	putInForce    = block(switchJudging("c", "true"))

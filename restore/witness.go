@@ -222,17 +222,23 @@ func (w *witness) compareAll(ctx context.Context) error {
 // goes on, and lists it.
 func (w *witness) judge(r compare.Result, where string, lsn catalog.LSN) error {
 	var left []compare.Difference
+	repaired, still := map[int]bool{}, map[int]bool{} // of what the base left out
 	for _, d := range r.Differences {
+		known := w.x.leftOut(d)
 		switch {
 		case d.Repaired:
 			w.x.report.Differences = appendDifference(w.x.report.Differences, Difference{Difference: d, LSN: lsn})
-		case !w.x.leftOut(d):
+			repaired[known] = true
+		case known < 0:
 			left = append(left, d)
 			if _, seen := w.first[site(d)]; !seen {
 				w.first[site(d)] = lsn
 			}
+		default:
+			still[known] = true
 		}
 	}
+	w.x.forgetLeftOut(func(i int) bool { return repaired[i] && !still[i] })
 	if len(left) == 0 {
 		return nil
 	}
@@ -264,16 +270,38 @@ func appendDifference(list []Difference, d Difference) []Difference {
 	return append(list, d)
 }
 
-// leftOut reports whether a difference is what the report lists as left out.
-func (x *execution) leftOut(d compare.Difference) bool {
+// leftOut finds what the report lists as left out and a difference is about; -1:
+// nothing.
+func (x *execution) leftOut(d compare.Difference) int {
 	name := d.Identity
 	if d.Row != "" {
 		name, _, _ = strings.Cut(d.Row, " on ")
 	}
 	name = lastName(name)
-	return name != "" && slices.ContainsFunc(x.leftSQL, func(sql string) bool {
-		return slices.Contains(word.FindAllString(strings.ToLower(sql), -1), name)
+	return slices.IndexFunc(x.leftSQL, func(sql string) bool {
+		return name != "" && slices.Contains(word.FindAllString(strings.ToLower(sql), -1), name)
 	})
+}
+
+// forgetLeftOut takes from the list what is there now.
+func (x *execution) forgetLeftOut(made func(i int) bool) {
+	n := 0
+	for i := range x.leftSQL {
+		if !made(i) {
+			x.leftSQL[n], x.report.LeftOut[n] = x.leftSQL[i], x.report.LeftOut[i]
+			n++
+		}
+	}
+	x.leftSQL, x.report.LeftOut = x.leftSQL[:n], x.report.LeftOut[:n]
+}
+
+// recallLeftOut takes over what an interrupted run could not make.
+func (x *execution) recallLeftOut(ctx context.Context, conn *pgconn.PgConn) error {
+	rows, err := query(ctx, conn, "SELECT what, sql FROM scribe_restore.left_out")
+	for _, row := range rows {
+		x.leaveOut(row[0], row[1])
+	}
+	return err
 }
 
 // lookOn looks for descriptions of undecided objects behind the end of the

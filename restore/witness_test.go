@@ -164,7 +164,8 @@ func TestDifferenceEndsRestore(t *testing.T) {
 	if !errors.As(err, &incomplete) || !incomplete.Resumable || !errors.As(err, &differs) {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	for _, part := range []string{"transaction 11 (commit LSN 0/12C)", "table public.u", `atttypid of pg_attribute "public.u.c"`, `"integer", in the source "bigint"`} {
+	for _, part := range []string{"transaction 11 (commit LSN 0/12C)", "table public.u", `atttypid of pg_attribute "public.u.c"`,
+		`"integer", in the source "bigint"`} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%v has no %s", err, part)
 		}
@@ -211,6 +212,28 @@ func TestLeftOutIsNoDifference(t *testing.T) {
 	r, err := d.restore(o, 0)
 	d.same(r, err)
 	if len(r.LeftOut) != 1 || !strings.Contains(r.LeftOut[0], "orphan") {
+		t.Errorf("left out: %q", r.LeftOut)
+	}
+}
+
+// Nor is it after an interruption.
+func TestLeftOutIsRecalled(t *testing.T) {
+	d := newDescribed(t)
+	d.c.Exec(t, d.db, "INSERT INTO u VALUES (1, 9); ALTER TABLE u ADD CONSTRAINT orphan FOREIGN KEY (t) REFERENCES t NOT VALID; "+
+		"UPDATE pg_constraint SET convalidated = true WHERE conname = 'orphan'")
+	d.dumped()
+	d.tx(200, 10, 10, "ddl CREATE TABLE missing.a (i int);")
+	d.reach(600, 20)
+	d.seal()
+	c, o := target(t, "compared_again")
+	if _, err := d.restore(o, 0); err == nil {
+		t.Fatal("it did not stop")
+	}
+	c.Exec(t, "compared_again", "CREATE SCHEMA missing")
+	o.CreateDatabase, o.Resume = false, true
+	r, err := d.restore(o, 0)
+	d.same(r, err)
+	if len(r.LeftOut) != 1 {
 		t.Errorf("left out: %q", r.LeftOut)
 	}
 }

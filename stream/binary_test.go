@@ -14,12 +14,16 @@ import (
 // values, which are put together from pieces.
 func TestBinaryFormIsWrittenAlike(t *testing.T) {
 	s := newSource(t, `CREATE TYPE mood AS ENUM ('so', 'la la'); CREATE DOMAIN dom AS bytea; CREATE TYPE pair AS (a int, b text);
-	  CREATE TABLE v (id int PRIMARY KEY, b bytea, e mood, d dom, p pair, f float8, f4 float4, ts timestamptz, dt date, j json, jb jsonb, a text[], n numeric, m money,
-	    r regclass, c "char", i interval, bp char(5), vc varchar(9), nm name, u uuid, inet inet, ra int4range, x xml, bits bit varying, ok bool, oid oid, lsn pg_lsn, box box, ts2 tsvector);
+	  CREATE TABLE v (id int PRIMARY KEY, b bytea, e mood, d dom, p pair, f float8, f4 float4, ts timestamptz, dt date, j json, jb jsonb, a text[],
+	    n numeric, m money, r regclass, c "char", i interval, bp char(5), vc varchar(9), nm name, u uuid, inet inet, ra int4range, x xml, bits bit varying,
+	    ok bool, oid oid, lsn pg_lsn, box box, ts2 tsvector);
 	  CREATE TABLE f (b bytea, e mood); ALTER TABLE f REPLICA IDENTITY FULL`)
 	s.exec("SELECT pg_copy_logical_replication_slot('" + s.slot + "', '" + s.slot + "_b')")
-	s.exec(`INSERT INTO v SELECT 1, '\x00ff5c27', 'la la', '\x', '(1,"x, ""y")', 0.1 + 0.2::float8, 1.1754944e-38, '2026-02-01 03:04:05.678901+00', '0044-03-15 BC', '{"a" : 1.0, "a":2}',
-	    '{"b": [1.50, null]}', '{"x,\"y",NULL,"NULL"}', 'NaN', 12.34, 'v', '\341', '1 mon -2 days 00:00:01.5', 'ab', 'it''s \', 'nm', gen_random_uuid(), '10.0.0.0/8', '[1,5)',
+	s.exec(`INSERT INTO v SELECT 1, '\x00ff5c27', 'la la', '\x', '(1,"x, ""y")', 0.1 + 0.2::float8, 1.1754944e-38, '2026-02-01 03:04:05.678901+00',
+	    '0044-03-15 BC', '{"a" : 1.0, "a":2}', '{"b": [1.50, null]}', '{"x,\"y",NULL,"NULL"}', 'NaN', 12.34, 'v', '\341', '1 mon -2 days 00:00:01.5',
+	    'ab', 'it''s \', 'nm',
+	    gen_random_uuid(), '10.0.0.0/8',
+	    '[1,5)',
 	    '<a/>b', B'10110', true, 4294967295, 'FF/1', '((1,2),(3,4))', '''a'':1A ''it''''s'':2';
 	  INSERT INTO v (id) VALUES (2), (3)`)
 	s.exec(`UPDATE v SET id = 4, b = '\x41' WHERE id = 2; UPDATE v SET n = 1.50 WHERE id = 1; DELETE FROM v WHERE id = 3;
@@ -44,7 +48,8 @@ func TestBinaryFormIsWrittenAlike(t *testing.T) {
 	s.exec(`INSERT INTO v (id, b, d) SELECT 9, convert_to(repeat('x', 70000000), 'UTF8'), '\x42'`)
 	end = s.lsn()
 	for what, want := range map[string]int{"CREATE TEMPORARY TABLE pg_temp.scribe_piece": 1, "INSERT INTO pg_temp.scribe_piece VALUES (1, ": 3,
-		"'9', (SELECT pg_catalog.string_agg(piece, '' ORDER BY n) FROM pg_temp.scribe_piece WHERE value = 1), NULL, '\\x42'": 1, "DROP TABLE pg_temp.scribe_piece": 1} {
+		"'9', (SELECT pg_catalog.string_agg(piece, '' ORDER BY n) FROM pg_temp.scribe_piece WHERE value = 1), NULL, '\\x42'": 1,
+		"DROP TABLE pg_temp.scribe_piece": 1} {
 		if binary == "" || !strings.Contains(binary, "scribe_piece") {
 			binary = write(s.slot+"_b", end)
 		}

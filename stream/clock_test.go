@@ -13,7 +13,8 @@ func TestClockSetBackIsTold(t *testing.T) {
 	var notices []string
 	s := &streamer{opts: RunOptions{Notice: func(text string) { notices = append(notices, text) }}}
 	at := func(first, last int) {
-		s.watchClock(segment.Stats{FirstCommit: pgoutput.Epoch.Add(time.Duration(first) * time.Second), LastCommit: pgoutput.Epoch.Add(time.Duration(last) * time.Second)})
+		s.watchClock(segment.Stats{FirstCommit: pgoutput.Epoch.Add(time.Duration(first) * time.Second),
+			LastCommit: pgoutput.Epoch.Add(time.Duration(last) * time.Second)})
 	}
 	at(100, 200)
 	s.watchClock(segment.Stats{}) // nothing but transactions of other servers

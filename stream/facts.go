@@ -103,7 +103,9 @@ func readLive(ctx context.Context, tx source.Querier) (*schema.Live, error) {
 		return nil, err
 	}
 	var snapshot string
-	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, (extract(epoch FROM clock_timestamp()) * 1000000)::int8").Scan(&snapshot, &name, &l.At); err != nil {
+	err = tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, "+
+		"(extract(epoch FROM clock_timestamp()) * 1000000)::int8").Scan(&snapshot, &name, &l.At)
+	if err != nil {
 		return nil, err
 	}
 	for i, part := range strings.FieldsFunc(snapshot, func(r rune) bool { return r == ':' || r == ',' }) {

@@ -208,7 +208,7 @@ func (b backup) once(ctx context.Context) (base.Result, error) {
 	if kerr != nil {
 		return base.Result{}, kerr
 	}
-	if err := sample.KeepUnlisted(ctx, b.repo.Catalog(), slot.Point, changes); err != nil {
+	if err := sample.KeepUnpublished(ctx, b.repo.Catalog(), slot.Point, changes); err != nil {
 		return base.Result{}, err
 	}
 	d := b.opts.dumper(b.repo, b.conn, b.src)
@@ -218,7 +218,7 @@ func (b backup) once(ctx context.Context) (base.Result, error) {
 
 // sampleBefore takes a sample for the stream that leads up to the base. What goes
 // wrong with it does not concern the base.
-func (b backup) sampleBefore(ctx context.Context) *sample.Unlisted {
+func (b backup) sampleBefore(ctx context.Context) *sample.Unpublished {
 	all := sample.Sampling{ConnString: b.opts.ConnString, Slot: b.info.Slot, Server: b.src, Store: b.repo.Catalog(), Stale: &sample.Stale{}}
 	changes, err := all.Before(ctx, b.conn, b.opts.Publication, b.repo.Catalog())
 	if err != nil {

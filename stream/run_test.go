@@ -167,7 +167,8 @@ func TestStreamRendersEverything(t *testing.T) {
 		`UPDATE ONLY "public"."t" SET "id" = '3', "a" = NULL, "b" = 'NaN' WHERE "id" = '2';`,
 		`DELETE FROM ONLY "public"."t" WHERE "id" = '1';`,
 		"COPY \"public\".\"t\" (\"id\", \"a\", \"b\") FROM stdin;\n10\trow 10\t10\n",
-		`UPDATE ONLY "public"."f" SET "a" = 'b' WHERE ctid = (SELECT ctid FROM ONLY "public"."f" WHERE "a" = 'a' AND format('%s', "a") COLLATE "C" = 'a' AND format('%s', "b") COLLATE "C" = '{"x": 1}' LIMIT 1);`,
+		`UPDATE ONLY "public"."f" SET "a" = 'b' WHERE ctid = (SELECT ctid FROM ONLY "public"."f" WHERE "a" = 'a' AND format('%s', "a") COLLATE "C" = 'a' AND ` +
+			`format('%s', "b") COLLATE "C" = '{"x": 1}' LIMIT 1);`,
 		`CREATE TABLE "Odd ""S"."T;" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v timestamptz DEFAULT now());`,
 		`CREATE TABLE public.made (id integer, a text);`,
 		`UPDATE ONLY "public"."t" SET "at" = ''2`,

@@ -39,7 +39,8 @@ func TestServerBehindTheRepositoryIsRefused(t *testing.T) {
 	if err := s.runOnce(s.slot); !errors.As(err, &mismatch) || mismatch.Repository != future.String() {
 		t.Errorf("%v", err)
 	}
-	if got := s.cluster.Query(t, s.db, "SELECT confirmed_flush_lsn <= '"+s.base.Base.Start.String()+"' FROM pg_replication_slots WHERE slot_name = '"+s.slot+"'"); got != "t" {
+	behind := "SELECT confirmed_flush_lsn <= '" + s.base.Base.Start.String() + "' FROM pg_replication_slots WHERE slot_name = '" + s.slot + "'"
+	if got := s.cluster.Query(t, s.db, behind); got != "t" {
 		t.Error("the slot was confirmed up to a position that does not exist")
 	}
 }
@@ -56,7 +57,8 @@ func TestPhysicalSlotIsRefused(t *testing.T) {
 
 // A slot whose WAL the server has removed is refused, and nothing is stored.
 func TestLostSlotIsRefused(t *testing.T) {
-	cluster := pgtest.New(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "wal_keep_size": "0", "min_wal_size": "32MB", "max_wal_size": "32MB"}})
+	cluster := pgtest.New(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "wal_keep_size": "0", "min_wal_size": "32MB",
+		"max_wal_size": "32MB"}})
 	s := newSourceOn(t, cluster, "CREATE TABLE t (id int PRIMARY KEY)")
 	for range 4 {
 		s.exec("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t")
@@ -116,7 +118,8 @@ func TestBlockersOfASlot(t *testing.T) {
 	if err = source.WithBlockers(ctx, err, s.conn()); !errors.As(err, &blocked) || blocked.Problem != source.SlotBlocked {
 		t.Fatalf("%v", err)
 	}
-	for _, want := range []string{fmt.Sprintf("process %d (idle in transaction, user postgres", other.PgConn().PID()), "prepared transaction '" + s.db + " it''s'"} {
+	for _, want := range []string{fmt.Sprintf("process %d (idle in transaction, user postgres", other.PgConn().PID()), "prepared transaction '" + s.db +
+		" it''s'"} {
 		if !strings.Contains(blocked.Detail, want) {
 			t.Errorf("%q lacks %q", blocked.Detail, want)
 		}

@@ -154,7 +154,7 @@ func (a *app) openRepository(ctx context.Context, dir string) (*repo.Repository,
 	a.facts.dir = dir
 	if isStorage(dir) {
 		return nil, &usageError{a.facts.command + " needs a local directory: " + dir + " can only be read", "give the repository's directory with -f; its files " +
-			"are sent to a --target"}
+			"are sent to a --storage"}
 	}
 	r, err := repo.Open(ctx, dir, a.now)
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 	"pg_scribe/internal/pgtest"
 )
 
-// A directory target that this user may not write, or not even list.
+// A directory storage that this user may not write, or not even list.
 func TestTargetDirectoryNotWritable(t *testing.T) {
 	c := pgtest.Shared(t)
 	b := newBench(t, c)
@@ -34,7 +34,7 @@ func TestTargetDirectoryNotWritable(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := b.state(db, base)
-		b.asUser(nobody, "", "init", "-d", c.ConnString(db), "-f", filepath.Join(open, "repo"), "-S", "tgt_closed", "--target", closed).
+		b.asUser(nobody, "", "init", "-d", c.ConnString(db), "-f", filepath.Join(open, "repo"), "-S", "tgt_closed", "--storage", closed).
 			refused(t, exitBackup, problem, "let this user read and write there: ls -ld "+closed)
 		if after := b.state(db, base); after != before {
 			t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)

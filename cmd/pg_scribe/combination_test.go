@@ -90,7 +90,7 @@ func (s *sourceDB) equals(place string, flags ...string) {
 	}
 }
 
-// Every kind of target with every kind of filter: from the target alone comes
+// Every kind of storage with every kind of filter: from the storage alone comes
 // what the source holds, also after expire, and what expire removed is gone.
 func TestEveryTargetWithEveryFilter(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -119,7 +119,7 @@ func TestEveryTargetWithEveryFilter(t *testing.T) {
 					prefix := fmt.Sprintf("hosts/db%d", i)
 					place, spec = filepath.Join(server.Root, "backups", prefix), server.URL(prefix)
 				}
-				s := initSource(t, c, combinationSQL, append(slices.Clone(f.flags), "--target", spec)...)
+				s := initSource(t, c, combinationSQL, append(slices.Clone(f.flags), "--storage", spec)...)
 				for round := range 2 { // at least a segment each
 					c.Exec(t, s.db, fmt.Sprintf(`INSERT INTO t SELECT nextval('tickets'), 'precious row ' || md5(g::text || %[1]d), NULL, sha256(g::text::bytea) FROM `+
 						`generate_series(1, 300) g;
@@ -134,12 +134,12 @@ func TestEveryTargetWithEveryFilter(t *testing.T) {
 				s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
 				here, there := stored(t, s.dir), stored(t, place)
 				if !slices.Equal(here, there) {
-					t.Errorf("after expire the directory has %q, the target %q", here, there)
+					t.Errorf("after expire the directory has %q, the storage %q", here, there)
 				}
 				gone := slices.DeleteFunc(slices.Clone(before), func(name string) bool { return slices.Contains(there, name) })
 				// The last segment stays: the stream goes on from its end.
 				if len(first) != 2 || len(before) < 4 || len(gone) != len(before)-1 || slices.Contains(gone, before[len(before)-1]) {
-					t.Errorf("the target had %q, expire removed %q", before, gone)
+					t.Errorf("the storage had %q, expire removed %q", before, gone)
 				}
 				c.Exec(t, s.db, "DELETE FROM t WHERE id % 3 = 0; INSERT INTO late1 SELECT g, md5(g::text) FROM generate_series(2, 50) g; ALTER TABLE late1 RENAME COLUMN "+
 					"v TO w")
@@ -181,7 +181,7 @@ func TestTargetTurnsReadOnly(t *testing.T) {
 	s.catchUp()
 	later := func(o outcome) {
 		t.Helper()
-		if !strings.Contains(o.errors, "warning: not everything is on the targets yet") || !strings.Contains(o.errors, "it can be read, but not written") {
+		if !strings.Contains(o.errors, "warning: not everything is on the storages yet") || !strings.Contains(o.errors, "it can be read, but not written") {
 			t.Errorf("%q does not warn: %s", o.args, o.errors)
 		}
 	}
@@ -202,7 +202,7 @@ func TestTargetTurnsReadOnly(t *testing.T) {
 		t.Errorf("restored %s, want %s", got, want)
 	}
 	if here, there := stored(t, s.dir), stored(t, filepath.Join(server.Root, "backups", "p")); !slices.Equal(here, there) {
-		t.Errorf("the directory has %q, the target %q", here, there)
+		t.Errorf("the directory has %q, the storage %q", here, there)
 	}
 }
 
@@ -216,7 +216,7 @@ func TestArchiveCompressionHintKeepsEncryption(t *testing.T) {
 	recipient, key := newKey(t)
 	place := t.TempDir()
 	c.Exec(t, "postgres", "DROP ROLE IF EXISTS keeper_of_the_ledger")
-	s := initSource(t, c, secretSQL, "-Z", "lz4", "--filter", recipient, "--target", place)
+	s := initSource(t, c, secretSQL, "-Z", "lz4", "--filter", recipient, "--storage", place)
 	o := s.run("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2")
 	o.refused(t, exitUsage, "with gzip only", "-Z gzip --filter '"+recipient+"'")
 	s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2", "-Z", "gzip", "--filter", recipient)
@@ -237,12 +237,12 @@ func TestTargetThatNothingIsDeletedFrom(t *testing.T) {
 	s.must("full-backup", "-d", s.conn, "-f", s.dir)
 	before := stored(t, place)
 	o := s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
-	if !strings.Contains(o.errors, "warning: not everything is on the targets yet") || !strings.Contains(o.errors, "no deleting") {
+	if !strings.Contains(o.errors, "warning: not everything is on the storages yet") || !strings.Contains(o.errors, "no deleting") {
 		t.Errorf("expire does not warn: %s", o.errors)
 	}
 	s.c.Exec(t, s.db, "INSERT INTO t VALUES (2, 'b')")
 	s.catchUp()
-	s.run("copy", "-f", s.dir).refused(t, exitBackup, "no deleting", "look at the target")
+	s.run("copy", "-f", s.dir).refused(t, exitBackup, "no deleting", "look at the storage")
 	if o := s.run("status", "-f", s.dir); o.code != exitWarnings || !strings.Contains(o.errors, "no deleting") {
 		t.Errorf("status: %d\n%s%s", o.code, o.out, o.errors)
 	}
@@ -250,17 +250,17 @@ func TestTargetThatNothingIsDeletedFrom(t *testing.T) {
 	want := append(slices.Clone(here), before...)
 	slices.Sort(want)
 	if there := stored(t, place); len(here) != 4 || !slices.Equal(there, slices.Compact(want)) {
-		t.Errorf("the directory has %q, the target %q, before %q", here, there, before)
+		t.Errorf("the directory has %q, the storage %q, before %q", here, there, before)
 	}
 	if l := s.must("list", "bases", "-f", spec).out; strings.Count(l, "base-") != 1 {
-		t.Errorf("the target's list shows %s", l)
+		t.Errorf("the storage's list shows %s", l)
 	}
 	if got, want := s.restoredFrom(spec), s.content(); got != want {
 		t.Errorf("restored %s, want %s", got, want)
 	}
 }
 
-// Trying to remove a file again and again must not fill a target, from which
+// Trying to remove a file again and again must not fill a storage, from which
 // no snapshot of the catalog can be removed either.
 func TestRetriedRemovalSendsNoSnapshots(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -292,6 +292,6 @@ func TestRetriedRemovalSendsNoSnapshots(t *testing.T) {
 		t.Errorf("restored %s, want %s", got, want)
 	}
 	if l := s.must("list", "bases", "-f", spec).out; strings.Count(l, "base-") != 1 {
-		t.Errorf("the target's list shows %s", l)
+		t.Errorf("the storage's list shows %s", l)
 	}
 }

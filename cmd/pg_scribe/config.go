@@ -98,7 +98,7 @@ func readConfig(path string, model *kong.Application) (configFile, error) {
 		}
 		name, value, err := configLine(line)
 		if err == nil {
-			err = knownFlag(model, section, name)
+			name, err = knownFlag(model, section, name)
 		}
 		if err != nil {
 			return nil, &usageError{where + ": " + err.Error(), "names are those of the flags, see: pg_scribe help " + section}
@@ -137,26 +137,27 @@ func configLine(line string) (name, value string, err error) {
 	return name, text, nil
 }
 
-// knownFlag tells whether a command has the flag; without a section any may.
-func knownFlag(model *kong.Application, section, name string) error {
-	has := func(flags []*kong.Flag) bool {
-		return slices.ContainsFunc(flags, func(f *kong.Flag) bool { return f.Name == name })
-	}
+// knownFlag returns the present name of a flag that a command has; without a
+// section any may.
+func knownFlag(model *kong.Application, section, name string) (string, error) {
 	if slices.Contains(unsettable, name) {
-		return fmt.Errorf("%s can be given on the command line only", name)
+		return "", fmt.Errorf("%s can be given on the command line only", name)
 	}
-	if has(model.Flags) {
-		return nil
-	}
+	flags := model.Flags
 	for _, child := range model.Children {
-		if (section == "" || section == child.Name) && has(child.Flags) {
-			return nil
+		if section == "" || section == child.Name {
+			flags = slices.Concat(flags, child.Flags)
+		}
+	}
+	for _, f := range flags {
+		if f.Name == name || slices.Contains(f.Aliases, name) {
+			return f.Name, nil
 		}
 	}
 	if section != "" {
-		return fmt.Errorf("command %s has no flag named %q", section, name)
+		return "", fmt.Errorf("command %s has no flag named %q", section, name)
 	}
-	return fmt.Errorf("no command has a flag named %q", name)
+	return "", fmt.Errorf("no command has a flag named %q", name)
 }
 
 // Validate is part of kong.Resolver; load has checked everything.
@@ -171,7 +172,7 @@ func (s *settings) Resolve(c *kong.Context, parent *kong.Path, flag *kong.Flag) 
 	if selected := c.Selected(); selected != nil {
 		section = selected.Name
 	}
-	value, ok := s.find(section, flag.Name)
+	value, ok := s.find(section, flag)
 	if !ok || excluded(parent, flag) {
 		return nil, nil
 	}
@@ -189,7 +190,7 @@ func (s *settings) Resolve(c *kong.Context, parent *kong.Path, flag *kong.Flag) 
 	return value.text, nil
 }
 
-// excluded tells that the command line has another flag of the same group,
+// excluded reports that the command line has another flag of the same group,
 // which goes before what stands in the background.
 func excluded(parent *kong.Path, flag *kong.Flag) bool {
 	for _, other := range parent.Flags {
@@ -202,13 +203,15 @@ func excluded(parent *kong.Path, flag *kong.Flag) bool {
 
 // find looks for a flag's value. In a variable, several stand on lines of
 // their own.
-func (s *settings) find(section, name string) (configValue, bool) {
-	if value, ok := s.lookup(envName(name)); ok && value != "" {
-		return configValue{value, envName(name), strings.Split(strings.TrimSpace(value), "\n")}, true
+func (s *settings) find(section string, flag *kong.Flag) (configValue, bool) {
+	for _, name := range append([]string{flag.Name}, flag.Aliases...) {
+		if value, ok := s.lookup(envName(name)); ok && value != "" {
+			return configValue{value, envName(name), strings.Split(strings.TrimSpace(value), "\n")}, true
+		}
 	}
 	for _, file := range s.files {
 		for _, part := range []string{section, ""} {
-			if v, ok := file[part][name]; ok {
+			if v, ok := file[part][flag.Name]; ok {
 				return v, true
 			}
 		}

@@ -78,7 +78,7 @@ func (a *app) probe(ctx context.Context, i conninfo.Info, database string) error
 	return conn.Close(ctx)
 }
 
-// mayAsk tells whether a password would help and somebody is there to give
+// mayAsk says whether a password would help and somebody is there to give
 // one.
 func (a *app) mayAsk(f connFlags, known string, refusal error) bool {
 	var pg *pgconn.PgError

@@ -18,9 +18,9 @@ import (
 
 type copyCmd struct {
 	keyFlags
-	File   string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Target []string `sep:"none" placeholder:"WHERE" help:"Target to bring up to date (default: all); one that is new is added."`
-	Forget string   `placeholder:"WHERE" help:"Send no more to this target. Nothing is removed there."`
+	File    string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
+	Storage []string `aliases:"target" sep:"none" placeholder:"WHERE" help:"Storage to bring up to date (default: all); one that is new is added."`
+	Forget  string   `placeholder:"WHERE" help:"Send no more to this target. Nothing is removed there."`
 }
 
 // Run brings storages up to the repository, or takes one away from it.
@@ -42,12 +42,12 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	uploader, _, err := a.uploader(ctx, r, c.Target...)
+	uploader, _, err := a.uploader(ctx, r, c.Storage...)
 	if err != nil {
 		return err
 	}
 	if uploader == nil {
-		return &usageError{"the repository has no target", "name one: " + commandLine("pg_scribe", "copy", "-f", c.File, "--target", "WHERE")}
+		return &usageError{"the repository has no storage", "name one: " + commandLine("pg_scribe", "copy", "-f", c.File, "--storage", "WHERE")}
 	}
 	err = a.operation(ctx, r, "copy", func() error {
 		err := uploader.Drain(ctx)
@@ -71,9 +71,9 @@ func (c *copyCmd) Run(ctx context.Context, a *app) error {
 }
 
 func (c *copyCmd) forget(ctx context.Context, a *app) error {
-	if len(c.Target) > 0 {
-		return &usageError{"--forget with --target: " + show.Names(c.Target),
-			"give one after the other; --target may also stand in PG_SCRIBE_TARGET or in a configuration file, from where copy would add it again"}
+	if len(c.Storage) > 0 {
+		return &usageError{"--forget with --storage: " + show.Names(c.Storage),
+			"give one after the other; --storage may also stand in PG_SCRIBE_STORAGE or in a configuration file, from where copy would add it again"}
 	}
 	r, err := a.openRepository(ctx, c.File)
 	if err != nil {
@@ -92,7 +92,7 @@ func (c *copyCmd) forget(ctx context.Context, a *app) error {
 		a.print("%s is forgotten: nothing is sent there any more. Nothing there was removed: %s, %s.", oneLine(t.Spec), show.Plural(int64(t.Copies), "file"),
 			show.Bytes(t.CopiesBytes))
 		a.print("To remove what is there: %s", removeWords(t.Spec))
-		a.print("To send there again: %s", commandLine("pg_scribe", "copy", "-f", c.File, "--target", t.Spec))
+		a.print("To send there again: %s", commandLine("pg_scribe", "copy", "-f", c.File, "--storage", t.Spec))
 		return nil
 	})
 }
@@ -115,7 +115,7 @@ func removeWords(spec string) string {
 	case strings.HasPrefix(spec, "sftp://"):
 		return "with sftp or ssh, the directory " + spec
 	}
-	return "by hand, with the means that the target is made of"
+	return "by hand, with the means that the storage is made of"
 }
 
 // add takes the storages that the repository does not have yet, and again those
@@ -129,7 +129,7 @@ func (c *copyCmd) add(ctx context.Context, a *app, r *repo.Repository) (added bo
 	if err != nil {
 		return false, err
 	}
-	bound, err := a.bindStorages(ctx, identity, c.File, c.Target)
+	bound, err := a.bindStorages(ctx, identity, c.File, c.Storage)
 	if err != nil {
 		return false, err
 	}
@@ -152,11 +152,12 @@ func (a *app) bindStorages(ctx context.Context, identity, dir string, specs []st
 	}
 	for _, t := range storages {
 		if path := t.String(); strings.HasPrefix(path, "/") && within(path, dir) {
-			return nil, &usageError{fmt.Sprintf("target %s lies in the repository's own directory, and would be lost with it", path), "give a directory on another disk"}
+			return nil, &usageError{fmt.Sprintf("storage %s lies in the repository's own directory, and would be lost with it", path),
+				"give a directory on another disk"}
 		}
 	}
 	if len(storages) > 0 {
-		a.step("trying the targets")
+		a.step("trying the storages")
 	}
 	return upload.Bind(ctx, identity, storages)
 }
@@ -185,7 +186,7 @@ func (a *app) parseStorages(specs []string) (storages []storage.Storage, err err
 			return nil, err
 		}
 		if slices.ContainsFunc(storages, func(o storage.Storage) bool { return o.String() == t.String() }) {
-			return nil, &usageError{fmt.Sprintf("target %s is given twice", t), "give each once"}
+			return nil, &usageError{fmt.Sprintf("storage %s is given twice", t), "give each once"}
 		}
 		storages = append(storages, t)
 	}
@@ -267,15 +268,15 @@ func (a *app) upload(ctx context.Context, r *repo.Repository) error {
 	if err != nil || uploader == nil {
 		return err
 	}
-	a.words.say("sending to the targets")
+	a.words.say("sending to the storages")
 	err = uploader.Drain(ctx)
 	switch busy := (*upload.BusyError)(nil); {
 	case ctx.Err() != nil:
-		a.words.warn("interrupted: not everything is on the targets yet; start or copy sends the rest")
+		a.words.warn("interrupted: not everything is on the storages yet; start or copy sends the rest")
 	case errors.As(err, &busy):
-		a.words.say("the running pg_scribe start sends it to the targets")
+		a.words.say("the running pg_scribe start sends it to the storages")
 	case err != nil:
-		a.words.warn("not everything is on the targets yet: %v", err)
+		a.words.warn("not everything is on the storages yet: %v", err)
 	}
 	return nil
 }

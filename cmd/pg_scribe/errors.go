@@ -75,7 +75,7 @@ func isAny(target error, code int, hint func(err error, f facts) string) rule {
 	}}
 }
 
-// remedyFor decides how the program ends on an error. interrupted tells that
+// remedyFor decides how the program ends on an error. interrupted reports that
 // it was asked to stop, whatever became of it then.
 func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
 	code, hint = exitGeneral, "run it again with -v to see its steps: "+f.again("-v")

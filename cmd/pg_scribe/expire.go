@@ -62,7 +62,7 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer r.Close()
-	r.Keys(keys) // what a shell filter makes of the targets' catalog is read back
+	r.Keys(keys) // what a shell filter makes of the storages' catalog is read back
 	inv, err := r.Catalog().Inventory(ctx)
 	if err != nil {
 		return err
@@ -99,7 +99,7 @@ func (c *expireCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		if await || doc.Removed > 0 { // from the targets too
+		if await || doc.Removed > 0 { // from the storages too
 			if err := a.upload(ctx, r); err != nil {
 				return err
 			}

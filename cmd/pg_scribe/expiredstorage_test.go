@@ -16,7 +16,7 @@ import (
 	"pg_scribe/restore"
 )
 
-// What a restore was about to read from a target may be removed meanwhile. It
+// What a restore was about to read from a storage may be removed meanwhile. It
 // ends with an error that names the file, and says what to do.
 func TestExpireBesideARestoreFromATarget(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -132,7 +132,7 @@ func TestRestoreOfWhatIsGoneFromATarget(t *testing.T) {
 	}
 }
 
-// A catalog that verify has found damaged on a target is followed by a whole
+// A catalog that verify has found damaged on a storage is followed by a whole
 // one with the next copy.
 func TestCopyMendsADamagedCatalog(t *testing.T) {
 	c := pgtest.Shared(t)

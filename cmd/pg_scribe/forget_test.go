@@ -16,7 +16,7 @@ func segmentsOn(dir string) []string {
 	return found
 }
 
-// A target that is gone for good no longer stops the capture, once it is
+// A storage that is gone for good no longer stops the capture, once it is
 // forgotten; added again, it is brought up to date.
 func TestForgetTarget(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -25,23 +25,23 @@ func TestForgetTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)")
-	s.must("copy", "-f", s.dir, "--target", place)
+	s.must("copy", "-f", s.dir, "--storage", place)
 	if err := os.Rename(place, place+".away"); err != nil {
 		t.Fatal(err)
 	}
 	s.c.Exec(t, s.db, "INSERT INTO t SELECT g, md5(g::text) || md5((g * 3)::text) FROM generate_series(1, 20000) g")
 	limited := []string{"start", "-d", s.conn, "-f", s.dir, "-F", "100ms", "--segment-size", "100kB", "--spool-limit", "200kB"}
-	s.run(limited...).refused(t, exitBackup, "wait for the targets", "--forget WHERE")
+	s.run(limited...).refused(t, exitBackup, "wait for the storages", "--forget WHERE")
 	if o := s.run("status", "-f", s.dir); o.code != exitWarnings || !strings.Contains(o.errors, "--forget '"+place+"'") {
 		t.Errorf("status: %d\n%s%s", o.code, o.out, o.errors)
 	}
-	s.run("copy", "-f", s.dir, "--forget", place+"x").refused(t, exitUsage, "has no target "+place+"x", "it has --forget '"+place+"'")
-	s.run("copy", "-f", s.dir, "--forget", place, "--target", place).refused(t, exitUsage, "--forget with --target", "one after the other")
+	s.run("copy", "-f", s.dir, "--forget", place+"x").refused(t, exitUsage, "has no storage "+place+"x", "it has --forget '"+place+"'")
+	s.run("copy", "-f", s.dir, "--forget", place, "--storage", place).refused(t, exitUsage, "--forget with --storage", "one after the other")
 	o := s.must("copy", "-f", s.dir, "--forget", "file:"+place)
 	if !strings.Contains(o.out, "Nothing there was removed: 2 files") || !strings.Contains(o.out, "rm -r '"+place+"'") {
 		t.Errorf("it says\n%s", o.out)
 	}
-	s.run("copy", "-f", s.dir, "--forget", place).refused(t, exitUsage, "has no target", "none at all")
+	s.run("copy", "-f", s.dir, "--forget", place).refused(t, exitUsage, "has no storage", "none at all")
 	s.catchUp("-F", "100ms", "--segment-size", "100kB", "--spool-limit", "200kB")
 	if o := s.must("status", "-f", s.dir); strings.Contains(o.out, place) {
 		t.Errorf("status shows\n%s", o.out)
@@ -52,7 +52,7 @@ func TestForgetTarget(t *testing.T) {
 	if n := len(segmentsOn(place)); n != 0 {
 		t.Errorf("%d segments were sent", n)
 	}
-	s.must("copy", "-f", s.dir, "--target", place)
+	s.must("copy", "-f", s.dir, "--storage", place)
 	if got, want := s.restoredFrom("file:"+place), s.content(); got != want {
 		t.Errorf("restored %s, want %s", got, want)
 	}
@@ -73,11 +73,11 @@ func TestForgetTargetBesideStart(t *testing.T) {
 	s.must("copy", "-f", s.dir, "--forget", goes)
 	before := len(segmentsOn(stays))
 	fill(1000)
-	waitFor(t, "the other target", func() bool { return len(segmentsOn(stays)) > before })
+	waitFor(t, "the other storage", func() bool { return len(segmentsOn(stays)) > before })
 	sent := len(segmentsOn(goes))
 	before = len(segmentsOn(stays))
 	fill(2000)
-	waitFor(t, "the other target", func() bool { return len(segmentsOn(stays)) > before })
+	waitFor(t, "the other storage", func() bool { return len(segmentsOn(stays)) > before })
 	code, text := stop()
 	if code != exitOK || strings.Contains(said(), "trying again") || strings.Contains(said(), "not in the catalog") {
 		t.Errorf("start ended with %d\n%s", code, text)
@@ -93,18 +93,18 @@ func TestForgetTargetBesideStart(t *testing.T) {
 	s.c.Exec(t, "postgres", "DROP DATABASE "+s.db+"_old")
 }
 
-// With --durability target the first target goes only when the next one has
+// With --durability storage the first storage goes only when the next one has
 // all that the server was told to forget.
 func TestForgetTargetThatIsReliedOn(t *testing.T) {
 	c := pgtest.Shared(t)
 	first, second := t.TempDir(), t.TempDir()
 	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", first)
-	stop, said := s.background("--durability", "target", "--segment-size", "10kB")
+	stop, said := s.background("--durability", "storage", "--segment-size", "10kB")
 	s.c.Exec(t, s.db, "INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 1000) g")
-	waitFor(t, "the first target", func() bool { return len(segmentsOn(first)) > 0 })
-	s.run("copy", "-f", s.dir, "--forget", first).refused(t, exitUsage, "relies on target "+first+", and there is no other", "--target WHERE")
-	s.must("copy", "-f", s.dir, "--target", second)
-	waitFor(t, "the second target", func() bool { return len(segmentsOn(second)) >= len(segmentsOn(first)) && len(segmentsOn(first)) > 0 })
+	waitFor(t, "the first storage", func() bool { return len(segmentsOn(first)) > 0 })
+	s.run("copy", "-f", s.dir, "--forget", first).refused(t, exitUsage, "relies on storage "+first+", and there is no other", "--storage WHERE")
+	s.must("copy", "-f", s.dir, "--storage", second)
+	waitFor(t, "the second storage", func() bool { return len(segmentsOn(second)) >= len(segmentsOn(first)) && len(segmentsOn(first)) > 0 })
 	waitFor(t, "the first one's end", func() bool { return s.run("copy", "-f", s.dir, "--forget", first).code == exitOK })
 	at := s.c.Query(t, s.db, "SELECT pg_current_wal_insert_lsn()")
 	s.c.Exec(t, s.db, "INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1001, 2000) g")
@@ -120,13 +120,13 @@ func TestForgetTargetThatIsReliedOn(t *testing.T) {
 	if err := os.Mkdir(third, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s.must("copy", "-f", s.dir, "--target", third)
+	s.must("copy", "-f", s.dir, "--storage", third)
 	if err := os.RemoveAll(third); err != nil {
 		t.Fatal(err)
 	}
 	s.c.Exec(t, s.db, "INSERT INTO t VALUES (0, '')")
-	s.run("start", "-d", s.conn, "-f", s.dir, "--durability", "target", "--endpos", s.c.Query(t, s.db, "SELECT pg_current_wal_flush_lsn()"), "--no-loop")
-	s.run("copy", "-f", s.dir, "--forget", second).refused(t, exitUsage, "target "+third+", which would decide then, lacks", "bring that one up to date")
+	s.run("start", "-d", s.conn, "-f", s.dir, "--durability", "storage", "--endpos", s.c.Query(t, s.db, "SELECT pg_current_wal_flush_lsn()"), "--no-loop")
+	s.run("copy", "-f", s.dir, "--forget", second).refused(t, exitUsage, "storage "+third+", which would decide then, lacks", "bring that one up to date")
 	s.must("copy", "-f", s.dir, "--forget", third)
 	s.catchUp() // the server no longer relies on it
 	if got, want := s.restoredFrom("file:"+second), s.content(); got != want {

@@ -12,7 +12,7 @@ import (
 	"pg_scribe/internal/pgtest"
 )
 
-// limitedPlaces are targets that take so many bytes and no more.
+// limitedPlaces are storages that take so many bytes and no more.
 var limitedPlaces = map[string]func(t *testing.T) (dir, spec string, limit func(bytes int64)){
 	"shell": func(t *testing.T) (string, string, func(int64)) {
 		dir := filepath.Join(t.TempDir(), "place")
@@ -78,7 +78,7 @@ func held(dir, kind string) int {
 }
 
 // onLimitedPlaces runs a test with a source of which a base and a segment are
-// on a target that can be made small.
+// on a storage that can be made small.
 func onLimitedPlaces(t *testing.T, test func(t *testing.T, s *sourceDB, dir, spec string, limit func(bytes int64))) {
 	c := pgtest.Shared(t)
 	for name, place := range limitedPlaces {
@@ -93,7 +93,7 @@ func onLimitedPlaces(t *testing.T, test func(t *testing.T, s *sourceDB, dir, spe
 	}
 }
 
-// What expire removes makes room for what waits, though the target is full.
+// What expire removes makes room for what waits, though the storage is full.
 func TestExpireRelievesAFullTarget(t *testing.T) {
 	onLimitedPlaces(t, func(t *testing.T, s *sourceDB, dir, spec string, limit func(bytes int64)) {
 		s.must("full-backup", "-d", s.conn, "-f", s.dir)
@@ -101,7 +101,7 @@ func TestExpireRelievesAFullTarget(t *testing.T) {
 		limit(usedIn(t, dir) + 80<<10)
 		before := held(dir, "incremental")
 		if o := s.run("start", "-d", s.conn, "-f", s.dir, "--endpos", s.c.Query(t, s.db, "SELECT pg_current_wal_flush_lsn()"), "--no-loop"); o.code != exitOK ||
-			!strings.Contains(o.errors, "not everything is on the targets yet") {
+			!strings.Contains(o.errors, "not everything is on the storages yet") {
 			t.Fatalf("%d\n%s", o.code, o.errors)
 		}
 		if n := held(dir, "incremental"); n != before {
@@ -110,7 +110,7 @@ func TestExpireRelievesAFullTarget(t *testing.T) {
 		o := s.must("expire", "-f", s.dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
 		if held(dir, "base") != 1 || held(dir, "incremental") != held(s.dir, "incremental") {
 			left, _ := filepath.Glob(filepath.Join(dir, "*"))
-			t.Errorf("the target holds %q\n%s", left, o.errors)
+			t.Errorf("the storage holds %q\n%s", left, o.errors)
 		}
 		if d := decode[statusRead](t, s.run("status", "-f", s.dir, "--output", "json")); d.Repository.Targets[0].Pending != 0 ||
 			d.Repository.Targets[0].FailedSince != "" {
@@ -122,7 +122,7 @@ func TestExpireRelievesAFullTarget(t *testing.T) {
 	})
 }
 
-// A target keeps what expire has removed as long as it could not restore
+// A storage keeps what expire has removed as long as it could not restore
 // without.
 func TestFullTargetStaysRestorable(t *testing.T) {
 	onLimitedPlaces(t, func(t *testing.T, s *sourceDB, dir, spec string, limit func(bytes int64)) {
@@ -144,14 +144,14 @@ func TestFullTargetStaysRestorable(t *testing.T) {
 			}
 			s.run("copy", "-f", s.dir)
 			if got := s.restoredFrom(spec); got != old {
-				t.Errorf("the full target restores %s, want %s", got, old)
+				t.Errorf("the full storage restores %s, want %s", got, old)
 			}
 		}
 		limit(64 << 20)
 		s.must("copy", "-f", s.dir)
 		if held(dir, "base") != 2 || held(dir, "incremental") != held(s.dir, "incremental") {
 			left, _ := filepath.Glob(filepath.Join(dir, "*"))
-			t.Errorf("the target holds %q", left)
+			t.Errorf("the storage holds %q", left)
 		}
 		if got, want := s.restoredFrom(spec), s.content(); got != want {
 			t.Errorf("restored %s, want %s", got, want)
@@ -189,13 +189,13 @@ func TestFullTargetKeepsWhatIsNotReplaced(t *testing.T) {
 			t.Errorf("%d bases are there, the old and the new ones have room", n)
 		}
 		if got, want := s.restoredFrom(spec, "--base-backup", first, "--target-lsn", end), s.content(); got != want {
-			t.Errorf("the full target restores %s, want %s", got, want)
+			t.Errorf("the full storage restores %s, want %s", got, want)
 		}
 		limit(64 << 20)
 		s.must("copy", "-f", s.dir)
 		if held(dir, "base") != 2 || held(dir, "incremental") != 1 {
 			left, _ := filepath.Glob(filepath.Join(dir, "*"))
-			t.Errorf("the target holds %q", left)
+			t.Errorf("the storage holds %q", left)
 		}
 		if got, want := s.restoredFrom(spec), s.content(); got != want {
 			t.Errorf("restored %s, want %s", got, want)

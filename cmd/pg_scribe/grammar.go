@@ -26,7 +26,7 @@ type cli struct {
 	Restore    restoreCmd    `cmd:"" help:"Restore to the end, an LSN, a time, a transaction or a mark."`
 	Status     statusCmd     `cmd:"" help:"Judge slot and repository; exit 10 on warnings."`
 	List       listCmd       `cmd:"" help:"List bases, segments and restore points."`
-	Copy       copyCmd       `cmd:"" help:"Send what is not on the targets yet; add or forget a target."`
+	Copy       copyCmd       `cmd:"" help:"Send what is not on the storages yet; add or forget a storage."`
 	Mark       markCmd       `cmd:"" help:"Name the present moment, to restore to it later."`
 	Rehearse   rehearseCmd   `cmd:"" help:"Prove that the commands behind the newest base run again; exit 4 if one does not."`
 	Verify     verifyCmd     `cmd:"" help:"Compare every file with the catalog; exit 4 on damage."`

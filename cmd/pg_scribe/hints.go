@@ -71,12 +71,12 @@ func (f facts) swap(s restore.Swap) string {
 	return f.onDatabase(maintenance).tool("psql", args...)
 }
 
-// fileGone tells whether a file of the repository is not where the catalog says.
+// fileGone says whether a file of the repository is not where the catalog says.
 func fileGone(err error) bool {
 	return errors.As(err, new(*repo.MissingFileError)) || errors.Is(err, storage.NotFound)
 }
 
-// rereadHint is for whoever reads from a target, where nothing keeps expire away.
+// rereadHint is for whoever reads from a storage, where nothing keeps expire away.
 func rereadHint(f facts) string {
 	return "it may have been removed since the catalog was read, as expire does; begin again with the newest catalog there: " + f.again()
 }
@@ -384,7 +384,7 @@ func (f facts) onSource(command string, args ...string) string {
 	return f.scribe(command, args...)
 }
 
-// sentLater comforts whoever sends: a target that is down loses nothing.
+// sentLater comforts whoever sends: a storage that is down loses nothing.
 func (f facts) sentLater() string {
 	switch f.command {
 	case "start", "full-backup", "copy", "expire", "reencrypt":

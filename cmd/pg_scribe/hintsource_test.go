@@ -18,15 +18,15 @@ var sourceHints = []hintCase{
 		h.must("restore", "-f", h.src.dir, "--dry-run", "-j", "4")
 		f.came("with the flag as the hint writes it, the plan is shown")
 	}},
-	{"copy without a target", func(h *hinter) {
+	{"copy without a storage", func(h *hinter) {
 		s := h.fresh()
 		f := h.fails("*main.usageError", "copy", "-f", s.dir)
 		place := h.t.TempDir()
 		f.follow(0, "WHERE", place)
 		if held(place, "base") != 1 {
-			h.t.Error("the base is not on the target")
+			h.t.Error("the base is not on the storage")
 		}
-		f.came("the base is on the new target")
+		f.came("the base is on the new storage")
 	}},
 	{"a time without zone", func(h *hinter) {
 		segments := decode[listJSON2](h.t, h.must("list", "-f", h.src.dir, "--output", "json")).Segments

@@ -24,27 +24,27 @@ func contextWithTimeout(d time.Duration) (context.Context, context.CancelFunc) {
 
 // targetHints are errors of the places that files are sent to.
 var targetHints = []hintCase{
-	{"targets that cannot be meant", func(h *hinter) {
+	{"storages that cannot be meant", func(h *hinter) {
 		s := h.fresh()
-		f := h.fails("*storage.SpecError", "copy", "-f", s.dir, "--target", "ftp://x")
-		h.must("copy", "-f", s.dir, "--target", h.t.TempDir())
+		f := h.fails("*storage.SpecError", "copy", "-f", s.dir, "--storage", "ftp://x")
+		h.must("copy", "-f", s.dir, "--storage", h.t.TempDir())
 		f.came("with a /DIRECTORY, as the hint writes it, it is sent")
 		f = h.fails("*upload.UnknownError", "copy", "-f", s.dir, "--forget", "/elsewhere")
 		_, known, _ := strings.Cut(f.hint, "it has ")
 		h.must(append([]string{"copy", "-f", s.dir}, strings.Fields(known)...)...)
-		f.came("with the flags of the hint that target is forgotten")
+		f.came("with the flags of the hint that storage is forgotten")
 	}},
-	{"a target of another repository", func(h *hinter) {
+	{"a storage of another repository", func(h *hinter) {
 		place := h.t.TempDir()
-		h.fresh("--target", place)
+		h.fresh("--storage", place)
 		s := h.fresh()
-		f := h.fails("*layout.TakenError", "copy", "-f", s.dir, "--target", place)
-		h.must("copy", "-f", s.dir, "--target", h.t.TempDir())
+		f := h.fails("*layout.TakenError", "copy", "-f", s.dir, "--storage", place)
+		h.must("copy", "-f", s.dir, "--storage", h.t.TempDir())
 		f.came("with a directory of its own it is sent")
 	}},
-	{"a target that was emptied", func(h *hinter) {
+	{"a storage that was emptied", func(h *hinter) {
 		place := h.t.TempDir()
-		s := h.fresh("--target", place)
+		s := h.fresh("--storage", place)
 		entries, _ := os.ReadDir(place)
 		for _, e := range entries {
 			h.ok(os.RemoveAll(filepath.Join(place, e.Name())))
@@ -53,25 +53,25 @@ var targetHints = []hintCase{
 		f := h.fails("*layout.LostError", "copy", "-f", s.dir)
 		f.follow(0)
 		h.must("restore", "-f", "file:"+place, "-C", "-d", h.newDB())
-		f.came("the target has all files again, and restores")
+		f.came("the storage has all files again, and restores")
 	}},
-	{"a target that is not there", func(h *hinter) {
+	{"a storage that is not there", func(h *hinter) {
 		s := h.fresh()
 		place := filepath.Join(h.t.TempDir(), "disk")
-		f := h.fails("the bucket or directory does not exist", "copy", "-f", s.dir, "--target", place)
+		f := h.fails("the bucket or directory does not exist", "copy", "-f", s.dir, "--storage", place)
 		f.follow(0)
 		h.ok(os.Mkdir(place, 0o700))
-		h.must("copy", "-f", s.dir, "--target", place)
+		h.must("copy", "-f", s.dir, "--storage", place)
 		f.came("the list shows what is there; with the directory made it is sent")
 	}},
 	{"a server that is not there", func(h *hinter) {
 		s := h.fresh()
-		f := h.fails("it cannot be reached", "copy", "-f", s.dir, "--target", "s3://b/p?endpoint=http://127.0.0.1:1&region=us-east-1")
-		h.must("copy", "-f", s.dir, "--target", h.t.TempDir())
-		f.came("nothing is lost: another target takes the files")
+		f := h.fails("it cannot be reached", "copy", "-f", s.dir, "--storage", "s3://b/p?endpoint=http://127.0.0.1:1&region=us-east-1")
+		h.must("copy", "-f", s.dir, "--storage", h.t.TempDir())
+		f.came("nothing is lost: another storage takes the files")
 	}},
-	{"a target that start fills", func(h *hinter) {
-		s := h.fresh("--target", h.t.TempDir())
+	{"a storage that start fills", func(h *hinter) {
+		s := h.fresh("--storage", h.t.TempDir())
 		stop, said := s.background()
 		waitFor(h.t, "the streamer", func() bool {
 			return strings.Contains(said(), "streaming database") && held(s.dir, "pg_scribe.lock") == 0
@@ -88,7 +88,7 @@ var targetHints = []hintCase{
 	{"more waits than may", func(h *hinter) {
 		place := filepath.Join(h.t.TempDir(), "disk")
 		h.ok(os.Mkdir(place, 0o700))
-		s := h.fresh("--target", place)
+		s := h.fresh("--storage", place)
 		h.ok(os.Rename(place, place+".away"))
 		h.c.Exec(h.t, s.db, "CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT g, md5(g::text) || md5((g * 3)::text) FROM generate_series(1, "+
 			"20000) g")
@@ -98,10 +98,10 @@ var targetHints = []hintCase{
 		s.catchUp("--spool-limit", "200kB")
 		f.came("what waits is sent, and start goes on")
 	}},
-	{"a target that the server relies on", func(h *hinter) {
+	{"a storage that the server relies on", func(h *hinter) {
 		place := h.t.TempDir()
-		s := h.fresh("--target", place)
-		stop, said := s.background("--durability", "target")
+		s := h.fresh("--storage", place)
+		stop, said := s.background("--durability", "storage")
 		waitFor(h.t, "the streamer", func() bool { return strings.Contains(said(), "streaming database") })
 		time.Sleep(300 * time.Millisecond)
 		stop()
@@ -110,7 +110,7 @@ var targetHints = []hintCase{
 		f.follow(1)
 		f.came("with another in its place it is forgotten")
 	}},
-	{"a target that belongs to somebody else", func(h *hinter) {
+	{"a storage that belongs to somebody else", func(h *hinter) {
 		s := h.fresh()
 		base, err := os.MkdirTemp(h.c.Dir, "closed")
 		h.ok(err, os.Chmod(base, 0o755))
@@ -118,7 +118,7 @@ var targetHints = []hintCase{
 		h.ok(os.CopyFS(dir, os.DirFS(s.dir)), os.Mkdir(place, 0o755))
 		nobody, owner := h.users(dir)
 		h.ok(os.Chown(place, int(owner.Uid), int(owner.Gid)), os.Chmod(dir, 0o777), os.Chmod(filepath.Join(dir, "catalog.db"), 0o666))
-		f := h.failsAs(nobody, "", "*storage.Error of a directory", "copy", "-f", dir, "--target", place)
+		f := h.failsAs(nobody, "", "*storage.Error of a directory", "copy", "-f", dir, "--storage", place)
 		f.sudo(h, owner)
 		f.came("run as the owner, as the hint says, it is sent")
 	}},
@@ -128,32 +128,32 @@ var targetHints = []hintCase{
 		s := h.fresh()
 		env := h.env
 		h.env = append(slices.Clone(env), "AWS_SECRET_ACCESS_KEY=wrong")
-		f := h.fails("access is denied", "copy", "-f", s.dir, "--target", spec)
+		f := h.fails("access is denied", "copy", "-f", s.dir, "--storage", spec)
 		h.env = env
-		h.must("copy", "-f", s.dir, "--target", spec)
+		h.must("copy", "-f", s.dir, "--storage", spec)
 		f.came("with the right AWS_SECRET_ACCESS_KEY it is sent")
 		base := h.oneFile(filepath.Join(server.Root, "backups", "p"), "base-*")
 		h.ok(os.Rename(base, filepath.Join(h.c.Dir, "away")))
-		f = h.fails("*repo.MissingFileError / target", "restore", "-f", spec, "-C", "-d", h.newDB())
+		f = h.fails("*repo.MissingFileError / storage", "restore", "-f", spec, "-C", "-d", h.newDB())
 		h.ok(os.Rename(filepath.Join(h.c.Dir, "away"), base))
 		f.follow(0)
 		f.came("begun again, with the file there, it is restored")
 	}},
-	{"a target with other files", func(h *hinter) {
+	{"a storage with other files", func(h *hinter) {
 		place := h.t.TempDir()
-		s := h.fresh("--target", place)
+		s := h.fresh("--storage", place)
 		base := h.oneFile(place, "base-*")
 		h.ok(os.Truncate(base, 10))
 		h.must("full-backup", "-d", s.db, "-f", s.dir)
 		h.must("copy", "-f", s.dir, "--forget", place)
-		f := h.fails("*upload.CollisionError", "copy", "-f", s.dir, "--target", place)
+		f := h.fails("*upload.CollisionError", "copy", "-f", s.dir, "--storage", place)
 		f.follow(0)
-		h.must("copy", "-f", s.dir, "--target", place)
+		h.must("copy", "-f", s.dir, "--storage", place)
 		f.came("moved aside, the file is sent anew")
 	}},
-	{"a damaged catalog on a target", func(h *hinter) {
+	{"a damaged catalog on a storage", func(h *hinter) {
 		place := h.t.TempDir()
-		h.fresh("--target", place)
+		h.fresh("--storage", place)
 		found, _ := filepath.Glob(filepath.Join(place, "catalog-*"))
 		h.write(found[len(found)-1], "no catalog")
 		f := h.fails("*repo.SnapshotError", "list", "-f", "file:"+place)
@@ -162,7 +162,7 @@ var targetHints = []hintCase{
 		h.must("restore", "-f", dir, "-C", "-d", h.newDB())
 		f.came("the directory that is made from its files restores")
 	}},
-	{"a full target", func(h *hinter) {
+	{"a full storage", func(h *hinter) {
 		mount, ok := h.tmpfs("16k")
 		if !ok {
 			h.unmounted(storage.Full.Error())
@@ -171,7 +171,7 @@ var targetHints = []hintCase{
 		s := h.fresh()
 		h.c.Exec(h.t, s.db, "CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT g, md5(g::text) FROM generate_series(1, 20000) g")
 		h.must("full-backup", "-d", s.db, "-f", s.dir)
-		f := h.fails(storage.Full.Error(), "copy", "-f", s.dir, "--target", mount)
+		f := h.fails(storage.Full.Error(), "copy", "-f", s.dir, "--storage", mount)
 		h.ok(syscall.Mount("tmpfs", mount, "tmpfs", syscall.MS_REMOUNT, "size=50m"))
 		h.must("copy", "-f", s.dir)
 		f.came("with room, what was kept is sent")
@@ -179,11 +179,11 @@ var targetHints = []hintCase{
 	{"commands that do not list", func(h *hinter) {
 		s := h.fresh()
 		list := regexp.MustCompile(`list="[^"]*"`)
-		f := h.fails("*storage.Error", "copy", "-f", s.dir, "--target", list.ReplaceAllString(shellTarget(h.t.TempDir()), `list="echo no key >&2; exit 3"`))
+		f := h.fails("*storage.Error", "copy", "-f", s.dir, "--storage", list.ReplaceAllString(shellTarget(h.t.TempDir()), `list="echo no key >&2; exit 3"`))
 		if o := h.shell("echo no key >&2; exit 3"); o.code != 3 || !strings.Contains(o.errors, "no key") {
 			h.t.Error(o.errors)
 		}
-		h.must("copy", "-f", s.dir, "--target", shellTarget(h.t.TempDir()))
+		h.must("copy", "-f", s.dir, "--storage", shellTarget(h.t.TempDir()))
 		f.came("the command says by itself what it lacks; with one that prints SIZE NAME it is sent")
 	}},
 }
@@ -202,7 +202,7 @@ var unprovoked = map[string]string{
 	"catalog.SchemaVersionError":      "there is no newer version yet",
 	"it can be read, but not written": "a store whose credentials may read only; a directory has the rule above, S3 the conformance tests",
 	"its clock and the clock of this machine differ too much": "this machine's clock must not be moved",
-	"the file is there already":                               "two senders of one file at one moment; the conformance tests of package target make it",
+	"the file is there already":                               "two senders of one file at one moment; the conformance tests of package storage make it",
 	"it cannot be used so":                                    "a region or an encryption that a store refuses; the test server takes any",
 	"*restore.OlderTargetError":                               "takes a second, older server",
 	"*restore.OlderTargetError of rehearse":                   "the same",

@@ -26,7 +26,7 @@ type initCmd struct {
 	Slot        string   `short:"S" default:"pg_scribe" placeholder:"NAME" help:"Replication slot to make (default: ${default})."`
 	Publication string   `default:"pg_scribe" placeholder:"NAME" help:"Publication to make (default: ${default})."`
 	Mode        string   `enum:"guarded,no-harm" default:"guarded" placeholder:"MODE" help:"Give tables without usable key REPLICA IDENTITY FULL (guarded), or leave them alone and mark what is not captured of them (no-harm)."`
-	Target      []string `sep:"none" placeholder:"WHERE" help:"Also keep every file there: /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or shell …; repeat it for more."`
+	Storage     []string `aliases:"target" sep:"none" placeholder:"WHERE" help:"Also keep every file there: /DIRECTORY, s3://BUCKET/PREFIX, sftp://USER@HOST/DIRECTORY or shell …; repeat it for more."`
 	SpoolDir    string   `placeholder:"DIRECTORY" help:"Existing directory below which a folder takes what is not encrypted: catalog, open segment, bases of --jobs in progress (default: in the repository)."`
 	Failover    bool     `help:"Let standbys keep the slot in step, so that the stream goes on after a failover (PostgreSQL 17 and later)."`
 	RecordUser  bool     `help:"Record user, application name and client address of the session that runs a DDL command."`
@@ -51,7 +51,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	if err := c.checkDirectory(a); err != nil {
 		return err
 	}
-	if _, err := a.parseStorages(c.Target); err != nil {
+	if _, err := a.parseStorages(c.Storage); err != nil {
 		return err
 	}
 	conn, err := a.connect(ctx, c.connFlags)
@@ -65,7 +65,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	}
-	targets, err := a.bindStorages(ctx, "", c.File, c.Target)
+	storages, err := a.bindStorages(ctx, "", c.File, c.Storage)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 			err = r.SetChain(ctx, chain)
 		}
 		if err == nil {
-			err = targets.Record(ctx, r)
+			err = storages.Record(ctx, r)
 		}
 		if err != nil {
 			return nil, errors.Join(err, r.Undo())
@@ -93,7 +93,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 		return r, nil
 	})
 	if err != nil {
-		targets.Undo(context.WithoutCancel(ctx))
+		storages.Undo(context.WithoutCancel(ctx))
 		return err
 	}
 	if err := a.uploadDirectory(ctx, c.File, keys); err != nil {
@@ -114,7 +114,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 // checkDirectory makes sure that a repository can be begun where it is to be.
 func (c *initCmd) checkDirectory(a *app) error {
 	if isStorage(c.File) {
-		return &usageError{"init needs a local directory: " + c.File + " can only be a target", "give a directory with -f, and this with --target"}
+		return &usageError{"init needs a local directory: " + c.File + " can only be a storage", "give a directory with -f, and this with --storage"}
 	}
 	if c.SpoolDir != "" {
 		if err := repo.CheckSpool(c.File, c.SpoolDir); err != nil {

@@ -83,7 +83,7 @@ func flagOf(arg string, flags []*kong.Flag) (flag *kong.Flag, kept string, whole
 	if name, ok := strings.CutPrefix(arg, "--"); ok {
 		name, _, whole = strings.Cut(name, "=")
 		for _, f := range flags {
-			if f.Name == name {
+			if f.Name == name || slices.Contains(f.Aliases, name) {
 				return f, "", whole
 			}
 		}

@@ -43,7 +43,7 @@ func ownedBy(t *testing.T, what string, uid int, dirs ...string) {
 	}
 }
 
-// Whatever root does in somebody else's repository, spool directory and target
+// Whatever root does in somebody else's repository, spool directory and storage
 // belongs to their owner, who can go on with it. Without root the files are
 // simply those of this user.
 func TestFilesBelongToTheOwner(t *testing.T) {
@@ -74,7 +74,7 @@ func TestFilesBelongToTheOwner(t *testing.T) {
 	if err := os.Chmod(place, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	dir, spools, target, late, rebuilt := sub("repo"), sub("spools"), sub("target"), sub("late"), sub("rebuilt")
+	dir, spools, target, late, rebuilt := sub("repo"), sub("spools"), sub("storage"), sub("late"), sub("rebuilt")
 	db, slot := c.CreateDB(t, "cli"), fmt.Sprintf("cli_%d", time.Now().UnixNano())
 	c.Exec(t, db, "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 1000)")
 	conn := c.ConnString(db)
@@ -85,7 +85,7 @@ func TestFilesBelongToTheOwner(t *testing.T) {
 		ownedBy(t, "after "+strings.Join(args, " "), uid, dirs...)
 	}
 	dirs = []string{dir, spools, target}
-	must("init", "-d", conn, "-f", dir, "-S", slot, "--spool-dir", spools, "--target", target)
+	must("init", "-d", conn, "-f", dir, "-S", slot, "--spool-dir", spools, "--storage", target)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	done := make(chan outcome, 1)
@@ -104,14 +104,14 @@ func TestFilesBelongToTheOwner(t *testing.T) {
 	}
 	ownedBy(t, "after start", uid, dirs...)
 	dirs = append(dirs, late)
-	must("copy", "-f", dir, "--target", late)
+	must("copy", "-f", dir, "--storage", late)
 	must("verify", "-f", dir)
 	must("keep", decode[listJSONRead](t, b.must("list", "-f", dir, "--output", "json")).Bases[0].Name, "-f", dir)
 	must("reencrypt", "-f", dir, "-Z", "lz4")
 	must("catalog", "rebuild", "--force", "-f", dir)
 	must("expire", "-f", dir, "--keep-last", "1", "--keep-incremental", "0", "--confirm")
 	dirs = append(dirs, rebuilt)
-	must("catalog", "rebuild", "-f", rebuilt, "--target", late)
+	must("catalog", "rebuild", "-f", rebuilt, "--storage", late)
 
 	as := &bench{t, c, append(b.env, "TMPDIR="+sub("tmp"))}
 	for _, args := range [][]string{

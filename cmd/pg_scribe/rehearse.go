@@ -20,7 +20,7 @@ type rehearseCmd struct {
 	outputFlag
 	keyFlags
 	File          string   `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
-	Scratch       string   `placeholder:"NAME" help:"Rehearse on this server, in a database that comes and goes (default: on one that is started and thrown away)."`
+	Scratch       string   `placeholder:"NAME" help:"Rehearse on this server, in a database that comes and goes (default: on one that is started and thrown away)"`
 	AllowSource   bool     `help:"With --scratch: that may be the server that the backup is of."`
 	Bindir        string   `placeholder:"DIRECTORY" help:"Programs (initdb, postgres) of the server that is thrown away (default: they are looked for)."`
 	ServerSetting []string `sep:"none" placeholder:"NAME=VALUE" help:"Setting of the server that is thrown away; may be repeated."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -170,6 +171,28 @@ func TestRehearsalFails(t *testing.T) {
 	}
 }
 
+// TestRehearsalOnAnotherVersion: a newer server proves the commands too, an older one is
+// refused.
+func TestRehearsalOnAnotherVersion(t *testing.T) {
+	older, version := pgtest.Shared(t), "17"
+	if older.Major == 17 {
+		version = "15"
+	}
+	newer := pgtest.New(t, pgtest.Options{Version: version})
+	if newer.Major < older.Major {
+		older, newer = newer, older
+	}
+	s := newRehearsed(t, older, "")
+	for _, flags := range [][]string{{"--bindir", newer.BinDir}, {"--scratch", newer.ConnString("postgres")}} {
+		doc := decode[rehearsalRead](t, s.must(append([]string{"rehearse", "-f", s.dir, "--always", "--output", "json"}, flags...)...))
+		if doc.Outcome != "ok" || doc.Skipped {
+			t.Errorf("%v: %+v", flags, doc)
+		}
+	}
+	s = newRehearsed(t, newer, "")
+	s.run("rehearse", "-f", s.dir, "--bindir", older.BinDir).refused(t, exitBackup, "older than the source's", "without --bindir and --scratch one is looked for")
+}
+
 // serverWithout is a folder with programs of the cluster's server that finds all but
 // one extension: it is looked for beside the programs, which are copies.
 func serverWithout(t *testing.T, c *pgtest.Cluster, extension string) string {
@@ -219,8 +242,13 @@ func TestRehearsalLacksExtension(t *testing.T) {
 func TestRehearsalIsStopped(t *testing.T) {
 	s := newRehearsed(t, pgtest.Shared(t), "")
 	folders := servers(t)
-	for _, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond} {
+	other := pgtest.New(t)
+	before := other.Query(t, "postgres", "SELECT datname FROM pg_database UNION ALL SELECT rolname FROM pg_roles ORDER BY 1")
+	for i, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond} {
 		cmd := exec.Command(filepath.Join(programFolder(t), "pg_scribe"), "rehearse", "-f", s.dir, "--always")
+		if i > 2 {
+			cmd.Args = append(cmd.Args, "--scratch", other.ConnString("postgres"))
+		}
 		cmd.Env = s.env
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -234,7 +262,37 @@ func TestRehearsalIsStopped(t *testing.T) {
 			t.Errorf("after %s (%v) there is %v", after, err, now)
 		}
 	}
+	if now := other.Query(t, "postgres", "SELECT datname FROM pg_database UNION ALL SELECT rolname FROM pg_roles ORDER BY 1"); now != before {
+		t.Errorf("on the scratch server is\n%s\nbefore:\n%s", now, before)
+	}
 	s.must("rehearse", "-f", s.dir)
+}
+
+// TestRehearsalOfEncrypted: files that are encrypted need the key, and the catalog, which
+// is in clear, does not learn what is in them.
+func TestRehearsalOfEncrypted(t *testing.T) {
+	c := pgtest.Shared(t)
+	recipient, key := newKey(t)
+	s := initSource(t, c, "CREATE TABLE t (id int PRIMARY KEY); CREATE MATERIALIZED VIEW m AS SELECT 1 / count(*) FROM t HAVING count(*) > 0",
+		"-Z", "zstd", "--filter", recipient)
+	c.Exec(t, s.db, "CREATE VIEW peek AS SELECT *, 'precious'::text FROM scribe.identity")
+	s.catchUp()
+	s.run("rehearse", "-f", s.dir).refused(t, exitUsage, "encrypted", "--identity FILE")
+	o := s.run("rehearse", "-f", s.dir, "-i", key)
+	if o.code != exitBackup || !strings.Contains(o.out, "CREATE VIEW peek") {
+		t.Errorf("%d %s%s", o.code, o.out, o.errors)
+	}
+	if o = s.run("status", "-f", s.dir); !strings.Contains(o.out, "CREATE VIEW peek") {
+		t.Errorf("%s%s", o.out, o.errors)
+	}
+	content, err := os.ReadFile(filepath.Join(s.dir, "catalog.db"))
+	if err != nil || bytes.Contains(content, []byte("precious")) {
+		t.Errorf("the catalog knows what is in the files: %v", err)
+	}
+	c.Exec(t, s.db, "DROP VIEW peek")
+	s.must("full-backup", "-d", s.conn, "-f", s.dir, "--jobs", "2", "--filter", recipient, "-Z", "gzip")
+	s.catchUp()
+	s.must("rehearse", "-f", s.dir, "-i", key)
 }
 
 // TestRehearsalOfMuchData: of a base and segments full of rows, and of samples, little

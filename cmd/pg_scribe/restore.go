@@ -116,9 +116,9 @@ func (a *app) warnUnlisted(ctx context.Context, r *repo.Repository, file string)
 	}
 	rebuild := []string{"catalog", "rebuild", "--force", "-f", file}
 	if r.Remote() {
-		rebuild = []string{"catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", file}
+		rebuild = []string{"catalog", "rebuild", "-f", "NEW_DIRECTORY", "--storage", file}
 	}
-	f := health.Unlisted(names, health.Command{Args: rebuild})
+	f := health.Uncatalogued(names, health.Command{Args: rebuild})
 	a.words.finding("warning", f.Text, a.facts.fix(f.Fix))
 	return nil
 }

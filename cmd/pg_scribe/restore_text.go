@@ -72,6 +72,9 @@ func changes(list []catalog.TableCount) (n int64) {
 	return n
 }
 
+// reportRepairs is how many repaired differences a report names.
+const reportRepairs = 20
+
 // reportTables is how many tables a report names.
 const reportTables = 20
 
@@ -97,12 +100,16 @@ func (a *app) printReport(r restore.Report, took time.Duration) {
 	if r.Compared > 0 {
 		row("compared", "%s, %d not comparable", show.Plural(int64(r.Compared), "object"), r.NotCompared)
 	}
+	repaired := 0
 	for _, d := range r.Differences {
 		if d.Accepted {
 			a.words.warn("differs: %s", difference(d))
-		} else {
+		} else if repaired++; repaired <= reportRepairs {
 			a.words.warn("repaired: %s", difference(d))
 		}
+	}
+	if more := repaired - reportRepairs; more > 0 {
+		a.words.warn("repaired: %s; --output json lists them", show.Plural(int64(more), "further difference"))
 	}
 	for _, left := range r.LeftOut {
 		a.words.warn("left out: %s", left)

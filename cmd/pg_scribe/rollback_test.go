@@ -10,7 +10,7 @@ import (
 	"pg_scribe/internal/pgtest"
 )
 
-// An older catalog, in the directory or on a target, must not make a restore
+// An older catalog, in the directory or on a storage, must not make a restore
 // of all that there is silently one of less. A damaged one is not stepped over.
 func TestCatalogOfAnOlderTime(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -50,7 +50,7 @@ func TestCatalogOfAnOlderTime(t *testing.T) {
 	newest, _ := filepath.Glob(filepath.Join(older, "incremental-*"))
 	for spec, fix := range map[string]string{
 		local:           "pg_scribe catalog rebuild --force -f " + local,
-		"file:" + older: "pg_scribe catalog rebuild -f NEW_DIRECTORY --target file:" + older,
+		"file:" + older: "pg_scribe catalog rebuild -f NEW_DIRECTORY --storage file:" + older,
 	} {
 		o := s.must("restore", "-f", spec, "--dry-run")
 		if !strings.Contains(o.errors, "does not know newer segments") || !strings.Contains(o.errors, filepath.Base(newest[len(newest)-1])) ||
@@ -72,10 +72,10 @@ func TestCatalogOfAnOlderTime(t *testing.T) {
 		}
 		o := s.run("restore", "-f", "file:"+older, "--dry-run")
 		t.Log(name, o.errors)
-		o.refused(t, exitBackup, "is damaged", "pg_scribe catalog rebuild -f NEW_DIRECTORY --target "+older)
+		o.refused(t, exitBackup, "is damaged", "pg_scribe catalog rebuild -f NEW_DIRECTORY --storage "+older)
 	}
 	fresh := filepath.Join(t.TempDir(), "fresh")
-	s.must("catalog", "rebuild", "-f", fresh, "--target", "file:"+older)
+	s.must("catalog", "rebuild", "-f", fresh, "--storage", "file:"+older)
 	if got, want := s.restoredFrom(fresh), s.content(); got != want {
 		t.Errorf("restored %s, want %s", got, want)
 	}
@@ -145,6 +145,6 @@ func TestTargetInItsRepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, spec := range []string{dir, inside, "file:" + link} {
-		b.run("copy", "-f", dir, "--target", spec).refused(t, exitUsage, "the repository's own directory", "another disk")
+		b.run("copy", "-f", dir, "--storage", spec).refused(t, exitUsage, "the repository's own directory", "another disk")
 	}
 }

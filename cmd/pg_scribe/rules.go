@@ -208,7 +208,7 @@ var storageRules = []rule{
 		return "give each repository a directory or prefix of its own"
 	}),
 	on(exitBackup, func(e *layout.LostError, f facts) string {
-		return "is the right disk mounted, the right prefix named? To begin anew there: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Storage)
+		return "is the right disk mounted, the right prefix named? To begin anew there: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--storage", e.Storage)
 	}),
 	on(exitBackup, func(e *upload.CollisionError, f facts) string {
 		hint := "that file is not what this repository has stored, and nothing is overwritten"
@@ -218,7 +218,7 @@ var storageRules = []rule{
 		return hint + "; look at it there, and give this repository a prefix of its own or move the file aside"
 	}),
 	on(exitBackup, func(e *upload.BacklogError, f facts) string {
-		return "fix the target, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a target that is gone for " +
+		return "fix the storage, then send what waits: " + commandLine("pg_scribe", "copy", "-f", f.dir) + "; or raise --spool-limit; a storage that is gone for " +
 			"good: " +
 			commandLine("pg_scribe", "copy", "-f", f.dir, "--forget") + " WHERE"
 	}),
@@ -233,11 +233,11 @@ var storageRules = []rule{
 		return "it has " + strings.Join(known, ", ")
 	}),
 	on(exitUsage, func(e *upload.ReliedOnError, f facts) string {
-		first := "bring that one up to date: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target", e.Heir)
+		first := "bring that one up to date: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--storage", e.Heir)
 		if e.Heir == "" {
-			first = "add the one that takes its place: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--target") + " WHERE"
+			first = "add the one that takes its place: " + commandLine("pg_scribe", "copy", "-f", f.dir, "--storage") + " WHERE"
 		}
-		return first + "; or run start without --durability target from now on; then forget this one: " + f.again()
+		return first + "; or run start without --durability storage from now on; then forget this one: " + f.again()
 	}),
 	on(exitBackup, func(e *upload.BusyError, f facts) string {
 		return "it sends what is new; see how far it is: " + commandLine("pg_scribe", "status", "-f", e.Dir)
@@ -246,7 +246,7 @@ var storageRules = []rule{
 		return "see that its server runs and that this machine reaches it" + f.sentLater()
 	}),
 	{storage.NoPlace.Error(), func(err error, _ facts) (remedy, bool) {
-		hint := "make the bucket or directory, or mount the disk it is on; a target is never made by itself"
+		hint := "make the bucket or directory, or mount the disk it is on; a storage is never made by itself"
 		if e, ok := errors.AsType[*storage.Error](err); ok && strings.HasPrefix(e.Storage, "/") {
 			above := existing(e.Storage)
 			hint += "; of its path there is only " + above + ": " + commandLine("ls", "-la", above)
@@ -270,7 +270,7 @@ var storageRules = []rule{
 		return "let these credentials write there; S3 needs s3:PutObject, s3:GetObject, s3:ListBucket, s3:AbortMultipartUpload, and s3:DeleteObject to expire"
 	}),
 	is(storage.ClockSkew, exitBackup, func(facts) string { return "set the clock of this machine: timedatectl, chronyc tracking" }),
-	is(storage.Full, exitBackup, func(f facts) string { return "make room on the target" + f.sentLater() }),
+	is(storage.Full, exitBackup, func(f facts) string { return "make room on the storage" + f.sentLater() }),
 	is(storage.Exists, exitBackup, func(facts) string {
 		return "nothing is overwritten; give each repository a directory or prefix of its own"
 	}),
@@ -280,16 +280,16 @@ var storageRules = []rule{
 		}
 		return "see what is there: " + commandLine("pg_scribe", "list", "-f", f.dir)
 	}),
-	is(storage.Misused, exitUsage, func(facts) string { return "check endpoint, region, encryption and storage class of the target" }),
+	is(storage.Misused, exitUsage, func(facts) string { return "check endpoint, region, encryption and storage class of the storage" }),
 	on(exitBackup, func(e *repo.SnapshotError, _ facts) string {
 		return "make a directory from the files there, and use that: " +
-			commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", e.Storage)
+			commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--storage", e.Storage)
 	}),
 	on(exitBackup, func(e *storage.Error, _ facts) string {
 		if e.Storage == "shell" {
-			return "look at the target with its commands, by hand; list must print a line SIZE NAME for each file"
+			return "look at the storage with its commands, by hand; list must print a line SIZE NAME for each file"
 		}
-		return "look at the target; what it says stands above"
+		return "look at the storage; what it says stands above"
 	}),
 }
 

@@ -57,7 +57,7 @@ func (s *sourceDB) nothingInClear(place string) {
 		`^catalog-[0-9A-F]{16}-[0-9A-F]{16}\.db|^pg_scribe_(metadata-[0-9A-F]{16}|repository)\.txt$`)
 	for name, content := range filesIn(s.t, place) {
 		if !names.MatchString(name) {
-			s.t.Errorf("the target has a file %q", name)
+			s.t.Errorf("the storage has a file %q", name)
 		}
 		for _, word := range []string{s.db, s.slot, "precious row", "ledger_of_secrets", "keeper_of_the_ledger", "SQLite format", "CREATE TABLE", "PGDMP"} {
 			if bytes.Contains(content, []byte(word)) {
@@ -67,7 +67,7 @@ func (s *sourceDB) nothingInClear(place string) {
 	}
 }
 
-// With encryption a target tells nothing of the database; with the key it
+// With encryption a storage tells nothing of the database; with the key it
 // restores alone, and without it nothing is touched.
 func TestEncryptedTargetsTellNothing(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -80,7 +80,7 @@ func TestEncryptedTargetsTellNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.Exec(t, "postgres", "DROP ROLE IF EXISTS keeper_of_the_ledger")
 			place := t.TempDir()
-			s := initSource(t, c, secretSQL, append(flags, "--target", place)...)
+			s := initSource(t, c, secretSQL, append(flags, "--storage", place)...)
 			keys := flags[4:]
 			s.c.Exec(t, s.db, "INSERT INTO t SELECT g, 'precious row ' || g FROM generate_series(201, 900) g; ALTER TABLE ledger_of_secrets ADD v text")
 			s.catchUp(keys...)
@@ -113,13 +113,13 @@ func TestEncryptedTargetsTellNothing(t *testing.T) {
 	}
 }
 
-// What lay on a target in clear goes from it when the repository is encrypted,
+// What lay on a storage in clear goes from it when the repository is encrypted,
 // and names never come to mean other bytes.
 func TestReencryptReachesTargets(t *testing.T) {
 	c := pgtest.Shared(t)
 	c.Exec(t, "postgres", "DROP ROLE IF EXISTS keeper_of_the_ledger")
 	place := t.TempDir()
-	s := initSource(t, c, secretSQL, "--target", place)
+	s := initSource(t, c, secretSQL, "--storage", place)
 	s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2")
 	s.c.Exec(t, s.db, "UPDATE t SET v = v || '!'")
 	s.catchUp()
@@ -143,12 +143,12 @@ func TestReencryptReachesTargets(t *testing.T) {
 	}
 }
 
-// verify reads back what the targets hold.
+// verify reads back what the storages hold.
 func TestVerifyReadsTargets(t *testing.T) {
 	c := pgtest.Shared(t)
 	place, other := t.TempDir(), t.TempDir()
 	recipient, key := newKey(t)
-	s := initSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", "--filter", recipient, "--target", place, "--target", other)
+	s := initSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", "--filter", recipient, "--storage", place, "--storage", other)
 	s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2")
 	s.c.Exec(t, s.db, "INSERT INTO t VALUES (1, 'a')")
 	s.catchUp()
@@ -206,7 +206,7 @@ func TestVerifyReadsTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v := verify(exitBackup, "-i", key); v.Failed != 1 || !strings.Contains(v.Findings[0].Target, other) {
-		t.Errorf("a target that is gone: %+v", v)
+		t.Errorf("a storage that is gone: %+v", v)
 	}
 }
 
@@ -220,7 +220,7 @@ func newest(t *testing.T, place string) string {
 	return filepath.Base(slices.Max(found))
 }
 
-// What expire removes goes from the targets in the same run.
+// What expire removes goes from the storages in the same run.
 func TestExpireReachesTargets(t *testing.T) {
 	c := pgtest.Shared(t)
 	place := t.TempDir()
@@ -250,7 +250,7 @@ func TestExpireReachesTargets(t *testing.T) {
 	}
 }
 
-// With nothing but a target's files, also without its catalogs, the repository
+// With nothing but a storage's files, also without its catalogs, the repository
 // comes back, goes on, and is known there.
 func TestRebuildFromATarget(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -258,7 +258,7 @@ func TestRebuildFromATarget(t *testing.T) {
 	for name, flags := range map[string][]string{"clear": nil, "age": {"-Z", "zstd", "--filter", recipient}} {
 		t.Run(name, func(t *testing.T) {
 			place := t.TempDir()
-			s := initSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", append(flags, "--target", place)...)
+			s := initSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", append(flags, "--storage", place)...)
 			s.must("full-backup", "-d", s.conn, "-f", s.dir, "-j", "2")
 			s.c.Exec(t, s.db, "INSERT INTO t VALUES (1, 'a')")
 			s.catchUp()
@@ -274,9 +274,9 @@ func TestRebuildFromATarget(t *testing.T) {
 			var keys []string
 			if flags != nil {
 				keys = []string{"-i", key}
-				s.run("catalog", "rebuild", "-f", s.dir, "--target", place).refused(t, exitUsage, "no key was given", "--identity FILE")
+				s.run("catalog", "rebuild", "-f", s.dir, "--storage", place).refused(t, exitUsage, "no key was given", "--identity FILE")
 			}
-			s.must(append([]string{"catalog", "rebuild", "-f", s.dir, "--target", place}, keys...)...)
+			s.must(append([]string{"catalog", "rebuild", "-f", s.dir, "--storage", place}, keys...)...)
 			if got, want := s.restoredFrom(s.dir, keys...), s.content(); got != want {
 				t.Errorf("restored %s, want %s", got, want)
 			}
@@ -285,7 +285,7 @@ func TestRebuildFromATarget(t *testing.T) {
 			s.catchUp()
 			s.must(append([]string{"verify", "-f", s.dir}, keys...)...)
 			if got, want := s.restoredFrom("file:"+place, keys...), s.content(); got != want {
-				t.Errorf("from the target: %s, want %s", got, want)
+				t.Errorf("from the storage: %s, want %s", got, want)
 			}
 			segments, _ := filepath.Glob(filepath.Join(place, "incremental-*"))
 			for _, path := range segments {

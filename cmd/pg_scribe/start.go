@@ -32,8 +32,8 @@ type startCmd struct {
 	SegmentAge     interval    `default:"1h" placeholder:"TIME" help:"Time after which a new segment begins; 0 never (default: ${default})."`
 	StateInterval  interval    `default:"1m" placeholder:"TIME" help:"Time between samples of sequences, roles and the like; 0 never (default: ${default})."`
 	Endpos         catalog.LSN `placeholder:"LSN" help:"Stop behind the last transaction that commits at or before this LSN."`
-	Durability     string      `enum:"local,target" default:"local" placeholder:"WHERE" help:"What the server may forget: what is stored here (local), or what the first target holds (target)."`
-	SpoolLimit     size        `default:"0" placeholder:"SIZE" help:"Stop when more than this waits for the targets; 0 never (default: ${default})."`
+	Durability     string      `enum:"local,storage,target" default:"local" placeholder:"WHERE" help:"What the server may forget: what is stored here (local), or what the first storage holds with its catalog (storage)."`
+	SpoolLimit     size        `default:"0" placeholder:"SIZE" help:"Stop when more than this waits for the storages; 0 never (default: ${default})."`
 	NoLoop         bool        `help:"Stop when the connection breaks, instead of connecting again."`
 }
 
@@ -99,7 +99,7 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 	a.words.log(a.now)
 	return a.operation(ctx, r, "start", func() error {
 		end, err := service.Run(ctx, r, service.Options{
-			Stream: opts, Relies: c.Durability == "target", SpoolLimit: int64(c.SpoolLimit),
+			Stream: opts, Relies: c.Durability != "local", SpoolLimit: int64(c.SpoolLimit),
 			Storages: func(ctx context.Context) (map[int64]storage.Storage, error) {
 				storages, _, err := a.storagesOf(ctx, r)
 				return storages, err
@@ -108,12 +108,12 @@ func (c *startCmd) intoRepository(ctx context.Context, a *app, r *repo.Repositor
 				a.words.say("streaming database %q through slot %s into %s from %s", its.Database, slot, r.Dir(), from)
 			},
 			Notice: func(text string) { a.words.say("%s", text) },
-			Behind: func(err error) { a.words.warn("not everything is on the targets yet: %v", err) },
+			Behind: func(err error) { a.words.warn("not everything is on the storages yet: %v", err) },
 		})
 		switch {
 		case errors.Is(err, service.ErrNoStorage):
-			return &usageError{"--durability target, but the repository has no target",
-				"add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--target", "WHERE")}
+			return &usageError{"--durability storage, but the repository has no storage",
+				"add one: " + commandLine("pg_scribe", "copy", "-f", r.Dir(), "--storage", "WHERE")}
 		case err == nil:
 			a.words.say("stopped; everything up to %s is stored", end)
 		}

@@ -70,7 +70,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 type statusReport struct {
 	app    *app
 	Slot   string
-	remote bool // the repository is read from a target
+	remote bool // the repository is read from a storage
 	doc    statusJSON
 
 	seen     *health.Repository // what was seen of the repository, if one is named
@@ -186,7 +186,7 @@ func lookAt(ctx context.Context, r *repo.Repository, dir string) (*health.Reposi
 		if seen.Storages, err = r.Catalog().Storages(ctx); err != nil {
 			return nil, err
 		}
-		if seen.Unlisted, err = verify.Uncatalogued(ctx, r); err != nil {
+		if seen.Uncatalogued, err = verify.Uncatalogued(ctx, r); err != nil {
 			return nil, err
 		}
 	}

@@ -80,7 +80,7 @@ func (s *statusReport) notLookedAt() {
 		add("whether the commands behind the newest base run again (%s)", commandLine("pg_scribe", "rehearse", "-f", r.Directory))
 	}
 	if len(r.Storages) > 0 {
-		add("the files on the %s (verify reads them)", show.Plural(int64(len(r.Storages)), "target"))
+		add("the files on the %s (verify reads them)", show.Plural(int64(len(r.Storages)), "storage"))
 	}
 }
 
@@ -175,7 +175,7 @@ func (s *statusReport) printRepository(d repositoryJSON) {
 	}
 	s.row("rehearsed", "%s", rehearsed)
 	for i, t := range d.Storages {
-		name := "target"
+		name := "storage"
 		if i > 0 {
 			name = "copy"
 		}

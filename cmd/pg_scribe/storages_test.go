@@ -31,7 +31,7 @@ func withS3(b *bench) {
 func targetSource(t *testing.T, c *pgtest.Cluster, sql string, targets ...string) *sourceDB {
 	var flags []string
 	for _, target := range targets {
-		flags = append(flags, "--target", target)
+		flags = append(flags, "--storage", target)
 	}
 	return initSource(t, c, sql, flags...)
 }
@@ -62,7 +62,7 @@ func (s *sourceDB) content() string {
 	return s.c.Query(s.t, s.db, "SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(t::text, '|' ORDER BY id)), '') FROM t")
 }
 
-// With nothing but the target, everything is there: the first base, the stream,
+// With nothing but the storage, everything is there: the first base, the stream,
 // bases of both forms.
 func TestTargetsAloneRestore(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -161,7 +161,7 @@ func TestTargetRefusals(t *testing.T) {
 		{"unreachable", gone, "cannot be reached", "see that its server runs", exitConnection, nil},
 		{"another repository's", taken, "another repository", "of its own", exitUsage, nil},
 		{"used otherwise", used, "another repository", "of its own", exitUsage, nil},
-		{"no target", "gs://bucket", "kinds are", "s3://BUCKET/PREFIX", exitUsage, nil},
+		{"no storage", "gs://bucket", "kinds are", "s3://BUCKET/PREFIX", exitUsage, nil},
 		{"template", "shell write='cat > %x' read='cat %f' list=ls remove='rm %f'", "%x has no meaning", "write it as", exitUsage, nil},
 	}
 	for _, e := range cases {
@@ -170,14 +170,14 @@ func TestTargetRefusals(t *testing.T) {
 			run := &bench{t: t, c: c, env: append(slices.Clone(b.env), e.env...)}
 			good := t.TempDir()
 			before := run.state(db, dir)
-			o := run.run("init", "-d", c.ConnString(db), "-f", dir, "-S", "refused", "--target", good, "--target", e.spec)
+			o := run.run("init", "-d", c.ConnString(db), "-f", dir, "-S", "refused", "--storage", good, "--storage", e.spec)
 			o.errors = o.errors[strings.Index(o.errors, "pg_scribe: error"):]
 			o.refused(t, e.code, e.problem, e.hint)
 			if after := run.state(db, dir); after != before {
 				t.Errorf("before %s\nafter %s", before, after)
 			}
 			if left, _ := os.ReadDir(good); len(left) != 0 {
-				t.Errorf("the other target was not given free: %v", left)
+				t.Errorf("the other storage was not given free: %v", left)
 			}
 			if strings.Contains(o.errors, s3test.SecretKey) {
 				t.Error("the secret is told")
@@ -186,7 +186,7 @@ func TestTargetRefusals(t *testing.T) {
 	}
 	run := &bench{t: t, c: c, env: b.env}
 	run.run("restore", "-f", server.URL("nothing"), "--dry-run").refused(t, exitUsage, "is not a repository", "")
-	run.run("start", "-f", server.URL("nothing"), "-d", c.ConnString(db)).refused(t, exitUsage, "needs a local directory", "--target")
+	run.run("start", "-f", server.URL("nothing"), "-d", c.ConnString(db)).refused(t, exitUsage, "needs a local directory", "--storage")
 }
 
 // background runs start until stop is called.
@@ -248,7 +248,7 @@ func TestStoreRestartsWhileStreaming(t *testing.T) {
 		t.Fatalf("start ended with %d\n%s", code, text)
 	}
 	s.must("copy", "-f", s.dir)
-	// What the target holds is what the directory holds, each file once.
+	// What the storage holds is what the directory holds, each file once.
 	d := decode[statusRead](t, s.run("status", "-f", s.dir, "--output", "json"))
 	if len(d.Repository.Targets) != 1 || d.Repository.Targets[0].Pending != 0 || d.Repository.Targets[0].FailedSince != "" {
 		t.Errorf("status shows %+v", d.Repository.Targets)
@@ -271,7 +271,7 @@ func TestStoreRestartsWhileStreaming(t *testing.T) {
 		}
 	}
 	if len(local) < 12 || !slices.Equal(local, remote) {
-		t.Errorf("the directory has %d files, the target %d:\n%q\n%q", len(local), len(remote), local, remote)
+		t.Errorf("the directory has %d files, the storage %d:\n%q\n%q", len(local), len(remote), local, remote)
 	}
 	for _, name := range local {
 		a, aerr := os.ReadFile(filepath.Join(s.dir, name))
@@ -307,15 +307,15 @@ type statusRead struct {
 	}
 }
 
-// A target that is down delays, warns, and catches up. With --durability
-// target the server keeps what is not there yet.
+// A storage that is down delays, warns, and catches up. With --durability
+// storage the server keeps what is not there yet.
 func TestTargetDown(t *testing.T) {
 	c := pgtest.Shared(t)
 	server := s3test.Start(t)
 	other := t.TempDir()
 	spec := server.URL("p")
 	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", spec, other)
-	stop, _ := s.background("--durability", "target", "--segment-size", "50kB")
+	stop, _ := s.background("--durability", "storage", "--segment-size", "50kB")
 	status := func() (statusRead, outcome) {
 		o := s.run("status", "-d", s.conn, "-f", s.dir, "--output", "json")
 		return decode[statusRead](t, o), o
@@ -331,7 +331,7 @@ func TestTargetDown(t *testing.T) {
 	confirmed := func(d statusRead) catalog.LSN { l, _ := catalog.ParseLSN(d.Slot.Confirmed); return l }
 	at := fill(0)
 	fill(1) // fills the segment
-	waitFor(t, "confirmation by way of the target", func() bool { d, _ := status(); return confirmed(d) >= at })
+	waitFor(t, "confirmation by way of the storage", func() bool { d, _ := status(); return confirmed(d) >= at })
 	server.Kill()
 	before := fill(2)
 	fill(3)
@@ -339,12 +339,12 @@ func TestTargetDown(t *testing.T) {
 		d, o := status()
 		return o.code == exitWarnings && d.Repository.Targets[0].FailedSince != "" && d.Repository.Targets[0].Pending > 0
 	})
-	waitFor(t, "the other target", func() bool { d, _ := status(); return d.Repository.Targets[1].Pending == 0 })
+	waitFor(t, "the other storage", func() bool { d, _ := status(); return d.Repository.Targets[1].Pending == 0 })
 	if d, _ := status(); confirmed(d) >= before {
-		t.Errorf("the server was told %s while the target was down, %s is not there", d.Slot.Confirmed, before)
+		t.Errorf("the server was told %s while the storage was down, %s is not there", d.Slot.Confirmed, before)
 	}
 	o := s.run("status", "-f", s.dir)
-	if !strings.Contains(o.errors, "target "+spec+" fails since") || !strings.Contains(o.errors, "pg_scribe copy -f") {
+	if !strings.Contains(o.errors, "storage "+spec+" fails since") || !strings.Contains(o.errors, "pg_scribe copy -f") {
 		t.Errorf("status says %s%s", o.out, o.errors)
 	}
 	server.StartAgain()
@@ -363,13 +363,13 @@ func TestTargetDown(t *testing.T) {
 }
 
 // A server that is told to stop waits for what it has sent to be confirmed. It
-// must not wait for a target that is down.
+// must not wait for a storage that is down.
 func TestServerStopsWhileTargetIsDown(t *testing.T) {
 	c := pgtest.New(t, pgtest.Options{})
 	server := s3test.Start(t)
 	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)", server.URL("p"))
 	server.Kill()
-	stop, said := s.background("--durability", "target", "--segment-size", "50kB")
+	stop, said := s.background("--durability", "storage", "--segment-size", "50kB")
 	s.c.Exec(t, s.db, "INSERT INTO t SELECT g, repeat(md5(g::text), 5) FROM generate_series(1, 1000) g")
 	defer func() { t.Log(said()) }()
 	waitFor(t, "the sealed segment", func() bool {
@@ -404,7 +404,7 @@ func TestSpoolLimit(t *testing.T) {
 	server.Kill()
 	s.c.Exec(t, s.db, "INSERT INTO t SELECT g, md5(g::text) || md5((g * 3)::text) FROM generate_series(1, 20000) g")
 	o := s.run("start", "-d", s.conn, "-f", s.dir, "-F", "100ms", "--segment-size", "100kB", "--spool-limit", "200kB")
-	if o.code != exitBackup || !strings.Contains(o.errors, "wait for the targets") || !strings.Contains(o.errors, "--spool-limit") {
+	if o.code != exitBackup || !strings.Contains(o.errors, "wait for the storages") || !strings.Contains(o.errors, "--spool-limit") {
 		t.Errorf("exit code %d\n%s", o.code, o.errors)
 	}
 	server.StartAgain()
@@ -414,7 +414,7 @@ func TestSpoolLimit(t *testing.T) {
 	}
 }
 
-// A target that is added later gets everything; one that was emptied, or is
+// A storage that is added later gets everything; one that was emptied, or is
 // another disk, is told; files that somebody removed there are sent again.
 func TestCopyBringsTargetsUp(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -422,11 +422,11 @@ func TestCopyBringsTargetsUp(t *testing.T) {
 	s := targetSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')", first)
 	s.c.Exec(t, s.db, "INSERT INTO t VALUES (2, 'b')")
 	s.catchUp()
-	s.must("copy", "-f", s.dir, "--target", second)
+	s.must("copy", "-f", s.dir, "--storage", second)
 	if got := s.restoredFrom("file:" + second); got != s.content() {
-		t.Errorf("the added target: %s", got)
+		t.Errorf("the added storage: %s", got)
 	}
-	s.must("copy", "-f", s.dir, "--target", second) // again: nothing to do
+	s.must("copy", "-f", s.dir, "--storage", second) // again: nothing to do
 	segments, _ := filepath.Glob(filepath.Join(first, "incremental-*"))
 	if len(segments) != 1 {
 		t.Fatalf("segments: %q", segments)
@@ -438,7 +438,7 @@ func TestCopyBringsTargetsUp(t *testing.T) {
 	if _, err := os.Stat(segments[0]); err != nil || !strings.Contains(o.errors, "has lost") {
 		t.Errorf("a lost file: %v\n%s", err, o.errors)
 	}
-	// Damaged on the target: restore refuses it.
+	// Damaged on the storage: restore refuses it.
 	if err := os.WriteFile(segments[0], []byte("noise"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -447,7 +447,7 @@ func TestCopyBringsTargetsUp(t *testing.T) {
 	if err := os.RemoveAll(second); err != nil {
 		t.Fatal(err)
 	}
-	s.run("copy", "-f", s.dir, "--target", second).refused(t, exitBackup, "does not exist", "mount the disk")
+	s.run("copy", "-f", s.dir, "--storage", second).refused(t, exitBackup, "does not exist", "mount the disk")
 	if err := os.Mkdir(second, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -455,13 +455,13 @@ func TestCopyBringsTargetsUp(t *testing.T) {
 	if o := s.run("status", "-f", s.dir); o.code != exitWarnings || !strings.Contains(o.errors, "does not hold pg_scribe_repository.txt") {
 		t.Errorf("status: %d\n%s%s", o.code, o.out, o.errors)
 	}
-	s.must("copy", "-f", s.dir, "--target", second)
+	s.must("copy", "-f", s.dir, "--storage", second)
 	if got := s.restoredFrom("file:" + second); got != s.content() {
-		t.Errorf("the emptied target: %s", got)
+		t.Errorf("the emptied storage: %s", got)
 	}
 }
 
-// What the catalog forgets goes from the targets too, also when the process
+// What the catalog forgets goes from the storages too, also when the process
 // that forgot it ended at once.
 func TestForgottenGoesFromTargets(t *testing.T) {
 	c := pgtest.Shared(t)
@@ -486,20 +486,21 @@ func TestForgottenGoesFromTargets(t *testing.T) {
 		after, _ := filepath.Glob(filepath.Join(place, "*"))
 		for _, name := range []string{b.Name, "globals-" + b.Name[len("base-"):len("base-20261121-020000")]} {
 			if left, _ := filepath.Glob(filepath.Join(place, name+"*")); len(left) != 0 {
-				t.Errorf("left on the target: %q; before %q, after %q", left, before, after)
+				t.Errorf("left on the storage: %q; before %q, after %q", left, before, after)
 			}
 		}
 	}
 }
 
-// Targets may stand in the configuration file, one a line.
-func TestTargetsFromConfiguration(t *testing.T) {
+// Storages may stand in the configuration file, one a line. The flag's former
+// name counts there, in the environment and on the command line too.
+func TestStoragesFromConfiguration(t *testing.T) {
 	c := pgtest.Shared(t)
 	b := newBench(t, c)
 	db := c.CreateDB(t, "tgt")
 	first, second := t.TempDir(), t.TempDir()
 	conf := filepath.Join(t.TempDir(), "conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, "[init]\ntarget = '%s'\ntarget = 'file:%s'\n", first, second), 0o600); err != nil {
+	if err := os.WriteFile(conf, fmt.Appendf(nil, "[init]\nstorage = '%s'\ntarget = 'file:%s'\n", first, second), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "repo")
@@ -509,24 +510,37 @@ func TestTargetsFromConfiguration(t *testing.T) {
 			t.Errorf("%s holds %q", place, found)
 		}
 	}
+	for _, name := range []string{"TARGET", "STORAGE"} {
+		other, line := t.TempDir(), t.TempDir()
+		env := b.env
+		b.env = append(slices.Clone(env), "PG_SCRIBE_"+name+"="+other)
+		b.must("copy", "-f", dir)
+		b.env = env
+		b.must("copy", "-f", dir, "--"+strings.ToLower(name), line)
+		for _, place := range []string{other, line} {
+			if found, _ := filepath.Glob(filepath.Join(place, "base-*")); len(found) != 1 {
+				t.Errorf("%s: %s holds %q", name, place, found)
+			}
+		}
+	}
 }
 
-// A target that is added while start runs is served at once, whether start had
-// one before or not, and also with --durability target.
+// A storage that is added while start runs is served at once, whether start had
+// one before or not, and also with --durability storage.
 func TestTargetAddedBesideStart(t *testing.T) {
 	c := pgtest.Shared(t)
 	for name, first := range map[string]string{"the first one": "", "a second one": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			s := newSource(t, c, "CREATE TABLE t (id int PRIMARY KEY, v text)")
 			if first != "" {
-				s.must("copy", "-f", s.dir, "--target", first)
+				s.must("copy", "-f", s.dir, "--storage", first)
 			}
 			stop, said := s.background("--segment-size", "10kB")
 			waitFor(t, "the stream", func() bool { return strings.Contains(said(), "stored to") })
 			added := t.TempDir()
-			s.must("copy", "-f", s.dir, "--target", added)
+			s.must("copy", "-f", s.dir, "--storage", added)
 			s.c.Exec(t, s.db, "INSERT INTO t SELECT g, md5(g::text) FROM generate_series(1, 2000) g")
-			waitFor(t, "a segment on the added target", func() bool {
+			waitFor(t, "a segment on the added storage", func() bool {
 				found, _ := filepath.Glob(filepath.Join(added, "incremental-*"))
 				return len(found) > 0
 			})
@@ -569,7 +583,7 @@ func TestCopySendsNoCatalogTwice(t *testing.T) {
 	}
 	l := decode[pins](t, s.must("list", "-f", "file:"+place, "--output", "json"))
 	if len(l.Bases) != 1 || l.Bases[0].Pinned == "" {
-		t.Errorf("the target shows %+v", l)
+		t.Errorf("the storage shows %+v", l)
 	}
 	names := strings.Fields(catalogs())
 	if err := os.Remove(names[len(names)-1]); err != nil { // the newest is lost
@@ -578,9 +592,9 @@ func TestCopySendsNoCatalogTwice(t *testing.T) {
 	s.must("copy", "-f", s.dir)
 	l = decode[pins](t, s.must("list", "-f", "file:"+place, "--output", "json"))
 	if len(l.Bases) != 1 || l.Bases[0].Pinned == "" {
-		t.Errorf("after the loss of a catalog the target shows %+v", l)
+		t.Errorf("after the loss of a catalog the storage shows %+v", l)
 	}
-	s.catchUp("--durability", "target", "--segment-age", "1s")
+	s.catchUp("--durability", "storage", "--segment-age", "1s")
 	if got := s.restoredFrom("file:" + place); got != s.content() {
 		t.Errorf("restored %s", got)
 	}

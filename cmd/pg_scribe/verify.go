@@ -41,11 +41,11 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	defer r.Close()
 	r.Keys(keys)
 	var last time.Time
-	targets, _, err := a.storagesOf(ctx, r)
+	storages, _, err := a.storagesOf(ctx, r)
 	if err != nil {
 		return err
 	}
-	report, err := verify.Run(ctx, r, verify.Options{Subset: verify.Subset(c.ReadDataSubset), Storages: targets, Report: func(f verify.File) {
+	report, err := verify.Run(ctx, r, verify.Options{Subset: verify.Subset(c.ReadDataSubset), Storages: storages, Report: func(f verify.File) {
 		if f.Outcome != catalog.OutcomeOK {
 			a.words.warn("%s: %s: %s", f.Place(), f.Outcome, f.Reason)
 		} else if a.verbose || a.now().Sub(last) >= 5*time.Second && f.Read {
@@ -186,7 +186,7 @@ type catalogCmd struct {
 	Action   string `arg:"" enum:"check,rebuild" help:"check, or rebuild from the files alone."`
 	File     string `short:"f" required:"" placeholder:"DIRECTORY" help:"Repository."`
 	SpoolDir string `placeholder:"DIRECTORY" help:"rebuild: make a folder for what is not encrypted below this directory, as init does, in place of one that is lost."`
-	Target   string `placeholder:"WHERE" help:"rebuild: bring the files that are missing from this target first; -f may be empty, or absent."`
+	Storage  string `aliases:"target" placeholder:"WHERE" help:"rebuild: bring the files that are missing from this storage first; -f may be empty, or absent."`
 	Force    bool   `help:"Rebuild a catalog that is whole."`
 }
 
@@ -208,14 +208,14 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if storage.IsSpec(c.File) {
-		return &usageError{"catalog rebuild needs a local directory: " + c.File + " can only be a target",
-			"its files are brought into a directory: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--target", c.File)}
+		return &usageError{"catalog rebuild needs a local directory: " + c.File + " can only be a storage",
+			"its files are brought into a directory: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--storage", c.File)}
 	}
 	opts := rebuild.Options{Force: c.Force, Keys: keys, Chain: chain, Spool: c.SpoolDir}
 	a.facts.spool = c.SpoolDir
-	if c.Target != "" {
+	if c.Storage != "" {
 		a.step("bringing the files")
-		if opts.From, err = a.parseStorage(c.Target); err != nil {
+		if opts.From, err = a.parseStorage(c.Storage); err != nil {
 			return err
 		}
 	}

@@ -120,20 +120,24 @@ func resolve(ctx context.Context, conn *pgconn.PgConn, addresses []Address) (oid
 // type's relation by its address, nor a prefix operator, nor its own database
 // under another name.
 func addressSQL(addresses []Address) string {
-	rows := make([]string, len(addresses))
-	for i, a := range addresses {
+	var rows, plain []string
+	for _, a := range addresses {
 		switch {
 		case a.Class == databaseClass:
-			rows[i] = "SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()"
+			rows = append(rows, "SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()")
 		case a.Class == "composite type" && len(a.Names) == 2:
-			rows[i] = "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = " +
-				literal(a.Names[1]) + " AND n.nspname = " + literal(a.Names[0])
+			rows = append(rows, "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = "+
+				literal(a.Names[1])+" AND n.nspname = "+literal(a.Names[0]))
 		case a.Class == "operator" && len(a.Names) == 2 && len(a.Args) == 1:
 			name := `"` + strings.ReplaceAll(a.Names[0], `"`, `""`) + `".` + a.Names[1] + "(NONE," + a.Args[0] + ")"
-			rows[i] = "SELECT " + literal(name) + "::pg_catalog.regoperator::oid"
+			rows = append(rows, "SELECT "+literal(name)+"::pg_catalog.regoperator::oid")
 		default:
-			rows[i] = "SELECT objid FROM pg_catalog.pg_get_object_address(" + literal(a.Class) + ", " + array(a.Names) + ", " + array(a.Args) + ")"
+			plain = append(plain, "("+literal(a.Class)+", "+array(a.Names)+", "+array(a.Args)+")")
 		}
+	}
+	if len(plain) > 0 {
+		rows = append(rows, "SELECT a.objid FROM (VALUES "+strings.Join(plain, ", ")+
+			") v (class, names, args), LATERAL pg_catalog.pg_get_object_address(v.class, v.names, v.args) a")
 	}
 	return strings.Join(rows, " UNION ALL ")
 }

@@ -144,14 +144,16 @@ var rules = map[string]rule{
 		extra:   [][2]string{{"create", "pg_catalog.pg_get_statisticsobjdef(x.oid)"}}},
 	"pg_proc": inSchema("pronamespace", rule{special: map[string]string{"proargdefaults": "pg_catalog.pg_get_function_arguments(x.oid)",
 		"prosqlbody": "pg_catalog.pg_get_function_sqlbody(x.oid)"}, extra: [][2]string{{"result", "pg_catalog.pg_get_function_result(x.oid)"}}}),
-	"pg_aggregate": {identity: "x.aggfnoid::pg_catalog.regprocedure::text", class: "'pg_catalog.pg_proc'::pg_catalog.regclass", object: "x.aggfnoid::oid", column: "x.aggfnoid::oid",
-		where: "x.aggfnoid::oid >= 16384", relation: "0"},
+	"pg_aggregate": {identity: "x.aggfnoid::pg_catalog.regprocedure::text", class: "'pg_catalog.pg_proc'::pg_catalog.regclass", object: "x.aggfnoid::oid",
+		column: "x.aggfnoid::oid",
+		where:  "x.aggfnoid::oid >= 16384", relation: "0"},
 	// The row type of a table is the table; an array type comes with its elements'.
 	"pg_type": inSchema("typnamespace", rule{class: pgType, object: elementOr("oid", "x.oid"), parts: []string{"typarray FROM pg_catalog.pg_type WHERE oid"},
 		where: ofUsers + " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relkind <> 'c' AND c.oid = " + elementOr("typrelid", "x.typrelid") + ")",
 		skip:  []string{"typarray", "typrelid"}}),
-	"pg_enum": {identity: "x.enumtypid::pg_catalog.regtype::text || '.' || x.enumlabel", class: pgType, object: "x.enumtypid", column: "x.enumtypid", where: "x.enumtypid >= 16384",
-		skip: []string{"enumsortorder"},
+	"pg_enum": {identity: "x.enumtypid::pg_catalog.regtype::text || '.' || x.enumlabel", class: pgType, object: "x.enumtypid", column: "x.enumtypid",
+		where: "x.enumtypid >= 16384",
+		skip:  []string{"enumsortorder"},
 		extra: [][2]string{{"position", "(SELECT pg_catalog.count(*) FROM pg_catalog.pg_enum e WHERE e.enumtypid = x.enumtypid AND e.enumsortorder <= " +
 			"x.enumsortorder)"}}},
 	"pg_range":       {identity: "x.rngtypid::pg_catalog.regtype::text", class: pgType, object: "x.rngtypid", column: "x.rngtypid", where: "x.rngtypid >= 16384"},
@@ -194,7 +196,8 @@ var rules = map[string]rule{
 	"pg_database": {identity: "'this database'", where: "x.oid = " + database, only: []string{"datdba", "datacl", "datconnlimit", "datistemplate",
 		"datallowconn", "encoding", "datcollate", "datctype"}},
 	"pg_db_role_setting": {identity: "CASE WHEN x.setrole = 0 THEN 'this database' ELSE 'this database, role ' || pg_catalog.pg_get_userbyid(x.setrole) END",
-		class: "'pg_catalog.pg_database'::pg_catalog.regclass", object: "x.setdatabase", column: "x.setdatabase", where: "x.setdatabase = " + database, only: []string{"setconfig"}},
+		class: "'pg_catalog.pg_database'::pg_catalog.regclass", object: "x.setdatabase", column: "x.setdatabase", where: "x.setdatabase = " + database,
+		only: []string{"setconfig"}},
 	"pg_description": attached(rule{identity: described, where: "(x.objoid >= 16384 OR x.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND (SELECT " +
 		"n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = x.objoid) = 'public')" +
 		" AND " + described + " !~ '^(schema scribe|[a-z ]+ scribe[._])'", only: []string{"description"}}, "x.classoid", "x.objoid"),

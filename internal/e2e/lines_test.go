@@ -17,9 +17,8 @@ const widest = 160
 // counted. They become fewer, never more.
 var wider = map[string]int{
 	"internal/e2e/imports_test.go": 10, // one line for a package, so that two changes meet in one line only
-	"repo/segment":                 20,
-	"restore":                      5,
-	"stream":                       110,
+	"stream/base":                  3,
+	"stream/session.go":            1,
 }
 
 // TestLines: no line of ours is too wide to be read. Struct tags, which cannot be wrapped, may be.

@@ -99,8 +99,8 @@ func TestRecordUserIsOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := []string{"init", "-d", tr.conn(), "-f", tr.dir + "-other", "-S", tr.slot + "_other", "--record-user"}
-	if out, code := tr.program(append(other, "--target", file)...); code == 0 {
-		t.Fatalf("a second repository began with a target that is a file:\n%s", out)
+	if out, code := tr.program(append(other, "--storage", file)...); code == 0 {
+		t.Fatalf("a second repository began with a storage that is a file:\n%s", out)
 	}
 	tr.run("CREATE TABLE b ()")
 	tr.streamNow()

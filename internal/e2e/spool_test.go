@@ -150,7 +150,7 @@ func otherFileSystem(t *testing.T) string {
 }
 
 // With encryption and a folder for the working files elsewhere, nothing in the
-// repository and on its target can be read at any moment, whoever dies when,
+// repository and on its storage can be read at any moment, whoever dies when,
 // and the database that comes back is equal.
 func TestNothingInClearWithSpoolDir(t *testing.T) {
 	key, to := keyFile(t)
@@ -295,15 +295,15 @@ func (tr *trip) saysAll(code int, words []string, args ...string) {
 	}
 }
 
-// With --durability target the server keeps what the folder alone holds: when
+// With --durability storage the server keeps what the folder alone holds: when
 // that is lost, nothing is.
 func TestSpoolDirLostWithDurableTarget(t *testing.T) {
 	key, to := keyFile(t)
 	place, target := t.TempDir(), t.TempDir()
 	tr := initTrip(t, "--filter", "age recipient="+to, "--spool-dir", place, "--target", target)
 	tr.run(`UPDATE people SET note = 'sealed' WHERE id < 100`)
-	tr.streamNow("--durability", "target")
-	streamer := tr.launchStart("--durability", "target")
+	tr.streamNow("--durability", "storage")
+	streamer := tr.launchStart("--durability", "storage")
 	tr.run(`UPDATE people SET note = 'only in the folder' WHERE id < 200; CREATE TABLE made (a int PRIMARY KEY); INSERT INTO made VALUES (1)`)
 	end := tr.lsn()
 	await(t, "checkpoint", func() bool {
@@ -320,7 +320,7 @@ func TestSpoolDirLostWithDurableTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.mustScribe("catalog", "rebuild", "-f", tr.dir, "-i", key, "--spool-dir", place, "--target", target)
-	tr.streamNow("--durability", "target")
+	tr.streamNow("--durability", "storage")
 	r, err := repo.OpenReadOnly(t.Context(), tr.dir)
 	if err != nil {
 		t.Fatal(err)

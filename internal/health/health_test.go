@@ -66,7 +66,7 @@ func TestRepository(t *testing.T) {
 			"warning streamer: the last run of start ended with an error: no | fix the cause; then start streams again [start -f d]+"},
 		"a lost connection":      {func(r *Repository) { r.Trouble = Trouble{At: now, Message: "no"} }, "warning streamer: the streamer has no connection: no"},
 		"an error that is over":  {func(r *Repository) { r.Trouble = Trouble{At: now, Message: "no", Over: now} }, ""},
-		"unlisted segments":      {func(r *Repository) { r.Unlisted = []string{"a", "b"} }, "restored: a, b | take them in first [catalog rebuild --force -f d]"},
+		"unlisted segments":      {func(r *Repository) { r.Uncatalogued = []string{"a", "b"} }, "restored: a, b | take them in first [catalog rebuild --force -f d]"},
 		"a failed verification":  {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeFailed, Detail: "x"} }, "critical verify-failed"},
 		"an unsure verification": {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeInconclusive} }, "warning verify-inconclusive"},
 		"a good verification":    {func(r *Repository) { r.Verified = &catalog.Verification{Outcome: catalog.OutcomeOK} }, ""},
@@ -99,17 +99,17 @@ func TestRepository(t *testing.T) {
 		"samples that fail": {func(r *Repository) { r.Unsampled = "x" }, "warning unsampled: not everything could be sampled: x"},
 		"a storage that fails": {func(r *Repository) {
 			r.Storages = []catalog.Storage{{Spec: "/x", Pending: 1, FailedSince: now, Error: "no"}}
-		}, "warning storage-failing: target /x fails since 2026-11-21 12:00:00Z, 1 file not there yet: no | fix the cause; then start sends what waits, or [copy " +
+		}, "warning storage-failing: storage /x fails since 2026-11-21 12:00:00Z, 1 file not there yet: no | fix the cause; then start sends what waits, or [copy " +
 			"-f d] | if it is gone for good [copy -f d --forget /x]"},
 		"a slow storage": {func(r *Repository) {
 			r.Storages = []catalog.Storage{{Spec: "/x", Pending: 2, PendingSince: now.Add(-61 * time.Minute)}}
-		}, "warning storage-slow: target /x lacks 2 files"},
+		}, "warning storage-slow: storage /x lacks 2 files"},
 		"a new storage": {func(r *Repository) {
 			r.Storages = []catalog.Storage{{Spec: "/x", Pending: 2, PendingSince: old, AddedAt: now.Add(-59 * time.Minute)}}
 		}, ""},
 		"a storage nobody serves": {func(r *Repository) {
 			r.Running, r.Storages = false, []catalog.Storage{{Spec: "/x", Pending: 2, PendingSince: now}}
-		}, "warning storage-behind: 2 files not on target /x, and nothing sends them |  [copy -f d]"},
+		}, "warning storage-behind: 2 files not on storage /x, and nothing sends them |  [copy -f d]"},
 	} {
 		r := sound()
 		c.spoil(r)
@@ -194,7 +194,8 @@ func TestWorst(t *testing.T) {
 
 func TestRehearsal(t *testing.T) {
 	week := now.Add(-8 * 24 * time.Hour)
-	failed := catalog.Rehearsal{FinishedAt: week, Base: "base-1", Outcome: catalog.OutcomeFailed, Proven: 0x280, FailedLSN: 0x280, FailedAt: now, Tag: "CREATE VIEW",
+	failed := catalog.Rehearsal{FinishedAt: week, Base: "base-1", Outcome: catalog.OutcomeFailed, Proven: 0x280, FailedLSN: 0x280, FailedAt: now,
+		Tag:    "CREATE VIEW",
 		Object: "a.v", Message: "there is no t"}
 	ofBase := failed
 	ofBase.FailedLSN, ofBase.Proven = 0, 0

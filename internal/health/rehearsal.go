@@ -68,7 +68,8 @@ func RehearsalFailed(r catalog.Rehearsal, directory, database string) Finding {
 	return Finding{"rehearsal-failed", Critical, fmt.Sprintf("a restore stops at %s: %s%s", where, what, r.Message), fix}
 }
 
-// lacksExtension says whether the server lacked the files of an extension.
+// lacksExtension says whether the server lacked the files of an extension, or of
+// another library. A base has it too.
 func lacksExtension(r catalog.Rehearsal) bool {
-	return r.Tag == "CREATE EXTENSION" && strings.Contains(r.Message, "control file") || strings.Contains(r.Message, "$libdir/")
+	return r.Tag == "CREATE EXTENSION" || strings.Contains(r.Message, "$libdir/")
 }

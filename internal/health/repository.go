@@ -20,19 +20,19 @@ const (
 
 // Repository is what was seen of a repository.
 type Repository struct {
-	Directory string
-	Inventory catalog.Inventory // with what Damage affects marked
-	End       catalog.LSN
-	Running   bool // start is at work
-	Trouble   Trouble
-	Damage    verify.Damage
-	Unlisted  []string              // segments that the catalog does not know
-	Verified  *catalog.Verification // the last run of verify; nil: there was none
-	Rehearsed *catalog.Rehearsal    // the last run of rehearse; nil: there was none
-	Storages  []catalog.Storage
-	Disk      Disk // of the directory
-	Spool     Disk
-	Unsampled string // why not everything could be sampled
+	Directory    string
+	Inventory    catalog.Inventory // with what Damage affects marked
+	End          catalog.LSN
+	Running      bool // start is at work
+	Trouble      Trouble
+	Damage       verify.Damage
+	Uncatalogued []string              // segments that the catalog does not know
+	Verified     *catalog.Verification // the last run of verify; nil: there was none
+	Rehearsed    *catalog.Rehearsal    // the last run of rehearse; nil: there was none
+	Storages     []catalog.Storage
+	Disk         Disk // of the directory
+	Spool        Disk
+	Unsampled    string // why not everything could be sampled
 }
 
 // Trouble is what last went wrong with the streamer; the zero value: nothing ever did.
@@ -64,8 +64,8 @@ func (r *Repository) Freshness(now time.Time) (age time.Duration, known bool) {
 func (r *Repository) Judge(now time.Time) []Finding {
 	var l list
 	l.streamer(r)
-	if len(r.Unlisted) > 0 {
-		l = append(l, Unlisted(r.Unlisted, scribe("catalog", "rebuild", "--force", "-f", r.Directory)))
+	if len(r.Uncatalogued) > 0 {
+		l = append(l, Uncatalogued(r.Uncatalogued, scribe("catalog", "rebuild", "--force", "-f", r.Directory)))
 	}
 	l.verification(r)
 	l.rehearsal(r, now)
@@ -104,9 +104,9 @@ func (l *list) streamer(r *Repository) {
 		"%s: %s", what, r.Trouble.Message)
 }
 
-// Unlisted is the finding on segments that the catalog does not know; rebuild is
+// Uncatalogued is the finding on segments that the catalog does not know; rebuild is
 // what takes them in.
-func Unlisted(names []string, rebuild Command) Finding {
+func Uncatalogued(names []string, rebuild Command) Finding {
 	return Finding{"unlisted", Warning,
 		"the catalog does not know newer segments, and what they hold is not restored: " + show.Names(names), run("take them in first", rebuild)}
 }
@@ -208,12 +208,12 @@ func (l *list) storage(r *Repository, t catalog.Storage, now time.Time) {
 	case !t.FailedSince.IsZero():
 		l.add("storage-failing", Warning,
 			[]Step{{"fix the cause; then start sends what waits, or", send}, {"if it is gone for good", scribe("copy", "-f", r.Directory, "--forget", t.Spec)}},
-			"target %s fails since %s, %s not there yet: %s", t.Spec, show.Time(t.FailedSince), lacks, t.Error)
+			"storage %s fails since %s, %s not there yet: %s", t.Spec, show.Time(t.FailedSince), lacks, t.Error)
 	case t.Pending > 0 && r.Running && !since.IsZero() && now.Sub(since) > slowStorage:
 		l.add("storage-slow", Warning, words("see what start says; it is too slow, or hangs"),
-			"target %s lacks %s, the oldest of %s, though start runs", t.Spec, lacks, show.Time(since))
+			"storage %s lacks %s, the oldest of %s, though start runs", t.Spec, lacks, show.Time(since))
 	case t.Pending > 0 && !r.Running:
-		l.add("storage-behind", Warning, run("", send), "%s not on target %s, and nothing sends them", lacks, t.Spec)
+		l.add("storage-behind", Warning, run("", send), "%s not on storage %s, and nothing sends them", lacks, t.Spec)
 	}
 }
 

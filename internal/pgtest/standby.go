@@ -115,7 +115,7 @@ func (c *Cluster) KeepSlotsInStep(tb testing.TB, primary *Cluster) {
 	}
 }
 
-// HasSlot tells whether a standby that keeps slots in step could go on with one after a promotion.
+// HasSlot says whether a standby that keeps slots in step could go on with one after a promotion.
 func (c *Cluster) HasSlot(tb testing.TB, slot string) bool {
 	tb.Helper()
 	return c.Query(tb, "postgres", "SELECT count(*) FROM pg_replication_slots WHERE synced AND NOT temporary AND slot_name = '"+slot+"'") == "1"

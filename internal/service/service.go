@@ -32,7 +32,7 @@ type Options struct {
 }
 
 // ErrNoStorage says that the server is to rely on a storage where there is none.
-var ErrNoStorage = errors.New("the repository has no target")
+var ErrNoStorage = errors.New("the repository has no storage")
 
 // lastUploads is how long the uploads go on behind the stream's end; the next
 // start, full-backup or copy sends the rest.

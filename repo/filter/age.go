@@ -54,7 +54,7 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("key file %s: %v", e.File, e.Err)
 }
 
-// Inconclusive tells that the bytes themselves may be whole.
+// Inconclusive reports that the bytes themselves may be whole.
 func (e *KeyError) Inconclusive() bool { return true }
 
 // NotText says that the text of the file may be in order.
@@ -67,7 +67,7 @@ type DataError struct{ Reason string }
 
 func (e *DataError) Error() string { return e.Reason }
 
-// Given tells whether the user gave any.
+// Given says whether the user gave any.
 func (k *Keys) Given() bool {
 	return k != nil && (len(k.IdentityFiles) > 0 || k.PassphraseFile != "")
 }

@@ -248,20 +248,20 @@ func (c Chain) Codec() (Codec, bool) {
 	return Codec{}, false
 }
 
-// Opaque tells that what the chain writes may be unreadable without a key or
+// Opaque reports that what the chain writes may be unreadable without a key or
 // a command.
 func (c Chain) Opaque() bool {
 	_, simple := c.Codec()
 	return !simple && slices.ContainsFunc(c, func(f Filter) bool { return !f.compresses() })
 }
 
-// Proven tells that a damaged output of the chain shows when it is written:
+// Proven reports that a damaged output of the chain shows when it is written:
 // no command of the shell is part of it.
 func (c Chain) Proven() bool {
 	return !slices.ContainsFunc(c, func(f Filter) bool { return f.Name == "shell" })
 }
 
-// NeedsKey tells that reading takes a key.
+// NeedsKey reports that reading takes a key.
 func (c Chain) NeedsKey() bool {
 	return slices.ContainsFunc(c, func(f Filter) bool { return f.Name == "age" })
 }

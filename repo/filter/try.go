@@ -76,7 +76,7 @@ func (c Chain) Try(keys *Keys) error {
 	return nil
 }
 
-// writes tells whether something can be encrypted for the recipients.
+// writes says whether something can be encrypted for the recipients.
 func (f Filter) writes() error {
 	w, err := f.newAgeWriter(io.Discard)
 	if err != nil {

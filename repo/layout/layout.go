@@ -67,7 +67,7 @@ func EndOf(name string) catalog.LSN {
 type TakenError struct{ Storage string }
 
 func (e *TakenError) Error() string {
-	return fmt.Sprintf("target %s holds the files of another repository", e.Storage)
+	return fmt.Sprintf("storage %s holds the files of another repository", e.Storage)
 }
 
 // LostError says that a storage does not show that it is this repository's: it
@@ -75,7 +75,7 @@ func (e *TakenError) Error() string {
 type LostError struct{ Storage string }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("target %s does not hold %s, by which it would be known", e.Storage, IdentityName)
+	return fmt.Sprintf("storage %s does not hold %s, by which it would be known", e.Storage, IdentityName)
 }
 
 // Identify makes sure that a storage is the one that was bound to the repository

@@ -82,7 +82,8 @@ func TestAppendDDLQuotesTag(t *testing.T) {
 // Whatever the text, the framing holds, no line but the first is taken for
 // pg_scribe's own, and the statement is there.
 func FuzzAppendDDL(f *testing.F) {
-	for _, sql := range []string{"SELECT 1; SELECT 2", "SELECT E'a'\n  '\\';'; SELECT 2", "SELECT $x$ $$ ; $y$ $x$", "CREATE FUNCTION begin() BEGIN ATOMIC END", "SELECT :x -- y"} {
+	for _, sql := range []string{"SELECT 1; SELECT 2", "SELECT E'a'\n  '\\';'; SELECT 2", "SELECT $x$ $$ ; $y$ $x$", "CREATE FUNCTION begin() BEGIN ATOMIC END",
+		"SELECT :x -- y"} {
 		f.Add(sql)
 	}
 	for _, v := range segmenttest.Hostile {

@@ -69,7 +69,7 @@ func appendLSN(dst []byte, l catalog.LSN) []byte {
 	return dst
 }
 
-// isOwn tells whether a line begins as only pg_scribe's own lines may.
+// isOwn says whether a line begins as only pg_scribe's own lines may.
 func isOwn(line []byte) bool {
 	switch {
 	case len(line) < len(commitPrefix):

@@ -137,7 +137,8 @@ func TestTooManyTablesAreAll(t *testing.T) {
 // FuzzFrame: whatever is read as a frame of the index is written again as one that
 // says the same.
 func FuzzFrame(f *testing.F) {
-	for _, s := range []string{"1 2 0/10 2026-11-21T01:57:58.268382Z", "1 2 0/10 2026-11-21T01:57:58.268382Z ddl 0-3 5 7", "1 2 0/10 2026-11-21T01:57:58.268382Z ddl *", "1 2 0/10 2026-11-21T01:57:58.268382Z 9-8"} {
+	for _, s := range []string{"1 2 0/10 2026-11-21T01:57:58.268382Z", "1 2 0/10 2026-11-21T01:57:58.268382Z ddl 0-3 5 7",
+		"1 2 0/10 2026-11-21T01:57:58.268382Z ddl *", "1 2 0/10 2026-11-21T01:57:58.268382Z 9-8"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -140,8 +140,10 @@ func TestLinesOfFormat2(t *testing.T) {
 	of := Fingerprint{Class: "table", Identity: `public."a b" sha256 x`, SHA256: strings.Repeat("00112233445566778899aabbccddeeff", 2)}
 	body := string(AppendAuthor(AppendOrigin([]byte(textBegin), "up", 5), by)) + "-- pg_scribe + SHAPE of things to come\n"
 	whole := NewFingerprint("view", "public.v", []byte(`{"class": "view", "it's": "\u00e4 :x \\"}`))
-	body = string(AppendObject(AppendDDL(AppendObject([]byte(body), of), "X", "SELECT 1"), whole)) + textCommit + string(AppendFrame(nil)) + "-- pg_scribe + LATER\n"
-	want := []string{"begin 1 0/10 2026-11-21T01:57:58.268382Z", `origin 0/5 "up"`, `by "a \"b\"" "x\n-- pg_scribe end" ""`, `object "table" "public.\"a b\" sha256 x" ` + of.SHA256,
+	body = string(AppendObject(AppendDDL(AppendObject([]byte(body), of), "X", "SELECT 1"), whole)) + textCommit + string(AppendFrame(nil)) +
+		"-- pg_scribe + LATER\n"
+	want := []string{"begin 1 0/10 2026-11-21T01:57:58.268382Z", `origin 0/5 "up"`, `by "a \"b\"" "x\n-- pg_scribe end" ""`,
+		`object "table" "public.\"a b\" sha256 x" ` + of.SHA256,
 		"ddl X: SELECT 1;", `object "view" "public.v" ` + whole.SHA256 + " " + whole.Description, "commit 0/18", "frame"}
 	if got, err := readText(textHeader+textStream+body, true); err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v\n%s\nwant\n%s", err, strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -44,7 +44,8 @@ var otherForms = []struct {
 	{`TRUNCATE ONLY "a"."b";`, TruncateTable}, {`TRUNCATE ONLY "a"."b", ONLY U&"\000a"."d" RESTART IDENTITY CASCADE;`, TruncateTable},
 	{`COPY "a"."b" ("c", "d") FROM stdin;`, CopyBlock}, {`COPY public.t (a) FROM stdin;`, CopyBlock}, {`COPY "a"."b" FROM stdin;`, CopyBlock},
 	{`SELECT pg_catalog.lo_put(16391, 2048, pg_catalog.decode('YWJj', 'base64'));`, LargeObject},
-	{`SET LOCAL search_path = '';`, Setting}, {`SET LOCAL search_path = "a", "b c";`, Setting}, {`SET LOCAL ROLE "x";`, Setting}, {`SET LOCAL ROLE NONE;`, Setting},
+	{`SET LOCAL search_path = '';`, Setting}, {`SET LOCAL search_path = "a", "b c";`, Setting}, {`SET LOCAL ROLE "x";`, Setting}, {`SET LOCAL ROLE NONE;`,
+		Setting},
 	{`SET LOCAL lc_monetary = E'a\nb';`, Setting}, {`DO 'BEGIN NULL; END';`, Block},
 	{string(bytes.TrimSpace(AppendPieceTable(nil))), PieceTable}, {string(bytes.TrimSpace(AppendPieceEnd(nil))), PieceTable},
 	{string(bytes.TrimSpace(AppendPiece(nil, 1, 0, []byte("\x00'\xff")))), PieceRow},
@@ -62,7 +63,8 @@ func TestOtherForms(t *testing.T) {
 			}
 		}
 	}
-	for _, line := range []string{`TRUNCATE "a";`, `TRUNCATE ONLY "a" RESTRICT;`, `COPY "a" FROM '/etc/passwd';`, `COPY "a" FROM stdin WITH (FORMAT csv);`, `COPY "a" () FROM stdin;`,
+	for _, line := range []string{`TRUNCATE "a";`, `TRUNCATE ONLY "a" RESTRICT;`, `COPY "a" FROM '/etc/passwd';`, `COPY "a" FROM stdin WITH (FORMAT csv);`,
+		`COPY "a" () FROM stdin;`,
 		`SELECT pg_catalog.lo_put(99999999999, 0, pg_catalog.decode('', 'base64'));`, `SELECT pg_catalog.lo_put(01, 0, pg_catalog.decode('', 'base64'));`,
 		`SELECT pg_catalog.lo_unlink(1);`, `SET LOCAL a = 1 + 1;`, `SET a = 'x';`, `SET LOCAL a = 'x'; DROP TABLE t;`, `DO $$x$$;`, `DO 'x' LANGUAGE plperl;`,
 		`DROP TABLE t;`, `INSERT INTO pg_temp.scribe_piece VALUES (1, 0, 'x');`, `COMMIT;`, `\q`} {

@@ -131,7 +131,7 @@ func TestConformance(t *testing.T) {
 			tgt, err := storage.Parse(spec, env)
 			must(t, err)
 			if tgt.String() == "" {
-				t.Error("the target has no name")
+				t.Error("the storage has no name")
 			}
 			s := begin(t, spec, env)
 			t.Run("sizes", func(t *testing.T) { conformSizes(t, s) })

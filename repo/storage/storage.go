@@ -105,7 +105,7 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	text := "target " + e.Storage
+	text := "storage " + e.Storage
 	if e.Name != "" {
 		text += ", " + e.Op + " " + e.Name
 	}
@@ -131,7 +131,7 @@ func Temporary(err error) bool {
 // SpecError says that a text names no storage.
 type SpecError struct{ Spec, Reason string }
 
-func (e *SpecError) Error() string { return fmt.Sprintf("target %q: %s", shown(e.Spec), e.Reason) }
+func (e *SpecError) Error() string { return fmt.Sprintf("storage %q: %s", shown(e.Spec), e.Reason) }
 
 // shown is a text that names no storage without what may be a secret in it: commands, what comes before an @ wherever that
 // stands, and parameters.
@@ -164,7 +164,7 @@ func unknownOption(name, query, known string) string {
 type NameError struct{ Name string }
 
 func (e *NameError) Error() string {
-	return fmt.Sprintf("%q cannot be the name of a file on a target", e.Name)
+	return fmt.Sprintf("%q cannot be the name of a file on a storage", e.Name)
 }
 
 // Env is what Parse and the storages take from the process.

@@ -110,7 +110,7 @@ func TestTemplates(t *testing.T) {
 // Words follow what a store says, which may end like a sentence.
 func TestErrorEndsWithoutPeriod(t *testing.T) {
 	err := &Error{Storage: "s3://b/p", Op: "list", Fault: Denied, Err: errors.New("Access Denied.\n")}
-	if got, want := err.Error(), "target s3://b/p: access is denied: Access Denied"; got != want {
+	if got, want := err.Error(), "storage s3://b/p: access is denied: Access Denied"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

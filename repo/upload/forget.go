@@ -15,7 +15,7 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("the repository has no target %s", e.Storage)
+	return fmt.Sprintf("the repository has no storage %s", e.Storage)
 }
 
 // ReliedOnError says that the server was told to forget what the first
@@ -27,11 +27,11 @@ type ReliedOnError struct {
 }
 
 func (e *ReliedOnError) Error() string {
-	text := fmt.Sprintf("start --durability target relies on target %s, ", e.Storage)
+	text := fmt.Sprintf("start --durability storage relies on storage %s, ", e.Storage)
 	if e.Heir == "" {
 		return text + "and there is no other"
 	}
-	return text + fmt.Sprintf("and target %s, which would decide then, lacks %d of its files", e.Heir, e.Lacks)
+	return text + fmt.Sprintf("and storage %s, which would decide then, lacks %d of its files", e.Heir, e.Lacks)
 }
 
 // durabilitySetting is what start was last told by --durability.

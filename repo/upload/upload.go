@@ -49,21 +49,21 @@ const (
 type CollisionError struct{ Storage, Name string }
 
 func (e *CollisionError) Error() string {
-	return fmt.Sprintf("target %s has another file of the name %s", e.Storage, e.Name)
+	return fmt.Sprintf("storage %s has another file of the name %s", e.Storage, e.Name)
 }
 
 // BusyError says that another process sends files to the storages.
 type BusyError struct{ Dir string }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("another process sends the files of %s to its targets", e.Dir)
+	return fmt.Sprintf("another process sends the files of %s to its storages", e.Dir)
 }
 
 // BacklogError says that too much waits for the storages.
 type BacklogError struct{ Bytes, Limit int64 }
 
 func (e *BacklogError) Error() string {
-	return fmt.Sprintf("%d bytes wait for the targets, more than the limit of %d", e.Bytes, e.Limit)
+	return fmt.Sprintf("%d bytes wait for the storages, more than the limit of %d", e.Bytes, e.Limit)
 }
 
 // New makes an Uploader for storages of the catalog, by their IDs.
@@ -119,8 +119,8 @@ func (s *Uploader) served() []*worker {
 	return slices.Clone(s.workers)
 }
 
-// follow looks whether a storage was added or forgotten.
-func (s *Uploader) follow(ctx context.Context) {
+// refresh looks whether a storage was added or forgotten.
+func (s *Uploader) refresh(ctx context.Context) {
 	if s.more == nil {
 		return
 	}
@@ -135,7 +135,7 @@ func (s *Uploader) follow(ctx context.Context) {
 	s.newest = known[len(known)-1]
 	storages, err := s.more(ctx)
 	if err != nil {
-		s.notice(fmt.Sprintf("a target that was added is not served: %v", err))
+		s.notice(fmt.Sprintf("a storage that was added is not served: %v", err))
 		return
 	}
 	s.add(storages)
@@ -175,7 +175,7 @@ func (s *Uploader) Run(ctx context.Context) {
 	var wait sync.WaitGroup
 	var release func()
 	for ctx.Err() == nil {
-		s.follow(ctx)
+		s.refresh(ctx)
 		workers := s.served()
 		if release == nil && len(workers) > 0 {
 			release, _ = s.hold() // on an error it is tried again

@@ -71,7 +71,7 @@ func (w *worker) seen(ctx context.Context, err error) {
 	case err != nil && !w.failing:
 		w.notice(fmt.Sprintf("%v; trying again", err))
 	case err == nil && w.failing:
-		w.notice(fmt.Sprintf("target %s is in order again", w.storage))
+		w.notice(fmt.Sprintf("storage %s is in order again", w.storage))
 	}
 	if err == nil && !w.failing && time.Since(w.noted) < time.Minute {
 		return // each note is a write to the disk
@@ -80,7 +80,7 @@ func (w *worker) seen(ctx context.Context, err error) {
 		w.noted = time.Now()
 	}
 	if cerr := w.repo.Catalog().StorageSeen(context.WithoutCancel(ctx), w.id, w.repo.Now(), err); cerr != nil {
-		w.notice(fmt.Sprintf("the state of target %s is not in the catalog: %v", w.storage, cerr))
+		w.notice(fmt.Sprintf("the state of storage %s is not in the catalog: %v", w.storage, cerr))
 	}
 }
 
@@ -92,7 +92,7 @@ func (w *worker) hangUp() {
 }
 
 // errForgotten says that the catalog does not have the storage any more.
-var errForgotten = errors.New("the target was forgotten")
+var errForgotten = errors.New("the storage was forgotten")
 
 // pass brings the storage up to the catalog. It fails with errForgotten if that
 // does not have it, or has lost it meanwhile.
@@ -295,7 +295,7 @@ func (w *worker) reconcile(ctx context.Context, sizes map[string]int64) error {
 		if there {
 			return &CollisionError{w.storage.String(), a.Name}
 		}
-		w.notice(fmt.Sprintf("target %s has lost %s", w.storage, a.Name))
+		w.notice(fmt.Sprintf("storage %s has lost %s", w.storage, a.Name))
 		if err := w.repo.Catalog().DropCopy(ctx, a.ID, w.id); err != nil {
 			return err
 		}
@@ -395,7 +395,7 @@ func (w *worker) remove(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.repo.Failpoint("removed from target"); err != nil {
+	if err := w.repo.Failpoint("removed from storage"); err != nil {
 		return err
 	}
 	return w.repo.Catalog().CopyRemovalDone(ctx, w.id, name)

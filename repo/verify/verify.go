@@ -93,7 +93,7 @@ type File struct {
 // Place is the file's name with where it lies.
 func (f File) Place() string {
 	if f.Storage != "" {
-		return "target " + f.Storage + ", " + f.Name
+		return "storage " + f.Storage + ", " + f.Name
 	}
 	return f.Name
 }

@@ -91,7 +91,32 @@ func Run(ctx context.Context, r *repo.Repository, o Options) (Report, error) {
 	}
 	x.report.FinishedAt = o.Now()
 	x.report.Took = x.report.FinishedAt.Sub(began)
-	return x.report, r.Catalog().SetRehearsal(ctx, x.report.Rehearsal)
+	record, err := x.record(ctx)
+	if err != nil {
+		return x.report, err
+	}
+	return x.report, r.Catalog().SetRehearsal(ctx, record)
+}
+
+// Withheld stands for what the catalog of an encrypted repository, which is in clear
+// itself, does not say.
+const Withheld = "the repository is encrypted, and what the server said is not kept"
+
+// record is what the catalog is to know.
+func (x *run) record(ctx context.Context) (catalog.Rehearsal, error) {
+	record := x.report.Rehearsal
+	chain, err := x.repo.Chain(ctx)
+	if err != nil || !chain.Opaque() || x.report.Skipped {
+		return record, err
+	}
+	record.Statement = ""
+	if record.Message != "" {
+		record.Message = Withheld
+	}
+	if len(record.Warnings) > 0 {
+		record.Warnings = []string{Withheld}
+	}
+	return record, nil
 }
 
 // run is one rehearsal.
@@ -351,7 +376,7 @@ func (s *scratch) close(ctx context.Context, report restore.Report) (left []stri
 	if s.server != nil {
 		return nil, s.server.Stop()
 	}
-	if !report.Created {
+	if !report.Created && len(report.RolesCreated) == 0 { // the restore itself may have dropped it again
 		return nil, nil
 	}
 	return restore.Discard(ctx, s.maintenance, s.database, report.RolesCreated)

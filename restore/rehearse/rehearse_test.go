@@ -38,8 +38,11 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// newSource has a base with the schema, and what it says of its objects.
-func newSource(t *testing.T, schema string) *source {
+// role is one that the globals of every source have.
+const role = "rehearsed_role"
+
+// newSource has a base with the schema, what it says of its objects, and more text.
+func newSource(t *testing.T, schema, more string) *source {
 	t.Helper()
 	c := pgtest.Shared(t)
 	s := &source{t: t, c: c, db: c.CreateDB(t, "rehearsed"), lsn: 0x1000}
@@ -59,17 +62,26 @@ func newSource(t *testing.T, schema string) *source {
 	must(t, err)
 	dump, err := c.Command("pg_dump", "-d", c.ConnString(s.db)).Output()
 	must(t, err)
-	_, err = w.Write(append(dump, s.described()...))
+	base := s.finish(w, append(append(dump, s.described()...), more...))
+	h.Kind = catalog.KindGlobals
+	w, err = r.CreateDump(h, stamp, filter.Default)
 	must(t, err)
-	base, err := w.Finish(segment.Trailer{})
-	must(t, err)
-	must(t, w.Close())
-	must(t, r.AddBase(context.Background(), base, catalog.Artifact{}))
+	must(t, r.AddBase(context.Background(), base, s.finish(w, []byte("CREATE ROLE "+role+";\n"))))
 	h.Kind = catalog.KindSegment
 	s.file, err = r.CreateSegment(context.Background(), h)
 	must(t, err)
 	t.Cleanup(func() { s.file.Close() })
 	return s
+}
+
+func (s *source) finish(w *repo.DumpWriter, text []byte) catalog.Artifact {
+	s.t.Helper()
+	defer w.Close()
+	_, err := w.Write(text)
+	must(s.t, err)
+	a, err := w.Finish(segment.Trailer{})
+	must(s.t, err)
+	return a
 }
 
 // described is what the source says of its objects now, or of those with a name.
@@ -116,7 +128,8 @@ func (s *source) rehearse() Report {
 	report, err := Run(context.Background(), s.repo, Options{Scratch: s.c.ConnString("postgres"), Command: exec.CommandContext, Now: time.Now,
 		Progress: func(restore.Progress) {}})
 	must(s.t, err)
-	if got := s.c.Query(s.t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'pg_scribe_rehearsal%'"); got != "" || len(report.Left) > 0 {
+	if got := s.c.Query(s.t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'pg_scribe_rehearsal%' "+
+		"UNION ALL SELECT rolname FROM pg_roles WHERE rolname = '"+role+"'"); got != "" || len(report.Left) > 0 {
 		s.t.Errorf("left: %s %v", got, report.Left)
 	}
 	return report
@@ -128,7 +141,7 @@ const schema = `CREATE TABLE t (id int PRIMARY KEY, v text DEFAULT 'a'); CREATE 
 // What the commands make is what the source says: nothing differs, though there are no
 // rows in it, and a second run has nothing to do.
 func TestNothingDiffers(t *testing.T) {
-	s := newSource(t, schema)
+	s := newSource(t, schema, "")
 	sql := "CREATE MATERIALIZED VIEW n AS SELECT 1 / count(*) AS one FROM t"
 	s.c.Exec(t, s.db, "INSERT INTO t VALUES (1)")
 	s.run("CREATE MATERIALIZED VIEW", sql, "CREATE MATERIALIZED VIEW public.n AS SELECT 1 / count(*) AS one FROM public.t", "public.n")
@@ -154,7 +167,7 @@ func TestPlantedDifferences(t *testing.T) {
 		{"a type", "CREATE TABLE", "CREATE TABLE u (i bigint)", "CREATE TABLE public.u (i int)", "public.u", catalog.OutcomeFailed, "atttypid"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newSource(t, schema)
+			s := newSource(t, schema, "")
 			at := s.run(c.tag, c.command, c.stored, c.object)
 			s.run("CREATE TABLE", "CREATE TABLE behind (i int)", "CREATE TABLE public.behind (i int)", "public.behind")
 			r := s.rehearse()
@@ -169,5 +182,19 @@ func TestPlantedDifferences(t *testing.T) {
 				t.Errorf("%+v", r.Rehearsal)
 			}
 		})
+	}
+}
+
+// A base that cannot be restored is a verdict too, and leaves nothing behind.
+func TestBaseThatFails(t *testing.T) {
+	s := newSource(t, schema, "SELECT public.nobody();\n")
+	for range 2 {
+		r := s.rehearse()
+		if r.Outcome != catalog.OutcomeFailed || r.FailedLSN != 0 || r.Proven != 0 || !strings.Contains(r.Message, "nobody()") || r.Line == 0 {
+			t.Errorf("%+v", r.Rehearsal)
+		}
+	}
+	if last, err := s.repo.Catalog().LastRehearsal(context.Background()); err != nil || last.Outcome != catalog.OutcomeFailed {
+		t.Errorf("recorded: %+v, %v", last, err)
 	}
 }

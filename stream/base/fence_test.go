@@ -16,7 +16,8 @@ func TestFenceReader(t *testing.T) {
 		return pgoutputtest.Captured(secret, fmt.Sprintf(`{"ev": "start", "tag": %q}`, tag))
 	}
 	with := func(ev, tag string, oid int) []byte {
-		return pgoutputtest.Captured(secret, fmt.Sprintf(`{"ev": %q, "tag": %q, "objects": [{"class": 1259, "oid": %d, "type": "table"}, {"class": 1259, "oid": 99, "invalid": true}]}`, ev, tag, oid))
+		return pgoutputtest.Captured(secret, fmt.Sprintf(`{"ev": %q, "tag": %q, "objects": [{"class": 1259, "oid": %d, "type": "table"}, {"class": 1259, "oid": `+
+			`99, "invalid": true}]}`, ev, tag, oid))
 	}
 	relation := pgoutputtest.Message('R', uint32(7), "public", "t", byte('d'), uint16(0))
 	own := pgoutputtest.Message('R', uint32(8), event.Schema, "t", byte('d'), uint16(0))

@@ -95,7 +95,8 @@ func readHealth(ctx context.Context, conn *pgx.Conn, publications []Publication)
 	if h.Strangers, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
 		return h, err
 	}
-	if err := conn.QueryRow(ctx, "SELECT coalesce(md5(string_agg(format('%s %s %s', evtname, oid, xmin), ',' ORDER BY evtname)), '') FROM pg_event_trigger WHERE evtname = ANY ($1)",
+	if err := conn.QueryRow(ctx, "SELECT coalesce(md5(string_agg(format('%s %s %s', evtname, oid, xmin), ',' ORDER BY evtname)), '') FROM pg_event_trigger "+
+		"WHERE evtname = ANY ($1)",
 		names).Scan(&h.Print); err != nil {
 		return h, err
 	}
@@ -162,21 +163,24 @@ func refusing(tables []source.KeylessTable, publication, mode string) (list []so
 		for _, t := range tables {
 			if slices.Contains(t.Listed, ListName(publication)) {
 				list = append(list, source.Finding{Critical: true,
-					Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", t.Name, ListName(publication)),
-					Fix:     "start takes it off the list", Command: []string{"start"}})
+					Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is listed in publication %q and has no usable replica identity", t.Name,
+						ListName(publication)),
+					Fix: "start takes it off the list", Command: []string{"start"}})
 			}
 		}
 		return list
 	}
 	for _, t := range tables {
 		if t.Full {
-			list = append(list, source.Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica identity", t.Name),
+			list = append(list, source.Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published and has no usable replica "+
+				"identity", t.Name),
 				Fix: fmt.Sprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL;", t.Name)})
 		}
 	}
 	for _, t := range tables {
 		if !t.Full {
-			list = append(list, source.Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns and no usable key", t.Name), Fix: source.AddKey})
+			list = append(list, source.Finding{Critical: true, Problem: fmt.Sprintf("UPDATE and DELETE of table %s fail: it is published, and has generated columns "+
+				"and no usable key", t.Name), Fix: source.AddKey})
 		}
 	}
 	return list

@@ -172,7 +172,8 @@ func Usable(ctx context.Context, conn *pgx.Conn) error {
 	switch {
 	case errors.As(err, &pg) && pg.Code == "42501":
 		return &Error{Reason: "this role may not read scribe.config; connect as the role that ran init", Denied: true}
-	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &pg) && slices.Contains([]string{"42P01", "3F000", "55000"}, pg.Code): // 55000: a view that is not populated
+	case errors.Is(err, pgx.ErrNoRows),
+		errors.As(err, &pg) && slices.Contains([]string{"42P01", "3F000", "55000"}, pg.Code): // 55000: a view that is not populated
 		return &Error{Reason: "it is not installed, or schema scribe is not pg_scribe's", Gone: true}
 	case err != nil:
 		return err

@@ -88,7 +88,7 @@ func (e *Encoding) ValidLen(b []byte) int {
 	return len(b)
 }
 
-// Valid tells whether all of b is text.
+// Valid says whether all of b is text.
 func (e *Encoding) Valid(b []byte) bool { return e.all(b) }
 
 // AppendMend appends what stands for a byte that is no text.

@@ -11,7 +11,8 @@ import (
 // partitionOf finds the partition that a command makes or attaches, and
 // boundClause what it says of the bounds.
 var (
-	partitionOf = regexp.MustCompile(`(?is)(?:\bcreate\s[^;]*?\btable\s+(?:if\s+not\s+exists\s+)?(\S+?)\s+partition\s+of\b|alter\s+table\s.*?\battach\s+partition\s+(\S+))`)
+	partitionOf = regexp.MustCompile(`(?is)(?:\bcreate\s[^;]*?\btable\s+(?:if\s+not\s+exists\s+)?(\S+?)\s+partition\s+of\b|` +
+		`alter\s+table\s.*?\battach\s+partition\s+(\S+))`)
 	boundClause = regexp.MustCompile(`(?is)\bfor\s+values\s+(?:in\s*\(|with\s*\(|from\s*\()`)
 	boundWord   = regexp.MustCompile(`(?i)'(?:[^']|'')*'|[a-z_][a-z_0-9]*`)
 )

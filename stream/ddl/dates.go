@@ -73,7 +73,7 @@ func withDates(sql string, conforming bool, f *event.Folded) (string, error) {
 	return b.String() + sql[from:], nil
 }
 
-// isDate tells that the server may read the value of a literal as a date, or as
+// isDate reports that the server may read the value of a literal as a date, or as
 // a range or an array of dates.
 func isDate(value string) bool {
 	if datePart.MatchString(value) {

@@ -109,7 +109,7 @@ func Classify(c *Case) Kind {
 	return Text
 }
 
-// ifNotExists tells that a CREATE does nothing where the object is there.
+// ifNotExists reports that a CREATE does nothing where the object is there.
 func (c *Case) ifNotExists() bool {
 	t := headTokens(c.Statement, c.Start.Conforming())
 	for i := 0; i+2 < len(t); i++ {
@@ -122,9 +122,10 @@ func (c *Case) ifNotExists() bool {
 
 // ownGrant is a privilege on what pg_scribe installed: GRANT and REVOKE do not
 // tell the event triggers what they are about.
-var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schema\s+"?scribe"?\s|(?:\w+\s+)*"?scribe"?\.|all\s+\w+\s+in\s+schema\s+"?scribe"?\s)`)
+var ownGrant = regexp.MustCompile(`(?is)^\s*(?:grant|revoke)\s.*?\son\s+(?:schema\s+"?scribe"?\s|` +
+	`(?:\w+\s+)*"?scribe"?\.|all\s+\w+\s+in\s+schema\s+"?scribe"?\s)`)
 
-// ownObjects tells that a command changed what pg_scribe installed.
+// ownObjects reports that a command changed what pg_scribe installed.
 func ownObjects(objects []event.Object) bool {
 	for _, o := range objects {
 		if o.Schema == event.Schema || o.Type == "schema" && o.Identity == event.Schema || o.Own {
@@ -134,13 +135,13 @@ func ownObjects(objects []event.Object) bool {
 	return false
 }
 
-// onlyTemporary tells that a command touched nothing that outlives a session.
+// onlyTemporary reports that a command touched nothing that outlives a session.
 func onlyTemporary(created, dropped []event.Object) bool {
 	lasts := func(o event.Object) bool { return !o.Temporary() }
 	return len(created)+len(dropped) > 0 && !slices.ContainsFunc(created, lasts) && !slices.ContainsFunc(dropped, lasts)
 }
 
-// onlyInvalid tells that a command was about indexes that are there by name
+// onlyInvalid reports that a command was about indexes that are there by name
 // only; the inventory makes them as they are once they are valid.
 func onlyInvalid(objects []event.Object) bool {
 	return len(objects) > 0 && !slices.ContainsFunc(objects, func(o event.Object) bool { return !o.Invalid })
@@ -152,13 +153,13 @@ var scriptTags = map[string]bool{
 	"CREATE EXTENSION": true, "ALTER EXTENSION": true, "REFRESH MATERIALIZED VIEW": true,
 }
 
-// Script tells that the command's replay does again what it did inside.
+// Script reports that the command's replay does again what it did inside.
 func (c *Case) Script() bool { return IsScript(c.Start.Tag) && !c.End.Filled }
 
 // IsScript tells it by the command's tag.
 func IsScript(tag string) bool { return scriptTags[tag] }
 
-// Unsaid tells that a script made objects that its events do not name.
+// Unsaid reports that a script made objects that its events do not name.
 func (c *Case) Unsaid() bool { return c.Script() && c.Start.Tag != "REFRESH MATERIALIZED VIEW" }
 
 // Gaps are what a command did that no command can say again.
@@ -173,7 +174,7 @@ func (c *Case) Gaps() []string {
 // changesDefaults are the commands that change default privileges.
 var changesDefaults = map[string]bool{"ALTER DEFAULT PRIVILEGES": true, "DROP OWNED": true}
 
-// ChangesDefaults tells that default privileges may be others behind the command.
+// ChangesDefaults reports that default privileges may be others behind the command.
 func (c *Case) ChangesDefaults() bool { return changesDefaults[c.Start.Tag] }
 
 // defaultKinds are the objects that default privileges are for. Large objects

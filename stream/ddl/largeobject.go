@@ -12,7 +12,7 @@ import (
 // largeObjectList is that of a GRANT or REVOKE.
 var largeObjectList = regexp.MustCompile(`(?is)^(\s*(?:grant|revoke)\s.*?\son\s+large\s+object\s+)([\d\s,]+?)(\s+(?:to|from)\s.*)$`)
 
-// onLargeObjects tells whether a command is about large objects.
+// onLargeObjects says whether a command is about large objects.
 func onLargeObjects(sql string, objects []event.Object) bool {
 	return largeObjectList.MatchString(sql) || len(objects) == 1 && objects[0].Class == event.ClassLargeObject
 }
@@ -23,7 +23,8 @@ func onLargeObjects(sql string, objects []event.Object) bool {
 func guardLargeObjects(sql string, objects []event.Object) (guarded []string) {
 	guard := func(oid, sql string) {
 		guarded = append(guarded, "DO "+sqltext.Escaped(fmt.Sprintf(
-			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN NULL; END",
+			"BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s) THEN EXECUTE %s; END IF; EXCEPTION WHEN insufficient_privilege THEN "+
+				"NULL; END",
 			oid, sqltext.Escaped(sql))))
 	}
 	m := largeObjectList.FindStringSubmatch(sql)

@@ -29,7 +29,9 @@ func Givable(class, oid string) string {
       'pg_default_acl'::regclass, 'pg_event_trigger'::regclass, 'pg_largeobject'::regclass)
     AND NOT (CLASS = 'pg_class'::regclass AND OBJECT IN (SELECT oid FROM pg_class WHERE relkind NOT IN ('r', 'p', 'v', 'm', 'f', 'S') OR relpersistence = 't'))
     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = CLASS AND d.objid = OBJECT AND d.objsubid = 0
-      AND (d.deptype = 'e' OR d.deptype = 'i' AND CLASS <> 'pg_proc'::regclass AND NOT (CLASS = 'pg_type'::regclass AND OBJECT IN (SELECT oid FROM pg_type WHERE typtype = 'm')) OR d.deptype = 'a' AND CLASS = 'pg_class'::regclass AND OBJECT IN (SELECT oid FROM pg_class WHERE relkind = 'S')))`)
+      AND (d.deptype = 'e' OR d.deptype = 'i' AND CLASS <> 'pg_proc'::regclass ` +
+		`AND NOT (CLASS = 'pg_type'::regclass AND OBJECT IN (SELECT oid FROM pg_type WHERE typtype = 'm')) ` +
+		`OR d.deptype = 'a' AND CLASS = 'pg_class'::regclass AND OBJECT IN (SELECT oid FROM pg_class WHERE relkind = 'S')))`)
 }
 
 // WrapperOwner gives a foreign-data wrapper to its owner unless it has it: that
@@ -39,13 +41,15 @@ const WrapperOwner = `IF NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_data_wrap
 
 // OrGone ends a command on an object that somebody may have dropped after the
 // sample looked and before it committed. It is part of a pattern of format().
-const OrGone = ` EXCEPTION WHEN undefined_object OR undefined_table OR undefined_function OR invalid_schema_name OR wrong_object_type THEN RAISE WARNING ''%%'', SQLERRM;`
+const OrGone = ` EXCEPTION WHEN undefined_object OR undefined_table OR undefined_function OR invalid_schema_name OR wrong_object_type THEN RAISE WARNING ` +
+	`''%%'', SQLERRM;`
 
 // Alterable is a subquery that names an object, if it is there, as ALTER … OWNER wants
 // it: its type in the words of the grammar and its identity.
 func Alterable(class, oid string) string {
 	return `(SELECT schema, identity, CASE WHEN type IN ('function', 'procedure', 'aggregate') THEN 'ROUTINE' WHEN type = 'statistics object' THEN 'STATISTICS'
-	    WHEN type = 'composite type' THEN 'TYPE' ELSE replace(upper(type), '-', ' ') END || ' ' || identity AS what FROM pg_identify_object(` + class + `, ` + oid + `, 0)
+	    WHEN type = 'composite type' THEN 'TYPE' ELSE replace(upper(type), '-', ' ') END || ' ' || identity AS what FROM pg_identify_object(` +
+		class + `, ` + oid + `, 0)
 	  WHERE identity IS NOT NULL AND schema IS DISTINCT FROM 'pg_temp' AND schema IS DISTINCT FROM 'pg_toast')`
 }
 
@@ -88,7 +92,7 @@ func (c *Case) Overtaken() (states []State) {
 	return states
 }
 
-// ChangesOwners tells whether objects may have other owners behind the command.
+// ChangesOwners says whether objects may have other owners behind the command.
 func (c *Case) ChangesOwners() bool {
 	return c.Unknown != nil || changesOwners.MatchString(c.Statement)
 }

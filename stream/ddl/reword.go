@@ -9,7 +9,7 @@ import (
 	"pg_scribe/stream/event"
 )
 
-// dropsPart tells whether a DROP named temporary objects beside others, and
+// dropsPart says whether a DROP named temporary objects beside others, and
 // then returns statements that drop the others alone.
 func dropsPart(tag string, dropped []event.Object) (kept []string, ok bool) {
 	if !strings.HasPrefix(tag, "DROP ") || tag == "DROP OWNED" { // that one goes by the role, and takes privileges too

@@ -166,7 +166,8 @@ func missingValues(end *event.End) (commands []Command) {
 func countColumns(end *event.End) []Command {
 	var counts []string
 	for _, m := range end.Missing {
-		count := fmt.Sprintf("%[1]s, (SELECT pg_catalog.max(attnum) FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(%[1]s))", sqltext.Literal(tableOf(m)))
+		count := fmt.Sprintf("%[1]s, (SELECT pg_catalog.max(attnum) FROM pg_catalog.pg_attribute WHERE attrelid = pg_catalog.to_regclass(%[1]s))",
+			sqltext.Literal(tableOf(m)))
 		if !slices.Contains(counts, count) {
 			counts = append(counts, count)
 		}

@@ -83,7 +83,7 @@ type splitText struct {
 	prepares   bool // some transaction is prepared, and comes at another place of the stream
 }
 
-// fits tells whether a statement can have the command tag.
+// fits says whether a statement can have the command tag.
 func (s *splitText) fits(i int, tag string) bool {
 	return matchesTag(s.heads[i], s.parts[i], s.conforming, tag)
 }
@@ -98,7 +98,7 @@ func (s *splitText) next(from int, tag string) int {
 	return -1
 }
 
-// namesAny tells whether a statement names one of the objects.
+// namesAny says whether a statement names one of the objects.
 func (s *splitText) namesAny(i int, objects []event.Object) bool {
 	if len(objects) == 0 {
 		return false
@@ -158,7 +158,8 @@ func functionStatement(context string, m *event.Command, touched []event.Object)
 	var found []string
 	for _, source := range m.Sources {
 		parts, ok := sqltext.Split(source, m.Conforming())
-		if ok && n >= 1 && n <= len(parts) && matchesTag(headTokens(parts[n-1], m.Conforming()), parts[n-1], m.Conforming(), m.Tag) && !slices.Contains(found, parts[n-1]) {
+		if ok && n >= 1 && n <= len(parts) && matchesTag(headTokens(parts[n-1], m.Conforming()), parts[n-1], m.Conforming(), m.Tag) &&
+			!slices.Contains(found, parts[n-1]) {
 			found = append(found, parts[n-1])
 		}
 	}
@@ -199,7 +200,7 @@ func cut(name string) string {
 	return name[:end]
 }
 
-// anyNamed tells whether names hold all parts of the name of one of the
+// anyNamed says whether names hold all parts of the name of one of the
 // objects, but for its schema.
 func anyNamed(held map[string]bool, objects []event.Object) bool {
 	for _, o := range objects {

@@ -36,9 +36,12 @@ func TestStatementText(t *testing.T) {
 		{"CREATE TABLE", "create table a (); begin; create table b (); rollback; create table c ()", "x", "create table c ()"},
 		{"CREATE TABLE", "begin; savepoint work; create table a (); rollback to work; create table b ()", "x", "create table b ()"},
 		{"CREATE TABLE", `begin; savepoint "S 1"; create table a (); rollback work to savepoint /* s */ "S 1"; create table b ()`, "x", "create table b ()"},
-		{"CREATE TABLE", "begin; savepoint s; create table a (); savepoint S; create table b (); rollback to s; release s; rollback to s; create table c ()", "x", "create table c ()"},
-		{"CREATE TABLE", "create role r; create table a as select 1; create/**/table b (i int generated always as identity)", "x", "create/**/table b (i int generated always as identity)"},
-		{"CREATE TABLE AS", "create role r; create table b (i int generated always as identity); create temp table a as select 1", "x", "create temp table a as select 1"},
+		{"CREATE TABLE", "begin; savepoint s; create table a (); savepoint S; create table b (); rollback to s; release s; rollback to s; create table c ()", "x",
+			"create table c ()"},
+		{"CREATE TABLE", "create role r; create table a as select 1; create/**/table b (i int generated always as identity)", "x",
+			"create/**/table b (i int generated always as identity)"},
+		{"CREATE TABLE AS", "create role r; create table b (i int generated always as identity); create temp table a as select 1", "x",
+			"create temp table a as select 1"},
 		{"CREATE TABLE", "create view v as table a; create foreign table f () server s; create table b ()", "x", "create table b ()"},
 		{"CREATE VIEW", "create table v (); create or replace temp recursive view v (n) as select 1", "x", "create or replace temp recursive view v (n) as select 1"},
 		{"CREATE TABLE", "select g()", "x\nSQL function \"g\" statement 1", ""},
@@ -63,7 +66,8 @@ func TestStatementText(t *testing.T) {
 		}
 	}
 	// The string ended at its error, so that its last statements never ran.
-	_, err := f.Statement(&event.Command{Tag: "CREATE TABLE", SQL: "begin; savepoint s; create table a (); savepoint z; select 1 / 0; rollback to s; create table b ()",
+	_, err := f.Statement(&event.Command{Tag: "CREATE TABLE", SQL: "begin; savepoint s; create table a (); savepoint z; select 1 / 0; rollback to s; create " +
+		"table b ()",
 		At: "3", Set: conforming}, []event.Object{{Type: "table", Schema: "public", Identity: "public.a"}})
 	if err == nil {
 		t.Error("a statement that did not run was taken for one that did")

@@ -29,7 +29,7 @@ type Position struct {
 	Next int    // the first statement that can be the next event's
 }
 
-// stringsAtMost bounds how many positions are kept: nothing tells that a
+// stringsAtMost bounds how many positions are kept: nothing reports that a
 // string ended early, until its session sends another command.
 const stringsAtMost = 1000
 
@@ -109,7 +109,7 @@ func (f *Finder) part(m *event.Command, split *splitText, nested bool, touched [
 }
 
 // first finds the first statement that can be an event's, whatever came before,
-// and tells whether all that can be are of one transaction. Statements that
+// and says whether all that can be are of one transaction. Statements that
 // name what the command touched go before others.
 func (s *splitText) first(tag string, touched []event.Object) (at int, single bool) {
 	named := false
@@ -150,7 +150,7 @@ func (s *splitText) transactions() {
 	}
 }
 
-// endsTransaction tells whether a statement ends the transaction of those before it.
+// endsTransaction says whether a statement ends the transaction of those before it.
 func endsTransaction(t []sqltext.Token) bool {
 	if len(t) == 0 || len(t) > 1 && t[1].Is("prepared") {
 		return false
@@ -165,7 +165,7 @@ func endsTransaction(t []sqltext.Token) bool {
 	return false
 }
 
-// begins tells whether a statement does no more than begin a transaction.
+// begins says whether a statement does no more than begin a transaction.
 func begins(t []sqltext.Token) bool {
 	return len(t) == 0 || t[0].Is("begin") || t[0].Is("start") && len(t) > 1 && t[1].Is("transaction")
 }
@@ -198,7 +198,7 @@ func (s *Strings) sent(pid int, at string) {
 	}
 }
 
-// mayHaveBegun tells whether the first transactions of a string of which
+// mayHaveBegun says whether the first transactions of a string of which
 // nothing is known may lie before the place where this begins.
 func (s *Strings) mayHaveBegun(at string) bool {
 	return s.Since == NotBegun || s.Since > 0 && microseconds(at) <= s.Since

@@ -30,7 +30,8 @@ func subscriptions(start *event.Command, subs []event.Subscription, text string)
 		}
 		switch t := sqltext.Tokens(text, start.Conforming()); {
 		case start.Tag == "CREATE SUBSCRIPTION":
-			sql = []string{fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION %s WITH (connect = false, enabled = false, create_slot = false, slot_name = NONE)",
+			sql = []string{fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION %s WITH (connect = false, enabled = false, create_slot = false, slot_name "+
+				"= NONE)",
 				name, sqltext.Literal(s.Connection), publications)}
 		case len(t) > 3 && (t[3].Is("owner") || t[3].Is("rename")):
 			sql = []string{text}

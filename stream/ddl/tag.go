@@ -27,7 +27,7 @@ var leadingComment = regexp.MustCompile(`^(?s:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+`)
 var tagFillers = map[string]bool{"or": true, "replace": true, "global": true, "local": true, "temp": true, "temporary": true, "unlogged": true,
 	"recursive": true, "unique": true, "trusted": true, "procedural": true, "constraint": true, "default": true}
 
-// matchesTag tells whether a statement can have the command tag.
+// matchesTag says whether a statement can have the command tag.
 func matchesTag(t []sqltext.Token, sql string, conforming bool, tag string) bool {
 	words := strings.Fields(strings.ToLower(tag))
 	if len(t) == 0 || len(words) == 0 {
@@ -48,7 +48,8 @@ func matchesTag(t []sqltext.Token, sql string, conforming bool, tag string) bool
 		on := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("on") })
 		return on > 0 && on+1 < len(t) && !(clusterKinds[strings.ToLower(t[on+1].Text)] && named(t[on+2:]))
 	case "CREATE EXTENSION": // CREATE LANGUAGE without a handler is one
-		if language := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("language") }); language > 0 && matchesTag(t[:language+1], sql, conforming, "CREATE LANGUAGE") {
+		if language := slices.IndexFunc(t, func(t sqltext.Token) bool { return t.Is("language") }); language > 0 && matchesTag(t[:language+1], sql, conforming,
+			"CREATE LANGUAGE") {
 			return true
 		}
 	}
@@ -66,12 +67,12 @@ func matchesTag(t []sqltext.Token, sql string, conforming bool, tag string) bool
 	return false
 }
 
-// named tells that a name follows the kind of an object: without one the word is itself the name of a table.
+// named reports that a name follows the kind of an object: without one the word is itself the name of a table.
 func named(rest []sqltext.Token) bool {
 	return len(rest) > 0 && !rest[0].Is("to") && !rest[0].Is("from") && !rest[0].Is(",") && !rest[0].Is(".")
 }
 
-// fromQuery tells whether a CREATE TABLE takes its rows from a query: any other
+// fromQuery says whether a CREATE TABLE takes its rows from a query: any other
 // AS of one stands in parentheses.
 func fromQuery(sql string, conforming bool) bool {
 	depth := 0

@@ -90,7 +90,7 @@ func withoutTransient(sql string, conforming bool, gone []event.Transient) (stri
 	return sql[:t[first].Start] + strings.Join(kept, ", ") + " " + sql[t[to].Start:], nil
 }
 
-// isTransient tells whether a name, as tokens, means something that vanishes
+// isTransient says whether a name, as tokens, means something that vanishes
 // with its session.
 func isTransient(name []sqltext.Token, kind string, gone []event.Transient) (bool, error) {
 	parts, ok := sqltext.TokensName(name)
@@ -121,7 +121,7 @@ func isTransient(name []sqltext.Token, kind string, gone []event.Transient) (boo
 	return false, nil
 }
 
-// likeTransient tells whether a CREATE TABLE copies a table that vanishes with
+// likeTransient says whether a CREATE TABLE copies a table that vanishes with
 // its session.
 func (c *Case) likeTransient() bool {
 	for _, of := range likes(c.Statement, c.Start.Conforming()) {
@@ -134,7 +134,7 @@ func (c *Case) likeTransient() bool {
 	return false
 }
 
-// like tells whether a CREATE TABLE copies any table.
+// like says whether a CREATE TABLE copies any table.
 func (c *Case) like() bool { return len(likes(c.Statement, c.Start.Conforming())) > 0 }
 
 // likes are what stands behind each LIKE of a CREATE TABLE.

@@ -38,10 +38,12 @@ func switchConstraints(rel, from, to, notNull string) string {
 	}
 	which += ")"
 	sql := "BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE " + which + ") THEN " +
-		"UPDATE pg_catalog.pg_constraint SET contype = pg_catalog.translate(contype::pg_catalog.text, '" + from + "', '" + to + "')::pg_catalog.\"char\" WHERE " + which + "; "
+		"UPDATE pg_catalog.pg_constraint SET contype = pg_catalog.translate(contype::pg_catalog.text, '" + from + "', '" + to + "')::pg_catalog.\"char\" WHERE " +
+		which + "; "
 	if rel != "" {
 		sql += strings.NewReplacer("REL", sqltext.Literal(rel)+"::pg_catalog.regclass", "KIND", to[1:], "VALUE", notNull).Replace(
-			"UPDATE pg_catalog.pg_class SET relchecks = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_constraint WHERE conrelid = REL AND contype = 'c') WHERE oid = REL; " +
+			"UPDATE pg_catalog.pg_class SET relchecks = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_constraint WHERE conrelid = REL AND contype = 'c') WHERE oid " +
+				"= REL; " +
 				"UPDATE pg_catalog.pg_attribute SET attnotnull = VALUE WHERE attrelid = REL AND attnum IN " +
 				"(SELECT conkey[1] FROM pg_catalog.pg_constraint WHERE conrelid = REL AND contype = 'KIND' AND NOT convalidated); ")
 	}

@@ -192,7 +192,7 @@ type Object struct {
 	Root      string `json:"root"`    // of a dropped partition: through which its rows were written
 }
 
-// Temporary tells that the object does not outlive its session.
+// Temporary reports that the object does not outlive its session.
 func (o Object) Temporary() bool { return o.Temp || o.Schema == "pg_temp" }
 
 // Key names the object among all.

@@ -24,7 +24,7 @@ func newBelongings() belongings {
 	return b
 }
 
-// bring notes that the target gets what a command needs, and tells whether it
+// bring notes that the target gets what a command needs, and says whether it
 // had it already.
 func (b belongings) bring(n ddl.Need) (had bool) {
 	value, known := b.needs[n.Kind][n.Key]

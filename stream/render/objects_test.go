@@ -67,7 +67,8 @@ func (d *described) transaction(xid uint32, payloads ...string) Batch {
 
 const (
 	startOf = `{"ev": "start", "tag": "ALTER TABLE", "sql": "ALTER TABLE s.t ADD i int"}`
-	endOf   = `{"ev": "end", "tag": "ALTER TABLE", "objects": [{"class": 1259, "oid": 30000, "tag": "ALTER TABLE", "type": "table", "schema": "s", "identity": "s.t"}]}`
+	endOf   = `{"ev": "end", "tag": "ALTER TABLE", "objects": [{"class": 1259, "oid": 30000, "tag": "ALTER TABLE", "type": "table", "schema": "s", ` +
+		`"identity": "s.t"}]}`
 )
 
 func objectsOf(slot, snapshot string) string {

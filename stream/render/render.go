@@ -53,10 +53,10 @@ func New(o Options) *Renderer {
 	return r
 }
 
-// Ready tells that enough text is there to hand on.
+// Ready reports that enough text is there to hand on.
 func (r *Renderer) Ready() bool { return len(r.out.text) >= BatchBytes }
 
-// Complete tells that there is something to hand on that ends between two
+// Complete reports that there is something to hand on that ends between two
 // transactions.
 func (r *Renderer) Complete() bool { return r.out.complete() }
 

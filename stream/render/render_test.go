@@ -60,7 +60,8 @@ func TestStrayMessages(t *testing.T) {
 
 // One Renderer appends changes without an allocation for each row.
 func TestRowsDoNotAllocate(t *testing.T) {
-	relation := pgoutputtest.Message('R', uint32(1), "public", "t", byte('d'), uint16(2), byte(1), "id", uint32(23), uint32(0xFFFFFFFF), byte(0), "v", uint32(25), uint32(0xFFFFFFFF))
+	relation := pgoutputtest.Message('R', uint32(1), "public", "t", byte('d'), uint16(2), byte(1), "id", uint32(23), uint32(0xFFFFFFFF), byte(0), "v", uint32(25),
+		uint32(0xFFFFFFFF))
 	row := []any{byte('N'), uint16(2), byte('t'), uint32(1), []byte("5"), byte('t'), uint32(3), []byte("a\nb")}
 	insert := pgoutputtest.Message('I', append([]any{uint32(1)}, row...)...)
 	update := pgoutputtest.Message('U', append([]any{uint32(1)}, row...)...)
@@ -116,9 +117,12 @@ func TestBatchSaysWhatElseChanged(t *testing.T) {
 	start := func(tag, sql string) string {
 		return `{"ev": "start", "tag": "` + tag + `", "sql": "` + sql + `", "role": "ann", "roles": [{"name": "ann", "oid": 20000, "login": true}]}`
 	}
-	made := `{"ev": "end", "tag": "CREATE TABLE", "objects": [{"class": 1259, "oid": 30000, "tag": "CREATE TABLE", "type": "table", "schema": "s", "identity": "s.t"}]}`
-	altered := `{"ev": "end", "tag": "ALTER TABLE", "objects": [{"class": 1259, "oid": 30000, "tag": "ALTER TABLE", "type": "table", "schema": "s", "identity": "s.t"}]}`
-	dropped := `{"ev": "drop", "tag": "DROP TABLE", "objects": [{"class": 1259, "oid": 30000, "type": "table", "schema": "s", "identity": "s.t", "original": true}]}`
+	made := `{"ev": "end", "tag": "CREATE TABLE", "objects": [{"class": 1259, "oid": 30000, "tag": "CREATE TABLE", "type": "table", "schema": "s", ` +
+		`"identity": "s.t"}]}`
+	altered := `{"ev": "end", "tag": "ALTER TABLE", "objects": [{"class": 1259, "oid": 30000, "tag": "ALTER TABLE", "type": "table", "schema": "s", ` +
+		`"identity": "s.t"}]}`
+	dropped := `{"ev": "drop", "tag": "DROP TABLE", "objects": [{"class": 1259, "oid": 30000, "type": "table", "schema": "s", "identity": "s.t", "original": ` +
+		`true}]}`
 	for _, c := range []struct {
 		name     string
 		payloads []string
@@ -133,14 +137,16 @@ func TestBatchSaysWhatElseChanged(t *testing.T) {
 		{"a sample", []string{`{"ev": "state", "slot": "mine", "states": [{"tag": "ROLE \"ann\"", "sql": "SELECT 1"}]}`}, nil, nil, "SELECT 1", "CREATE ROLE"},
 		{"once more", []string{start("ALTER TABLE", "ALTER TABLE s.t OWNER TO ann"), altered}, nil,
 			[]ddl.State{{Kind: ddl.StateOwner, Key: "1259 30000"}, {Kind: ddl.StateRole, Key: "ann"}}, "CREATE ROLE", ""},
-		{"dropped", []string{start("DROP TABLE", "DROP TABLE s.t"), dropped, `{"ev": "end", "tag": "DROP TABLE"}`}, []Told{{XID: 12, Commit: 100, Went: []string{"1259 30000"}}}, nil, "IF EXISTS", ""},
+		{"dropped", []string{start("DROP TABLE", "DROP TABLE s.t"), dropped, `{"ev": "end", "tag": "DROP TABLE"}`}, []Told{{XID: 12, Commit: 100,
+			Went: []string{"1259 30000"}}}, nil, "IF EXISTS", ""},
 		{"a gap", []string{`{"ev": "gap", "reason": "no reason"}`}, []Told{{XID: 13, Commit: 100, Unknown: true}}, nil, "no reason", ""},
 		{"no end", []string{start("DROP TABLE", "DROP TABLE s.t")}, []Told{{XID: 14, Commit: 100, Unknown: true}}, nil, "its end was not captured", "IF EXISTS"},
 		{"forged", []string{`{"ev": "rows", "oid": 1}`}, []Told{{XID: 15, Commit: 100, Unknown: true}}, nil, "without its description", ""},
 	} {
 		b := transaction(c.payloads...)
 		text := string(b.Text)
-		if !reflect.DeepEqual(b.Told, c.told) || !reflect.DeepEqual(b.Stale, c.stale) || !strings.Contains(text, c.has) || c.not != "" && strings.Contains(text, c.not) || !b.Boundary {
+		if !reflect.DeepEqual(b.Told, c.told) || !reflect.DeepEqual(b.Stale, c.stale) || !strings.Contains(text, c.has) || c.not != "" && strings.Contains(text,
+			c.not) || !b.Boundary {
 			t.Errorf("%s: told %+v, stale %v, text\n%s", c.name, b.Told, b.Stale, text)
 		}
 	}

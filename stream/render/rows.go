@@ -78,7 +78,7 @@ func (r *rows) insert(b []byte) error {
 	return r.flush(r.run, (*table).appendCopyRow)
 }
 
-// written tells whether rows of a table are written at all. What is lost is said
+// written says whether rows of a table are written at all. What is lost is said
 // once in each transaction.
 func (r *rows) written(t *table) bool {
 	if t.lost != "" && !t.left && !r.out.hasGap(t.lost) {

@@ -113,7 +113,7 @@ func (w *writer) gap(reason string) {
 	}
 }
 
-// hasGap tells whether the transaction has a mark of that reason.
+// hasGap says whether the transaction has a mark of that reason.
 func (w *writer) hasGap(reason string) bool {
 	return slices.ContainsFunc(w.found.Gaps, func(g catalog.Gap) bool { return g.Reason == reason })
 }

@@ -46,7 +46,10 @@ func constant(tag string) func(string) string { return func(string) string { ret
 
 // stateKinds are sampled in this order, and replayed in it.
 var stateKinds = []stateKind{
-	{name: ddl.StateRoleName, query: same(roleNamesQuery), goneLast: true, tag: func(key string) string { return ddl.RenameTag(ddl.RoleAside(event.ParseOID(key)), "") }, gone: func(key string) string {
+	{name: ddl.StateRoleName, query: same(roleNamesQuery), goneLast: true, tag: func(key string) string {
+		return ddl.RenameTag(ddl.RoleAside(event.ParseOID(key)),
+			"")
+	}, gone: func(key string) string {
 		return forgivingly("DROP ROLE IF EXISTS " + ddl.RoleAside(event.ParseOID(key)))
 	}},
 	{name: ddl.StateRole, named: true, tag: ddl.RoleTag, query: roleStates, goneLast: true, gone: func(key string) string {
@@ -57,13 +60,17 @@ var stateKinds = []stateKind{
 		return ddl.RoleTag(member)
 	}, query: membershipStates, goneFirst: true, gone: func(key string) string {
 		role, member, _ := strings.Cut(key, "\x1f")
-		return forgivingly("IF EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member WHERE r.rolname = " +
-			sqltext.Literal(role) + " AND u.rolname = " + sqltext.Literal(member) + ") THEN REVOKE " + sqltext.Quoted(role) + " FROM " + sqltext.Quoted(member) + "; END IF")
+		return forgivingly("IF EXISTS (SELECT FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON " +
+			"u.oid = m.member WHERE r.rolname = " +
+			sqltext.Literal(role) + " AND u.rolname = " + sqltext.Literal(member) + ") THEN REVOKE " + sqltext.Quoted(role) + " FROM " + sqltext.Quoted(member) +
+			"; END IF")
 	}},
 	{name: "tablespace", named: true, tag: constant(segment.TagTablespace), query: same(tablespaceStates)},
 	{name: "parameter", named: true, tag: constant(segment.TagParameter), query: parameterStates, gone: func(key string) string {
-		return "DO " + sqltext.Literal("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
-			sqltext.Literal(key)+" LOOP EXECUTE "+sqltext.Literal("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END")
+		return "DO " + sqltext.Literal("DECLARE g record; BEGIN FOR g IN SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE "+
+			"quote_ident(pg_get_userbyid(grantee)) END AS name FROM pg_parameter_acl, aclexplode(paracl) WHERE parname = "+
+			sqltext.Literal(key)+" LOOP EXECUTE "+sqltext.Literal("REVOKE ALL ON PARAMETER "+key+" FROM ")+" || g.name; END LOOP; EXCEPTION WHEN OTHERS THEN RAISE "+
+			"WARNING '%', SQLERRM; END")
 	}},
 	{name: "label", named: true, tag: labelTag, query: same(labelStates), gone: func(key string) string {
 		provider, object, _ := strings.Cut(key, "\x1f")
@@ -82,7 +89,8 @@ var stateKinds = []stateKind{
 	{name: ddl.StateCluster, tag: constant(segment.TagCluster), query: same(query("cluster.sql", "or_gone", ddl.OrGone)),
 		gone: func(key string) string {
 			key, _, _ = strings.Cut(key, "\x1f")
-			return "DO " + sqltext.Literal("BEGIN IF pg_catalog.to_regclass("+sqltext.Literal(key)+") IS NOT NULL THEN ALTER TABLE "+key+" SET WITHOUT CLUSTER; END IF; END")
+			return "DO " + sqltext.Literal("BEGIN IF pg_catalog.to_regclass("+sqltext.Literal(key)+") IS NOT NULL THEN ALTER TABLE "+key+" SET WITHOUT CLUSTER; END "+
+				"IF; END")
 		}},
 }
 

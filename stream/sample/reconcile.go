@@ -280,5 +280,5 @@ func Baseline(ctx context.Context, conn *pgx.Conn, src source.Server, publicatio
 	if err := baselineStates(ctx, conn, src, store); err != nil {
 		return err
 	}
-	return baselineUnlisted(ctx, conn, publication, store)
+	return baselineUnpublished(ctx, conn, publication, store)
 }

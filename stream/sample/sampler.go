@@ -203,7 +203,7 @@ func (m *Sampler) once(ctx context.Context, thorough bool) error {
 	if lerr := lock(ctx, conn, 5*time.Second); lerr != nil {
 		return errors.Join(err, lerr)
 	}
-	if _, uerr := watchUnlisted(ctx, conn, m.opts.Keeper.Publication, m.opts.Catalog); uerr != nil {
+	if _, uerr := watchUnpublished(ctx, conn, m.opts.Keeper.Publication, m.opts.Catalog); uerr != nil {
 		err = errors.Join(err, fmt.Errorf("sample of tables without replica identity: %w", uerr))
 	}
 	if ierr := m.opts.Inventory.Check(ctx, conn, m.opts.Slot, m.opts.Server.Timeline); ierr != nil {
@@ -223,14 +223,14 @@ type Sampling struct {
 
 // Before takes a sample for the stream that leads up to a base, and leaves the
 // sampling locked until the base has its point (Unlock). changes are
-// those of unlisted tables up to then; nil: unknown.
-func (s Sampling) Before(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (changes *Unlisted, err error) {
+// those of unpublished tables up to then; nil: unknown.
+func (s Sampling) Before(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (changes *Unpublished, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
 	defer cancel()
 	if err := lock(ctx, conn, sampleLimit/2); err != nil {
 		return nil, err
 	}
-	changes, err = watchUnlisted(ctx, conn, publication, store)
+	changes, err = watchUnpublished(ctx, conn, publication, store)
 	return changes, errors.Join(err, s.take(ctx, ctx, conn, true))
 }
 

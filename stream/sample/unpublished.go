@@ -11,40 +11,40 @@ import (
 	"pg_scribe/stream/source"
 )
 
-// The server's statistics tell that rows of an unlisted table were updated or
+// The server's statistics tell that rows of an unpublished table were updated or
 // deleted, though not which: the stream then gets a mark, once until a base
 // has the rows again.
 
 // Settings in which the catalog keeps what the statistics said: at the last
 // sample, and before the last base's point.
 const (
-	unlistedSetting     = "unlisted tables"
-	unlistedBaseSetting = "unlisted tables before base"
+	unpublishedSetting     = "unlisted tables"
+	unpublishedBaseSetting = "unlisted tables before base"
 )
 
-// Unlisted is what the statistics of unlisted tables said.
-type Unlisted struct {
-	Base   catalog.LSN                `json:"base,omitempty"` // whose point they precede
-	Epoch  string                     `json:"epoch"`          // differs once statistics were lost
-	Tables map[uint32]unlistedChanges `json:"tables"`
+// Unpublished is what the statistics of unpublished tables said.
+type Unpublished struct {
+	Base   catalog.LSN                   `json:"base,omitempty"` // whose point they precede
+	Epoch  string                        `json:"epoch"`          // differs once statistics were lost
+	Tables map[uint32]unpublishedChanges `json:"tables"`
 }
 
-type unlistedChanges struct {
+type unpublishedChanges struct {
 	Changes int64       `json:"changes"`
 	Marked  catalog.LSN `json:"marked,omitempty"` // the mark is behind it; 0: none that counts
 }
 
-// unlistedNow is an unlisted table as the source has it.
-type unlistedNow struct {
+// unpublishedNow is an unpublished table as the source has it.
+type unpublishedNow struct {
 	OID     uint32
 	Name    string
 	Changes int64
 	Since   int64 // what Changes was when the table left the list, or was made
 }
 
-// readUnlisted reads the tables that a list lacks. Without the collection of
+// readUnpublished reads the tables that a list lacks. Without the collection of
 // statistics every table may have changed.
-func readUnlisted(ctx context.Context, conn *pgx.Conn, publication string) (tables []unlistedNow, epoch string, collected bool, err error) {
+func readUnpublished(ctx context.Context, conn *pgx.Conn, publication string) (tables []unpublishedNow, epoch string, collected bool, err error) {
 	err = conn.QueryRow(ctx, `SELECT concat_ws(' ', pg_stat_get_db_stat_reset_time(oid), pg_stat_get_bgwriter_stat_reset_time()),
 	    current_setting('track_counts')::bool FROM pg_database WHERE datname = current_database()`).Scan(&epoch, &collected)
 	if err != nil {
@@ -54,22 +54,22 @@ func readUnlisted(ctx context.Context, conn *pgx.Conn, publication string) (tabl
 	if err != nil {
 		return nil, "", false, err
 	}
-	tables, err = pgx.CollectRows(rows, pgx.RowToStructByPos[unlistedNow])
+	tables, err = pgx.CollectRows(rows, pgx.RowToStructByPos[unpublishedNow])
 	return tables, epoch, collected, err
 }
 
-// watchUnlisted marks the stream for the unlisted tables that changed since
+// watchUnpublished marks the stream for the unpublished tables that changed since
 // the last sample, or may have. It returns what the statistics say; nil in the
 // guarded mode. The caller holds the sampling lock.
-func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (*Unlisted, error) {
+func watchUnpublished(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) (*Unpublished, error) {
 	if mode, err := capture.Mode(ctx, conn); err != nil || mode != capture.ModeNoHarm {
 		return nil, err
 	}
-	var last, atBase Unlisted
-	if err := readUnlistedState(ctx, store, unlistedSetting, &last); err != nil {
+	var last, atBase Unpublished
+	if err := readUnpublishedState(ctx, store, unpublishedSetting, &last); err != nil {
 		return nil, err
 	}
-	if err := readUnlistedState(ctx, store, unlistedBaseSetting, &atBase); err != nil {
+	if err := readUnpublishedState(ctx, store, unpublishedBaseSetting, &atBase); err != nil {
 		return nil, err
 	}
 	base, err := newestBase(ctx, store)
@@ -80,11 +80,11 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 	if err != nil {
 		return nil, err
 	}
-	tables, epoch, collected, err := readUnlisted(ctx, conn, publication)
+	tables, epoch, collected, err := readUnpublished(ctx, conn, publication)
 	if err != nil {
 		return nil, err
 	}
-	now := &Unlisted{Epoch: epoch, Tables: make(map[uint32]unlistedChanges, len(tables))}
+	now := &Unpublished{Epoch: epoch, Tables: make(map[uint32]unpublishedChanges, len(tables))}
 	for _, t := range tables {
 		before, known := last.Tables[t.OID]
 		certain := collected && last.Epoch == epoch
@@ -106,33 +106,33 @@ func watchUnlisted(ctx context.Context, conn *pgx.Conn, publication string, stor
 		before.Changes = t.Changes
 		now.Tables[t.OID] = before
 	}
-	return now, saveUnlistedState(ctx, store, unlistedSetting, now)
+	return now, saveUnpublishedState(ctx, store, unpublishedSetting, now)
 }
 
-// baselineUnlisted records what the statistics say before a stream begins.
-func baselineUnlisted(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) error {
+// baselineUnpublished records what the statistics say before a stream begins.
+func baselineUnpublished(ctx context.Context, conn *pgx.Conn, publication string, store *catalog.Catalog) error {
 	if mode, err := capture.Mode(ctx, conn); err != nil || mode != capture.ModeNoHarm {
 		return err
 	}
-	tables, epoch, _, err := readUnlisted(ctx, conn, publication)
+	tables, epoch, _, err := readUnpublished(ctx, conn, publication)
 	if err != nil {
 		return err
 	}
-	now := &Unlisted{Epoch: epoch, Tables: make(map[uint32]unlistedChanges, len(tables))}
+	now := &Unpublished{Epoch: epoch, Tables: make(map[uint32]unpublishedChanges, len(tables))}
 	for _, t := range tables {
-		now.Tables[t.OID] = unlistedChanges{Changes: t.Changes}
+		now.Tables[t.OID] = unpublishedChanges{Changes: t.Changes}
 	}
-	return saveUnlistedState(ctx, store, unlistedSetting, now)
+	return saveUnpublishedState(ctx, store, unpublishedSetting, now)
 }
 
-// KeepUnlisted records what the statistics said before the base of that point.
-func KeepUnlisted(ctx context.Context, store *catalog.Catalog, point catalog.LSN, changes *Unlisted) error {
+// KeepUnpublished records what the statistics said before the base of that point.
+func KeepUnpublished(ctx context.Context, store *catalog.Catalog, point catalog.LSN, changes *Unpublished) error {
 	if changes == nil {
 		return nil
 	}
 	kept := *changes
 	kept.Base = point
-	return saveUnlistedState(ctx, store, unlistedBaseSetting, &kept)
+	return saveUnpublishedState(ctx, store, unpublishedBaseSetting, &kept)
 }
 
 // newestBase is the point of the last base; 0 without one.
@@ -146,7 +146,7 @@ func newestBase(ctx context.Context, store *catalog.Catalog) (point catalog.LSN,
 	return point, err
 }
 
-func readUnlistedState(ctx context.Context, store *catalog.Catalog, key string, state *Unlisted) error {
+func readUnpublishedState(ctx context.Context, store *catalog.Catalog, key string, state *Unpublished) error {
 	text, known, err := store.Setting(ctx, key)
 	if err != nil || !known {
 		return err
@@ -154,7 +154,7 @@ func readUnlistedState(ctx context.Context, store *catalog.Catalog, key string, 
 	return json.Unmarshal([]byte(text), state)
 }
 
-func saveUnlistedState(ctx context.Context, store *catalog.Catalog, key string, state *Unlisted) error {
+func saveUnpublishedState(ctx context.Context, store *catalog.Catalog, key string, state *Unpublished) error {
 	text, err := json.Marshal(state)
 	if err != nil {
 		return err

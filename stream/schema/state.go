@@ -73,7 +73,7 @@ func NewLive() *Live {
 	return &Live{Tables: map[uint32]Table{}, Types: map[uint32]event.Type{}, Loose: map[uint32]bool{}, Made: map[uint32]uint32{}, Running: map[uint32]bool{}}
 }
 
-// shows tells whether a transaction of the stream had ended for the snapshot.
+// shows says whether a transaction of the stream had ended for the snapshot.
 func (l *Live) shows(xid uint32) bool { return int32(xid-l.Xmax) < 0 && !l.Running[xid] }
 
 const (
@@ -147,14 +147,14 @@ func (s *State) Partitions(root string) (oids []uint32) {
 // Type is what is known of a type.
 func (s *State) Type(oid uint32) event.Type { return s.types[oid] }
 
-// IsLoose tells whether a type may hold values that a domain's constraint does
+// IsLoose says whether a type may hold values that a domain's constraint does
 // not allow.
 func (s *State) IsLoose(oid uint32) bool { return s.loose[oid] }
 
 // Strings are those of several statements that may go on.
 func (s *State) Strings() *ddl.Strings { return s.strings }
 
-// Announce notes that a command told of a table; Announced tells whether one did.
+// Announce notes that a command told of a table; Announced says whether one did.
 func (s *State) Announce(oid uint32)       { s.announced[oid] = true }
 func (s *State) Announced(oid uint32) bool { return s.announced[oid] }
 
@@ -198,7 +198,7 @@ func (s *State) AddTypes(types []event.Type, xid uint32) {
 }
 
 // Loosen takes types into loose for good: what is there once too often costs
-// time only. It tells whether any is new.
+// time only. It says whether any is new.
 func (s *State) Loosen(types []uint32) bool {
 	before := len(s.loose)
 	for _, oid := range types {

@@ -65,7 +65,7 @@ func (s *State) Commanded(xid uint32) {
 	s.dirty[olderKey] = true
 }
 
-// Shown tells whether a snapshot shows every transaction with commands that the
+// Shown says whether a snapshot shows every transaction with commands that the
 // stream has brought. Those of which later snapshots need not be asked are
 // forgotten.
 func (s *State) Shown(by event.Snapshot) bool {

@@ -256,7 +256,8 @@ func (c *checker) coverage() {
 	if c.src.Encoding == "SQL_ASCII" {
 		c.warn("the database's encoding is SQL_ASCII: bytes are kept as they are, whatever they mean", "create the database anew with ENCODING 'UTF8'")
 	}
-	if n := c.number("SELECT count(*)::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database()"); c.src.IsSuperuser && n > 0 {
+	n := c.number("SELECT count(*)::text FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE d.datname = current_database()")
+	if c.src.IsSuperuser && n > 0 {
 		c.warn(fmt.Sprintf("%d subscriptions replicate into this database: commit times of their transactions are the publisher's", n),
 			"prefer --target-lsn to --target-time for moments among them")
 	}
