@@ -271,6 +271,8 @@ func (s *sending) send(ctx context.Context, conn *pgx.Conn) error {
 	if len(s.messages) == 0 {
 		return nil
 	}
+	s.noting.Lock()
+	defer s.noting.Unlock()
 	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
 		for _, m := range s.messages {
 			if _, err := tx.Exec(ctx, "SELECT scribe.emit($1)", string(m)); err != nil {

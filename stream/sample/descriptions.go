@@ -23,6 +23,10 @@ type Descriptions struct {
 	whole time.Duration // that the last comparison of everything took
 	last  time.Time     // when it ended
 
+	// A message may come out of the stream before it is noted what it said, and
+	// be left out: whoever sends one holds noting until it is noted.
+	noting sync.Mutex
+
 	mu      sync.Mutex
 	pending pending
 }
@@ -148,7 +152,10 @@ func (d *Descriptions) Undescribed(ctx context.Context, list []segment.Fingerpri
 			again[keys[i]] = o.Address()
 		}
 	}
-	if err := d.store.Undescribe(ctx, keys); err != nil {
+	d.noting.Lock()
+	err := d.store.Undescribe(ctx, keys)
+	d.noting.Unlock()
+	if err != nil {
 		return err
 	}
 	d.mu.Lock()

@@ -84,7 +84,9 @@ func (m *Sampler) run(ctx context.Context) {
 			}
 		case <-soon:
 			soon = nil
-			m.describe(ctx)
+			if !m.describe(ctx) {
+				soon = time.After(describeAgain)
+			}
 		case <-m.rotated:
 			if time.Since(last) >= rotationPause {
 				sample(true)
@@ -114,12 +116,16 @@ func (m *Sampler) sample(ctx context.Context, thorough bool) {
 	}
 }
 
-// describe reads what commands touched. What cannot be read now is read with the
-// next sample.
-func (m *Sampler) describe(ctx context.Context) {
-	if err := m.objects.touched(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) {
+// describeAgain is the pause before another attempt to read what commands touched.
+const describeAgain = 5 * time.Second
+
+// describe reads what commands touched.
+func (m *Sampler) describe(ctx context.Context) (done bool) {
+	err := m.objects.touched(ctx)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) {
 		m.opts.Keeper.Notice("objects were not described: " + err.Error())
 	}
+	return err == nil
 }
 
 // noteFault keeps for status why a sample failed.
