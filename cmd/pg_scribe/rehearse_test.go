@@ -244,7 +244,8 @@ func TestRehearsalIsStopped(t *testing.T) {
 	folders := servers(t)
 	other := pgtest.New(t)
 	before := other.Query(t, "postgres", "SELECT datname FROM pg_database UNION ALL SELECT rolname FROM pg_roles ORDER BY 1")
-	for i, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond} {
+	for i, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 100 * time.Millisecond,
+		400 * time.Millisecond} {
 		cmd := exec.Command(filepath.Join(programFolder(t), "pg_scribe"), "rehearse", "-f", s.dir, "--always")
 		if i > 2 {
 			cmd.Args = append(cmd.Args, "--scratch", other.ConnString("postgres"))
