@@ -235,9 +235,6 @@ func (w *witness) judge(r compare.Result, where string, lsn catalog.LSN) error {
 			repaired[known] = true
 		case known < 0:
 			left = append(left, d)
-			if _, seen := w.first[site(d)]; !seen {
-				w.first[site(d)] = lsn
-			}
 		default:
 			still[known] = true
 		}
@@ -249,8 +246,13 @@ func (w *witness) judge(r compare.Result, where string, lsn catalog.LSN) error {
 	if !w.x.o.AcceptDifferences && !w.x.p.definitions {
 		return &DifferenceError{Where: where, Differences: left}
 	}
-	if where == "" { // those that are there at the end count
-		for _, d := range left {
+	for _, d := range left {
+		_, seen := w.first[site(d)]
+		if !seen {
+			w.first[site(d)] = lsn
+		}
+		// Those that are there at the end count, and all in a rehearsal: a restore would have ended.
+		if w.x.p.definitions && !seen || !w.x.p.definitions && where == "" {
 			w.x.report.Differences = append(w.x.report.Differences, Difference{d, true, w.first[site(d)]})
 		}
 	}
@@ -272,9 +274,9 @@ func site(d compare.Difference) describe.Difference {
 	return p
 }
 
-// appendDifference lists one place once.
+// appendDifference lists one place once, apart from what was accepted there.
 func appendDifference(list []Difference, d Difference) []Difference {
-	same := func(o Difference) bool { return site(o.Difference) == site(d.Difference) }
+	same := func(o Difference) bool { return !o.Accepted && site(o.Difference) == site(d.Difference) }
 	if i := slices.IndexFunc(list, same); i >= 0 {
 		list[i] = d
 		return list

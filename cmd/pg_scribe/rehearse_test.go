@@ -171,6 +171,28 @@ func TestRehearsalFails(t *testing.T) {
 	}
 }
 
+// TestRehearsalOnAnotherVersion: a newer server proves the commands too, an older one is
+// refused.
+func TestRehearsalOnAnotherVersion(t *testing.T) {
+	older, version := pgtest.Shared(t), "17"
+	if older.Major == 17 {
+		version = "15"
+	}
+	newer := pgtest.New(t, pgtest.Options{Version: version})
+	if newer.Major < older.Major {
+		older, newer = newer, older
+	}
+	s := newRehearsed(t, older, "")
+	for _, flags := range [][]string{{"--bindir", newer.BinDir}, {"--scratch", newer.ConnString("postgres")}} {
+		doc := decode[rehearsalRead](t, s.must(append([]string{"rehearse", "-f", s.dir, "--always", "--output", "json"}, flags...)...))
+		if doc.Outcome != "ok" || doc.Skipped {
+			t.Errorf("%v: %+v", flags, doc)
+		}
+	}
+	s = newRehearsed(t, newer, "")
+	s.run("rehearse", "-f", s.dir, "--bindir", older.BinDir).refused(t, exitBackup, "older than the source's", "without --bindir and --scratch one is looked for")
+}
+
 // serverWithout is a folder with programs of the cluster's server that finds all but
 // one extension: it is looked for beside the programs, which are copies.
 func serverWithout(t *testing.T, c *pgtest.Cluster, extension string) string {
@@ -222,7 +244,8 @@ func TestRehearsalIsStopped(t *testing.T) {
 	folders := servers(t)
 	other := pgtest.New(t)
 	before := other.Query(t, "postgres", "SELECT datname FROM pg_database UNION ALL SELECT rolname FROM pg_roles ORDER BY 1")
-	for i, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond} {
+	for i, after := range []time.Duration{100 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond, 100 * time.Millisecond,
+		400 * time.Millisecond} {
 		cmd := exec.Command(filepath.Join(programFolder(t), "pg_scribe"), "rehearse", "-f", s.dir, "--always")
 		if i > 2 {
 			cmd.Args = append(cmd.Args, "--scratch", other.ConnString("postgres"))

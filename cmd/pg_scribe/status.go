@@ -71,6 +71,7 @@ type statusReport struct {
 	app    *app
 	Slot   string
 	remote bool // the repository is read from a storage
+	keys   *filter.Keys
 	doc    statusJSON
 
 	seen     *health.Repository // what was seen of the repository, if one is named
@@ -114,6 +115,11 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	if slot.Database != "" && slot.Database != a.facts.base {
 		return &source.SlotError{Slot: s.Slot, Problem: source.SlotForeign, Database: slot.Database}
 	}
+	if s.seen != nil && slot.ConfirmedFlush > s.seen.End { // the streamer may have gone on since the repository was looked at
+		if err := s.lookAgain(ctx); err != nil {
+			return err
+		}
+	}
 	s.doc.Slot = toSlot(slot)
 	if r := s.doc.Repository; r != nil && r.FreshnessSeconds != nil {
 		lag := 0.0
@@ -135,9 +141,21 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	return nil
 }
 
+// lookAgain reads how far the repository has come by now.
+func (s *statusReport) lookAgain(ctx context.Context) error {
+	r, err := s.app.openForReading(ctx, s.seen.Directory, s.keys)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	s.seen.End, err = r.End(ctx)
+	s.doc.Repository.EndLSN = s.seen.End
+	return err
+}
+
 // repository looks at the files and the catalog, and judges them.
 func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.Keys) error {
-	s.app.facts.dir = dir
+	s.app.facts.dir, s.keys = dir, keys
 	r, err := s.app.openForReading(ctx, dir, keys)
 	if err != nil {
 		return err

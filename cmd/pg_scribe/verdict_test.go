@@ -164,13 +164,14 @@ func TestVerdictsAgree(t *testing.T) {
 			List []string `json:"not_looked_at"`
 		}](t, s.run("status", "-f", s.dir, "--output", "json")).List
 	}
-	if l := looked(); len(l) != 2 || !strings.Contains(l[0], "the slot") || !strings.Contains(l[1], "contents of") {
+	if l := looked(); len(l) != 3 || !strings.Contains(l[0], "the slot") || !strings.Contains(l[1], "contents of") || !strings.Contains(l[2],
+		"pg_scribe rehearse") {
 		t.Errorf("not looked at: %q", l)
 	}
 	if o := s.must("verify", "-f", s.dir); lastLine(o.out) != "OK" {
 		t.Errorf("verify: %s", o.out)
 	}
-	if l := looked(); len(l) != 1 {
+	if l := looked(); len(l) != 2 {
 		t.Errorf("not looked at behind verify: %q", l)
 	}
 

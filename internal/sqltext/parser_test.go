@@ -17,7 +17,8 @@ import (
 // package does: it finds the same statements, words, names and constants.
 func TestPostgresReadsTheSame(t *testing.T) {
 	var files []string
-	for _, pattern := range []string{"../../stream/ddl/testdata/*/*.sql", "../e2e/testdata/cases/*.sql", "../describe/testdata/*.sql", "../../stream/capture/*.sql"} {
+	for _, pattern := range []string{"../../stream/ddl/testdata/*/*.sql", "../e2e/testdata/cases/*.sql", "../describe/testdata/*.sql",
+		"../../stream/capture/*.sql"} {
 		list, err := filepath.Glob(pattern)
 		if err != nil || len(list) == 0 {
 			t.Fatalf("no files %s: %v", pattern, err)
@@ -32,7 +33,8 @@ func TestPostgresReadsTheSame(t *testing.T) {
 		}
 		texts += compareWithPostgres(t, string(text))
 	}
-	parts := []string{"select", "a", " ", "\n", "'it''s'", "E'\\' \\n'", "'a\\'", "$$ ; ' $$", "$x$ $$ $x$", "$1", "/* ; /* ' */ */", "-- ' ;\n", `"q""x;"`, "U&'\\0061'",
+	parts := []string{"select", "a", " ", "\n", "'it''s'", "E'\\' \\n'", "'a\\'", "$$ ; ' $$", "$x$ $$ $x$", "$1", "/* ; /* ' */ */", "-- ' ;\n", `"q""x;"`,
+		"U&'\\0061'",
 		"N'n'", ";", "(", ")", "[", "]", ",", "::", "1.5e3", "a$b$c", "ä", "::text", "-", "/", "*", "<", "@", "e", "'x'\n'y'", "E'x'\n'\\''",
 		"begin", "atomic", "end", "case", "create function f() begin atomic", "u&", "U&\"d\"", "_", "now", "%", "\\", "\t", "\r"}
 	r := rand.New(rand.NewPCG(1, 2))
@@ -65,7 +67,8 @@ func compareWithPostgres(t *testing.T, text string) int {
 	}
 	var theirs, ours []string
 	for _, token := range scanned.Tokens {
-		if its := text[token.Start:token.End]; !inNumber(text, int(token.Start)) && token.Token != pg.Token_SQL_COMMENT && token.Token != pg.Token_C_COMMENT && isWhole(its) {
+		if its := text[token.Start:token.End]; !inNumber(text, int(token.Start)) && token.Token != pg.Token_SQL_COMMENT && token.Token != pg.Token_C_COMMENT &&
+			isWhole(its) {
 			theirs = append(theirs, its)
 		}
 	}

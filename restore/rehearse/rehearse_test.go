@@ -1,12 +1,18 @@
 package rehearse
 
 import (
+	"bytes"
 	"context"
+	"flag"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/describe"
@@ -183,6 +189,105 @@ func TestPlantedDifferences(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Changes of one attribute each, of every kind of object: the source is described as if
+// it had been so for a moment, which no command in the stream brought about. Each is found.
+func TestPlantedOfEveryKind(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("../../internal/describe/testdata", name))
+		must(t, err)
+		return string(text)
+	}
+	s := newSource(t, read("objects.sql"), "")
+	before := s.objects()
+	changes := slices.DeleteFunc(strings.Split(read("changes.sql"), "\n"), func(line string) bool { return line == "" || strings.HasPrefix(line, "--") })
+	if len(changes) < 100 {
+		t.Fatalf("%d changes", len(changes))
+	}
+	planted := map[string][]string{} // changed objects, by change
+	for i := 0; i < len(changes); i += *stride {
+		conn := s.c.Conn(t, s.db)
+		_, err := conn.Exec(t.Context(), "BEGIN; SET LOCAL search_path = public; "+changes[i])
+		must(t, err)
+		after := s.objectsBy(conn.PgConn())
+		must(t, conn.Close(t.Context()))
+		var there, back []byte
+		for key := range joined(before, after) {
+			if !bytes.Equal(before[key], after[key]) {
+				planted[changes[i]] = append(planted[changes[i]], key)
+				there, back = append(there, line(key, after[key])...), append(back, line(key, before[key])...)
+			}
+		}
+		s.say(there)
+		s.say(back)
+	}
+	r := s.rehearse()
+	found := map[string]bool{}
+	for _, d := range r.Restore.Differences {
+		found[d.Class+"\x00"+d.Identity] = true
+	}
+	for change, keys := range planted {
+		if !slices.ContainsFunc(keys, func(key string) bool { return found[key] }) {
+			t.Errorf("not found: %s, of %q", change, keys)
+		}
+	}
+	t.Logf("%d of %d changes, %d differences, %s in %s", len(planted), len(changes), len(r.Restore.Differences), r.Outcome, r.Took)
+	if r.Outcome != catalog.OutcomeFailed || len(planted) < len(changes) / *stride {
+		t.Errorf("%+v", r.Rehearsal)
+	}
+}
+
+// stride is every which change is planted: all take two minutes.
+var stride = flag.Int("stride", 4, "every which of the changes is planted")
+
+// objects are the descriptions of all objects, by class and identity.
+func (s *source) objects() map[string][]byte {
+	s.t.Helper()
+	return s.objectsBy(s.c.Conn(s.t, s.db).PgConn())
+}
+
+func (s *source) objectsBy(conn *pgconn.PgConn) map[string][]byte {
+	s.t.Helper()
+	all := map[string][]byte{}
+	reader, err := describe.NewReader(context.Background(), conn)
+	must(s.t, err)
+	must(s.t, reader.All(context.Background(), conn, func(o describe.Object) error {
+		all[o.Class+"\x00"+o.Identity] = o.Append(nil)
+		return nil
+	}))
+	return all
+}
+
+func joined(a, b map[string][]byte) map[string]bool {
+	keys := map[string]bool{}
+	for _, m := range []map[string][]byte{a, b} {
+		for key := range m {
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
+// line is what the stream says of an object; without a description it is gone.
+func line(key string, description []byte) []byte {
+	class, identity, _ := strings.Cut(key, "\x00")
+	f := segment.Fingerprint{Class: class, Identity: identity, SHA256: segment.Gone}
+	if description != nil {
+		f = segment.NewFingerprint(class, identity, description)
+	}
+	return segment.AppendObject(nil, f)
+}
+
+// say stores a transaction of such lines alone.
+func (s *source) say(lines []byte) {
+	s.t.Helper()
+	at := s.lsn + 0x100
+	s.lsn = at + 0x10
+	text := append(segment.AppendBegin(nil, 7, at, moment), lines...)
+	must(s.t, s.file.Write(segment.AppendCommit(text, s.lsn)))
+	s.file.Add(segment.Stats{End: s.lsn, Reached: moment.Add(time.Hour), Transactions: 1, MinXID: 7, MaxXID: 7, FirstCommit: moment, LastCommit: moment})
+	must(s.t, s.file.Checkpoint(context.Background()))
 }
 
 // A base that cannot be restored is a verdict too, and leaves nothing behind.
