@@ -255,7 +255,7 @@ func FuzzParseObject(f *testing.F) {
 		if parsed, err := ParseObject([]byte(text)); err == nil && string(parsed.Append(nil)) != text {
 			t.Errorf("%q reads as %q", text, parsed.Append(nil))
 		}
-		made := Object{Class: class, Identity: name, Names: []string{name, class}, Rows: []Row{{class, name, appendString([]byte(`{"a": `), name)}}}
+		made := Object{Class: class, Identity: name, Names: []string{name, class}, Rows: []Row{{class, name, AppendString([]byte(`{"a": `), name)}}}
 		made.Rows[0].Definition = append(made.Rows[0].Definition, '}')
 		line := made.Append(nil)
 		back, err := ParseObject(line)

@@ -95,7 +95,7 @@ func (c *Comparer) All(ctx context.Context, e *Expected, o Options) (Result, err
 	left := maps.Clone(e.index)
 	err := c.reader.All(ctx, c.conn, func(target describe.Object) error {
 		source, known, err := e.get(target.Key())
-		if err != nil || ours(target) || !known && !e.full {
+		if err != nil || ours(target) || !known && (!e.full || target.Class == describe.LargeObject) {
 			return err
 		}
 		if !known && !e.reads(target) {
