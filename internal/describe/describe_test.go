@@ -111,9 +111,18 @@ func TestCopyIsDescribedAlike(t *testing.T) {
 	source := c.CreateDB(t, "described")
 	c.Exec(t, source, script(t, "objects.sql"))
 	conn := c.Conn(t, source)
+	if _, err := conn.Exec(context.Background(), `CREATE TEMPORARY TABLE passing (id serial PRIMARY KEY, v text DEFAULT 'x');
+		COMMENT ON TABLE passing IS 'x'; COMMENT ON COLUMN passing.v IS 'y'; CREATE TYPE pg_temp.passed AS ENUM ('a'); COMMENT ON TYPE pg_temp.passed IS 'z'`); err != nil {
+		t.Fatal(err)
+	}
 	r := reader(t, conn)
 	want, rows := all(t, conn, r)
 	got, _ := all(t, c.Conn(t, copyOf(t, c, source)), r)
+	for key := range want {
+		if strings.Contains(key, "pg_temp") {
+			t.Errorf("%s is described", key)
+		}
+	}
 	if len(want) < 60 || rows < 250 {
 		t.Errorf("only %d objects with %d rows", len(want), rows)
 	}
