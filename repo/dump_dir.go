@@ -24,6 +24,7 @@ const (
 	dirDescribes  = "pg_scribe.txt"      // header, checksums, trailer
 	DirListName   = "restore.list"       // what to restore, for pg_restore -L
 	DirSettingsIn = "settings.sql"       // settings of the database, to run afterwards
+	DirObjects    = "objects.sql.zst"    // what every object is, as the lines of a plain base
 	dirFilePrefix = "-- pg_scribe file " // SIZE SHA256 "NAME"
 )
 

@@ -132,7 +132,15 @@ type DifferenceError struct {
 }
 
 func (e *DifferenceError) Error() string {
-	d := e.Differences[0]
+	text := difference(e.Differences[0]) + more(len(e.Differences)-1)
+	if e.Where == "" {
+		return text
+	}
+	return "behind " + e.Where + ": " + text
+}
+
+// difference is one in words.
+func difference(d compare.Difference) string {
 	text := fmt.Sprintf("%s %s differs from the source's", d.Class, d.Identity)
 	switch {
 	case d.Kind == describe.Missing && d.Row == "":
@@ -149,11 +157,7 @@ func (e *DifferenceError) Error() string {
 	if d.Reason != "" {
 		text += " (" + d.Reason + ")"
 	}
-	text += more(len(e.Differences) - 1)
-	if e.Where == "" {
-		return text
-	}
-	return "behind " + e.Where + ": " + text
+	return text
 }
 
 func where(file string, line int64, lsn catalog.LSN, xid uint32) string {

@@ -201,6 +201,28 @@ func TestUndescribedAtEnd(t *testing.T) {
 	}
 }
 
+// What a line knows of may come behind it, as what a sample has found; what does
+// not come is missing at the end.
+func TestMissingComesLater(t *testing.T) {
+	d := newDescribed(t)
+	d.dumped()
+	d.c.Exec(t, d.db, "CREATE TABLE stealth (a int)")
+	d.tx(200, 10, 10, d.lines("public.stealth")...)
+	d.tx(300, 11, 11, row(7, "seven"))
+	d.tx(400, 12, 12, "ddl CREATE TABLE public.stealth (a int);")
+	d.tx(500, 13, 13, d.lines("public.stealth")...)
+	d.reach(600, 20)
+	d.seal()
+	_, o := target(t, "compared_later")
+	r, err := d.restore(o, 0)
+	d.same(r, err)
+	_, o = target(t, "compared_never")
+	var differs *DifferenceError
+	if _, err := d.restore(o, 300); !errors.As(err, &differs) || differs.Where != "" || !strings.Contains(err.Error(), "table public.stealth of the source is missing") {
+		t.Error(err)
+	}
+}
+
 // What the report lists as left out of the base is no difference as well.
 func TestLeftOutIsNoDifference(t *testing.T) {
 	d := newDescribed(t)

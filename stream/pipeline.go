@@ -193,7 +193,7 @@ func (p *pipeline) store(ctx context.Context) error {
 // changed since the last one, or did not explain.
 func (p *pipeline) unsettled() bool {
 	came, went := p.inventory.Unexplained()
-	return p.stale.Pending() || came+went > 0
+	return p.stale.Pending() || p.descriptions.Pending() || came+went > 0
 }
 
 // lastSample samples once more and tells where the source's WAL then ends; 0
@@ -224,6 +224,10 @@ func (p *pipeline) write(ctx context.Context, b render.Batch) error {
 		p.stale.Add(s.Kind, s.Key)
 	}
 	if err := p.inventory.Note(ctx, b.Told); err != nil {
+		return &storeError{err}
+	}
+	p.descriptions.Touch(b.Touched)
+	if err := p.descriptions.Undescribed(ctx, b.Undescribed); err != nil {
 		return &storeError{err}
 	}
 	p.textBytes += int64(len(b.Text))

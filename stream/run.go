@@ -67,6 +67,9 @@ func Run(ctx context.Context, r *repo.Repository, opts RunOptions) error {
 		if s.stale, err = sample.LoadStale(ctx, r.Catalog()); err != nil {
 			return err
 		}
+		if opts.StateInterval > 0 {
+			s.descriptions = sample.NewDescriptions(r.Catalog())
+		}
 	}
 	defer s.releaseSink()
 	for delay := time.Second; ; {
@@ -153,13 +156,14 @@ type streamer struct {
 	textBytes    int64
 	confirmed    catalog.LSN
 	clock        *sourceClock
-	stale        *sample.Stale     // nil without a repository
-	latest       time.Time         // commit on the source's clock
-	binaryUntil  catalog.LSN       // the commit LSN of a transaction that the server cannot send as text; 0: none
-	sampler      *sample.Sampler   // of this connection; nil: none
-	inventory    *sample.Inventory // nil without a repository
-	told         bool              // of what is not backed up
-	down         bool              // the last session ended with an error
+	stale        *sample.Stale        // nil without a repository
+	latest       time.Time            // commit on the source's clock
+	binaryUntil  catalog.LSN          // the commit LSN of a transaction that the server cannot send as text; 0: none
+	sampler      *sample.Sampler      // of this connection; nil: none
+	inventory    *sample.Inventory    // nil without a repository
+	descriptions *sample.Descriptions // nil: objects are not described
+	told         bool                 // of what is not backed up
+	down         bool                 // the last session ended with an error
 
 	facts *catalog.FactChanges // those at the sink's end; nil with a repository, which keeps them
 }

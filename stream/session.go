@@ -71,7 +71,8 @@ func (s *streamer) session(ctx context.Context) (progressed bool, err error) {
 	if s.repo != nil && s.opts.StateInterval > 0 {
 		s.sampler = sample.Start(clockCtx, sample.Options{
 			Sampling: sample.Sampling{ConnString: s.opts.ConnString, Slot: s.opts.Slot, Server: src, Store: s.repo.Catalog(), Stale: s.stale},
-			Catalog:  s.repo.Catalog(), Keeper: keeper(s.repo, s.opts.Publication, s.opts.Notice), Inventory: s.inventory, Interval: s.opts.StateInterval})
+			Catalog:  s.repo.Catalog(), Keeper: keeper(s.repo, s.opts.Publication, s.opts.Notice), Inventory: s.inventory, Interval: s.opts.StateInterval,
+			Descriptions: s.descriptions})
 	}
 	if s.opts.Durable == nil {
 		s.confirmed = max(s.confirmed, from)

@@ -111,9 +111,18 @@ func TestCopyIsDescribedAlike(t *testing.T) {
 	source := c.CreateDB(t, "described")
 	c.Exec(t, source, script(t, "objects.sql"))
 	conn := c.Conn(t, source)
+	if _, err := conn.Exec(context.Background(), `CREATE TEMPORARY TABLE passing (id serial PRIMARY KEY, v text DEFAULT 'x');
+		COMMENT ON TABLE passing IS 'x'; COMMENT ON COLUMN passing.v IS 'y'; CREATE TYPE pg_temp.passed AS ENUM ('a'); COMMENT ON TYPE pg_temp.passed IS 'z'`); err != nil {
+		t.Fatal(err)
+	}
 	r := reader(t, conn)
 	want, rows := all(t, conn, r)
 	got, _ := all(t, c.Conn(t, copyOf(t, c, source)), r)
+	for key := range want {
+		if strings.Contains(key, "pg_temp") {
+			t.Errorf("%s is described", key)
+		}
+	}
 	if len(want) < 60 || rows < 250 {
 		t.Errorf("only %d objects with %d rows", len(want), rows)
 	}
@@ -246,7 +255,7 @@ func FuzzParseObject(f *testing.F) {
 		if parsed, err := ParseObject([]byte(text)); err == nil && string(parsed.Append(nil)) != text {
 			t.Errorf("%q reads as %q", text, parsed.Append(nil))
 		}
-		made := Object{Class: class, Identity: name, Names: []string{name, class}, Rows: []Row{{class, name, appendString([]byte(`{"a": `), name)}}}
+		made := Object{Class: class, Identity: name, Names: []string{name, class}, Rows: []Row{{class, name, AppendString([]byte(`{"a": `), name)}}}
 		made.Rows[0].Definition = append(made.Rows[0].Definition, '}')
 		line := made.Append(nil)
 		back, err := ParseObject(line)

@@ -171,7 +171,7 @@ FROM (SELECT class, object, pg_catalog.json_agg(pg_catalog.json_build_array(cata
 		ORDER BY catalog COLLATE "C", identity COLLATE "C") AS rows
 	FROM (%s) d GROUP BY class, object) g,
 	LATERAL pg_catalog.pg_identify_object(g.class, g.object, 0) i, LATERAL pg_catalog.pg_identify_object_as_address(g.class, g.object, 0) a
-WHERE i.identity IS NOT NULL ORDER BY a.type COLLATE "C", i.identity COLLATE "C"`, r.Metadata.query(objects))
+WHERE i.identity IS NOT NULL AND coalesce(i.schema, '') !~ '^pg_(toast_)?temp_' ORDER BY a.type COLLATE "C", i.identity COLLATE "C"`, r.Metadata.query(objects))
 	return within(ctx, conn, func() error {
 		return each(ctx, conn, query, func(v [][]byte) error {
 			o := Object{Class: string(v[0]), Identity: string(v[1])}

@@ -126,6 +126,9 @@ var rules = map[string]rule{
 	"pg_constraint": {class: "CASE WHEN x.conrelid <> 0 THEN " + pgClass + " ELSE " + pgType + " END", object: "greatest(x.conrelid, x.contypid)",
 		parts: []string{"oid FROM pg_catalog.pg_constraint WHERE conrelid", "oid FROM pg_catalog.pg_constraint WHERE contypid"},
 		where: ofUsers, space: "x.connamespace", relation: "x.conrelid", skip: []string{"coninhcount"},
+		// Of keys these say only how a partition came to its table.
+		special: map[string]string{"connoinherit": "CASE WHEN x.contype IN ('c', 'n') THEN x.connoinherit END",
+			"conislocal": "CASE WHEN x.conparentid = 0 THEN x.conislocal END"},
 		extra: [][2]string{{"create", "pg_catalog.pg_get_constraintdef(x.oid)"}}},
 	"pg_index": ofRelation("indrelid", rule{identity: "x.indexrelid::pg_catalog.regclass::text", where: "x.indexrelid >= 16384",
 		skip: []string{"indcheckxmin", "indisreplident"}, special: map[string]string{"indoption": "x.indoption::text"},

@@ -23,6 +23,11 @@ type Object struct {
 	Catalog, OID uint32 // where it was read, and no part of the description: its catalog's OID there, and its own
 }
 
+// LargeObject is the class of large objects. They come and go without events, and
+// with contents, so that their owners, privileges and comments are sampled with
+// these: the source says nothing else of them.
+const LargeObject = "large object"
+
 // A Row is what one row of a catalog says of an object.
 type Row struct {
 	Catalog    string
@@ -50,8 +55,8 @@ func (o Object) Key() string { return o.Class + " " + o.Identity }
 // Append appends the canonical text: one line of JSON in ASCII, so that it is
 // the same in every encoding.
 func (o Object) Append(dst []byte) []byte {
-	dst = appendString(append(dst, `{"class": `...), o.Class)
-	dst = appendString(append(dst, `, "identity": `...), o.Identity)
+	dst = AppendString(append(dst, `{"class": `...), o.Class)
+	dst = AppendString(append(dst, `, "identity": `...), o.Identity)
 	dst = appendStrings(append(dst, `, "names": `...), o.Names)
 	dst = appendStrings(append(dst, `, "args": `...), o.Args)
 	dst = append(dst, `, "rows": [`...)
@@ -59,8 +64,8 @@ func (o Object) Append(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ", "...)
 		}
-		dst = appendString(append(dst, '['), r.Catalog)
-		dst = appendString(append(dst, ", "...), r.Identity)
+		dst = AppendString(append(dst, '['), r.Catalog)
+		dst = AppendString(append(dst, ", "...), r.Identity)
 		dst = append(appendASCII(append(dst, ", "...), string(r.Definition)), ']')
 	}
 	return append(dst, "]}"...)
@@ -108,13 +113,13 @@ func appendStrings(dst []byte, list []string) []byte {
 		if i > 0 {
 			dst = append(dst, ", "...)
 		}
-		dst = appendString(dst, s)
+		dst = AppendString(dst, s)
 	}
 	return append(dst, ']')
 }
 
-// appendString writes a JSON string as jsonb does, but in ASCII.
-func appendString(dst []byte, s string) []byte {
+// AppendString appends a JSON string as jsonb prints it, but in ASCII.
+func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := range len(s) {

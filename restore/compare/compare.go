@@ -43,6 +43,7 @@ type Options struct {
 type Difference struct {
 	describe.Difference
 	Repaired bool
+	Member   bool   // the object belongs to an extension
 	Reason   string // why it was not: what the server said, or that there is no way
 }
 
@@ -94,7 +95,7 @@ func (c *Comparer) All(ctx context.Context, e *Expected, o Options) (Result, err
 	left := maps.Clone(e.index)
 	err := c.reader.All(ctx, c.conn, func(target describe.Object) error {
 		source, known, err := e.get(target.Key())
-		if err != nil || ours(target) || !known && !e.full {
+		if err != nil || ours(target) || !known && (!e.full || target.Class == describe.LargeObject) {
 			return err
 		}
 		if !known && !e.reads(target) {
@@ -232,6 +233,8 @@ func (c *Comparer) settle(ctx context.Context, r *Result, found map[string]pair,
 	}
 	for _, d := range list {
 		result := Difference{Difference: d, Repaired: o.Repair && !still[place(d)]}
+		p := found[describe.Object{Class: d.Class, Identity: d.Identity}.Key()]
+		result.Member = member(p.source) || member(p.target)
 		if o.Repair && !result.Repaired {
 			if result.Reason = reasons[place(d)]; result.Reason == "" {
 				result.Reason = "no command makes it so"

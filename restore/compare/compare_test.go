@@ -181,6 +181,30 @@ func line1(d Difference) string {
 	return strings.TrimSpace(text)
 }
 
+// An index that the source could not build may be missing, and be valid.
+func TestUnfinishedIndex(t *testing.T) {
+	c := pgtest.Shared(t)
+	a, b := c.CreateDB(t, "unfinished"), c.CreateDB(t, "built")
+	for _, db := range []string{a, b} {
+		c.Exec(t, db, `CREATE TABLE t (id int PRIMARY KEY, "A b" int); CREATE INDEX built ON t (id, ("A b" + 1))`)
+	}
+	c.Exec(t, a, `CREATE INDEX "not built" ON t ("A b"); COMMENT ON INDEX "not built" IS 'x';
+		UPDATE pg_index SET indisvalid = false WHERE indexrelid IN ('built'::regclass, '"not built"'::regclass)`)
+	compared, err := New(context.Background(), c.Conn(t, b).PgConn(), c.Major)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := expected(t, c.Conn(t, a))
+	r, err := compared.All(context.Background(), e, Options{})
+	if err != nil || len(r.Differences) > 0 || r.Passed == 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	c.Exec(t, b, "DROP INDEX built; ALTER TABLE t DROP CONSTRAINT t_pkey")
+	if r, err = compared.All(context.Background(), e, Options{Repair: true}); err != nil || len(r.Differences) == 0 || len(r.Unrepaired()) > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // Between two versions nothing differs but what is different.
 func TestVersions(t *testing.T) {
 	clusters := map[string]*pgtest.Cluster{}

@@ -37,7 +37,7 @@ func (c *Comparer) compare(p pair, o Options) (list []describe.Difference, passe
 	f := newFixer(p)
 	for _, d := range all {
 		switch {
-		case d.Kind == describe.Missing && !c.canRead(p.source, d):
+		case d.Kind == describe.Missing && !c.canRead(p.source, d), f.unfinished(d):
 			passed++
 		case d.Catalog == "pg_database" && slices.Contains(ofTheCluster, d.Attribute):
 			passed++
@@ -67,6 +67,29 @@ func (c *Comparer) betweenVersions(f *fixer, d describe.Difference) bool {
 		return before(17) && f.t.of(d).text("conrelid") == "-" || before(18)
 	case before(maintain) && strings.HasSuffix(d.Attribute, "acl") && (d.Catalog == "pg_class" || d.Catalog == "pg_default_acl"):
 		return sameItems(parseACL(d.Source), without(parseACL(d.Target), 'm'))
+	}
+	return false
+}
+
+// unfinished reports whether a difference is that of an index which is not
+// valid in the source, as CREATE INDEX CONCURRENTLY leaves one that it could
+// not build: it has no use there, and the target may have it or not.
+func (f *fixer) unfinished(d describe.Difference) bool {
+	if d.Catalog == "" || d.Kind == describe.Extra {
+		return false
+	}
+	for key, c := range f.s {
+		if key[0] != "pg_index" || c.text("indisvalid") != "false" || f.s[[2]string{"pg_class", key[1] + " i"}] == nil {
+			continue
+		}
+		of := d.Row == key[1] || d.Row == key[1]+" i" || strings.HasPrefix(d.Row, key[1]+" < ") || d.Row == "index "+key[1]
+		if d.Catalog == "pg_attribute" {
+			relation, _ := columnOf(d.Row, f.s.of(d).text("attname"))
+			of = relation == key[1]
+		}
+		if of && (f.t[key] == nil || d.Catalog == "pg_index" && strings.HasPrefix(d.Attribute, "indis")) {
+			return true
+		}
 	}
 	return false
 }

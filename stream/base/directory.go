@@ -149,7 +149,7 @@ func (d *Dumper) describeArchive(ctx context.Context, dir string) ([]catalog.Tab
 		list.WriteString(line)
 	}
 	var settings bytes.Buffer
-	err := errors.Join(d.writeSettings(ctx, &settings),
+	err := errors.Join(d.writeSettings(ctx, &settings), d.objects.writePacked(filepath.Join(dir, repo.DirObjects)),
 		os.WriteFile(filepath.Join(dir, repo.DirListName), []byte(list.String()), 0o600),
 		os.WriteFile(filepath.Join(dir, repo.DirSettingsIn), settings.Bytes(), 0o600))
 	return counts, err

@@ -54,6 +54,7 @@ type Dumper struct {
 	total    int               // tables to dump
 	Names    map[string]string // of roles, as the stream up to the point has brought them
 	repaired repairedRows
+	objects  *descriptions
 }
 
 // Take dumps, proves by the stream that the dump is consistent, and enters it in
@@ -97,7 +98,15 @@ func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result
 		}
 		globalsFile.Close()
 	}()
-	fence := func(ctx context.Context) (catalog.LSN, error) { return d.fence(ctx, slotConn, keeper) }
+	reading, stop := context.WithCancel(ctx)
+	objects := d.readDescriptions(reading, snapshot)
+	defer objects.close()
+	defer stop()
+	fence := func(ctx context.Context) (catalog.LSN, error) {
+		objects.wait() // what changes while they are read may be in them
+		return d.fence(ctx, slotConn, keeper)
+	}
+	d.objects = objects
 	var made madeBase
 	if d.Options.Jobs > 1 {
 		made, err = d.directory(ctx, header, stamp, snapshot, fence)
@@ -133,6 +142,11 @@ func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result
 	}
 	if err = d.Repo.AddBase(ctx, artifact, globals); err != nil {
 		return base, err
+	}
+	if d.AtPoint != nil { // what the stream says from here on is compared with this
+		if err = d.Repo.Catalog().Describe(ctx, true, objects.said, nil); err != nil {
+			return base, err
+		}
 	}
 	base.Base, base.Globals, base.Duration = artifact, globals, time.Since(began)
 	return base, d.Repo.WriteMetadata(ctx, d.metadata(ctx))
@@ -258,7 +272,7 @@ func (d *Dumper) dumpFenced(ctx context.Context, file *repo.DumpWriter, snapshot
 		return nil, 0, ferr
 	}
 	if err == nil {
-		err = d.writeSettings(ctx, file)
+		err = errors.Join(d.writeSettings(ctx, file), d.objects.writeTo(file))
 	}
 	return counts, until, err
 }

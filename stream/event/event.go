@@ -121,7 +121,8 @@ type Sample struct {
 	States []State `json:"states"`
 }
 
-// Objects are what a snapshot showed of objects.
+// Objects are what a snapshot showed of objects. The message is in ASCII, whatever
+// the source's encoding.
 type Objects struct {
 	Slot     string      `json:"slot"` // whose sample it is
 	Snapshot Snapshot    `json:"snapshot"`

@@ -47,7 +47,9 @@ func Parse(payload []byte) (Event, error) {
 	if e == nil || tag(e) == "REINDEX" {
 		return nil, nil
 	}
-	Narrow(e)
+	if _, ascii := e.(*Objects); !ascii {
+		Narrow(e)
+	}
 	return e, nil
 }
 

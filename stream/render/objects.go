@@ -1,6 +1,8 @@
 package render
 
 import (
+	"regexp"
+
 	"pg_scribe/repo/segment"
 	"pg_scribe/stream/ddl"
 	"pg_scribe/stream/event"
@@ -14,9 +16,15 @@ type Touched struct {
 	Others  uint32         // a transaction with a command that does not name what it changed; 0: none
 }
 
+// partitioned matches commands that change a partition which they do not tell of.
+var partitioned = regexp.MustCompile(`(?i)\b(?:at|de)tach\b`)
+
 // touch notes what a command touched.
 func (w *writer) touch(it *ddl.Case) {
 	t := &w.touched
+	if it.Start.Tag == "DROP OWNED" || it.Start.Tag == "ALTER TABLE" && partitioned.MatchString(it.Start.SQL) {
+		t.Others = w.tx.XID
+	}
 	for _, o := range it.End.Objects {
 		switch {
 		case o.Temporary():

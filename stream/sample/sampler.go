@@ -21,6 +21,7 @@ type Sampler struct {
 	opts    Options
 	asked   chan chan struct{}
 	rotated chan struct{} // a segment was closed
+	objects *describer    // nil: nobody asks for descriptions
 	Done    chan struct{}
 }
 
@@ -42,6 +43,8 @@ type Options struct {
 	Keeper    capture.Keeper
 	Inventory *Inventory
 	Interval  time.Duration
+
+	Descriptions *Descriptions // nil: objects are not described
 }
 
 // Start samples at once, at every interval, when a segment is closed
@@ -56,6 +59,13 @@ func (m *Sampler) run(ctx context.Context) {
 	defer close(m.Done)
 	ticker := time.NewTicker(m.opts.Interval)
 	defer ticker.Stop()
+	var touched <-chan struct{} // by commands; nil: nobody reads it
+	if m.opts.Descriptions != nil {
+		m.objects = &describer{Sampling: m.opts.Sampling, Descriptions: m.opts.Descriptions, publication: m.opts.Keeper.Publication}
+		defer func() { m.objects.close(ctx) }()
+		touched = m.opts.Descriptions.wake
+	}
+	var soon <-chan time.Time
 	last := time.Now()
 	sample := func(thorough bool) {
 		last = time.Now()
@@ -68,6 +78,15 @@ func (m *Sampler) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			sample(false)
+		case <-touched:
+			if soon == nil {
+				soon = time.After(m.objects.pause())
+			}
+		case <-soon:
+			soon = nil
+			if !m.describe(ctx) {
+				soon = time.After(describeAgain)
+			}
 		case <-m.rotated:
 			if time.Since(last) >= rotationPause {
 				sample(true)
@@ -83,6 +102,9 @@ func (m *Sampler) run(ctx context.Context) {
 func (m *Sampler) sample(ctx context.Context, thorough bool) {
 	notice := m.opts.Keeper.Notice
 	err := m.once(ctx, thorough)
+	if err == nil || !errors.Is(err, errBusy) {
+		err = errors.Join(err, m.objects.sample(ctx, thorough))
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -92,6 +114,18 @@ func (m *Sampler) sample(ctx context.Context, thorough bool) {
 	if err := noteFault(ctx, m.opts.Catalog, err); err != nil {
 		notice(err.Error())
 	}
+}
+
+// describeAgain is the pause before another attempt to read what commands touched.
+const describeAgain = 5 * time.Second
+
+// describe reads what commands touched.
+func (m *Sampler) describe(ctx context.Context) (done bool) {
+	err := m.objects.touched(ctx)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) {
+		m.opts.Keeper.Notice("objects were not described: " + err.Error())
+	}
+	return err == nil
 }
 
 // noteFault keeps for status why a sample failed.
