@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"pg_scribe/stream/pgoutput":    {"pg_scribe/catalog"},
 	"pg_scribe/stream/render":      {"pg_scribe/catalog", "pg_scribe/internal/sqltext", "pg_scribe/repo/segment", "pg_scribe/stream/charset", "pg_scribe/stream/ddl", "pg_scribe/stream/event", "pg_scribe/stream/pgoutput", "pg_scribe/stream/schema"},
 	"pg_scribe/stream/source":      {"pg_scribe/catalog", "pg_scribe/internal/conninfo", "pg_scribe/internal/sqltext"},
-	"pg_scribe/stream/capture":     {"pg_scribe/catalog", "pg_scribe/internal/sqltext", "pg_scribe/stream/event", "pg_scribe/stream/source"},
+	"pg_scribe/stream/capture":     {"pg_scribe/catalog", "pg_scribe/internal/describe", "pg_scribe/internal/sqltext", "pg_scribe/stream/event", "pg_scribe/stream/source"},
 	"pg_scribe/stream/sample":      {"pg_scribe/catalog", "pg_scribe/internal/describe", "pg_scribe/internal/sqltext", "pg_scribe/repo/segment", "pg_scribe/stream/capture", "pg_scribe/stream/ddl", "pg_scribe/stream/event", "pg_scribe/stream/render", "pg_scribe/stream/source"},
 	"pg_scribe/stream/replication": {"pg_scribe/catalog", "pg_scribe/internal/sqltext", "pg_scribe/stream/pgoutput"},
 	"pg_scribe/stream/base":        {"pg_scribe/catalog", "pg_scribe/internal/command", "pg_scribe/internal/conninfo", "pg_scribe/internal/describe", "pg_scribe/internal/sqltext", "pg_scribe/repo", "pg_scribe/repo/dump", "pg_scribe/repo/filter", "pg_scribe/repo/segment", "pg_scribe/stream/capture", "pg_scribe/stream/charset", "pg_scribe/stream/ddl", "pg_scribe/stream/event", "pg_scribe/stream/pgoutput", "pg_scribe/stream/replication", "pg_scribe/stream/sample", "pg_scribe/stream/source"},

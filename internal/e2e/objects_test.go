@@ -268,3 +268,25 @@ func TestDescriptionsBesideTransactions(t *testing.T) {
 }
 
 func first(list []describe.Difference, _ int) []describe.Difference { return list }
+
+// The publication of the capture is no object of the application, whatever its name.
+func TestOwnPublicationIsNotDescribed(t *testing.T) {
+	source, target := clusters(t)
+	tr := &trip{t: t, source: source, target: target, db: source.CreateDB(t, "src"), dir: t.TempDir() + "/repo"}
+	tr.slot = tr.db
+	tr.run("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION theirs FOR TABLE t")
+	tr.mustScribe("init", "-d", tr.conn(), "-S", tr.slot, "--publication", "Own one", "--mode", "no-harm", "-f", tr.dir)
+	streamer := tr.launch("start", "-d", tr.conn(), "-f", tr.dir, "-F", "200ms", "-s", "100ms")
+	tr.run("CREATE TABLE u (id int PRIMARY KEY); ALTER PUBLICATION theirs ADD TABLE u")
+	tr.acknowledged()
+	streamer.stop(t)
+	said := tr.said()
+	if said["publication theirs"] == "" || !strings.Contains(said["publication theirs"], "public.u") || len(said["table public.u"]) == 0 {
+		t.Errorf("%v", said)
+	}
+	for key := range said {
+		if strings.Contains(key, "Own one") {
+			t.Error(key)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"pg_scribe/catalog"
 	"pg_scribe/internal/describe"
 	"pg_scribe/repo/segment"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/sample"
 	"pg_scribe/stream/source"
 )
@@ -34,7 +35,7 @@ func (d *Dumper) readDescriptions(ctx context.Context, snapshot string) *descrip
 	o := &descriptions{done: make(chan struct{}), said: map[catalog.DescribedKey]catalog.Described{}}
 	go func() {
 		defer close(o.done)
-		if o.err = o.read(ctx, d.Options.ConnString, snapshot); o.err != nil {
+		if o.err = o.read(ctx, d.Options, snapshot); o.err != nil {
 			clear(o.said)
 			if ctx.Err() == nil && d.Options.Notice != nil {
 				d.Options.Notice("the base does not say what its objects are: " + o.err.Error())
@@ -44,14 +45,14 @@ func (d *Dumper) readDescriptions(ctx context.Context, snapshot string) *descrip
 	return o
 }
 
-func (o *descriptions) read(ctx context.Context, connString, snapshot string) (err error) {
+func (o *descriptions) read(ctx context.Context, options Options, snapshot string) (err error) {
 	if o.file, err = os.CreateTemp("", "pg_scribe"); err != nil {
 		return err
 	}
 	if err := os.Remove(o.file.Name()); err != nil {
 		return err
 	}
-	conn, err := source.Connect(ctx, connString)
+	conn, err := source.Connect(ctx, options.ConnString)
 	if err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func (o *descriptions) read(ctx context.Context, connString, snapshot string) (e
 	}
 	var text, line []byte
 	err = reader.All(ctx, conn.PgConn(), func(x describe.Object) error {
-		if x.Class == describe.LargeObject {
+		if x.Class == describe.LargeObject || capture.Ours(options.Publication, x) {
 			return nil
 		}
 		text = x.Append(text[:0])

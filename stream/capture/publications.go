@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pg_scribe/internal/describe"
 	"pg_scribe/internal/sqltext"
 )
 
@@ -48,6 +49,12 @@ func PublicationNames(name, mode string) []string {
 
 // ListName is the name of the no-harm mode's second publication.
 func ListName(publication string) string { return publication + "_ud" }
+
+// Ours tells an object that is the capture's own doing: a publication of a name that
+// the user chose. Those of other names, and what is in schema scribe, nobody describes.
+func Ours(publication string, o describe.Object) bool {
+	return o.Class == "publication" && (o.Identity == sqltext.Bare(publication) || o.Identity == sqltext.Bare(ListName(publication)))
+}
 
 // MaxPublication is how many bytes a publication's name may have in a mode.
 func MaxPublication(mode string) int {

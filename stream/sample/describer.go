@@ -12,6 +12,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/describe"
+	"pg_scribe/stream/capture"
 	"pg_scribe/stream/event"
 	"pg_scribe/stream/source"
 )
@@ -22,6 +23,8 @@ import (
 type describer struct {
 	Sampling
 	*Descriptions
+	publication string // of the capture
+
 	conn   *pgx.Conn
 	reader *describe.Reader
 	few    time.Duration // that the last reading of some objects took
@@ -205,7 +208,7 @@ func (s *sending) read(ctx context.Context, oids []uint32, again map[describeKey
 
 // compare takes an object as it is.
 func (s *sending) compare(o describe.Object, was catalog.Described) error {
-	if o.Class == describe.LargeObject {
+	if o.Class == describe.LargeObject || capture.Ours(s.publication, o) {
 		return nil
 	}
 	text := o.Append(nil)

@@ -61,7 +61,7 @@ func (m *Sampler) run(ctx context.Context) {
 	defer ticker.Stop()
 	var touched <-chan struct{} // by commands; nil: nobody reads it
 	if m.opts.Descriptions != nil {
-		m.objects = &describer{Sampling: m.opts.Sampling, Descriptions: m.opts.Descriptions}
+		m.objects = &describer{Sampling: m.opts.Sampling, Descriptions: m.opts.Descriptions, publication: m.opts.Keeper.Publication}
 		defer func() { m.objects.close(ctx) }()
 		touched = m.opts.Descriptions.wake
 	}
