@@ -74,6 +74,9 @@ func (x *execution) loadDirectory(ctx context.Context) error {
 		}
 		return &ToolError{Name: name, Output: lastLines(said.String()), Err: err}
 	}
+	if err := x.witness.ofDirectory(dir); err != nil {
+		return err
+	}
 	return x.loadSettings(ctx, filepath.Join(dir, repo.DirSettingsIn))
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -88,6 +89,16 @@ func (w *witness) ofBase(f segment.Fingerprint) error {
 	w.base = true
 	_, _, err := w.take(f)
 	return err
+}
+
+// ofDirectory takes what stands beside a base that is a directory. An older one
+// says nothing.
+func (w *witness) ofDirectory(dir string) error {
+	path := filepath.Join(dir, repo.DirObjects)
+	if !present(path) {
+		return nil
+	}
+	return repo.ReadObjects(path, w.ofBase)
 }
 
 // word is a name or a part of one, as a command may have it.
@@ -408,7 +419,7 @@ func (w *witness) read(reader *segment.Reader, behind catalog.LSN, commands *int
 // recall takes what base and segments said before the place where an
 // interrupted restore goes on.
 func (w *witness) recall(ctx context.Context, from catalog.LSN) error {
-	if err := w.recallBase(); err != nil {
+	if err := w.recallBase(ctx); err != nil {
 		return err
 	}
 	if w.base && !w.x.o.Force {
@@ -454,10 +465,15 @@ func (w *witness) recallSegment(reader *segment.Reader, from catalog.LSN) error 
 	}
 }
 
-func (w *witness) recallBase() error {
+func (w *witness) recallBase(ctx context.Context) error {
 	base := w.x.p.Plan.Base
 	if base.Format == directoryFormat {
-		return nil // its descriptions are read beside it
+		dir, release, err := w.x.archive(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+		return w.ofDirectory(dir)
 	}
 	reader, err := w.x.p.repo.OpenDump(base)
 	if err != nil {
