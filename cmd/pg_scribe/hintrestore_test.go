@@ -52,6 +52,19 @@ var restoreHints = []hintCase{
 		}
 		f.came("with the table out of the way, --resume restores the rest")
 	}},
+	{"an object that differs and cannot be repaired", func(h *hinter) {
+		s := h.fresh()
+		h.c.Exec(h.t, s.db, "CREATE TYPE odd AS ENUM ('a'); UPDATE pg_type SET typdelim = ';' WHERE typname = 'odd'; COMMENT ON TYPE odd IS 'x'")
+		h.must("full-backup", "-d", s.db, "-f", s.dir)
+		h.c.Exec(h.t, s.db, "INSERT INTO t VALUES (7)")
+		s.catchUp()
+		f := h.fails("*restore.DifferenceError", "restore", "-f", s.dir, "-C", "-d", h.newDB())
+		o := f.followTo(exitWarnings, 0)
+		if !strings.Contains(o.out+o.errors, "differs: type public.odd") {
+			h.t.Errorf("%s%s", o.out, o.errors)
+		}
+		f.came("with --accept-differences it is restored, and lists what differs")
+	}},
 	{"--resume of nothing", func(h *hinter) {
 		db := h.newDB()
 		h.c.Exec(h.t, "postgres", "CREATE DATABASE "+db)

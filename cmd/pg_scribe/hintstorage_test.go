@@ -214,7 +214,6 @@ var unprovoked = map[string]string{
 	fs.ErrNotExist.Error():                                    "what may be missing has an error of its own, in the rows above",
 	"*restore.BusyError":                                      "two restores at one moment; the tests of package restore make it",
 	"*restore.StatementError":                                 "comes inside of IncompleteError, whose row is above, once the target was touched",
-	"*restore.DifferenceError":                                "the tests of package restore make it; its row with IncompleteError is that one's",
 	"*restore.RowCountError":                                  "the same",
 	syscall.EFBIG.Error():                                     "a limit on the size of files; TestFullDisk where it may not mount",
 	syscall.EDQUOT.Error():                                    "no file system with quotas is here",

@@ -215,6 +215,7 @@ func TestRules(t *testing.T) {
 		&usageError{"p", "h"}, &zoneError{"2026-01-01"}, &validationError{2}, errTargetNeeded, errNoTerminal,
 		&restore.IncompleteError{Err: errors.New("x")}, &restore.IncompleteError{Err: errors.New("x"), Resumable: true},
 		&restore.IncompleteError{Err: errors.New("x"), Created: true},
+		&restore.IncompleteError{Err: &restore.DifferenceError{Differences: []compare.Difference{{}}}, Resumable: true},
 		&source.SlotError{Problem: source.SlotBusy}, &source.SlotError{Problem: source.SlotLost}, &source.SlotError{Problem: source.SlotBlocked},
 		&source.SlotError{Problem: source.SlotNoneFree}, &source.SlotError{}, &source.SlotError{Problem: source.SlotIntact},
 		&source.TimelineError{}, &source.StandbyError{}, &source.LargeValueError{}, &source.LargeValueError{Table: "t"}, &source.FailoverError{},
@@ -234,6 +235,11 @@ func TestRules(t *testing.T) {
 		if !ok || r.hint == "" || r.code < exitGeneral || r.code > exitUsage {
 			t.Errorf("%T: %+v, %v", err, r, ok)
 		}
+	}
+	differs := &restore.IncompleteError{Err: &restore.DifferenceError{Differences: []compare.Difference{{}}}, Resumable: true}
+	if code, hint := remedyFor(differs, false, facts{command: "restore", line: []string{"-f", "r"}}); code != exitBackup ||
+		!strings.Contains(hint, "pg_scribe restore -f r --resume;") || !strings.Contains(hint, "pg_scribe restore -f r --resume --accept-differences") {
+		t.Errorf("%d: %s", code, hint)
 	}
 	code, hint := remedyFor(errors.New("never heard of"), false, facts{command: "list"})
 	if code != exitGeneral || hint == "" {
