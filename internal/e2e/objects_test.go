@@ -94,7 +94,8 @@ const manyKinds = `CREATE SCHEMA app; CREATE SCHEMA "Ä ö";
   CREATE TABLE app.parts_2 PARTITION OF app.parts FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (k);
   CREATE TABLE app.parts_2a PARTITION OF app.parts_2 FOR VALUES FROM (10) TO (20);
   CREATE TABLE "Ä ö"."t ""x"" on y" (a int DEFAULT app.double(1));
-  SELECT lo_create(424242); CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (password 'hush');`
+  SELECT lo_create(424242); CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;
+  CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (password 'hush');`
 
 // commandKinds are commands after which what is said of some object is not true
 // any more: of the one that they name, of what depends on it, or of many.
