@@ -42,7 +42,10 @@ func (d *describer) connect(ctx context.Context) (err error) {
 	if d.conn != nil && !d.conn.IsClosed() {
 		return nil
 	}
-	if d.conn, err = source.Connect(ctx, d.ConnString); err == nil && d.reader == nil {
+	if d.conn, err = source.Connect(ctx, d.ConnString); err != nil {
+		return err
+	}
+	if _, err = d.conn.Exec(ctx, "SET jit = off"); err == nil && d.reader == nil { // which would take seconds for queries of milliseconds
 		d.reader, err = describe.NewReader(ctx, d.conn.PgConn())
 	}
 	return err
