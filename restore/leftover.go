@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+
+	"pg_scribe/restore/compare"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -197,4 +200,38 @@ func (x *execution) ownPath(ctx context.Context, conn *pgconn.PgConn) string {
 		return `"$user", public`
 	}
 	return rows[0][0]
+}
+
+// leftOut finds what the report lists as left out and a difference is about; -1:
+// nothing.
+func (x *execution) leftOut(d compare.Difference) int {
+	name := d.Identity
+	if d.Row != "" {
+		name, _, _ = strings.Cut(d.Row, " on ")
+	}
+	name = lastName(name)
+	return slices.IndexFunc(x.leftSQL, func(sql string) bool {
+		return name != "" && slices.Contains(word.FindAllString(strings.ToLower(sql), -1), name)
+	})
+}
+
+// forgetLeftOut takes from the list what is there now.
+func (x *execution) forgetLeftOut(made func(i int) bool) {
+	n := 0
+	for i := range x.leftSQL {
+		if !made(i) {
+			x.leftSQL[n], x.report.LeftOut[n] = x.leftSQL[i], x.report.LeftOut[i]
+			n++
+		}
+	}
+	x.leftSQL, x.report.LeftOut = x.leftSQL[:n], x.report.LeftOut[:n]
+}
+
+// recallLeftOut takes over what an interrupted run could not make.
+func (x *execution) recallLeftOut(ctx context.Context, conn *pgconn.PgConn) error {
+	rows, err := query(ctx, conn, "SELECT what, sql FROM scribe_restore.left_out")
+	for _, row := range rows {
+		x.leaveOut(row[0], row[1])
+	}
+	return err
 }

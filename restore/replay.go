@@ -433,7 +433,7 @@ var (
 
 // ddl sends a command. The source transaction that holds it stands alone.
 func (r *replayer) ddl(item segment.Item) error {
-	r.x.witness.command(item.SQL)
+	r.x.witness.command(item)
 	if role, ok := strings.CutPrefix(item.Tag, "ROLE "); ok {
 		if r.x.leavesRole(role) {
 			return nil

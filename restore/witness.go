@@ -43,10 +43,12 @@ type witness struct {
 
 	// What the stream said when, counted in commands and lines: a command
 	// behind the last line about an object may have changed it.
-	clock int64
-	named map[string]int64 // by word: the last command that has it
-	told  map[string]int64 // by object: the last line
+	clock         int64
+	named         map[string]int64 // by word: the last command that has it
+	told          map[string]int64 // by object: the last line
+	defined, line int64            // the last command that defines something, and the last line
 
+	ahead map[string]bool                     // by object: a line behind the end is about it
 	first map[describe.Difference]catalog.LSN // by place: behind which transaction it differed first
 }
 
@@ -55,7 +57,7 @@ func newWitness(x *execution) (*witness, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &witness{x: x, expected: expected, named: map[string]int64{}, told: map[string]int64{},
+	return &witness{x: x, expected: expected, named: map[string]int64{}, told: map[string]int64{}, ahead: map[string]bool{},
 		first: map[describe.Difference]catalog.LSN{}}, nil
 }
 
@@ -69,6 +71,7 @@ func (w *witness) close() {
 // take takes a line, and returns the description if it has one.
 func (w *witness) take(f segment.Fingerprint) (o describe.Object, ok bool, err error) {
 	w.clock++
+	w.line = w.clock
 	key := describe.Object{Class: f.Class, Identity: f.Identity}.Key()
 	w.told[key] = w.clock
 	if f.Description == "" {
@@ -105,9 +108,12 @@ func (w *witness) ofDirectory(dir string) error {
 var word = regexp.MustCompile(`[\pL_][\pL\pN_$]*`)
 
 // command notes what a command may have changed: whatever it names.
-func (w *witness) command(sql []byte) {
+func (w *witness) command(item segment.Item) {
 	w.clock++
-	for _, name := range word.FindAllString(strings.ToLower(string(sql)), -1) {
+	if item.Defines() {
+		w.defined = w.clock
+	}
+	for _, name := range word.FindAllString(strings.ToLower(string(item.SQL)), -1) {
 		w.named[name] = w.clock
 	}
 }
@@ -123,8 +129,12 @@ func lastName(identity string) string {
 }
 
 // undecided reports whether a command may have changed an object behind the
-// last line about it.
+// last line about it: one that names it, or, where no line followed at all, any
+// one, since it may have made sequences, members and the like of other names.
 func (w *witness) undecided(o describe.Object) bool {
+	if w.defined > w.line && !w.ahead[o.Key()] {
+		return true
+	}
 	name := lastName(o.Identity)
 	if o.Class == "operator" || name == "" {
 		return w.clock > w.told[o.Key()]
@@ -297,40 +307,6 @@ func appendDifference(list []Difference, d Difference) []Difference {
 	return append(list, d)
 }
 
-// leftOut finds what the report lists as left out and a difference is about; -1:
-// nothing.
-func (x *execution) leftOut(d compare.Difference) int {
-	name := d.Identity
-	if d.Row != "" {
-		name, _, _ = strings.Cut(d.Row, " on ")
-	}
-	name = lastName(name)
-	return slices.IndexFunc(x.leftSQL, func(sql string) bool {
-		return name != "" && slices.Contains(word.FindAllString(strings.ToLower(sql), -1), name)
-	})
-}
-
-// forgetLeftOut takes from the list what is there now.
-func (x *execution) forgetLeftOut(made func(i int) bool) {
-	n := 0
-	for i := range x.leftSQL {
-		if !made(i) {
-			x.leftSQL[n], x.report.LeftOut[n] = x.leftSQL[i], x.report.LeftOut[i]
-			n++
-		}
-	}
-	x.leftSQL, x.report.LeftOut = x.leftSQL[:n], x.report.LeftOut[:n]
-}
-
-// recallLeftOut takes over what an interrupted run could not make.
-func (x *execution) recallLeftOut(ctx context.Context, conn *pgconn.PgConn) error {
-	rows, err := query(ctx, conn, "SELECT what, sql FROM scribe_restore.left_out")
-	for _, row := range rows {
-		x.leaveOut(row[0], row[1])
-	}
-	return err
-}
-
 // lookOn looks for descriptions of undecided objects behind the end of the
 // restore: if the first one comes before any other command, it is of the end,
 // too. If the target is as a later one says, nothing differs.
@@ -354,7 +330,9 @@ func (w *witness) lookOn(ctx context.Context, list []describe.Object) error {
 		} else if commands > 0 {
 			return true, nil
 		}
+		line := w.line
 		_, _, err = w.take(f)
+		w.line, w.ahead[key] = line, true
 		return len(wanted) > 0, err
 	})
 }
@@ -456,7 +434,7 @@ func (w *witness) recallSegment(reader *segment.Reader, from catalog.LSN) error 
 		}
 		switch item.Kind {
 		case segment.DDL:
-			w.command(item.SQL)
+			w.command(item)
 		case segment.Object:
 			if _, _, err := w.take(item.Object); err != nil {
 				return err

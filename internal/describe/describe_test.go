@@ -112,7 +112,8 @@ func TestCopyIsDescribedAlike(t *testing.T) {
 	c.Exec(t, source, script(t, "objects.sql"))
 	conn := c.Conn(t, source)
 	if _, err := conn.Exec(context.Background(), `CREATE TEMPORARY TABLE passing (id serial PRIMARY KEY, v text DEFAULT 'x');
-		COMMENT ON TABLE passing IS 'x'; COMMENT ON COLUMN passing.v IS 'y'; CREATE TYPE pg_temp.passed AS ENUM ('a'); COMMENT ON TYPE pg_temp.passed IS 'z'`); err != nil {
+		COMMENT ON TABLE passing IS 'x'; COMMENT ON COLUMN passing.v IS 'y';
+		CREATE TYPE pg_temp.passed AS ENUM ('a'); COMMENT ON TYPE pg_temp.passed IS 'z'`); err != nil {
 		t.Fatal(err)
 	}
 	r := reader(t, conn)

@@ -216,11 +216,16 @@ func TestPlantedOfEveryKind(t *testing.T) {
 		for key := range joined(before, after) {
 			if !bytes.Equal(before[key], after[key]) {
 				planted[changes[i]] = append(planted[changes[i]], key)
-				there, back = append(there, line(key, after[key])...), append(back, line(key, before[key])...)
+				there = append(there, line(key, after[key])...)
+				if before[key] != nil { // what is missing as a whole may come later, and counts at the end only
+					back = append(back, line(key, before[key])...)
+				}
 			}
 		}
 		s.say(there)
-		s.say(back)
+		if len(back) > 0 {
+			s.say(back)
+		}
 	}
 	r := s.rehearse()
 	found := map[string]bool{}
