@@ -44,7 +44,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 BEGIN
   IF tag IN ('CREATE MATERIALIZED VIEW', 'REFRESH MATERIALIZED VIEW') THEN
     RETURN QUERY SELECT c.oid FROM pg_event_trigger_ddl_commands() o JOIN pg_class c ON o.classid = 'pg_class'::regclass AND c.oid = o.objid
-      WHERE o.command_tag = tag AND c.relkind = 'm' AND c.relispopulated AND (pg_relation_size(c.oid) <= 8000000
+      WHERE o.command_tag = tag AND c.relkind = 'm' AND c.relispopulated AND c.relnamespace <> 'scribe'::regnamespace AND (pg_relation_size(c.oid) <= 8000000
         OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND NOT scribe.is_settled(r.ev_action)));
   END IF;
 END $fn$;
