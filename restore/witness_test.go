@@ -193,7 +193,9 @@ func TestUndescribedAtEnd(t *testing.T) {
 	c, o := target(t, "compared_end")
 	r, err := d.restore(o, 200)
 	d.same(r, err, "repaired changed public.u description")
-	if notices := strings.Join(r.Notices, "\n"); !strings.Contains(notices, "table public.late was not compared") || !strings.Contains(notices, "sequence public.late_a_seq was") || strings.Contains(notices, "public.w") {
+	notices := strings.Join(r.Notices, "\n")
+	if !strings.Contains(notices, "table public.late was not compared") || !strings.Contains(notices, "sequence public.late_a_seq was") ||
+		strings.Contains(notices, "public.w") {
 		t.Error(notices)
 	}
 	if got := c.Query(t, "compared_end", "SELECT to_regclass('late'), obj_description('u'::regclass), obj_description('w'::regclass)"); got != "late|u|w" {
