@@ -1,10 +1,9 @@
 package repo
 
 import (
-	"errors"
-	"io"
 	"os"
 
+	"pg_scribe/repo/dump"
 	"pg_scribe/repo/filter"
 	"pg_scribe/repo/segment"
 )
@@ -22,25 +21,5 @@ func ReadObjects(path string, take func(segment.Fingerprint) error) error {
 		return err
 	}
 	defer text.Close()
-	lines := segment.NewLines(path, text)
-	lines.NoSum()
-	for {
-		line, err := lines.ReadLine()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return lines.Fault(err)
-		}
-		f, ok, err := segment.ReadObject(line)
-		switch {
-		case err != nil:
-			return lines.Failf("malformed line \"object\": %v", err)
-		case !ok:
-			return lines.Failf("the line is not that of an object")
-		}
-		if err := take(f); err != nil {
-			return err
-		}
-	}
+	return dump.ReadObjects(path, text, take)
 }

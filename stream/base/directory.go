@@ -20,6 +20,14 @@ import (
 	"pg_scribe/stream/source"
 )
 
+// write makes the base, as one file or as a directory.
+func (d *Dumper) write(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (madeBase, error) {
+	if d.Options.Jobs > 1 {
+		return d.directory(ctx, h, stamp, snapshot, fence)
+	}
+	return d.plain(ctx, h, stamp, snapshot, fence)
+}
+
 // directory dumps into a directory archive by several sessions. pg_dump
 // compresses it, because pg_restore has to read it as it is.
 func (d *Dumper) directory(ctx context.Context, h segment.Header, stamp, snapshot string, fence func(context.Context) (catalog.LSN, error)) (made madeBase, err error) {

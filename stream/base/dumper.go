@@ -62,9 +62,10 @@ type Dumper struct {
 func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result, err error) {
 	began := time.Now()
 	if d.chain = d.Options.Filters; d.chain == nil {
-		if d.chain, err = d.Repo.Chain(ctx); err != nil {
-			return base, err
-		}
+		d.chain, err = d.Repo.Chain(ctx)
+	}
+	if err != nil {
+		return base, err
 	}
 	keeper, snapshot, at, err := d.keep(ctx)
 	if err != nil {
@@ -102,17 +103,11 @@ func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result
 	objects := d.readDescriptions(reading, snapshot)
 	defer objects.close()
 	defer stop()
-	fence := func(ctx context.Context) (catalog.LSN, error) {
+	d.objects = objects
+	made, err := d.write(ctx, header, stamp, snapshot, func(ctx context.Context) (catalog.LSN, error) {
 		objects.wait() // what changes while they are read may be in them
 		return d.fence(ctx, slotConn, keeper)
-	}
-	d.objects = objects
-	var made madeBase
-	if d.Options.Jobs > 1 {
-		made, err = d.directory(ctx, header, stamp, snapshot, fence)
-	} else {
-		made, err = d.plain(ctx, header, stamp, snapshot, fence)
-	}
+	})
 	if err != nil {
 		return base, err
 	}
@@ -134,19 +129,11 @@ func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result
 	if err != nil {
 		return base, err
 	}
-	if err = d.checkNames(ctx, names); err != nil {
-		return base, err
+	if err = d.checkNames(ctx, names); err == nil {
+		err = d.register(ctx, artifact, globals, objects)
 	}
-	if err = d.markRepaired(ctx); err != nil {
+	if err != nil {
 		return base, err
-	}
-	if err = d.Repo.AddBase(ctx, artifact, globals); err != nil {
-		return base, err
-	}
-	if d.AtPoint != nil { // what the stream says from here on is compared with this
-		if err = d.Repo.Catalog().Describe(ctx, true, objects.said, nil); err != nil {
-			return base, err
-		}
 	}
 	base.Base, base.Globals, base.Duration = artifact, globals, time.Since(began)
 	return base, d.Repo.WriteMetadata(ctx, d.metadata(ctx))

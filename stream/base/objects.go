@@ -136,3 +136,15 @@ func (o *descriptions) close() {
 		o.file.Close()
 	}
 }
+
+// register adds a finished base to the catalog, and what its objects are: with
+// that is compared what the stream says from here on.
+func (d *Dumper) register(ctx context.Context, base, globals catalog.Artifact, objects *descriptions) error {
+	if err := d.markRepaired(ctx); err != nil {
+		return err
+	}
+	if err := d.Repo.AddBase(ctx, base, globals); err != nil || d.AtPoint == nil {
+		return err
+	}
+	return d.Repo.Catalog().Describe(ctx, true, objects.said, nil)
+}
