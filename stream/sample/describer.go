@@ -3,12 +3,15 @@ package sample
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/describe"
@@ -28,6 +31,29 @@ type describer struct {
 	conn   *pgx.Conn
 	reader *describe.Reader
 	few    time.Duration // that the last reading of some objects took
+
+	overtaken int // readings in a row that others made fail
+}
+
+// errOvertaken says that objects were dropped while they were read. What is
+// there then is read soon.
+var errOvertaken = errors.New("objects were dropped while they were read")
+
+// overtakenAtMost is how many readings may fail by that before it is said.
+const overtakenAtMost = 10
+
+// judge tells such an error from others. The server looks for parts of an object
+// in the newest catalogs, whatever the snapshot.
+func (d *describer) judge(err error) error {
+	var from *pgconn.PgError
+	if !errors.As(err, &from) || from.Code != "XX000" && !strings.HasPrefix(from.Code, "42") {
+		d.overtaken = 0
+		return err
+	}
+	if d.overtaken++; d.overtaken > overtakenAtMost {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errOvertaken, err)
 }
 
 // describeAtMost is how many objects are read by their OIDs. Of more everything
@@ -74,7 +100,7 @@ func (d *describer) touched(ctx context.Context) error {
 	if err == nil && all {
 		err = d.everything(ctx)
 	}
-	if err != nil {
+	if err = d.judge(err); err != nil {
 		d.giveBack(p)
 		d.close(ctx)
 	}
@@ -369,9 +395,12 @@ func (d *describer) sample(ctx context.Context, thorough bool) error {
 	}
 	err := d.touched(ctx)
 	if err == nil && (d.last.IsZero() || time.Since(d.last) >= share*d.whole) {
-		err = d.everything(ctx)
+		err = d.judge(d.everything(ctx))
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errOvertaken):
+		return nil
+	case err != nil:
 		return fmt.Errorf("sample of descriptions: %w", err)
 	}
 	if d.whole > time.Second { // the next sample is far

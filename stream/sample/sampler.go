@@ -122,7 +122,7 @@ const describeAgain = 5 * time.Second
 // describe reads what commands touched.
 func (m *Sampler) describe(ctx context.Context) (done bool) {
 	err := m.objects.touched(ctx)
-	if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) && !errors.Is(err, errOvertaken) {
 		m.opts.Keeper.Notice("objects were not described: " + err.Error())
 	}
 	return err == nil
