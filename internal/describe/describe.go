@@ -82,9 +82,14 @@ func (m Metadata) Unknown() []string {
 // objects is an SQL expression of type oid[]: only what belongs to these objects is described; empty: everything is.
 // Objects of pg_scribe's capture, temporary objects and those that every new
 // database has as it is are left out.
-func (m Metadata) query(objects string) string {
+//
+// The catalogs of without are left out.
+func (m Metadata) query(objects string, without ...string) string {
 	var parts []string
 	for _, name := range catalogNames() {
+		if slices.Contains(without, name) {
+			continue
+		}
 		if part := m.part(name, objects); part != "" {
 			parts = append(parts, part)
 		}

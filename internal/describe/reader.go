@@ -1,9 +1,11 @@
 package describe
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,8 +48,68 @@ func NewReader(ctx context.Context, conn *pgconn.PgConn) (*Reader, error) {
 // order of class and identity. It reads in a transaction of its own, or in a
 // savepoint of the one that is open, whose snapshot it then has, and leaves
 // settings and transaction as they were.
+//
+// To print rules, which are the queries of views, the server locks what they
+// read until the transaction or savepoint ends. So they are read apart, some at
+// a time: nobody has to wait for long.
 func (r *Reader) All(ctx context.Context, conn *pgconn.PgConn, yield func(Object) error) error {
-	return r.read(ctx, conn, "", yield)
+	return within(ctx, conn, func() error {
+		rules, err := r.rules(ctx, conn)
+		if err != nil {
+			return err
+		}
+		return r.read(ctx, conn, "", func(o Object) error {
+			if own := rules[o.OID]; o.Catalog == pgClassOID && len(own) > 0 {
+				o.Rows = append(o.Rows, own...)
+				slices.SortFunc(o.Rows, func(a, b Row) int {
+					return cmp.Or(strings.Compare(a.Catalog, b.Catalog), strings.Compare(a.Identity, b.Identity))
+				})
+			}
+			return yield(o)
+		})
+	})
+}
+
+const (
+	rulesCatalog = "pg_rewrite"
+	rulesAtOnce  = 30
+	pgClassOID   = 1259
+)
+
+// rules reads the rules of all relations, by their OIDs.
+func (r *Reader) rules(ctx context.Context, conn *pgconn.PgConn) (map[uint32][]Row, error) {
+	var oids []string
+	err := each(ctx, conn, "SELECT DISTINCT object FROM ("+r.Metadata.part(rulesCatalog, "")+") d", func(v [][]byte) error {
+		oids = append(oids, string(v[0]))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	list := map[uint32][]Row{}
+	for some := range slices.Chunk(oids, rulesAtOnce) {
+		query := "SELECT object, pg_catalog.json_build_array(catalog, identity, definition) FROM (" +
+			r.Metadata.part(rulesCatalog, "'{"+strings.Join(some, ",")+"}'::oid[]") + ") d"
+		err := within(ctx, conn, func() error {
+			return each(ctx, conn, query, func(v [][]byte) error {
+				oid, err := strconv.ParseUint(string(v[0]), 10, 32)
+				if err != nil {
+					return err
+				}
+				var row Row
+				if err := json.Unmarshal(v[1], &row); err != nil {
+					return err
+				}
+				row.Definition = appendASCII(nil, string(row.Definition))
+				list[uint32(oid)] = append(list[uint32(oid)], row)
+				return nil
+			})
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // Of describes the objects with these OIDs, of whatever catalog; those that
@@ -166,12 +228,16 @@ const (
 )
 
 func (r *Reader) read(ctx context.Context, conn *pgconn.PgConn, objects string, yield func(Object) error) error {
-	query := fmt.Sprintf(`SELECT a.type, i.identity, pg_catalog.to_json(a.object_names), pg_catalog.to_json(a.object_args), g.rows, g.class, g.object
+	query := r.Metadata.query(objects)
+	if objects == "" {
+		query = r.Metadata.query(objects, rulesCatalog)
+	}
+	query = fmt.Sprintf(`SELECT a.type, i.identity, pg_catalog.to_json(a.object_names), pg_catalog.to_json(a.object_args), g.rows, g.class, g.object
 FROM (SELECT class, object, pg_catalog.json_agg(pg_catalog.json_build_array(catalog, identity, definition)
 		ORDER BY catalog COLLATE "C", identity COLLATE "C") AS rows
 	FROM (%s) d GROUP BY class, object) g,
 	LATERAL pg_catalog.pg_identify_object(g.class, g.object, 0) i, LATERAL pg_catalog.pg_identify_object_as_address(g.class, g.object, 0) a
-WHERE i.identity IS NOT NULL AND coalesce(i.schema, '') !~ '^pg_(toast_)?temp_' ORDER BY a.type COLLATE "C", i.identity COLLATE "C"`, r.Metadata.query(objects))
+WHERE i.identity IS NOT NULL AND coalesce(i.schema, '') !~ '^pg_(toast_)?temp_' ORDER BY a.type COLLATE "C", i.identity COLLATE "C"`, query)
 	return within(ctx, conn, func() error {
 		return each(ctx, conn, query, func(v [][]byte) error {
 			o := Object{Class: string(v[0]), Identity: string(v[1])}

@@ -291,3 +291,36 @@ func TestOwnPublicationIsNotDescribed(t *testing.T) {
 		}
 	}
 }
+
+// Whoever locks one table after the other is never in a deadlock with the
+// reading of descriptions, and waits for it no longer than a moment.
+func TestDescriptionsHoldNobodyUp(t *testing.T) {
+	tr := begin(t, `CREATE TABLE one (a int); CREATE TABLE two (b int); CREATE TABLE three (c int);
+	  CREATE VIEW over AS SELECT a, b, c FROM one, two, three; CREATE VIEW back AS SELECT c, b, a FROM three, two, one;
+	  CREATE FUNCTION f() RETURNS SETOF int BEGIN ATOMIC SELECT a FROM one, two, three; END`)
+	_, stop := tr.streaming(20 * time.Millisecond)
+	defer stop()
+	user := tr.source.Conn(t, tr.db)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := user.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	exec("SET deadlock_timeout = '100ms'")
+	order := []string{"one", "two", "three"}
+	for i := range 12 {
+		exec("BEGIN")
+		for j := range order {
+			began := time.Now()
+			exec("LOCK TABLE " + order[(i+j)%3] + " IN ACCESS EXCLUSIVE MODE")
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("the lock took %s", took)
+			}
+			tr.run(fmt.Sprintf("COMMENT ON SCHEMA public IS 'round %d %d'", i, j)) // which makes the reader read
+			time.Sleep(150 * time.Millisecond)
+		}
+		exec("COMMENT ON VIEW over IS 'touched'; COMMENT ON VIEW back IS 'touched'; ROLLBACK")
+		tr.run("COMMENT ON VIEW over IS '" + fmt.Sprint(i) + "'; COMMENT ON VIEW back IS 'x'")
+	}
+}

@@ -62,6 +62,9 @@ func (o *descriptions) read(ctx context.Context, options Options, snapshot strin
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
+	if err := source.LimitReads(ctx, conn, true); err != nil {
+		return err
+	}
 	reader, err := describe.NewReader(ctx, conn.PgConn())
 	if err != nil {
 		return err

@@ -35,9 +35,9 @@ type describer struct {
 	overtaken int // readings in a row that others made fail
 }
 
-// errOvertaken says that objects were dropped while they were read. What is
-// there then is read soon.
-var errOvertaken = errors.New("objects were dropped while they were read")
+// errOvertaken says that objects were dropped, or locked, while they were read.
+// What is there then is read soon.
+var errOvertaken = errors.New("objects were dropped or locked while they were read")
 
 // overtakenAtMost is how many readings may fail by that before it is said.
 const overtakenAtMost = 10
@@ -46,7 +46,7 @@ const overtakenAtMost = 10
 // in the newest catalogs, whatever the snapshot.
 func (d *describer) judge(err error) error {
 	var from *pgconn.PgError
-	if !errors.As(err, &from) || from.Code != "XX000" && !strings.HasPrefix(from.Code, "42") {
+	if !errors.As(err, &from) || from.Code != "XX000" && from.Code != "55P03" && !strings.HasPrefix(from.Code, "42") {
 		d.overtaken = 0
 		return err
 	}
@@ -71,7 +71,10 @@ func (d *describer) connect(ctx context.Context) (err error) {
 	if d.conn, err = source.Connect(ctx, d.ConnString); err != nil {
 		return err
 	}
-	if _, err = d.conn.Exec(ctx, "SET jit = off"); err == nil && d.reader == nil { // which would take seconds for queries of milliseconds
+	if _, err = d.conn.Exec(ctx, "SET jit = off"); err == nil { // which would take seconds for queries of milliseconds
+		err = source.LimitReads(ctx, d.conn, false)
+	}
+	if err == nil && d.reader == nil {
 		d.reader, err = describe.NewReader(ctx, d.conn.PgConn())
 	}
 	return err

@@ -16,6 +16,21 @@ import (
 // application's tables: whatever comes behind it waits as long.
 const QueueLimit = 200 * time.Millisecond
 
+// ReadLimit is how long a session that reads what objects are may wait for a
+// lock: much less than the server lets pass before it looks for deadlocks
+// (deadlock_timeout), and ends one of the commands in it, which may be a user's.
+const ReadLimit = 20 * time.Millisecond
+
+// LimitReads makes a session, or its transaction if local, keep to ReadLimit.
+func LimitReads(ctx context.Context, conn *pgx.Conn, local bool) error {
+	set := "SET"
+	if local {
+		set = "SET LOCAL"
+	}
+	_, err := conn.Exec(ctx, fmt.Sprintf("%s lock_timeout = %d", set, ReadLimit.Milliseconds()))
+	return err
+}
+
 // How long a lock is tried for: by commands that a person waits for, and by
 // the sampler, which comes again.
 const (
