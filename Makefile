@@ -44,7 +44,7 @@ fuzz: deps ## made-up commands of all kinds, restored and compared, for FUZZ_TIM
 
 matrix: deps ## back up and restore across versions of PostgreSQL; gets the versions that are missing
 	@.ci/postgresql $(sort $(subst :, ,$(MATRIX)) $(VERSIONS)) >/dev/null
-	PG_SCRIBE_TEST_MATRIX="$(MATRIX)" $(GO) test -count=1 -timeout 30m ./internal/e2e -run '^TestVersions$$'
+	PG_SCRIBE_TEST_MATRIX="$(MATRIX)" $(GO) test -count=1 -timeout 30m ./internal/e2e ./restore/compare ./cmd/pg_scribe -run '^Test(Rehearse)?Versions$$'
 	@set -e; for version in $(VERSIONS); do \
 		bin=$$(.ci/postgresql $$version); echo "PG_SCRIBE_TEST_BIN=$$bin"; \
 		PG_SCRIBE_TEST_BIN=$$bin $(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./internal/e2e -skip 'UnderLoad|TestVersions|TestImportGraph'; \

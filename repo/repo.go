@@ -193,7 +193,7 @@ func open(ctx context.Context, dir string, now func() time.Time, openCatalog fun
 	}
 	if err != nil {
 		cat.Close()
-		return nil, &NotRepositoryError{Dir: dir, Cause: err}
+		return nil, withoutCatalog(dir, err)
 	}
 	if claim != nil {
 		if err := claim(r); err != nil {

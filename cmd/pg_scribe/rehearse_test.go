@@ -171,17 +171,19 @@ func TestRehearsalFails(t *testing.T) {
 	}
 }
 
-// TestRehearsalOnAnotherVersion: a newer server proves the commands too, an older one is
+// TestRehearseVersions: a newer server proves the commands too, an older one is
 // refused.
-func TestRehearsalOnAnotherVersion(t *testing.T) {
-	older, version := pgtest.Shared(t), "17"
-	if older.Major == 17 {
-		version = "15"
+func TestRehearseVersions(t *testing.T) {
+	var source, target string
+	for _, pair := range strings.Fields(os.Getenv("PG_SCRIBE_TEST_MATRIX")) {
+		if from, to, _ := strings.Cut(pair, ":"); from != to {
+			source, target = from, to
+		}
 	}
-	newer := pgtest.New(t, pgtest.Options{Version: version})
-	if newer.Major < older.Major {
-		older, newer = newer, older
+	if target == "" {
+		t.Skip("needs servers of two versions, which make matrix gets")
 	}
+	older, newer := pgtest.New(t, pgtest.Options{Version: source}), pgtest.New(t, pgtest.Options{Version: target})
 	s := newRehearsed(t, older, "")
 	for _, flags := range [][]string{{"--bindir", newer.BinDir}, {"--scratch", newer.ConnString("postgres")}} {
 		doc := decode[rehearsalRead](t, s.must(append([]string{"rehearse", "-f", s.dir, "--always", "--output", "json"}, flags...)...))
