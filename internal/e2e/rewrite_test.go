@@ -136,7 +136,8 @@ func TestRewritesWriteOnce(t *testing.T) {
 		`ALTER TABLE post ADD COLUMN no int NOT NULL DEFAULT next()`, `DO $$BEGIN EXECUTE 'ALTER TABLE post ADD COLUMN no2 int DEFAULT next()'; END$$`,
 		`ALTER TABLE parts ALTER v TYPE int USING tag_of(v)`,
 		`CREATE FUNCTION go() RETURNS void LANGUAGE sql AS 'ALTER TABLE post ADD COLUMN no3 int DEFAULT next()'; SELECT go()`,
-		`ALTER TABLE referred ALTER id TYPE bigint USING plain(id)`)
+		`ALTER TABLE referred ALTER id TYPE bigint USING plain(id)`,
+		`ALTER TABLE counter ADD c int DEFAULT next()`) // which changes the table itself
 	tr.capture()
 	tr.noGap()
 	tr.back()

@@ -29,7 +29,7 @@ BEGIN
       AND p.pronamespace <> 'scribe'::regnamespace) THEN
     RETURN NULL;
   END IF;
-  RETURN (SELECT jsonb_agg(jsonb_build_object('schema', n.nspname, 'table', c.relname))
+  RETURN (SELECT jsonb_agg(jsonb_build_object('oid', x::int8, 'schema', n.nspname, 'table', c.relname))
     FROM scribe.rewritten() x JOIN pg_class c ON c.oid = x JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = x AND conrelid <> x)
       AND NOT EXISTS (SELECT FROM scribe.unsaved u WHERE u.relid = x) AND scribe.hash_root(x) IS NULL);

@@ -101,6 +101,7 @@ type End struct {
 
 // TableName is a table by its name.
 type TableName struct {
+	OID    uint32 `json:"oid"`
 	Schema string `json:"schema"`
 	Table  string `json:"table"`
 }

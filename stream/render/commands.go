@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -181,20 +182,34 @@ func (c *commands) end(start *event.Command, end *event.End, again func([]byte) 
 		c.forget(dropped)
 		return nil
 	}
-	if end.Filled { // the server's own commands on the way there are none of the source's
-		rows := again
-		again = func(raw []byte) error {
-			if raw[0] == 'M' {
-				return nil
-			}
-			return rows(raw)
-		}
-	}
+	again = without(end, again)
 	if err := c.held.release(again); err != nil {
 		return err
 	}
 	c.forget(dropped) // rows of them may have been held
 	return c.rows.endRun()
+}
+
+// without leaves out of what a command held back what is not to be done again:
+// the server's own commands on the way to the contents of a view, and changes
+// of rows whose table's contents follow.
+func without(end *event.End, again func([]byte) error) func([]byte) error {
+	if !end.Filled && len(end.Emptied) == 0 {
+		return again
+	}
+	return func(raw []byte) error {
+		switch raw[0] {
+		case 'M':
+			if end.Filled {
+				return nil
+			}
+		case 'I', 'U', 'D': // of the relation whose OID follows
+			if slices.ContainsFunc(end.Emptied, func(t event.TableName) bool { return len(raw) > 4 && t.OID == binary.BigEndian.Uint32(raw[1:]) }) {
+				return nil
+			}
+		}
+		return again(raw)
+	}
 }
 
 // learn takes what a command's end tells of tables and types.
