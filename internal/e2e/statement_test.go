@@ -41,26 +41,35 @@ func TestRoleWithoutPrivileges(t *testing.T) {
 // A statement_timeout that strikes while the capture sends the contents of a
 // rewritten table does not fail the command, which was done.
 func TestTimeoutWhileContentsAreSent(t *testing.T) {
-	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, repeat('v', 100) FROM generate_series(1, 50000) g`)
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT g, repeat('v', 100) FROM generate_series(1, 100000) g`)
 	conn := tr.source.Conn(t, tr.db)
-	late, cancelled := 0, 0
-	for timeout := 100; late < 3; timeout += 50 {
-		if timeout > 20000 {
-			t.Fatalf("no command was done after its time: %d of them, %d cancelled", late, cancelled)
-		}
-		mustExec(t, conn, fmt.Sprintf("SET statement_timeout = %d", timeout))
+	rewrite := func(i int, timeout time.Duration) (time.Duration, error) {
+		mustExec(t, conn, fmt.Sprintf("SET statement_timeout = %d", timeout.Milliseconds()))
 		began := time.Now()
-		_, err := conn.Exec(context.Background(), fmt.Sprintf("ALTER TABLE t ALTER id TYPE %s", []string{"int", "bigint"}[timeout/50%2]))
+		_, err := conn.Exec(context.Background(), fmt.Sprintf("ALTER TABLE t ALTER id TYPE %s USING id + 1", []string{"int", "bigint"}[i%2]))
+		return time.Since(began), err
+	}
+	whole, err := rewrite(1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, cancelled := 0, 0
+	for i := 0; late < 3; i++ {
+		if i == 300 {
+			t.Fatalf("%d commands were done after their time, %d cancelled", late, cancelled)
+		}
+		timeout := max(whole*time.Duration(20+i%16*5)/100, time.Millisecond) // of the time that it takes
+		took, err := rewrite(i, timeout)
 		var pg *pgconn.PgError
 		switch {
-		case err == nil && time.Since(began) > time.Duration(timeout)*time.Millisecond+50*time.Millisecond:
+		case err == nil && took > timeout+timeout/20+10*time.Millisecond:
 			late++
 		case errors.As(err, &pg) && pg.Code == "57014":
 			cancelled++
 		case err != nil:
 			t.Fatal(err)
-		case timeout > 5000:
-			timeout = 50 // faster than expected: again
+		default:
+			whole = took // the machine is faster by now
 		}
 	}
 	t.Logf("%d were done after their time, %d cancelled", late, cancelled)
