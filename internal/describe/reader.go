@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -93,7 +94,7 @@ func (r *Reader) rules(ctx context.Context, conn *pgconn.PgConn) (map[uint32][]R
 		err := within(ctx, conn, func() error {
 			return each(ctx, conn, query, func(v [][]byte) error {
 				oid, err := strconv.ParseUint(string(v[0]), 10, 32)
-				if err != nil {
+				if err != nil || !valid(v) {
 					return err
 				}
 				var row Row
@@ -220,6 +221,13 @@ func array(list []string) string {
 	return "ARRAY[" + strings.Join(quoted, ", ") + "]::text[]"
 }
 
+// valid reports whether values are text. A database without an encoding
+// (SQL_ASCII) has names and definitions that are none in any: such objects are
+// not described, neither in the source nor in a target.
+func valid(values [][]byte) bool {
+	return !slices.ContainsFunc(values, func(v []byte) bool { return !utf8.Valid(v) })
+}
+
 // databaseClass is the class of the database itself, whose identity is the
 // same whatever it is called.
 const (
@@ -240,6 +248,9 @@ FROM (SELECT class, object, pg_catalog.json_agg(pg_catalog.json_build_array(cata
 WHERE i.identity IS NOT NULL AND coalesce(i.schema, '') !~ '^pg_(toast_)?temp_' ORDER BY a.type COLLATE "C", i.identity COLLATE "C"`, query)
 	return within(ctx, conn, func() error {
 		return each(ctx, conn, query, func(v [][]byte) error {
+			if !valid(v) {
+				return nil
+			}
 			o := Object{Class: string(v[0]), Identity: string(v[1])}
 			for i, into := range []any{&o.Names, &o.Args, &o.Rows} {
 				if err := json.Unmarshal(v[2+i], into); err != nil {
