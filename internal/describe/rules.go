@@ -163,7 +163,7 @@ var rules = map[string]rule{
 	"pg_operator":    inSchema("oprnamespace", rule{}),
 	"pg_opclass":     inSchema("opcnamespace", rule{}),
 	"pg_opfamily":    inSchema("opfnamespace", rule{}),
-	"pg_collation":   inSchema("collnamespace", rule{skip: []string{"collversion"}}), // of the machine's library
+	"pg_collation":   inSchema("collnamespace", rule{skip: []string{"collversion", "collencoding"}}), // of the library, and what a dump does not keep
 	"pg_conversion":  inSchema("connamespace", rule{}),
 	"pg_ts_config":   inSchema("cfgnamespace", rule{}),
 	"pg_ts_dict":     inSchema("dictnamespace", rule{}),
