@@ -66,8 +66,9 @@ func TestSnapshotSelectsTables(t *testing.T) {
 	c.Exec(t, db, `CREATE TABLE parted (i int) PARTITION BY LIST (i); CREATE TABLE part PARTITION OF parted DEFAULT;
 		CREATE TABLE parent (i int); CREATE TABLE child () INHERITS (parent); INSERT INTO child VALUES (1);
 		CREATE UNLOGGED TABLE unlogged (i int); CREATE MATERIALIZED VIEW mv AS SELECT 1; CREATE VIEW v AS SELECT 1;
+		CREATE MATERIALIZED VIEW unfilled AS SELECT 1 WITH NO DATA;
 		CREATE SCHEMA scribe; CREATE TABLE scribe.own (i int); CREATE SCHEMA s; CREATE TABLE s.t (i int)`)
-	want := map[string]int64{"public.part": 0, "public.parent": 0, "public.child": 1, "s.t": 0}
+	want := map[string]int64{"public.part": 0, "public.parent": 0, "public.child": 1, "public.mv": 1, "s.t": 0}
 	got := snapshotOf(t, c, db).Tables
 	if len(got) != len(want) {
 		t.Errorf("got %v", got)
