@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/dump"
@@ -109,20 +110,10 @@ func (p *Prepared) passesOver(item segment.Item) bool {
 // withoutData makes a command that would fill a view from rows make it without
 // any: its query may need them. Other commands stay as they are.
 func withoutData(sql []byte) []byte {
-	t := sqltext.Tokens(string(sql), true)
-	for len(t) > 0 && t[len(t)-1].Is(";") {
-		t = t[:len(t)-1]
-	}
-	n := len(t)
-	switch {
-	case n < 3 || !t[0].Is("create") || !t[1].Is("materialized") || !t[2].Is("view"):
+	if t := sqltext.Tokens(string(sql), true); len(t) < 3 || !t[0].Is("create") || !t[1].Is("materialized") || !t[2].Is("view") {
 		return sql
-	case t[n-1].Is("data") && t[n-2].Is("no") && t[n-3].Is("with"):
-		return sql
-	case t[n-1].Is("data") && t[n-2].Is("with"):
-		n -= 2
 	}
-	return append(sql[:t[n-1].End():t[n-1].End()], " WITH NO DATA;"...)
+	return append([]byte(sqltext.WithNoData(string(sql), true)), ';')
 }
 
 // ofContents says whether a statement of a dump is about rows, values of sequences,
@@ -218,7 +209,7 @@ func Discard(ctx context.Context, maintenance, database string, roles []string) 
 	}
 	defer closeNow(conn)
 	for _, role := range roles {
-		if _, err := query(ctx, conn, "DROP ROLE IF EXISTS "+sqltext.Identifier(role)); err != nil {
+		if _, err := simple.Query(ctx, conn, "DROP ROLE IF EXISTS "+sqltext.Identifier(role)); err != nil {
 			left = append(left, fmt.Sprintf("role %s: %v", sqltext.Bare(role), err))
 		}
 	}
@@ -238,12 +229,12 @@ func dropSubscriptions(ctx context.Context, maintenance, database string) error 
 		return err
 	}
 	defer closeNow(conn)
-	rows, err := query(ctx, conn, `SELECT pg_catalog.format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE); ' ||
+	rows, err := simple.Query(ctx, conn, `SELECT pg_catalog.format('ALTER SUBSCRIPTION %1$I DISABLE; ALTER SUBSCRIPTION %1$I SET (slot_name = NONE); ' ||
 		'DROP SUBSCRIPTION %1$I', subname)
 		FROM pg_catalog.pg_subscription WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())`)
 	for _, row := range rows {
 		if err == nil {
-			_, err = query(ctx, conn, row[0])
+			_, err = simple.Query(ctx, conn, row[0])
 		}
 	}
 	return err

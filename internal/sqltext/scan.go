@@ -1,6 +1,6 @@
 // Package sqltext knows the surface of SQL text as PostgreSQL reads it: where
 // statements and tokens end, how constants and names are quoted, and how a
-// qualified name is read. It knows no statement.
+// qualified name is read. Of statements it knows next to nothing.
 package sqltext
 
 import (
@@ -376,6 +376,26 @@ func Tokens(statement string, conforming bool) []Token {
 		i = end
 	}
 	return tokens
+}
+
+// WithNoData makes a statement that creates a materialized view, with or without
+// its semicolon, one without it that does not fill the view.
+func WithNoData(statement string, conforming bool) string {
+	t := Tokens(statement, conforming)
+	for len(t) > 0 && t[len(t)-1].Is(";") {
+		t = t[:len(t)-1]
+	}
+	n := len(t)
+	switch {
+	case n > 3 && t[n-1].Is("data") && t[n-2].Is("no") && t[n-3].Is("with"):
+		n -= 3
+	case n > 2 && t[n-1].Is("data") && t[n-2].Is("with"):
+		n -= 2
+	}
+	if n == 0 {
+		return statement
+	}
+	return statement[:t[n-1].End()] + " WITH NO DATA"
 }
 
 // ReadsSame says whether psql reads a statement as the server does: it takes

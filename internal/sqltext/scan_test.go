@@ -172,3 +172,16 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
+
+// A view is made without its rows, whatever its statement says of them.
+func TestWithNoData(t *testing.T) {
+	want := "CREATE MATERIALIZED VIEW v AS SELECT 'with data' AS a WITH NO DATA"
+	for _, end := range []string{"", ";", " WITH DATA", "\nwith data ;", " WITH NO DATA", " with /* x */ no data; -- all"} {
+		if got := WithNoData("CREATE MATERIALIZED VIEW v AS SELECT 'with data' AS a"+end, true); got != want {
+			t.Errorf("%q: %q", end, got)
+		}
+	}
+	if got := WithNoData(" -- nothing", true); got != " -- nothing" {
+		t.Errorf("%q", got)
+	}
+}

@@ -96,18 +96,6 @@ func withoutConcurrently(sql string, conforming bool) string {
 	return strings.TrimRight(sql[:t[at].Start], " \t\r\n\f") + sql[t[at].End():]
 }
 
-// withNoData creates a materialized view without filling it.
-func withNoData(sql string, conforming bool) string {
-	t := sqltext.Tokens(sql, conforming)
-	if n := len(t); n > 2 && t[n-2].Is("with") && t[n-1].Is("data") {
-		t = t[:n-2]
-	}
-	if len(t) == 0 {
-		return sql
-	}
-	return sql[:t[len(t)-1].End()] + " WITH NO DATA"
-}
-
 // SchemaRenamed is the name that an ALTER SCHEMA … RENAME replaces.
 func (c *Case) SchemaRenamed() string {
 	sql := c.Statement

@@ -102,7 +102,7 @@ func (c *Case) rewriteText() (w Rewritten, err error) {
 	case !end.Filled:
 		w.Commands = append(w.Commands, Command{Tag: start.Tag, SQL: sql})
 	case start.Tag == "CREATE MATERIALIZED VIEW":
-		w.Commands = append(w.Commands, Command{Tag: start.Tag, SQL: withNoData(sql, start.Conforming())})
+		w.Commands = append(w.Commands, Command{Tag: start.Tag, SQL: sqltext.WithNoData(sql, start.Conforming())})
 	}
 	w.After = append(copiedChecks(end), missingValues(end)...)
 	if setUnlogged.MatchString(sql) {
