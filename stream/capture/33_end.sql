@@ -168,7 +168,7 @@ BEGIN
           ('run_as_owner', to_jsonb(s) ->> 'subrunasowner'), ('origin', to_jsonb(s) ->> 'suborigin')) o (name, value) WHERE o.value IS NOT NULL)))
        FROM pg_subscription s WHERE oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_subscription'::regclass)));
   END IF;
-  IF EXISTS (SELECT FROM scribe.filled_views(tg_tag)) THEN
+  IF tg_tag LIKE '% MATERIALIZED VIEW' AND EXISTS (SELECT FROM scribe.filled_views(tg_tag)) THEN
     message := message || '{"filled": true}';
   END IF;
   IF tg_tag IN ('GRANT', 'REVOKE') THEN
