@@ -127,15 +127,11 @@ func (d *describer) locked(ctx context.Context, do func() (bool, error)) (bool, 
 func (d *describer) readFew(ctx context.Context, p pending) (all bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sampleLimit)
 	defer cancel()
-	tx, err := d.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	tx, s, err := d.begin(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	s := &sending{describer: d, described: map[describeKey]catalog.Described{}}
-	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&s.snapshot); err != nil {
-		return false, err
-	}
 	tables, err := d.store.TablesOf(ctx, slices.Collect(maps.Keys(p.indexes)))
 	if err != nil {
 		return false, err
@@ -197,6 +193,20 @@ type sending struct {
 	gone      []describeKey
 	messages  [][]byte // complete ones
 	open      []byte   // the next one, as far as it has come
+}
+
+// begin takes the snapshot in which objects are read.
+func (d *describer) begin(ctx context.Context) (pgx.Tx, *sending, error) {
+	tx, err := d.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &sending{describer: d, described: map[describeKey]catalog.Described{}}
+	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&s.snapshot); err != nil {
+		tx.Rollback(context.WithoutCancel(ctx))
+		return nil, nil, err
+	}
+	return tx, s, nil
 }
 
 // read reads objects by OIDs and by addresses. Into related it puts those that
@@ -342,15 +352,11 @@ func (d *describer) compareAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tx, err := d.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	tx, s, err := d.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	s := &sending{describer: d, described: map[describeKey]catalog.Described{}}
-	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&s.snapshot); err != nil {
-		return err
-	}
 	var beside *pgx.Conn // to send while objects are read
 	defer func() {
 		if beside != nil {
