@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 )
 
@@ -144,7 +145,7 @@ func (l *loader) buildWorker(ctx context.Context, queue <-chan *buildGroup, sess
 	}
 	defer closeNow(conn)
 	for _, sql := range session {
-		if _, err := query(ctx, conn, sql); err != nil {
+		if _, err := simple.Query(ctx, conn, sql); err != nil {
 			return (&answer{at: l.at, sql: shorten(sql)}).fail(err)
 		}
 	}
@@ -163,12 +164,12 @@ func (l *loader) buildWorker(ctx context.Context, queue <-chan *buildGroup, sess
 
 func buildOne(ctx context.Context, conn *pgconn.PgConn, step buildStep) error {
 	if step.space != "" {
-		if _, err := query(ctx, conn, step.space); err != nil {
+		if _, err := simple.Query(ctx, conn, step.space); err != nil {
 			return err
 		}
 	}
 	for try := 1; ; try++ {
-		_, err := query(ctx, conn, step.sql)
+		_, err := simple.Query(ctx, conn, step.sql)
 		// Keys of partitions lock their parents too, in an order of their own.
 		if state(err) != stateDeadlock || try == 10 {
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
 )
@@ -42,7 +43,7 @@ func state(err error) string {
 
 // databaseExists asks any database of the server.
 func databaseExists(ctx context.Context, conn *pgconn.PgConn, name string) (bool, error) {
-	rows, err := query(ctx, conn, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = "+sqltext.Literal(name))
+	rows, err := simple.Query(ctx, conn, "SELECT 1 FROM pg_catalog.pg_database WHERE datname = "+sqltext.Literal(name))
 	return len(rows) > 0, err
 }
 
@@ -63,7 +64,7 @@ func (p *Prepared) header() (segment.Header, error) {
 // createDatabase makes the target as the source was, as far as that is decided
 // when a database is made.
 func createDatabase(ctx context.Context, conn *pgconn.PgConn, s server, name string, like segment.Header) error {
-	_, err := query(ctx, conn, createStatement(s.major, name, like))
+	_, err := simple.Query(ctx, conn, createStatement(s.major, name, like))
 	switch state(err) {
 	case stateDuplicateDatabase:
 		return &ExistsError{name}
@@ -113,7 +114,7 @@ func dropDatabase(ctx context.Context, conninfo, name string) error {
 	}
 	defer closeNow(conn)
 	// The server may not have noticed yet that our sessions have ended.
-	_, err = query(ctx, conn, "DROP DATABASE IF EXISTS "+sqltext.Quoted(name)+" WITH (FORCE)")
+	_, err = simple.Query(ctx, conn, "DROP DATABASE IF EXISTS "+sqltext.Quoted(name)+" WITH (FORCE)")
 	return err
 }
 
@@ -125,7 +126,7 @@ var listObjects string
 
 // checkEmpty makes sure that the database holds nothing yet.
 func checkEmpty(ctx context.Context, conn *pgconn.PgConn, name string) error {
-	rows, err := query(ctx, conn, listObjects)
+	rows, err := simple.Query(ctx, conn, listObjects)
 	if err != nil || len(rows) == 0 {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pg_scribe/internal/conninfo"
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 )
@@ -155,7 +156,7 @@ func (x *execution) loadSettings(ctx context.Context, path string) error {
 	defer closeNow(conn)
 	list, _ := sqltext.Split(string(text), true)
 	for _, sql := range list {
-		if _, err := query(ctx, conn, sql); err != nil {
+		if _, err := simple.Query(ctx, conn, sql); err != nil {
 			at := &place{file: x.p.Plan.Base.Name + "/" + filepath.Base(path)}
 			return (&answer{at: at, sql: shorten(sql)}).fail(err)
 		}

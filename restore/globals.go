@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo/segment"
 )
@@ -74,7 +75,7 @@ func (g *globals) statement(ctx context.Context, sql string) error {
 			return err
 		}
 	}
-	_, err := query(ctx, g.conn, sql)
+	_, err := simple.Query(ctx, g.conn, sql)
 	switch {
 	case err == nil:
 		if s.verb == "CREATE" && s.kind == "ROLE" {
@@ -94,7 +95,7 @@ func (g *globals) statement(ctx context.Context, sql string) error {
 }
 
 func (g *globals) hasMembership(ctx context.Context, s global) (bool, error) {
-	rows, err := query(ctx, g.conn, fmt.Sprintf(`SELECT 1 FROM pg_catalog.pg_auth_members m
+	rows, err := simple.Query(ctx, g.conn, fmt.Sprintf(`SELECT 1 FROM pg_catalog.pg_auth_members m
 		JOIN pg_catalog.pg_roles r ON r.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member
 		WHERE r.rolname = %s AND u.rolname = %s`, sqltext.Literal(s.name), sqltext.Literal(s.member)))
 	return len(rows) > 0, err
@@ -102,7 +103,7 @@ func (g *globals) hasMembership(ctx context.Context, s global) (bool, error) {
 
 // existingRoles are the roles of the target, before a restore adds any.
 func existingRoles(ctx context.Context, conn *pgconn.PgConn) (map[string]bool, error) {
-	rows, err := query(ctx, conn, "SELECT rolname FROM pg_catalog.pg_roles")
+	rows, err := simple.Query(ctx, conn, "SELECT rolname FROM pg_catalog.pg_roles")
 	roles := make(map[string]bool, len(rows))
 	for _, row := range rows {
 		roles[row[0]] = true
@@ -201,7 +202,7 @@ func (x *execution) bringGlobals(ctx context.Context) error {
 		return err
 	}
 	defer closeNow(conn)
-	if _, err := query(ctx, conn, x.server.settings()); err != nil {
+	if _, err := simple.Query(ctx, conn, x.server.settings()); err != nil {
 		return err
 	}
 	g := &globals{conn: conn, mode: x.o.Globals, rehearsal: x.p.definitions, disposable: x.o.Disposable, before: x.roles}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"pg_scribe/internal/simple"
 	"pg_scribe/restore/compare"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -140,7 +141,7 @@ func (l *loader) retry(ctx context.Context, otherwise func(context.Context, *pgc
 	}
 	defer closeNow(conn)
 	for _, sql := range l.state.list() {
-		if _, err := query(ctx, conn, sql); err != nil {
+		if _, err := simple.Query(ctx, conn, sql); err != nil {
 			return list, err
 		}
 	}
@@ -162,11 +163,11 @@ func (l *loader) otherwise(ctx context.Context, conn *pgconn.PgConn, f leftover)
 	switch {
 	case missingName(f.err):
 		path := l.x.ownPath(ctx, conn)
-		if _, err := query(ctx, conn, "SET search_path = "+path); err != nil {
+		if _, err := simple.Query(ctx, conn, "SET search_path = "+path); err != nil {
 			return err
 		}
 		err := buildOne(ctx, conn, f.step)
-		if _, back := query(ctx, conn, l.state.statements["search_path"]); back != nil {
+		if _, back := simple.Query(ctx, conn, l.state.statements["search_path"]); back != nil {
 			return back
 		}
 		if err != nil {
@@ -193,7 +194,7 @@ func (l *loader) otherwise(ctx context.Context, conn *pgconn.PgConn, f leftover)
 // ownPath is the search_path that sessions of the target database begin with:
 // that of ALTER DATABASE, which a base has, or the server's own.
 func (x *execution) ownPath(ctx context.Context, conn *pgconn.PgConn) string {
-	rows, err := query(ctx, conn, `SELECT coalesce((SELECT pg_catalog.substr(c, 13) FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
+	rows, err := simple.Query(ctx, conn, `SELECT coalesce((SELECT pg_catalog.substr(c, 13) FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
 	  WHERE s.setrole = 0 AND s.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) AND c LIKE 'search_path=%'),
 	  '"$user", public')`)
 	if err != nil || len(rows) == 0 {
@@ -229,7 +230,7 @@ func (x *execution) forgetLeftOut(made func(i int) bool) {
 
 // recallLeftOut takes over what an interrupted run could not make.
 func (x *execution) recallLeftOut(ctx context.Context, conn *pgconn.PgConn) error {
-	rows, err := query(ctx, conn, "SELECT what, sql FROM scribe_restore.left_out")
+	rows, err := simple.Query(ctx, conn, "SELECT what, sql FROM scribe_restore.left_out")
 	for _, row := range rows {
 		x.leaveOut(row[0], row[1])
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 )
 
@@ -47,7 +48,7 @@ func advance(end catalog.LSN, transactions int64) string {
 func (x *execution) beginProgress(ctx context.Context, conn *pgconn.PgConn) error {
 	// The user's event triggers must not see our schema. These commands fire
 	// none themselves.
-	events, err := query(ctx, conn, `SELECT oid, evtname, evtenabled FROM pg_catalog.pg_event_trigger
+	events, err := simple.Query(ctx, conn, `SELECT oid, evtname, evtenabled FROM pg_catalog.pg_event_trigger
 		WHERE evtenabled IN ('A', 'R') AND pg_catalog.current_setting('is_superuser') = 'on'`)
 	if err != nil {
 		return err
@@ -72,14 +73,14 @@ func (x *execution) beginProgress(ctx context.Context, conn *pgconn.PgConn) erro
 	fmt.Fprintf(&sql, "INSERT INTO scribe_restore.progress VALUES (%s, %s, %s, '%s', '%s', 0);",
 		sqltext.Literal(base.SystemID), sqltext.Literal(base.Database), sqltext.Literal(base.Name), p.Plan.From, p.Plan.From)
 	sql.WriteString(silence + "; COMMIT")
-	_, err = query(ctx, conn, sql.String())
+	_, err = simple.Query(ctx, conn, sql.String())
 	return err
 }
 
 // endProgress leaves the target as the source was, without a trace of the
 // restore.
 func endProgress(ctx context.Context, conn *pgconn.PgConn) error {
-	events, err := query(ctx, conn, `SELECT e.evtname, CASE q.state WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+	events, err := simple.Query(ctx, conn, `SELECT e.evtname, CASE q.state WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
 		FROM scribe_restore.quiet q JOIN pg_catalog.pg_event_trigger e ON q.rank = 0 AND e.oid = q.object
 		WHERE e.evtenabled = 'D'`)
 	if err != nil {
@@ -89,7 +90,7 @@ func endProgress(ctx context.Context, conn *pgconn.PgConn) error {
 	for _, e := range events {
 		sql += "ALTER EVENT TRIGGER " + sqltext.Quoted(e[0]) + " ENABLE " + e[1] + ";"
 	}
-	_, err = query(ctx, conn, sql+" COMMIT")
+	_, err = simple.Query(ctx, conn, sql+" COMMIT")
 	return err
 }
 
@@ -98,7 +99,7 @@ func endProgress(ctx context.Context, conn *pgconn.PgConn) error {
 func readProgress(ctx context.Context, conn *pgconn.PgConn, p *Prepared, database string) (catalog.LSN, error) {
 	// The row is locked for a moment: a session that was cut off while it
 	// committed is then over.
-	rows, err := query(ctx, conn, `SELECT system_id, database, base, base_point, applied
+	rows, err := simple.Query(ctx, conn, `SELECT system_id, database, base, base_point, applied
 		FROM scribe_restore.progress FOR UPDATE`)
 	switch code := state(err); {
 	case code == stateUndefinedTable || code == stateInvalidSchema, err == nil && len(rows) != 1:
@@ -131,7 +132,7 @@ const (
 // was cut off may need a moment to end.
 func lock(ctx context.Context, conn *pgconn.PgConn, key int64, database string) error {
 	for try := 0; ; try++ {
-		rows, err := query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_lock(%d)", key))
+		rows, err := simple.Query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.pg_try_advisory_lock(%d)", key))
 		if err != nil || rows[0][0] == "t" {
 			return err
 		}

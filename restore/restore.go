@@ -42,6 +42,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/simple"
 )
 
 // Options says where and how Execute writes.
@@ -402,14 +403,14 @@ func (x *execution) inspect(ctx context.Context, conn *pgconn.PgConn) error {
 	if err := x.meet(ctx, conn); err != nil {
 		return err
 	}
-	rows, err := query(ctx, conn, "SELECT oid, datname FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()")
+	rows, err := simple.Query(ctx, conn, "SELECT oid, datname FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()")
 	if err != nil {
 		return err
 	}
 	if !x.report.Created && x.p.isSource(x.server.system, rows[0][0], rows[0][1]) {
 		return &SourceTargetError{x.database}
 	}
-	if _, err := query(ctx, conn, x.server.settings()); err != nil {
+	if _, err := simple.Query(ctx, conn, x.server.settings()); err != nil {
 		return err
 	}
 	if err := lock(ctx, conn, lockRestore, x.database); err != nil {
@@ -434,7 +435,7 @@ func (x *execution) vacant(ctx context.Context, conn *pgconn.PgConn) error {
 		if err != nil {
 			return err
 		}
-		rows, err := query(ctx, conn, "SELECT name FROM scribe_restore.roles")
+		rows, err := simple.Query(ctx, conn, "SELECT name FROM scribe_restore.roles")
 		if err != nil {
 			return err
 		}
@@ -446,7 +447,7 @@ func (x *execution) vacant(ctx context.Context, conn *pgconn.PgConn) error {
 		x.report.Resumed = true
 		return x.recallLeftOut(ctx, conn)
 	case x.o.Force:
-		if _, err := query(ctx, conn, dropProgress); err != nil {
+		if _, err := simple.Query(ctx, conn, dropProgress); err != nil {
 			return err
 		}
 		return x.compareEncoding(ctx, conn)
@@ -461,7 +462,7 @@ func (x *execution) vacant(ctx context.Context, conn *pgconn.PgConn) error {
 
 // compareEncoding notes that text has to be converted, which may not succeed.
 func (x *execution) compareEncoding(ctx context.Context, conn *pgconn.PgConn) error {
-	rows, err := query(ctx, conn, "SHOW server_encoding")
+	rows, err := simple.Query(ctx, conn, "SHOW server_encoding")
 	if err != nil {
 		return err
 	}

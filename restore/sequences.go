@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
@@ -35,7 +36,7 @@ func (x *execution) settleSequences(ctx context.Context, conn *pgconn.PgConn) (i
 	if x.sampled != 0 && x.changed <= x.sampled {
 		return 0, nil
 	}
-	if _, err := query(ctx, conn, "SET search_path = ''"); err != nil {
+	if _, err := simple.Query(ctx, conn, "SET search_path = ''"); err != nil {
 		return 0, err
 	}
 	before, err := readSequences(ctx, conn)
@@ -49,7 +50,7 @@ func (x *execution) settleSequences(ctx context.Context, conn *pgconn.PgConn) (i
 			return 0, err
 		}
 		for _, sql := range later.sql {
-			if _, err := query(ctx, conn, sql); err != nil {
+			if _, err := simple.Query(ctx, conn, sql); err != nil {
 				return 0, err
 			}
 		}
@@ -57,7 +58,7 @@ func (x *execution) settleSequences(ctx context.Context, conn *pgconn.PgConn) (i
 			return 0, err
 		}
 	}
-	filling, err := query(ctx, conn, listSequences)
+	filling, err := simple.Query(ctx, conn, listSequences)
 	if err != nil {
 		return 0, err
 	}
@@ -79,7 +80,7 @@ func (x *execution) settleSequences(ctx context.Context, conn *pgconn.PgConn) (i
 			want = margin
 		}
 		if want != is {
-			if _, err := query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.setval(%s, %d, %t)", sqltext.Literal(name), want.last, want.called)); err != nil {
+			if _, err := simple.Query(ctx, conn, fmt.Sprintf("SELECT pg_catalog.setval(%s, %d, %t)", sqltext.Literal(name), want.last, want.called)); err != nil {
 				return moved, fmt.Errorf("sequence %s: %w", name, err)
 			}
 		}
@@ -142,7 +143,7 @@ func (s sequence) ahead() sequence {
 
 // readSequences reads all sequences of the target.
 func readSequences(ctx context.Context, conn *pgconn.PgConn) (map[string]sequence, error) {
-	list, err := query(ctx, conn, `SELECT s.seqrelid::pg_catalog.regclass, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle
+	list, err := simple.Query(ctx, conn, `SELECT s.seqrelid::pg_catalog.regclass, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle
 		FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid WHERE c.relpersistence <> 't' ORDER BY 1`)
 	if err != nil {
 		return nil, err
@@ -153,7 +154,7 @@ func readSequences(ctx context.Context, conn *pgconn.PgConn) (map[string]sequenc
 		for _, row := range part {
 			sql = append(sql, "SELECT last_value, is_called FROM "+row[0])
 		}
-		values, err := query(ctx, conn, strings.Join(sql, " UNION ALL "))
+		values, err := simple.Query(ctx, conn, strings.Join(sql, " UNION ALL "))
 		if err != nil {
 			return nil, err
 		}
@@ -263,7 +264,7 @@ var listSequences string
 func syncSequences(ctx context.Context, conn *pgconn.PgConn, list [][]string) (int, error) {
 	moved := 0
 	for _, row := range list {
-		rows, err := query(ctx, conn, moveSequence(row))
+		rows, err := simple.Query(ctx, conn, moveSequence(row))
 		if err != nil {
 			return moved, fmt.Errorf("sequence %s: %w", row[0], err)
 		}

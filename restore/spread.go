@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+
+	"pg_scribe/internal/simple"
 )
 
 // A server uses one core for a COPY. The rows of a large block are therefore
@@ -39,7 +41,7 @@ func (l *loader) haveHelper(ctx context.Context) bool {
 		return false
 	}
 	for _, sql := range l.state.list() {
-		if _, err := query(ctx, conn, sql); err != nil {
+		if _, err := simple.Query(ctx, conn, sql); err != nil {
 			closeNow(conn)
 			return false
 		}

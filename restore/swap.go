@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 )
 
@@ -69,7 +70,7 @@ func (e *SwapError) Unwrap() error { return e.Err }
 // checkSwap makes sure that the place which the restored database is to take
 // is the source's.
 func (x *execution) checkSwap(ctx context.Context, conn *pgconn.PgConn) error {
-	rows, err := query(ctx, conn, "SELECT oid FROM pg_catalog.pg_database WHERE datname = "+sqltext.Literal(x.o.Swap.Source))
+	rows, err := simple.Query(ctx, conn, "SELECT oid FROM pg_catalog.pg_database WHERE datname = "+sqltext.Literal(x.o.Swap.Source))
 	if err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (x *execution) swap(ctx context.Context) error {
 // new names or both have their old ones.
 func (x *execution) exchange(ctx context.Context, conn *pgconn.PgConn) error {
 	s := x.o.Swap
-	rows, err := query(ctx, conn, `SELECT r.rolname, d.datconnlimit FROM pg_catalog.pg_database d
+	rows, err := simple.Query(ctx, conn, `SELECT r.rolname, d.datconnlimit FROM pg_catalog.pg_database d
 		JOIN pg_catalog.pg_roles r ON r.oid = d.datdba, pg_catalog.pg_database n
 		WHERE d.datname = `+sqltext.Literal(s.Source)+" AND n.datname = "+sqltext.Literal(s.Restored)+
 		" AND (d.datdba <> n.datdba OR d.datconnlimit <> n.datconnlimit)")
@@ -135,10 +136,10 @@ func (x *execution) exchange(ctx context.Context, conn *pgconn.PgConn) error {
 			"ALTER DATABASE "+sqltext.Identifier(s.Restored)+" CONNECTION LIMIT "+row[1])
 	}
 	sql = append(append(sql, s.Statements()...), "COMMIT")
-	_, err = query(ctx, conn, strings.Join(sql, "; "))
+	_, err = simple.Query(ctx, conn, strings.Join(sql, "; "))
 	if err != nil {
 		// The lock that keeps new sessions out goes with the transaction.
-		_, _ = query(context.WithoutCancel(ctx), conn, "ROLLBACK")
+		_, _ = simple.Query(context.WithoutCancel(ctx), conn, "ROLLBACK")
 	}
 	return err
 }
@@ -161,7 +162,7 @@ func (x *execution) swapped(ctx context.Context) bool {
 func connected(ctx context.Context, conn *pgconn.PgConn, s *Swap) (others []string, err error) {
 	names := "(" + sqltext.Literal(s.Source) + ", " + sqltext.Literal(s.Restored) + ")"
 	for try := 0; try < 30; try++ {
-		rows, err := query(ctx, conn, `SELECT pg_catalog.format('process %s of %s (%s, user %s)', pid, datname,
+		rows, err := simple.Query(ctx, conn, `SELECT pg_catalog.format('process %s of %s (%s, user %s)', pid, datname,
 			COALESCE(NULLIF(application_name, ''), backend_type, 'unknown'), COALESCE(usename, 'none'))
 			FROM pg_catalog.pg_stat_activity WHERE datname IN `+names+` AND backend_type IS DISTINCT FROM 'autovacuum worker'
 			UNION ALL
@@ -203,14 +204,14 @@ func (x *execution) compareWithSource(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		rows, err := query(ctx, conn, relations)
+		rows, err := simple.Query(ctx, conn, relations)
 		found[i] = map[string]bool{}
 		for _, row := range rows {
 			found[i][row[0]] = true
 			names[i] = append(names[i], row[0])
 		}
 		if err == nil {
-			rows, err = query(ctx, conn, `SELECT t.spcname FROM pg_catalog.pg_database d
+			rows, err = simple.Query(ctx, conn, `SELECT t.spcname FROM pg_catalog.pg_database d
 				JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = pg_catalog.current_database()`)
 		}
 		closeNow(conn)

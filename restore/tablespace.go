@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"pg_scribe/internal/simple"
 	"pg_scribe/internal/sqltext"
 )
 
@@ -22,7 +23,7 @@ type spaces struct {
 }
 
 func readSpaces(ctx context.Context, conn *pgconn.PgConn) (*spaces, error) {
-	rows, err := query(ctx, conn, `SELECT spcname, oid = (SELECT dattablespace FROM pg_catalog.pg_database
+	rows, err := simple.Query(ctx, conn, `SELECT spcname, oid = (SELECT dattablespace FROM pg_catalog.pg_database
 		WHERE datname = pg_catalog.current_database()) FROM pg_catalog.pg_tablespace`)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 
 	"pg_scribe/internal/conninfo"
+	"pg_scribe/internal/simple"
 )
 
 // server is what is known of the target server.
@@ -87,29 +88,9 @@ func databaseOf(connString string) (string, error) {
 	return config.Database, nil
 }
 
-// query runs statements and returns the rows of all of them as text, null as
-// an empty string.
-func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
-	results, err := conn.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	var rows [][]string
-	for _, result := range results {
-		for _, values := range result.Rows {
-			row := make([]string, len(values))
-			for i, v := range values {
-				row[i] = string(v)
-			}
-			rows = append(rows, row)
-		}
-	}
-	return rows, nil
-}
-
 // inspectServer asks a server what it is.
 func inspectServer(ctx context.Context, conn *pgconn.PgConn) (server, error) {
-	rows, err := query(ctx, conn, `SELECT pg_catalog.current_setting('server_version_num'),
+	rows, err := simple.Query(ctx, conn, `SELECT pg_catalog.current_setting('server_version_num'),
 		pg_catalog.current_setting('server_version'), pg_catalog.current_setting('is_superuser')`)
 	if err != nil {
 		return server{}, err
@@ -120,7 +101,7 @@ func inspectServer(ctx context.Context, conn *pgconn.PgConn) (server, error) {
 	}
 	version, _, _ := strings.Cut(rows[0][1], " ") // "15.18 (Debian …)"
 	s := server{version: version, major: number / 10000, superuser: rows[0][2] == "on"}
-	if rows, err := query(ctx, conn, "SELECT system_identifier FROM pg_catalog.pg_control_system()"); err == nil {
+	if rows, err := simple.Query(ctx, conn, "SELECT system_identifier FROM pg_catalog.pg_control_system()"); err == nil {
 		s.system = rows[0][0]
 	}
 	return s, ctx.Err()
@@ -150,7 +131,7 @@ func (s server) settings() string {
 
 // readSettings returns the names of the server's settings.
 func readSettings(ctx context.Context, conn *pgconn.PgConn) (map[string]bool, error) {
-	rows, err := query(ctx, conn, "SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings")
+	rows, err := simple.Query(ctx, conn, "SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings")
 	if err != nil {
 		return nil, err
 	}
@@ -165,17 +146,17 @@ func readSettings(ctx context.Context, conn *pgconn.PgConn) (map[string]bool, er
 // because a function in one of its indexes fails, say, is restored all the
 // same: it is returned as a notice.
 func analyze(ctx context.Context, conn *pgconn.PgConn) (notices []string, err error) {
-	if _, err := query(ctx, conn, "ANALYZE"); err == nil || conn.IsClosed() || ctx.Err() != nil {
+	if _, err := simple.Query(ctx, conn, "ANALYZE"); err == nil || conn.IsClosed() || ctx.Err() != nil {
 		return nil, err
 	}
-	tables, err := query(ctx, conn, `SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
+	tables, err := simple.Query(ctx, conn, `SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1`)
 	if err != nil {
 		return nil, err
 	}
 	for _, row := range tables {
-		_, err := query(ctx, conn, "ANALYZE "+row[0])
+		_, err := simple.Query(ctx, conn, "ANALYZE "+row[0])
 		if conn.IsClosed() || ctx.Err() != nil {
 			return notices, err
 		}
@@ -196,7 +177,7 @@ func (s server) open(ctx context.Context, connString string) (*pgconn.PgConn, er
 	if err != nil {
 		return nil, err
 	}
-	if _, err := query(ctx, conn, s.settings()); err != nil {
+	if _, err := simple.Query(ctx, conn, s.settings()); err != nil {
 		closeNow(conn)
 		return nil, err
 	}

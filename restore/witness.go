@@ -14,6 +14,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/describe"
+	"pg_scribe/internal/simple"
 	"pg_scribe/repo"
 	"pg_scribe/repo/segment"
 	"pg_scribe/restore/compare"
@@ -183,7 +184,7 @@ func (w *witness) behindLines(ctx context.Context, objects []describe.Object, at
 		return err
 	}
 	if slices.ContainsFunc(r.Differences, func(d compare.Difference) bool { return d.Repaired }) {
-		if _, err := query(ctx, w.conn, silence); err != nil {
+		if _, err := simple.Query(ctx, w.conn, silence); err != nil {
 			return err
 		}
 	}
@@ -203,12 +204,12 @@ func (w *witness) compareEnd(ctx context.Context, control *pgconn.PgConn) error 
 	if err := w.ready(ctx); err != nil {
 		return err
 	}
-	if _, err := query(ctx, control, reviveEvents); err != nil {
+	if _, err := simple.Query(ctx, control, reviveEvents); err != nil {
 		return err
 	}
 	err := w.compareAll(ctx)
 	if err != nil { // the restore may go on
-		_, quiet := query(context.WithoutCancel(ctx), control, silence)
+		_, quiet := simple.Query(context.WithoutCancel(ctx), control, silence)
 		return errors.Join(err, quiet)
 	}
 	return nil
@@ -271,13 +272,13 @@ func (w *witness) judge(r compare.Result, where string, lsn catalog.LSN) error {
 		return &DifferenceError{Where: where, Differences: left}
 	}
 	for _, d := range left {
-		_, seen := w.first[site(d)]
+		_, seen := w.first[d.Place()]
 		if !seen {
-			w.first[site(d)] = lsn
+			w.first[d.Place()] = lsn
 		}
 		// Those that are there at the end count, and all in a rehearsal: a restore would have ended.
 		if w.x.p.definitions && !seen || !w.x.p.definitions && where == "" {
-			w.x.report.Differences = append(w.x.report.Differences, Difference{d, true, w.first[site(d)]})
+			w.x.report.Differences = append(w.x.report.Differences, Difference{d, true, w.first[d.Place()]})
 		}
 	}
 	return nil
@@ -291,16 +292,9 @@ func ofExtension(d compare.Difference, r compare.Result) bool {
 	return version(d) || d.Member && (d.Kind == describe.Missing && d.Row == "" || slices.ContainsFunc(r.Differences, version))
 }
 
-// site is where a difference is, whatever it is.
-func site(d compare.Difference) describe.Difference {
-	p := d.Difference
-	p.Source, p.Target = "", ""
-	return p
-}
-
 // appendDifference lists one place once, apart from what was accepted there.
 func appendDifference(list []Difference, d Difference) []Difference {
-	same := func(o Difference) bool { return !o.Accepted && site(o.Difference) == site(d.Difference) }
+	same := func(o Difference) bool { return !o.Accepted && o.Place() == d.Place() }
 	if i := slices.IndexFunc(list, same); i >= 0 {
 		list[i] = d
 		return list

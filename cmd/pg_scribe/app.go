@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"pg_scribe/catalog"
+	"pg_scribe/internal/throwaway"
 	"pg_scribe/repo"
 )
 
@@ -130,7 +131,7 @@ func (a *app) lookPath(name string) (string, error) {
 	path, _ := a.lookup("PATH")
 	for _, dir := range filepath.SplitList(path) {
 		file := filepath.Join(dir, name)
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		if throwaway.IsProgram(file) {
 			return filepath.Abs(file)
 		}
 	}

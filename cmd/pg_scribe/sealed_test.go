@@ -67,7 +67,7 @@ func (s *sourceDB) nothingInClear(place string) {
 	}
 }
 
-// With encryption a storage tells nothing of the database; with the key it
+// With encryption a storage says nothing of the database; with the key it
 // restores alone, and without it nothing is touched.
 func TestEncryptedTargetsTellNothing(t *testing.T) {
 	c := pgtest.Shared(t)

@@ -27,6 +27,12 @@ type Difference struct {
 	Source, Target  string // values; empty also for none
 }
 
+// Place is where the difference is, whatever the values.
+func (d Difference) Place() Difference {
+	d.Source, d.Target = "", ""
+	return d
+}
+
 // derived are the attributes that follow from the others of their row. They
 // are there so that an object can be made from its description.
 var derived = map[string][]string{

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"pg_scribe/internal/simple"
+	"pg_scribe/internal/sqltext"
+
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -23,14 +26,14 @@ type Reader struct {
 func NewReader(ctx context.Context, conn *pgconn.PgConn) (*Reader, error) {
 	r := &Reader{}
 	err := within(ctx, conn, func() error {
-		err := each(ctx, conn, columnsSQL, func(v [][]byte) error {
+		err := simple.Each(ctx, conn, columnsSQL, func(v [][]byte) error {
 			r.Metadata.Columns = append(r.Metadata.Columns, Column{string(v[0]), string(v[1]), string(v[2])})
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		return each(ctx, conn, referencesSQL, func(v [][]byte) error {
+		return simple.Each(ctx, conn, referencesSQL, func(v [][]byte) error {
 			ref := Reference{Catalog: string(v[0]), Target: string(v[2]), Array: string(v[3]) == "t"}
 			if err := json.Unmarshal(v[1], &ref.Columns); err != nil {
 				return err
@@ -80,7 +83,7 @@ const (
 // rules reads the rules of all relations, by their OIDs.
 func (r *Reader) rules(ctx context.Context, conn *pgconn.PgConn) (map[uint32][]Row, error) {
 	var oids []string
-	err := each(ctx, conn, "SELECT DISTINCT object FROM ("+r.Metadata.part(rulesCatalog, "")+") d", func(v [][]byte) error {
+	err := simple.Each(ctx, conn, "SELECT DISTINCT object FROM ("+r.Metadata.part(rulesCatalog, "")+") d", func(v [][]byte) error {
 		oids = append(oids, string(v[0]))
 		return nil
 	})
@@ -92,7 +95,7 @@ func (r *Reader) rules(ctx context.Context, conn *pgconn.PgConn) (map[uint32][]R
 		query := "SELECT object, pg_catalog.json_build_array(catalog, identity, definition) FROM (" +
 			r.Metadata.part(rulesCatalog, "'{"+strings.Join(some, ",")+"}'::oid[]") + ") d"
 		err := within(ctx, conn, func() error {
-			return each(ctx, conn, query, func(v [][]byte) error {
+			return simple.Each(ctx, conn, query, func(v [][]byte) error {
 				oid, err := strconv.ParseUint(string(v[0]), 10, 32)
 				if err != nil || !valid(v) {
 					return err
@@ -155,7 +158,7 @@ func (r *Reader) At(ctx context.Context, conn *pgconn.PgConn, addresses []Addres
 func resolve(ctx context.Context, conn *pgconn.PgConn, addresses []Address) (oids []uint32, err error) {
 	err = within(ctx, conn, func() error {
 		oids = nil
-		return each(ctx, conn, addressSQL(addresses), func(v [][]byte) error {
+		return simple.Each(ctx, conn, addressSQL(addresses), func(v [][]byte) error {
 			if v[0] == nil {
 				return nil
 			}
@@ -190,12 +193,12 @@ func addressSQL(addresses []Address) string {
 			rows = append(rows, "SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()")
 		case a.Class == "composite type" && len(a.Names) == 2:
 			rows = append(rows, "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relname = "+
-				literal(a.Names[1])+" AND n.nspname = "+literal(a.Names[0]))
+				sqltext.Literal(a.Names[1])+" AND n.nspname = "+sqltext.Literal(a.Names[0]))
 		case a.Class == "operator" && len(a.Names) == 2 && len(a.Args) == 1:
 			name := `"` + strings.ReplaceAll(a.Names[0], `"`, `""`) + `".` + a.Names[1] + "(NONE," + a.Args[0] + ")"
-			rows = append(rows, "SELECT "+literal(name)+"::pg_catalog.regoperator::oid")
+			rows = append(rows, "SELECT "+sqltext.Literal(name)+"::pg_catalog.regoperator::oid")
 		default:
-			plain = append(plain, "("+literal(a.Class)+", "+array(a.Names)+", "+array(a.Args)+")")
+			plain = append(plain, "("+sqltext.Literal(a.Class)+", "+array(a.Names)+", "+array(a.Args)+")")
 		}
 	}
 	if len(plain) > 0 {
@@ -205,18 +208,10 @@ func addressSQL(addresses []Address) string {
 	return strings.Join(rows, " UNION ALL ")
 }
 
-func literal(s string) string {
-	quoted := strings.ReplaceAll(s, "'", "''")
-	if strings.Contains(s, `\`) {
-		return " E'" + strings.ReplaceAll(quoted, `\`, `\\`) + "'"
-	}
-	return "'" + quoted + "'"
-}
-
 func array(list []string) string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
-		quoted[i] = literal(s)
+		quoted[i] = sqltext.Literal(s)
 	}
 	return "ARRAY[" + strings.Join(quoted, ", ") + "]::text[]"
 }
@@ -247,7 +242,7 @@ FROM (SELECT class, object, pg_catalog.json_agg(pg_catalog.json_build_array(cata
 	LATERAL pg_catalog.pg_identify_object(g.class, g.object, 0) i, LATERAL pg_catalog.pg_identify_object_as_address(g.class, g.object, 0) a
 WHERE i.identity IS NOT NULL AND coalesce(i.schema, '') !~ '^pg_(toast_)?temp_' ORDER BY a.type COLLATE "C", i.identity COLLATE "C"`, query)
 	return within(ctx, conn, func() error {
-		return each(ctx, conn, query, func(v [][]byte) error {
+		return simple.Each(ctx, conn, query, func(v [][]byte) error {
 			if !valid(v) {
 				return nil
 			}
@@ -309,27 +304,5 @@ func within(ctx context.Context, conn *pgconn.PgConn, f func() error) error {
 }
 
 func exec(ctx context.Context, conn *pgconn.PgConn, sql string) error {
-	return each(ctx, conn, sql, func([][]byte) error { return nil })
-}
-
-// each runs a query and hands over its rows as text. The values are valid
-// until the function returns.
-func each(ctx context.Context, conn *pgconn.PgConn, sql string, row func(values [][]byte) error) error {
-	results := conn.Exec(ctx, sql)
-	var failed error
-	for results.NextResult() {
-		rows := results.ResultReader()
-		for rows.NextRow() {
-			if failed == nil {
-				failed = row(rows.Values())
-			}
-		}
-		if _, err := rows.Close(); err != nil && failed == nil {
-			failed = err
-		}
-	}
-	if err := results.Close(); err != nil {
-		return err
-	}
-	return failed
+	return simple.Each(ctx, conn, sql, func([][]byte) error { return nil })
 }

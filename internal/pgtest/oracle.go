@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"pg_scribe/internal/simple"
+
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -49,17 +51,17 @@ func Snapshot(ctx context.Context, connString, snapshotID string) (State, error)
 }
 
 func snapshot(ctx context.Context, conn *pgconn.PgConn, snapshotID string) (State, error) {
-	if _, err := simpleQuery(ctx, conn, pinned); err != nil {
+	if _, err := simple.Query(ctx, conn, pinned); err != nil {
 		return State{}, err
 	}
 	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 	if snapshotID != "" {
 		begin += "; SET TRANSACTION SNAPSHOT " + quoteLiteral(snapshotID)
 	}
-	if _, err := simpleQuery(ctx, conn, begin); err != nil {
+	if _, err := simple.Query(ctx, conn, begin); err != nil {
 		return State{}, err
 	}
-	names, err := simpleQuery(ctx, conn, listTables)
+	names, err := simple.Query(ctx, conn, listTables)
 	if err != nil {
 		return State{}, err
 	}
@@ -74,7 +76,7 @@ func snapshot(ctx context.Context, conn *pgconn.PgConn, snapshotID string) (Stat
 }
 
 func hashTable(ctx context.Context, conn *pgconn.PgConn, name string) (TableHash, error) {
-	rows, err := simpleQuery(ctx, conn,
+	rows, err := simple.Query(ctx, conn,
 		"SELECT count(*), coalesce(sum(hashtextextended(format('%s', t.*), 0)), 0) FROM ONLY "+name+" AS t")
 	if err != nil {
 		return TableHash{}, err

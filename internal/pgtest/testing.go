@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"pg_scribe/internal/simple"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -177,27 +179,8 @@ func (c *Cluster) query(ctx context.Context, db, sql string) ([][]string, error)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := simpleQuery(ctx, conn, sql)
+	rows, err := simple.Query(ctx, conn, sql)
 	return rows, errors.Join(err, conn.Close(ctx))
-}
-
-// simpleQuery returns the rows of all statements in sql as text, null as nothing.
-func simpleQuery(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
-	results, err := conn.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	var rows [][]string
-	for _, result := range results {
-		for _, values := range result.Rows {
-			row := make([]string, len(values))
-			for i, v := range values {
-				row[i] = string(v)
-			}
-			rows = append(rows, row)
-		}
-	}
-	return rows, nil
 }
 
 func quoteIdent(name string) string { return pgx.Identifier{name}.Sanitize() }

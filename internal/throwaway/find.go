@@ -64,11 +64,17 @@ func Installed() map[int]string {
 // HasServer says whether a folder has the programs of a server.
 func HasServer(dir string) bool {
 	for _, name := range []string{"initdb", "postgres"} {
-		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode()&0o111 == 0 {
+		if !IsProgram(filepath.Join(dir, name)) {
 			return false
 		}
 	}
 	return true
+}
+
+// IsProgram reports whether a file can be run.
+func IsProgram(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 // Find is the folder with the programs of a server of a major version or, if

@@ -172,7 +172,7 @@ type Marker interface{ Rows(begin bool) error }
 // Filter copies the output of pg_dump or pg_dumpall from src to dst, each
 // statement as edit returns it, which is nil for one that is left out, and
 // counts the rows of its COPY blocks by table as it goes. Where a block's rows begin
-// and end it tells dst, if that is a Marker.
+// and end it says to dst, if that is a Marker.
 func Filter(dst io.Writer, src io.Reader, edit func(statement []byte) []byte) ([]catalog.TableCount, error) {
 	r := segment.NewLines("pg_dump", src)
 	r.NoSum()

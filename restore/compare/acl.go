@@ -3,6 +3,8 @@ package compare
 import (
 	"slices"
 	"strings"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // An item is one of a list of privileges: what a grantor gave a grantee.
@@ -124,7 +126,7 @@ func grantee(role string) string {
 	if role == "" {
 		return "PUBLIC"
 	}
-	return quoted(role)
+	return sqltext.Quoted(role)
 }
 
 // as runs a command as the role that gave the privilege, which is the owner's
@@ -133,5 +135,5 @@ func as(grantor, owner, sql string) group {
 	if grantor == owner || grantor == "" {
 		return group{sql}
 	}
-	return group{"SET LOCAL ROLE " + quoted(grantor), sql, "SET LOCAL ROLE NONE"}
+	return group{"SET LOCAL ROLE " + sqltext.Quoted(grantor), sql, "SET LOCAL ROLE NONE"}
 }

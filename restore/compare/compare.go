@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/describe"
+	"pg_scribe/internal/simple"
+	"pg_scribe/internal/sqltext"
 )
 
 // A Comparer compares the objects of one target database.
@@ -76,13 +78,13 @@ func New(ctx context.Context, conn *pgconn.PgConn, source int) (*Comparer, error
 	for _, column := range reader.Metadata.Columns {
 		c.reads[column.Catalog] = true
 	}
-	rows, err := query(ctx, conn, "SELECT pg_catalog.current_setting('server_version_num')::int / 10000, spcname FROM pg_catalog.pg_tablespace")
+	rows, err := simple.Query(ctx, conn, "SELECT pg_catalog.current_setting('server_version_num')::int / 10000, spcname FROM pg_catalog.pg_tablespace")
 	if err != nil {
 		return nil, err
 	}
 	for _, row := range rows {
 		c.target = number(row[0])
-		c.spaces[quoted(row[1])] = true
+		c.spaces[sqltext.Quoted(row[1])] = true
 	}
 	return c, nil
 }
@@ -194,12 +196,6 @@ func (c *Comparer) read(ctx context.Context, objects []describe.Object) (map[str
 // privileges, a policy by its comment.
 const maxRounds = 5
 
-// place is where a difference is, whatever the values.
-func place(d describe.Difference) describe.Difference {
-	d.Source, d.Target = "", ""
-	return d
-}
-
 // settle repairs what was found, if that is wanted, and lists the differences:
 // those of the beginning, and those that a repair brought about and left.
 func (c *Comparer) settle(ctx context.Context, r *Result, found map[string]pair, o Options) error {
@@ -226,17 +222,17 @@ func (c *Comparer) settle(ctx context.Context, r *Result, found map[string]pair,
 	}
 	still := map[describe.Difference]bool{}
 	for _, d := range left {
-		still[place(d)] = true
-		if !slices.ContainsFunc(list, func(f describe.Difference) bool { return place(f) == place(d) }) {
+		still[d.Place()] = true
+		if !slices.ContainsFunc(list, func(f describe.Difference) bool { return f.Place() == d.Place() }) {
 			list = append(list, d)
 		}
 	}
 	for _, d := range list {
-		result := Difference{Difference: d, Repaired: o.Repair && !still[place(d)]}
+		result := Difference{Difference: d, Repaired: o.Repair && !still[d.Place()]}
 		p := found[describe.Object{Class: d.Class, Identity: d.Identity}.Key()]
 		result.Member = member(p.source) || member(p.target)
 		if o.Repair && !result.Repaired {
-			if result.Reason = reasons[place(d)]; result.Reason == "" {
+			if result.Reason = reasons[d.Place()]; result.Reason == "" {
 				result.Reason = "no command makes it so"
 			}
 		}
@@ -297,7 +293,7 @@ func (c *Comparer) repair(ctx context.Context, found map[string]pair, left []des
 			if !errors.As(err, &refused) || c.conn.IsClosed() || ctx.Err() != nil {
 				return err
 			}
-			reasons[place(d)] = refused.Message
+			reasons[d.Place()] = refused.Message
 		}
 	}
 	return nil
@@ -312,7 +308,7 @@ const repairSettings = "SET LOCAL search_path = ''; SET LOCAL check_function_bod
 func (c *Comparer) execute(ctx context.Context, g group) error {
 	return c.within(ctx, true, func() error {
 		for _, sql := range g {
-			if _, err := query(ctx, c.conn, sql); err != nil {
+			if _, err := simple.Query(ctx, c.conn, sql); err != nil {
 				return err
 			}
 		}
@@ -328,36 +324,16 @@ func (c *Comparer) within(ctx context.Context, stay bool, f func() error) error 
 		begin, commit = "SAVEPOINT pg_scribe_repair", "RELEASE SAVEPOINT pg_scribe_repair"
 		undo = "ROLLBACK TO SAVEPOINT pg_scribe_repair; " + commit
 	}
-	if _, err := query(ctx, c.conn, begin+"; "+repairSettings); err != nil {
+	if _, err := simple.Query(ctx, c.conn, begin+"; "+repairSettings); err != nil {
 		return err
 	}
 	err := f()
 	if err == nil && stay {
-		_, err = query(ctx, c.conn, commit)
+		_, err = simple.Query(ctx, c.conn, commit)
 		return err
 	}
-	if _, back := query(ctx, c.conn, undo); back != nil {
+	if _, back := simple.Query(ctx, c.conn, undo); back != nil {
 		return errors.Join(back, err)
 	}
 	return err
-}
-
-// query runs statements and returns the rows of all of them as text, null as
-// an empty string.
-func query(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
-	results, err := conn.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	var rows [][]string
-	for _, result := range results {
-		for _, values := range result.Rows {
-			row := make([]string, len(values))
-			for i, v := range values {
-				row[i] = string(v)
-			}
-			rows = append(rows, row)
-		}
-	}
-	return rows, nil
 }

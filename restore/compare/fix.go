@@ -173,7 +173,7 @@ func (f *fixer) changeOwner(d describe.Difference) group {
 	if d.Class == "database" {
 		object = currentDatabase
 	}
-	return command("ALTER " + what + " " + object + " OWNER TO " + quoted(d.Source))
+	return command("ALTER " + what + " " + object + " OWNER TO " + sqltext.Quoted(d.Source))
 }
 
 // currentDatabase stands for the name of the database that a command runs in.
@@ -186,9 +186,10 @@ func command(sql string) group {
 	}
 	parts := strings.Split(sql, currentDatabase)
 	for i, p := range parts {
-		parts[i] = literal(p)
+		parts[i] = sqltext.Literal(p)
 	}
-	return group{"DO " + literal("BEGIN EXECUTE pg_catalog.concat("+strings.Join(parts, ", pg_catalog.quote_ident(pg_catalog.current_database()), ")+"); END")}
+	whole := strings.Join(parts, ", pg_catalog.quote_ident(pg_catalog.current_database()), ")
+	return group{"DO " + sqltext.Literal("BEGIN EXECUTE pg_catalog.concat("+whole+"); END")}
 }
 
 // privileges makes those of an object, or of a column, the source's.
@@ -302,7 +303,7 @@ func options(begin, source, target string) (list []group) {
 
 func assignment(option string) string {
 	key, value, _ := strings.Cut(option, "=")
-	return key + " = " + literal(value)
+	return key + " = " + sqltext.Literal(value)
 }
 
 // optionStart is where one option of a list begins. A value may have a comma.
@@ -336,15 +337,15 @@ func given(begin, source, target string) []group {
 		switch old, there := value(have, key); {
 		case strings.HasPrefix(v, describe.Secret): // nobody knows it
 		case !there:
-			changes = append(changes, "ADD "+quoted(key)+" "+literal(v))
+			changes = append(changes, "ADD "+sqltext.Quoted(key)+" "+sqltext.Literal(v))
 		case old != v:
-			changes = append(changes, "SET "+quoted(key)+" "+literal(v))
+			changes = append(changes, "SET "+sqltext.Quoted(key)+" "+sqltext.Literal(v))
 		}
 	}
 	for _, o := range have {
 		key, _, _ := strings.Cut(o, "=")
 		if _, there := value(want, key); !there {
-			changes = append(changes, "DROP "+quoted(key))
+			changes = append(changes, "DROP "+sqltext.Quoted(key))
 		}
 	}
 	if len(changes) == 0 {
@@ -352,8 +353,5 @@ func given(begin, source, target string) []group {
 	}
 	return []group{{begin + " OPTIONS (" + strings.Join(changes, ", ") + ")"}}
 }
-
-func quoted(name string) string   { return sqltext.Quoted(name) }
-func literal(value string) string { return sqltext.Literal(value) }
 
 func number(s string) int { n, _ := strconv.Atoi(s); return n }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/describe"
+	"pg_scribe/internal/sqltext"
 )
 
 // schema makes one.
@@ -26,7 +27,7 @@ func (f *fixer) foreign(d describe.Difference) []group {
 	case "ftoptions", "srvoptions", "fdwoptions", "umoptions":
 		return given(alter, d.Source, d.Target)
 	case "srvversion":
-		return []group{{alter + " VERSION " + literal(d.Source)}}
+		return []group{{alter + " VERSION " + sqltext.Literal(d.Source)}}
 	case "fdwhandler", "fdwvalidator":
 		what := strings.ToUpper(d.Attribute[3:])
 		return []group{{alter + either(d.Source == "-", " NO "+what, " "+what+" "+routineName(d.Source))}}
@@ -40,7 +41,7 @@ func (f *fixer) extension(d describe.Difference) []group {
 	case "extnamespace":
 		return []group{{"ALTER EXTENSION " + d.Identity + " SET SCHEMA " + d.Source}}
 	case "extversion":
-		return []group{{"ALTER EXTENSION " + d.Identity + " UPDATE TO " + literal(d.Source)}}
+		return []group{{"ALTER EXTENSION " + d.Identity + " UPDATE TO " + sqltext.Literal(d.Source)}}
 	}
 	return nil
 }
@@ -84,7 +85,7 @@ func (f *fixer) eventTrigger(d describe.Difference) []group {
 	if c.has("evttags") {
 		tags := strings.Split(c.text("evttags"), ", ")
 		for i, t := range tags {
-			tags[i] = literal(t)
+			tags[i] = sqltext.Literal(t)
 		}
 		create += " WHEN TAG IN (" + strings.Join(tags, ", ") + ")"
 	}
@@ -107,7 +108,7 @@ func (f *fixer) publication(d describe.Difference) []group {
 			list = append(list, what)
 		}
 	}
-	with := "(publish = " + literal(strings.Join(list, ", ")) + ", publish_via_partition_root = " + either(c.yes("pubviaroot"), "true", "false") + ")"
+	with := "(publish = " + sqltext.Literal(strings.Join(list, ", ")) + ", publish_via_partition_root = " + either(c.yes("pubviaroot"), "true", "false") + ")"
 	if d.Kind == describe.Missing {
 		return []group{{"CREATE PUBLICATION " + d.Identity + either(c.yes("puballtables"), " FOR ALL TABLES", "") + " WITH " + with}}
 	}
@@ -126,7 +127,7 @@ func (f *fixer) published(d describe.Difference) []group {
 	if c.has("prattrs") {
 		names := strings.Split(c.text("prattrs"), ", ")
 		for i, n := range names {
-			names[i] = quoted(n)
+			names[i] = sqltext.Quoted(n)
 		}
 		add += " (" + strings.Join(names, ", ") + ")"
 	}
@@ -150,7 +151,7 @@ func (f *fixer) defaultPrivileges(d describe.Difference) (list []group) {
 		c = have
 	}
 	object := map[string]string{"r": "TABLES", "S": "SEQUENCES", "f": "ROUTINES", "T": "TYPES", "n": "SCHEMAS", "L": "LARGE OBJECTS"}[c.text("defaclobjtype")]
-	begin := "ALTER DEFAULT PRIVILEGES FOR ROLE " + quoted(c.text("defaclrole"))
+	begin := "ALTER DEFAULT PRIVILEGES FOR ROLE " + sqltext.Quoted(c.text("defaclrole"))
 	if schema := c.text("defaclnamespace"); schema != "-" {
 		begin += " IN SCHEMA " + schema
 	}
@@ -178,7 +179,7 @@ func (f *fixer) settings(d describe.Difference) (list []group) {
 	want, have := splitOptions(f.s.of(d).text("setconfig")), splitOptions(f.t.of(d).text("setconfig"))
 	alter := "ALTER DATABASE " + currentDatabase
 	if _, role, ok := strings.Cut(d.Row, ", role "); ok {
-		alter = "ALTER ROLE " + quoted(role) + " IN DATABASE " + currentDatabase
+		alter = "ALTER ROLE " + sqltext.Quoted(role) + " IN DATABASE " + currentDatabase
 	}
 	for _, o := range want {
 		if !slices.Contains(have, o) {
@@ -233,7 +234,7 @@ func commentable(object string) string {
 func (f *fixer) comment(d describe.Difference) []group {
 	text := "NULL"
 	if d.Kind != describe.Extra {
-		text = literal(f.s.of(d).text("description"))
+		text = sqltext.Literal(f.s.of(d).text("description"))
 	}
 	return []group{{"COMMENT ON " + commentable(d.Row) + " IS " + text}}
 }
@@ -242,9 +243,9 @@ func (f *fixer) securityLabel(d describe.Difference) []group {
 	at := strings.LastIndexByte(d.Row, ' ')
 	text := "NULL"
 	if d.Kind != describe.Extra {
-		text = literal(f.s.of(d).text("label"))
+		text = sqltext.Literal(f.s.of(d).text("label"))
 	}
-	return []group{{"SECURITY LABEL FOR " + quoted(d.Row[at+1:]) + " ON " + commentable(d.Row[:at]) + " IS " + text}}
+	return []group{{"SECURITY LABEL FOR " + sqltext.Quoted(d.Row[at+1:]) + " ON " + commentable(d.Row[:at]) + " IS " + text}}
 }
 
 // mapping gives a type of tokens its dictionaries. Only the parser knows what
@@ -273,8 +274,8 @@ func (f *fixer) mapping(d describe.Difference) []group {
 		if i == 1 {
 			with = " WITH " + strings.Join(dictionaries, ", ")
 		}
-		g = append(g, "DO "+literal("BEGIN EXECUTE (SELECT "+literal(begin+w)+" || pg_catalog.quote_ident(t.alias) || "+literal(with)+
-			" FROM pg_catalog.pg_ts_config c, pg_catalog.ts_token_type(c.cfgparser) t WHERE c.oid = "+literal(d.Identity)+
+		g = append(g, "DO "+sqltext.Literal("BEGIN EXECUTE (SELECT "+sqltext.Literal(begin+w)+" || pg_catalog.quote_ident(t.alias) || "+sqltext.Literal(with)+
+			" FROM pg_catalog.pg_ts_config c, pg_catalog.ts_token_type(c.cfgparser) t WHERE c.oid = "+sqltext.Literal(d.Identity)+
 			"::pg_catalog.regconfig AND t.tokid = "+parts[0]+"); END"))
 	}
 	return []group{g}

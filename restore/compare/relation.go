@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/describe"
+	"pg_scribe/internal/sqltext"
 )
 
 // enabled are the words for the states of triggers, rules and event triggers.
@@ -106,8 +107,8 @@ func (f *fixer) column(d describe.Difference) []group {
 		}
 		return []group{{alter + " SET GENERATED " + how}}
 	case "attislocal":
-		return []group{{"UPDATE pg_catalog.pg_attribute SET attislocal = " + d.Source + " WHERE attrelid = " + literal(relation) +
-			"::pg_catalog.regclass AND attname = " + literal(want.text("attname"))}}
+		return []group{{"UPDATE pg_catalog.pg_attribute SET attislocal = " + d.Source + " WHERE attrelid = " + sqltext.Literal(relation) +
+			"::pg_catalog.regclass AND attname = " + sqltext.Literal(want.text("attname"))}}
 	case "attgenerated":
 		if d.Source == "" {
 			return []group{{alter + " DROP EXPRESSION"}}
@@ -126,7 +127,7 @@ func (f *fixer) renameColumn(relation, kind string, want columns) []group {
 			continue
 		}
 		return []group{{"ALTER " + kind + " " + relation + " RENAME " + either(kind == "TYPE", "ATTRIBUTE ", "COLUMN ") + column + " TO " +
-			quoted(want.text("attname"))}}
+			sqltext.Quoted(want.text("attname"))}}
 	}
 	return nil
 }
@@ -209,7 +210,8 @@ func (f *fixer) index(d describe.Difference) []group {
 	case d.Attribute == "indisvalid" && d.Source == "true":
 		return []group{{"REINDEX INDEX " + d.Row}}
 	case d.Attribute == "indisvalid" || d.Attribute == "indisready":
-		return []group{{"UPDATE pg_catalog.pg_index SET " + d.Attribute + " = " + d.Source + " WHERE indexrelid = " + literal(d.Row) + "::pg_catalog.regclass"}}
+		return []group{{"UPDATE pg_catalog.pg_index SET " + d.Attribute + " = " + d.Source + " WHERE indexrelid = " +
+			sqltext.Literal(d.Row) + "::pg_catalog.regclass"}}
 	case d.Attribute == "indisclustered" && d.Source == "true":
 		return []group{{"ALTER TABLE " + f.source.Identity + " CLUSTER ON " + d.Row[strings.LastIndexByte(d.Row, '.')+1:]}}
 	case d.Attribute == "indisclustered":
@@ -311,7 +313,7 @@ func (f *fixer) policy(d describe.Difference) []group {
 func roles(list string) string {
 	names := strings.Split(list, ", ")
 	for i, n := range names {
-		names[i] = either(n == "-", "PUBLIC", quoted(n))
+		names[i] = either(n == "-", "PUBLIC", sqltext.Quoted(n))
 	}
 	return strings.Join(names, ", ")
 }

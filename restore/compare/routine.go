@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pg_scribe/internal/describe"
+	"pg_scribe/internal/sqltext"
 )
 
 // routine makes a function or procedure what the source has, by its text, its
@@ -18,7 +19,7 @@ func (f *fixer) routine(d describe.Difference) []group {
 	procedure := c.text("prokind") == "p"
 	var b strings.Builder
 	word := func(text string) { b.WriteString(" " + text) }
-	b.WriteString("CREATE OR REPLACE " + either(procedure, "PROCEDURE ", "FUNCTION ") + c.text("pronamespace") + "." + quoted(c.text("proname")) +
+	b.WriteString("CREATE OR REPLACE " + either(procedure, "PROCEDURE ", "FUNCTION ") + c.text("pronamespace") + "." + sqltext.Quoted(c.text("proname")) +
 		"(" + c.text("proargdefaults") + ")")
 	if !procedure {
 		word("RETURNS " + c.text("result"))
@@ -48,9 +49,9 @@ func (f *fixer) routine(d describe.Difference) []group {
 	case c.has("prosqlbody"):
 		word(c.text("prosqlbody"))
 	case c.has("probin"):
-		word("AS " + literal(c.text("probin")) + ", " + literal(c.text("prosrc")))
+		word("AS " + sqltext.Literal(c.text("probin")) + ", " + sqltext.Literal(c.text("prosrc")))
 	default:
-		word("AS " + literal(c.text("prosrc")))
+		word("AS " + sqltext.Literal(c.text("prosrc")))
 	}
 	return []group{{b.String()}}
 }
@@ -63,7 +64,7 @@ func settingOf(option string) string {
 	name, value, _ := strings.Cut(option, "=")
 	parts := strings.Split(name, ".")
 	for i, p := range parts {
-		parts[i] = quoted(p)
+		parts[i] = sqltext.Quoted(p)
 	}
 	if slices.Contains(lists, strings.ToLower(name)) {
 		if value == "" {
@@ -71,7 +72,7 @@ func settingOf(option string) string {
 		}
 		return strings.Join(parts, ".") + " TO " + value
 	}
-	return strings.Join(parts, ".") + " TO " + literal(value)
+	return strings.Join(parts, ".") + " TO " + sqltext.Literal(value)
 }
 
 // aggregate makes one what the source has.
@@ -105,7 +106,7 @@ func (f *fixer) aggregate(d describe.Difference) []group {
 	}
 	for _, a := range [][2]string{{"INITCOND", "agginitval"}, {"MINITCOND", "aggminitval"}} {
 		if c.has(a[1]) {
-			list = append(list, a[0]+" = "+literal(c.text(a[1])))
+			list = append(list, a[0]+" = "+sqltext.Literal(c.text(a[1])))
 		}
 	}
 	if c.yes("aggfinalextra") {
@@ -154,17 +155,17 @@ func (f *fixer) label(d describe.Difference) []group {
 	at := number(want.text("position"))
 	for key, have := range f.t {
 		if key[0] == "pg_enum" && f.s[key] == nil && number(have.text("position")) == at {
-			return []group{{"ALTER TYPE " + d.Identity + " RENAME VALUE " + literal(have.text("enumlabel")) + " TO " + literal(want.text("enumlabel"))}}
+			return []group{{"ALTER TYPE " + d.Identity + " RENAME VALUE " + sqltext.Literal(have.text("enumlabel")) + " TO " + sqltext.Literal(want.text("enumlabel"))}}
 		}
 	}
 	for key, c := range f.s {
 		if key[0] == "pg_enum" && number(c.text("position")) == at-1 {
-			return []group{{"ALTER TYPE " + d.Identity + " ADD VALUE " + literal(want.text("enumlabel")) + " AFTER " + literal(c.text("enumlabel"))}}
+			return []group{{"ALTER TYPE " + d.Identity + " ADD VALUE " + sqltext.Literal(want.text("enumlabel")) + " AFTER " + sqltext.Literal(c.text("enumlabel"))}}
 		}
 	}
 	for key, c := range f.t {
 		if key[0] == "pg_enum" && number(c.text("position")) == 1 {
-			return []group{{"ALTER TYPE " + d.Identity + " ADD VALUE " + literal(want.text("enumlabel")) + " BEFORE " + literal(c.text("enumlabel"))}}
+			return []group{{"ALTER TYPE " + d.Identity + " ADD VALUE " + sqltext.Literal(want.text("enumlabel")) + " BEFORE " + sqltext.Literal(c.text("enumlabel"))}}
 		}
 	}
 	return nil

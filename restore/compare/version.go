@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"pg_scribe/internal/describe"
+	"pg_scribe/internal/simple"
+	"pg_scribe/internal/sqltext"
 )
 
 // What cannot be the same between two servers is passed over here, each for a
@@ -129,14 +131,14 @@ func (c *Comparer) reprinted(ctx context.Context, p pair, d describe.Difference)
 	err := c.within(ctx, false, func() error {
 		if name, on, _ := strings.Cut(d.Row, " on "); d.Catalog == "pg_rewrite" && name == `"_RETURN"` {
 			_, text, _ := strings.Cut(d.Source, " DO INSTEAD ")
-			rows, err := query(ctx, c.conn, "CREATE TEMPORARY VIEW pg_scribe_printed AS "+text+"; SELECT pg_catalog.pg_get_viewdef('pg_temp.pg_scribe_printed'::"+
-				"pg_catalog.regclass) = pg_catalog.pg_get_viewdef("+literal(on)+"::pg_catalog.regclass)")
+			rows, err := simple.Query(ctx, c.conn, "CREATE TEMPORARY VIEW pg_scribe_printed AS "+text+"; SELECT pg_catalog.pg_get_viewdef('pg_temp.pg_scribe_printed'::"+
+				"pg_catalog.regclass) = pg_catalog.pg_get_viewdef("+sqltext.Literal(on)+"::pg_catalog.regclass)")
 			same = err == nil && rows[0][0] == "t"
 			return err
 		}
 		for _, g := range newFixer(p).fix(d) {
 			for _, sql := range g {
-				if _, err := query(ctx, c.conn, sql); err != nil {
+				if _, err := simple.Query(ctx, c.conn, sql); err != nil {
 					return err
 				}
 			}

@@ -15,7 +15,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -355,7 +354,7 @@ func (s *scratch) options(o Options) restore.Options {
 	command := o.Command
 	if s.server != nil {
 		command = func(ctx context.Context, name string, arg ...string) *exec.Cmd {
-			if own := filepath.Join(s.server.BinDir, name); isProgram(own) {
+			if own := filepath.Join(s.server.BinDir, name); throwaway.IsProgram(own) {
 				return exec.CommandContext(ctx, own, arg...)
 			}
 			return o.Command(ctx, name, arg...)
@@ -363,11 +362,6 @@ func (s *scratch) options(o Options) restore.Options {
 	}
 	return restore.Options{TargetConn: s.target, MaintenanceConn: s.maintenance, CreateDatabase: true, Globals: restore.GlobalsNew,
 		Disposable: s.server != nil, Command: command, Progress: o.Progress, Now: o.Now}
-}
-
-func isProgram(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
 // close removes what there is of the place.
