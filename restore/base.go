@@ -91,7 +91,7 @@ func (x *execution) loadBase(ctx context.Context) error {
 	}
 	l := &loader{x: x, reader: reader, at: &place{file: base.Name}, bytes: map[string]int64{},
 		counts: map[string]catalog.TableCount{}}
-	f, err := newFeed(ctx, conn, x.listen)
+	f, err := newFeed(ctx, conn, 0, x.listen)
 	if err != nil {
 		return err
 	}

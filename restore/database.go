@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -136,4 +137,16 @@ func checkEmpty(ctx context.Context, conn *pgconn.PgConn, name string) error {
 		e.Total, _ = strconv.ParseInt(row[1], 10, 64)
 	}
 	return e
+}
+
+// compareEncoding notes that text has to be converted, which may not succeed.
+func (x *execution) compareEncoding(ctx context.Context, conn *pgconn.PgConn) error {
+	rows, err := simple.Query(ctx, conn, "SHOW server_encoding")
+	if err != nil {
+		return err
+	}
+	if source := x.p.Repository.Encoding; source != "" && source != rows[0][0] {
+		x.note(fmt.Sprintf("the target's encoding is %s, the source's %s", rows[0][0], source))
+	}
+	return nil
 }

@@ -21,6 +21,11 @@ type feed struct {
 	out    chan *batch
 	cur    *batch
 	err    error // why it ended; read behind the end of out
+	net    bool  // net effects were applied since the last commit
+
+	ahead  int64         // how many bytes may wait in out
+	queued atomic.Int64  // … and do
+	space  chan struct{} // some of them were taken
 
 	textBytes atomic.Int64 // of SQL text read
 	what      atomic.Pointer[string]
@@ -29,16 +34,19 @@ type feed struct {
 // errStopped ends a feed whose batches nobody takes any more.
 var errStopped = errors.New("stopped")
 
-// newFeed takes the connection over.
-func newFeed(ctx context.Context, conn *pgconn.PgConn, setUp func(*pipe)) (*feed, error) {
-	p, err := newPipe(ctx, conn)
+// newFeed takes the connection over. It may be ahead of the server by so many
+// bytes; 0: by a few batches.
+func newFeed(ctx context.Context, conn *pgconn.PgConn, ahead int64, setUp func(*pipe)) (*feed, error) {
+	ahead = max(ahead, inFlight*roomBytes)
+	batches := int(ahead/roomBytes) + 2*inFlight
+	p, err := newPipe(ctx, conn, batches)
 	if err != nil {
 		closeNow(conn)
 		return nil, err
 	}
 	setUp(p)
 	p.start()
-	f := &feed{pipe: p, out: make(chan *batch, inFlight), cur: p.batch()}
+	f := &feed{pipe: p, out: make(chan *batch, batches), cur: p.batch(), ahead: ahead, space: make(chan struct{}, 1)}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	return f, nil
 }
@@ -56,6 +64,11 @@ func (f *feed) fill(by func() error) {
 func (f *feed) run(ctx context.Context, tick func()) error {
 	var err error
 	for b := range f.out {
+		f.queued.Add(-int64(len(b.wire)))
+		select {
+		case f.space <- struct{}{}:
+		default: // it knows already
+		}
 		if err != nil {
 			continue // until the feed has noticed
 		}
@@ -78,6 +91,15 @@ func (f *feed) run(ctx context.Context, tick func()) error {
 
 // emit hands the current batch over.
 func (f *feed) emit() error {
+	f.cur.net = f.cur.net || f.net
+	for f.queued.Load() >= f.ahead {
+		select {
+		case <-f.space:
+		case <-f.ctx.Done():
+			return errStopped
+		}
+	}
+	f.queued.Add(int64(len(f.cur.wire)))
 	select {
 	case f.out <- f.cur:
 		f.cur = f.pipe.batch()
@@ -86,6 +108,9 @@ func (f *feed) emit() error {
 		return errStopped
 	}
 }
+
+// netSets says that net effects are applied from here to the next commit.
+func (f *feed) netSets() { f.net = true }
 
 // flush sends what is there, and has the server answer it.
 func (f *feed) flush() error {

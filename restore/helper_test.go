@@ -17,6 +17,9 @@ import (
 	"pg_scribe/repo/segment"
 )
 
+// allSets applies sets wherever that can be.
+var allSets = Limits{LookAfter: 1, Set: 2, NewSet: 2}
+
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 const (
@@ -205,7 +208,7 @@ func target(t *testing.T, name string) (c *pgtest.Cluster, o Options) {
 	c = pgtest.Shared(t)
 	t.Cleanup(func() { c.Exec(t, "postgres", "DROP DATABASE IF EXISTS "+sqltext.Quoted(name)+" WITH (FORCE)") })
 	return c, Options{TargetConn: c.ConnString(name), MaintenanceConn: c.ConnString("postgres"), CreateDatabase: true,
-		SyncSequences: true}
+		SyncSequences: true, Limits: allSets}
 }
 
 func exists(t *testing.T, c *pgtest.Cluster, name string) bool {

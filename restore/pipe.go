@@ -38,8 +38,9 @@ type pipe struct {
 	notice    func(*pgconn.Notice) // called by the reader
 }
 
-// newPipe takes the connection over. Cancelling the context ends the pipe.
-func newPipe(ctx context.Context, pc *pgconn.PgConn) (*pipe, error) {
+// newPipe takes the connection over. Cancelling the context ends the pipe. So
+// many batches are kept for being used again.
+func newPipe(ctx context.Context, pc *pgconn.PgConn, batches int) (*pipe, error) {
 	hijacked, err := pc.Hijack()
 	if err != nil {
 		return nil, err
@@ -48,7 +49,7 @@ func newPipe(ctx context.Context, pc *pgconn.PgConn) (*pipe, error) {
 		conn: hijacked.Conn, frontend: hijacked.Frontend,
 		asked: make(chan *batch, inFlight), ack: make(chan struct{}, 1),
 		broken: make(chan struct{}), over: make(chan struct{}),
-		free: make(chan *batch, 3*inFlight),
+		free: make(chan *batch, batches),
 	}
 	p.cancel = func() {
 		limit, done := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
@@ -172,7 +173,7 @@ func (p *pipe) read() error {
 		}
 		for i := range b.answers {
 			if err := p.check(&b.answers[i]); err != nil {
-				return err
+				return b.failed(&b.answers[i], err)
 			}
 		}
 		wait := b.wait
@@ -245,6 +246,10 @@ func (p *pipe) checkQuery(a *answer) error {
 		case *pgproto3.CommandComplete:
 			if err := p.complete(a, msg.CommandTag); err != nil {
 				return err
+			}
+		case *pgproto3.DataRow:
+			if a.row != nil {
+				a.row(msg.Values)
 			}
 		case *pgproto3.CopyInResponse:
 			return a.fail(errors.New("the server waits for rows that the file does not have"))

@@ -13,15 +13,6 @@ import (
 	"pg_scribe/repo/segment"
 )
 
-// Consecutive source transactions without commands share a transaction of the
-// target, since each commit is a round trip. A group is kept moderate, because
-// the versions of a row that is updated again and again can be cleared away
-// only once the transaction that made them is over.
-const (
-	groupTransactions = 200
-	groupStatements   = 2000
-)
-
 // cachedStatements is how many forms of statements stay prepared.
 const cachedStatements = 256
 
@@ -62,10 +53,10 @@ type replayer struct {
 	objects  []describe.Object // of the source, as they are behind it
 	own      bool              // it has a transaction of the target for itself
 	commands bool              // … and holds commands
-	free     bool              // the planner is left alone
 
 	// The current transaction of the target.
 	open      bool
+	free      bool  // the planner is left alone
 	found     bool  // the lists of what may judge rows otherwise are right
 	unchecked bool  // … and it is out of force
 	group     int64 // source transactions
@@ -74,18 +65,20 @@ type replayer struct {
 	endAt     *place
 
 	total milestone // of what is complete
+
+	net netEffect
 }
 
 // into and room make a replayer a sink.
 func (r *replayer) into() *batch {
-	if r.own {
+	if r.own || r.net.on {
 		return r.feed.cur
 	}
 	return &r.pending
 }
 
 func (r *replayer) room(inCopy bool) error {
-	if r.own {
+	if r.own || r.net.on {
 		return r.feed.room(inCopy)
 	}
 	if !r.pending.full() {
@@ -211,8 +204,11 @@ func (r *replayer) transaction(reader *segment.Reader) error {
 	skip := r.at.lsn < r.from
 	sampled := true // by pg_scribe, and nothing else
 	r.pending.reset()
-	r.own, r.commands, r.free = false, false, false
+	r.own, r.commands, r.net.within = false, false, false
 	r.inThis, r.objects = 0, nil
+	if err := r.switchNet(); err != nil {
+		return err
+	}
 	for {
 		item, ok, err := r.read.next(reader)
 		if err != nil {
@@ -240,8 +236,7 @@ func (r *replayer) transaction(reader *segment.Reader) error {
 		case item.Kind == segment.CopyBlock:
 			r.inThis++
 			r.uncheck()
-			a := r.command("", item.Line)
-			err = copyBlock(r, item.SQL, a, reader.CopyData(), &r.feed.textBytes)
+			err = r.copyBlock(reader, item)
 		default:
 			err = r.statement(reader, item)
 		}
@@ -249,91 +244,6 @@ func (r *replayer) transaction(reader *segment.Reader) error {
 			return err
 		}
 	}
-}
-
-// endTransaction is called behind the last statement of a source transaction.
-func (r *replayer) endTransaction(end catalog.LSN) error {
-	if r.inThis > 0 && !r.own {
-		r.begin()
-		r.move()
-	}
-	r.group++
-	r.inGroup += r.inThis
-	r.end, r.endAt = end, r.at
-	if len(r.objects) > 0 {
-		return r.compare()
-	}
-	if r.own || r.group >= groupTransactions || r.inGroup >= groupStatements {
-		return r.commit()
-	}
-	return r.feed.room(false)
-}
-
-// compare compares the objects that the current source transaction describes,
-// once it is committed.
-func (r *replayer) compare() error {
-	if err := r.commit(); err != nil {
-		return err
-	}
-	objects, at := r.objects, r.at
-	return r.feed.wait(func() error { return r.x.witness.behindLines(r.feed.ctx, objects, at) })
-}
-
-// begin opens a transaction of the target, if none is.
-func (r *replayer) begin() {
-	if !r.open {
-		r.open = true
-		r.feed.cur.query([]byte("BEGIN"), r.command("BEGIN", 0))
-		r.switchChecks(true)
-	}
-}
-
-// move takes over what was pending.
-func (r *replayer) move() {
-	cur := r.feed.cur
-	cur.wire = append(cur.wire, r.pending.wire...)
-	cur.answers = append(cur.answers, r.pending.answers...)
-	r.pending.reset()
-}
-
-// separate gives the current source transaction one of its own.
-func (r *replayer) separate() error {
-	if r.own {
-		return nil
-	}
-	if err := r.commit(); err != nil {
-		return err
-	}
-	r.own = true
-	r.begin()
-	r.move()
-	return nil
-}
-
-// commit ends the transaction of the target, once all its answers are right.
-func (r *replayer) commit() error {
-	r.total.transactions += r.group
-	r.total.statements += r.inGroup
-	group := r.group
-	r.group, r.inGroup = 0, 0
-	if !r.open {
-		return nil
-	}
-	r.open = false
-	r.check()
-	f := r.feed
-	if r.own && r.commands {
-		// The stream may have left another role behind.
-		f.cur.query([]byte(ownRole), answer{rows: anyRows, at: r.endAt, sql: ownRole})
-	}
-	sql := advance(r.end, group)
-	f.cur.query([]byte(sql), answer{rows: 1, at: r.endAt, sql: sql})
-	if err := f.wait(nil); err != nil {
-		return err
-	}
-	done := r.total
-	done.end = r.end
-	return f.query([]byte("COMMIT"), answer{kind: answerCommit, rows: anyRows, at: r.endAt, sql: "COMMIT", done: &done})
 }
 
 // command is the answer to a statement whose row count does not matter.
@@ -351,12 +261,18 @@ func (r *replayer) statement(reader *segment.Reader, item segment.Item) error {
 		if err != nil {
 			return err
 		}
+		if r.net.on {
+			if done, err := r.absorb(c); done || err != nil {
+				return err
+			}
+		}
 		if !r.form.read(c) {
 			return r.plain(item.SQL, r.form.rows, item.Line)
 		}
-		return r.change(item)
+		return r.change(c, item.SQL, item.Line)
 	case segment.LargeObject, segment.PieceRow:
 		r.inThis++
+		r.inOrder()
 		return r.plain(item.SQL, anyRows, item.Line)
 	case segment.TruncateTable, segment.Setting:
 		r.inThis++
@@ -365,6 +281,9 @@ func (r *replayer) statement(reader *segment.Reader, item segment.Item) error {
 		}
 		r.commands = true
 		r.check()
+		if item.Kind == segment.Setting {
+			r.forget()
+		}
 		return r.rewritten(r.x.searchPath(item.SQL), item.Line)
 	case segment.DDL, segment.Block, segment.PieceTable:
 		r.inThis++
@@ -381,8 +300,9 @@ func (r *replayer) statement(reader *segment.Reader, item segment.Item) error {
 	return nil // a line that means nothing to the target
 }
 
-// change sends a row change as an execution of a prepared statement.
-func (r *replayer) change(item segment.Item) error {
+// change sends a row change, which r.form has read, as an execution of a
+// prepared statement. sql is its text, or nil.
+func (r *replayer) change(c *segment.Change, sql []byte, line int64) error {
 	b := r.into()
 	if r.free {
 		r.free = false
@@ -391,7 +311,10 @@ func (r *replayer) change(item segment.Item) error {
 	st, known := r.cache.get(r.form.text)
 	if !known {
 		if r.x.unprepared[string(r.form.text)] {
-			return r.plain(item.SQL, r.form.rows, item.Line)
+			if sql == nil {
+				sql = segment.AppendChange(nil, c)
+			}
+			return r.plain(sql, r.form.rows, line)
 		}
 		var evicted *statement
 		if st, evicted = r.cache.add(r.form.text); evicted != nil {
@@ -399,17 +322,17 @@ func (r *replayer) change(item segment.Item) error {
 			b.answers = append(b.answers, answer{kind: answerClose, at: r.at})
 		}
 		b.wire = appendParse(b.wire, st.name, r.form.text)
-		b.answers = append(b.answers, answer{kind: answerParse, line: item.Line, at: r.at, sql: st.text})
+		b.answers = append(b.answers, answer{kind: answerParse, line: line, at: r.at, sql: st.text, table: r.net.name})
 	}
 	b.wire = appendRun(b.wire, st.name, r.form.values)
-	b.answers = append(b.answers, answer{kind: answerRun, rows: r.form.rows, line: item.Line, at: r.at})
+	b.answers = append(b.answers, answer{kind: answerRun, rows: r.form.rows, line: line, at: r.at, table: r.net.name})
 	return r.room(false)
 }
 
 // plain sends a statement as it stands.
 func (r *replayer) plain(sql []byte, rows, line int64) error {
 	b := r.into()
-	b.query(sql, answer{rows: rows, line: line, at: r.at})
+	b.query(sql, answer{rows: rows, line: line, at: r.at, table: r.net.name})
 	return r.room(false)
 }
 
@@ -449,6 +372,7 @@ func (r *replayer) ddl(item segment.Item) error {
 	}
 	r.commands = true
 	r.check()
+	r.forget()
 	r.found = false
 	b := r.into()
 	if names, ok := strings.CutPrefix(item.Tag, segment.TagRename+" "); ok && r.x.keepsRole(names) {
@@ -460,10 +384,7 @@ func (r *replayer) ddl(item segment.Item) error {
 		b.wire = appendClose(b.wire, name)
 		b.answers = append(b.answers, answer{kind: answerClose, at: r.at})
 	}
-	if !r.free {
-		r.free = true
-		b.query([]byte(plannerFree), r.command(plannerFree, 0))
-	}
+	r.freePlanner()
 	if r.x.p.definitions && item.Tag == "CREATE MATERIALIZED VIEW" {
 		item.SQL = withoutData(item.SQL)
 	}

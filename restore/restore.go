@@ -65,6 +65,10 @@ type Options struct {
 	Jobs              int  // sessions that load the base and build its indexes; 0: 2
 	Disposable        bool // nobody else uses the server, which is thrown away
 
+	Ordered bool  // apply row changes one after another, not their net effect
+	Memory  int64 // bytes for the net effect of row changes; 0: 256 MB
+	Limits  Limits
+
 	Command  func(ctx context.Context, name string, arg ...string) *exec.Cmd // for pg_restore; nil: exec.CommandContext
 	Progress func(Progress)                                                  // called now and then, never twice at once
 	Now      func() time.Time                                                // nil: time.Now
@@ -144,6 +148,7 @@ type execution struct {
 	sampled    catalog.LSN // what committed before was seen by the last sample replayed
 	changed    catalog.LSN // of the last transaction replayed that is no sample's
 
+	net      netState
 	witness  *witness
 	leftSQL  []string // statements of the base that Report.LeftOut tells of, one for each
 	touched  bool     // the target holds something of ours
@@ -172,7 +177,7 @@ func (p *Prepared) Execute(ctx context.Context, o Options) (Report, error) {
 		return Report{}, err
 	}
 	x := &execution{p: p, o: o, database: database, report: Report{Database: database},
-		counts: map[string]catalog.TableCount{}, unprepared: map[string]bool{}}
+		counts: map[string]catalog.TableCount{}, unprepared: map[string]bool{}, net: netState{ordered: map[string]bool{}}}
 	x.replayed.Store(&milestone{})
 	err = x.run(ctx)
 	x.report.Transactions, x.report.Statements = x.replayed.Load().transactions, x.replayed.Load().statements
@@ -456,18 +461,6 @@ func (x *execution) vacant(ctx context.Context, conn *pgconn.PgConn) error {
 			return err
 		}
 		return x.compareEncoding(ctx, conn)
-	}
-	return nil
-}
-
-// compareEncoding notes that text has to be converted, which may not succeed.
-func (x *execution) compareEncoding(ctx context.Context, conn *pgconn.PgConn) error {
-	rows, err := simple.Query(ctx, conn, "SHOW server_encoding")
-	if err != nil {
-		return err
-	}
-	if source := x.p.Repository.Encoding; source != "" && source != rows[0][0] {
-		x.note(fmt.Sprintf("the target's encoding is %s, the source's %s", rows[0][0], source))
 	}
 	return nil
 }

@@ -3,21 +3,52 @@ package restore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // replay applies the stream up to the last transaction wanted, and returns
 // when it is committed.
 func (x *execution) replay(ctx context.Context) error {
+	x.net.allowed = !x.o.Ordered && x.server.superuser && !x.p.definitions
 	for {
 		err := x.replayOnce(ctx)
 		var p *parseError
-		if !errors.As(err, &p) || x.unprepared[p.sql] {
-			return x.explain(err)
+		if errors.As(err, &p) && !x.unprepared[p.sql] {
+			// It says something only with its values in place. Go on behind the
+			// last commit, and send this form as it stands.
+			x.unprepared[p.sql] = true
+			continue
 		}
-		// It says something only with its values in place. Go on behind the
-		// last commit, and send this form as it stands.
-		x.unprepared[p.sql] = true
+		var n *netError
+		if errors.As(err, &n) && n.judged() && n.upTo > x.net.orderedUpTo {
+			x.putInOrder(n)
+			continue
+		}
+		if err == nil {
+			x.note(x.net.notice)
+		}
+		return x.explain(err)
+	}
+}
+
+// putInOrder has changes applied in order, since their net effect failed. The
+// table's go on in order to the end.
+func (x *execution) putInOrder(n *netError) {
+	x.net.orderedUpTo = n.upTo
+	if n.table != "" {
+		x.net.ordered[n.table] = true
+		reason := n.err.Error()
+		var p *pgconn.PgError
+		if errors.As(n.err, &p) {
+			reason = p.Message
+		}
+		x.note(x.net.notice) // of another table
+		x.net.notice = fmt.Sprintf("changes of %s are applied one after another, since their net effect could not be: %s", sqltext.DisplayName(n.table), reason)
 	}
 }
 
@@ -36,7 +67,7 @@ func (x *execution) replayOnce(ctx context.Context) error {
 		return err
 	}
 	x.applied.Store(uint64(from))
-	r := &replayer{x: x, from: from, last: x.p.Last.LSN, cache: newStatements(cachedStatements)}
+	r := &replayer{x: x, from: from, last: x.p.Last.LSN, cache: newStatements(cachedStatements), net: newNet(x.o)}
 	before := x.replayed.Load()
 	listen := func(p *pipe) {
 		x.listen(p)
@@ -49,7 +80,11 @@ func (x *execution) replayOnce(ctx context.Context) error {
 	for _, a := range x.p.Plan.Segments {
 		total += a.TextBytes
 	}
-	f, err := newFeed(ctx, conn, listen)
+	ahead := int64(0)
+	if x.net.allowed {
+		ahead = r.net.ahead()
+	}
+	f, err := newFeed(ctx, conn, ahead, listen)
 	if err != nil {
 		return err
 	}

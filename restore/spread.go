@@ -46,7 +46,7 @@ func (l *loader) haveHelper(ctx context.Context) bool {
 			return false
 		}
 	}
-	f, err := newFeed(ctx, conn, l.x.listen)
+	f, err := newFeed(ctx, conn, 0, l.x.listen)
 	if err != nil {
 		return false
 	}

@@ -19,12 +19,17 @@ import (
 // Constraints that are made of built-in immutable functions only stay in force
 // for everybody.
 
-// judging is a condition on pg_constraint c: a CHECK that may judge otherwise.
-const judging = `c.contype = 'c' AND c.oid >= 16384 AND (c.contypid <> 0
-  OR c.conbin::pg_catalog.text ~ 'SQLVALUEFUNCTION|COERCEVIAIO|COERCETODOMAIN|ARRAYCOERCEEXPR|XMLEXPR'
-  OR EXISTS (SELECT FROM pg_catalog.regexp_matches(c.conbin::pg_catalog.text, ':(?:op)?funcid (\d+)', 'g') m
+// mayJudge is a condition on an expression of the catalogs: it may have another
+// result at another moment, or in another database.
+func mayJudge(expression string) string {
+	return strings.ReplaceAll(`(EXPR::pg_catalog.text ~ 'SQLVALUEFUNCTION|COERCEVIAIO|COERCETODOMAIN|ARRAYCOERCEEXPR|XMLEXPR'
+  OR EXISTS (SELECT FROM pg_catalog.regexp_matches(EXPR::pg_catalog.text, ':(?:op)?funcid (\d+)', 'g') m
     JOIN pg_catalog.pg_proc p ON p.oid = m[1]::pg_catalog.oid
-    WHERE p.oid >= 16384 OR p.provolatile <> 'i'))`
+    WHERE p.oid >= 16384 OR p.provolatile <> 'i'))`, "EXPR", expression)
+}
+
+// judging is a condition on pg_constraint c: a CHECK that may judge otherwise.
+var judging = `c.contype = 'c' AND c.oid >= 16384 AND (c.contypid <> 0 OR ` + mayJudge("c.conbin") + `)`
 
 // The lists of what is out of force are settings of the session: constraints
 // and the tables that they are of, and domains that are NOT NULL.

@@ -94,9 +94,12 @@ type answer struct {
 	at   *place
 	sql  string // shortened, or empty: it can be read again at its line
 
+	table   string        // of which net effects are applied; empty: it is no matter of theirs
 	started *atomic.Bool  // answerCopyStart: to be set
 	sent    *atomic.Int64 // answerCopyEnd: rows written, known at the end only
 	done    *milestone    // answerCommit
+
+	row func(values [][]byte) // answerQuery: takes a row of the result, valid until it returns
 
 	// answerQuery: takes an error of the server as an answer, if it returns true.
 	forgive func(error) bool
@@ -119,6 +122,7 @@ type batch struct {
 	answers []answer
 	wait    bool         // nothing is sent behind it before every answer is in
 	after   func() error // with wait: runs when they are
+	net     bool         // it belongs to a transaction that has net effects of changes
 
 	holders atomic.Int32 // writer and reader: the last one to let go recycles it
 }

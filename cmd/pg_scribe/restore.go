@@ -38,6 +38,8 @@ type restoreCmd struct {
 	SearchPath        []string `placeholder:"SCHEMA,…" help:"Schemas where functions called by constraints, indexes and generated columns find names (default: none)."`
 	Resume            bool     `help:"Go on with an interrupted restore."`
 	Jobs              int      `short:"j" default:"2" placeholder:"NUMBER" help:"Sessions that build indexes (default: ${default})."`
+	Apply             string   `enum:"net,ordered" default:"net" placeholder:"HOW" help:"Row changes: net applies what is left of many, as sets; ordered each one (default: ${default})."`
+	Memory            size     `default:"256MB" placeholder:"SIZE" help:"Memory for --apply net (default: ${default})."`
 }
 
 func (c *restoreCmd) shows() bool { return c.DryRun || c.json() }
@@ -157,6 +159,9 @@ func (c *restoreCmd) request() (catalog.Request, *time.Location, error) {
 	if c.Jobs < 1 {
 		return catalog.Request{}, nil, &usageError{"--jobs must be at least 1", "write it as -j 4"}
 	}
+	if c.Memory < 1<<20 {
+		return catalog.Request{}, nil, &usageError{"--memory must be at least 1MB", "write it as --memory 256MB"}
+	}
 	return catalog.Request{Target: t, Base: c.BaseBackup, AcceptGaps: c.AcceptGaps}, zone, nil
 }
 
@@ -167,7 +172,8 @@ func badLSN(text string) error {
 // options connects to the target's server and says how to write there.
 func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, error) {
 	opts := restore.Options{CreateDatabase: c.Create, Force: c.Force, AcceptDifferences: c.AcceptDifferences, Globals: c.Globals,
-		SyncSequences: !c.NoSyncSequences, Resume: c.Resume, SearchPath: c.SearchPath, Jobs: c.Jobs, Command: a.command, Progress: a.restoreProgress(), Now: a.now}
+		SyncSequences: !c.NoSyncSequences, Resume: c.Resume, SearchPath: c.SearchPath, Jobs: c.Jobs, Command: a.command, Progress: a.restoreProgress(), Now: a.now,
+		Ordered: c.Apply == "ordered", Memory: int64(c.Memory)}
 	if !c.Create && !c.AllowSource {
 		conn, err := a.connect(ctx, c.connFlags)
 		opts.TargetConn = conn

@@ -208,7 +208,7 @@ func (tr *trip) backFrom(base string) {
 	}
 	tr.restored = fmt.Sprintf("back_%d", time.Now().UnixNano())
 	report, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(tr.restored),
-		MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true, SyncSequences: true, Command: tr.targetCommand})
+		MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true, SyncSequences: true, Command: tr.targetCommand, Ordered: ordered, Limits: allSets})
 	if err != nil {
 		tr.t.Fatalf("restore: %v\n%s", err, tr.text())
 	}

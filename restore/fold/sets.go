@@ -1,0 +1,180 @@
+package fold
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"pg_scribe/repo/segment"
+)
+
+// A Set is rows to which the same is to be done. It is valid until its table
+// absorbs or forgets something.
+type Set struct {
+	Op   segment.Op // Delete, Update or Insert
+	t    *Table
+	list uint16 // of Update and Insert
+	at   []uint32
+
+	values []segment.Value
+	keys   []segment.Match
+	fields [][]byte
+}
+
+// Sets returns what there is to do, in the order in which it has to be done.
+func (t *Table) Sets() []*Set {
+	deletes := &Set{Op: segment.Delete, t: t}
+	updates, inserts := make([]*Set, len(t.lists)), make([]*Set, len(t.lists))
+	into := func(sets []*Set, op segment.Op, i int, l uint16) {
+		if sets[l] == nil {
+			sets[l] = &Set{Op: op, t: t, list: l}
+		}
+		sets[l].at = append(sets[l].at, uint32(i))
+	}
+	for i := range t.entries {
+		switch e := &t.entries[i]; e.state {
+		case inserted:
+			into(inserts, segment.Insert, i, e.list)
+		case updated:
+			into(updates, segment.Update, i, e.list)
+		case deleted:
+			deletes.at = append(deletes.at, uint32(i))
+		case replaced:
+			deletes.at = append(deletes.at, uint32(i))
+			into(inserts, segment.Insert, i, e.list)
+		}
+	}
+	var sets []*Set
+	for _, list := range [][]*Set{{deletes}, updates, inserts} {
+		for _, s := range list {
+			if s != nil && len(s.at) > 0 {
+				sets = append(sets, s)
+			}
+		}
+	}
+	return sets
+}
+
+// Len is how many rows there are.
+func (s *Set) Len() int { return len(s.at) }
+
+// Apart says that rows of an UPDATE may stand in each other's way, because
+// another index than the key's keeps them apart.
+func (s *Set) Apart() bool { return s.Op == segment.Update && s.t.shape.Unique > 1 }
+
+// AppendRow writes a row for COPY: of an Insert into the table itself, else into
+// a stage.
+func (s *Set) AppendRow(dst []byte, n int) []byte {
+	e := &s.t.entries[s.at[n]]
+	if s.Op != segment.Insert {
+		dst = append(dst, s.t.arena.bytes(e.key)...)
+	}
+	if s.Op == segment.Update {
+		dst = append(dst, '\t')
+	}
+	if s.Op != segment.Delete {
+		dst = append(dst, s.t.arena.bytes(e.row)...)
+	}
+	return append(dst, '\n')
+}
+
+// Change makes one row the change that it is by itself. It is valid until the
+// next call.
+func (s *Set) Change(n int, c *segment.Change) {
+	e := &s.t.entries[s.at[n]]
+	*c = segment.Change{Op: s.Op, Table: []byte(s.t.name), Only: s.Op != segment.Insert}
+	if s.Op != segment.Delete {
+		s.fields = split(s.fields[:0], s.t.arena.bytes(e.row))
+		s.values = s.values[:0]
+		for _, f := range s.fields {
+			s.values = append(s.values, value(f))
+		}
+		c.Columns, c.New = s.t.lists[s.list].names, s.values
+	}
+	if s.Op == segment.Insert {
+		return
+	}
+	s.keys = append(s.keys[:0], s.t.key...)
+	s.fields = split(s.fields[:0], s.t.arena.bytes(e.key))
+	for i, f := range s.fields {
+		s.keys[i].Value = value(f)
+	}
+	c.Key = s.keys
+}
+
+func value(field []byte) segment.Value {
+	if isNull(field) {
+		return segment.Value{}
+	}
+	return segment.Value{Form: segment.Copied, Text: field}
+}
+
+// Copy is the statement that brings the rows of an Insert.
+func (s *Set) Copy() string {
+	text := segment.AppendCopy(nil, &segment.Copy{Table: []byte(s.t.name), Columns: s.t.lists[s.list].names})
+	return string(bytes.TrimSuffix(text, []byte("\n")))
+}
+
+// Stage is the query without rows whose columns those of a stage have to be: a
+// table for the keys to delete, or the keys and values to update.
+func (s *Set) Stage() string {
+	var columns []string
+	for i := range s.t.key {
+		columns = append(columns, fmt.Sprintf("%s AS k%d", s.t.key[i].Column, i+1))
+	}
+	if s.Op == segment.Update {
+		for i, name := range s.t.lists[s.list].names {
+			columns = append(columns, fmt.Sprintf("%s AS v%d", name, i+1))
+		}
+	}
+	return "SELECT " + strings.Join(columns, ", ") + " FROM ONLY " + s.t.name
+}
+
+// Apply is the statement that does to the table what stands in a stage, to as
+// many rows as the set has.
+func (s *Set) Apply(stage string) string {
+	var where []string
+	for i := range s.t.key {
+		m := &s.t.key[i]
+		operator, cast := "=", ""
+		if len(m.Operator) > 0 {
+			operator = string(m.Operator)
+		}
+		if len(m.Cast) > 0 {
+			cast = "::" + string(m.Cast)
+		}
+		where = append(where, fmt.Sprintf("t.%s %s s.k%d%s", m.Column, operator, i+1, cast))
+	}
+	from := stage + " AS s WHERE " + strings.Join(where, " AND ")
+	remove := "DELETE FROM ONLY " + s.t.name + " AS t USING " + from
+	if s.Op == segment.Delete {
+		return remove
+	}
+	names := s.t.lists[s.list].names
+	if s.Apart() {
+		return s.anew(remove, names)
+	}
+	var set []string
+	for i, name := range names {
+		set = append(set, fmt.Sprintf("%s = s.v%d", name, i+1))
+	}
+	return "UPDATE ONLY " + s.t.name + " AS t SET " + strings.Join(set, ", ") + " FROM " + from
+}
+
+// anew deletes the rows and inserts them with their new values: none of the new
+// ones, which may have what one of the old ones had in a column that is unique,
+// before all of the old ones are gone, because they are sorted between.
+func (s *Set) anew(remove string, names [][]byte) string {
+	var into, out, in []string
+	for i, name := range s.t.shape.Columns {
+		into = append(into, string(name))
+		in = append(in, fmt.Sprintf("d.c%d", i+1))
+		if at := index(names, name); at >= 0 {
+			out = append(out, fmt.Sprintf("s.v%d AS c%d", at+1, i+1))
+		} else {
+			out = append(out, fmt.Sprintf("t.%s AS c%d", name, i+1))
+		}
+	}
+	return "WITH d AS (" + remove + " RETURNING t.ctid AS place, " + strings.Join(out, ", ") + ") INSERT INTO " + s.t.name +
+		" (" + strings.Join(into, ", ") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(in, ", ") + " FROM d ORDER BY d.place"
+}
