@@ -67,7 +67,7 @@ func TestNetFallsBack(t *testing.T) {
 	b.tx(140, 12, 11, `UPDATE ONLY "public"."other" SET "v" = 'a' WHERE "id" = '2';`, `UPDATE ONLY "public"."other" SET "v" = 'a' WHERE "id" = '3';`)
 	b.tx(160, 13, 12, update(1, `"u" = '-1'`), update(2, `"u" = '2', "v" = 'y'`), update(1, `"u" = '1'`))
 	b.seal()
-	report, err := bothWays(t, b, "falls")
+	report, err := bothWays(t, b, "falls", func(o *Options) { o.Limits.Transactions = 1 })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestNetErrors(t *testing.T) {
 		b.tx(140, 12, 11, lines...)
 		b.tx(160, 13, 12, update(9, `"v" = 'last'`))
 		b.seal()
-		_, err := bothWays(t, b, "errors")
+		_, err := bothWays(t, b, "errors "+name)
 		var incomplete *IncompleteError
 		if !errors.As(err, &incomplete) || incomplete.Applied > 140 {
 			t.Errorf("%s: %v", name, err)

@@ -418,6 +418,7 @@ func TestResume(t *testing.T) {
 	b.reach(1e6, 1e5)
 	b.seal()
 	c, o := target(t, "resume")
+	o.Limits.Transactions = 200
 	clock := time.Now()
 	o.Now = func() time.Time { clock = clock.Add(time.Minute); return clock } // report every batch
 	p := b.prepare(catalog.Target{})

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -225,10 +226,7 @@ func TestNetRandom(t *testing.T) {
 			tr.careless(w.b.String())
 			tr.capture()
 			tr.noGap()
-			want, err := pgtest.Snapshot(t.Context(), tr.conn(), "")
-			if err != nil {
-				t.Fatal(err)
-			}
+			want := tr.rowsOf(tr.conn())
 			for how, o := range map[string]restore.Options{
 				"all sets": {Limits: allSets}, "usual": {}, "in order": {Ordered: true},
 				"little memory": {Limits: restore.Limits{LookAfter: 1, Set: 2, NewSet: 3, Copy: 4, Transactions: 7}, Memory: 20_000},
@@ -239,6 +237,10 @@ func TestNetRandom(t *testing.T) {
 				}
 				for _, n := range notices {
 					t.Log(how, n)
+					// Only where rows that are kept apart were changed in different columns.
+					if strings.Contains(n, "one after another") && !regexp.MustCompile(`public\.(apart|partial|excluded) `).MatchString(n) {
+						t.Errorf("%s: %s", how, n)
+					}
 				}
 			}
 			if t.Failed() {
@@ -266,7 +268,7 @@ func (tr *trip) careless(sql string) {
 	failed, lines := strings.Count(string(out), "ERROR:"), strings.Count(sql, ";\n")
 	tr.t.Logf("%d of %d statements failed", failed, lines)
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "syntax error") || strings.Contains(line, "does not exist") {
+		if strings.Contains(line, "syntax error") || strings.Contains(line, "ERROR:") && strings.Contains(line, "does not exist") {
 			tr.t.Fatal(line)
 		}
 	}
@@ -294,8 +296,18 @@ func (tr *trip) restoredAs(o restore.Options) (state pgtest.State, notices []str
 		tr.t.Errorf("restore: %v", err)
 		return state, nil
 	}
-	if state, err = pgtest.Snapshot(ctx, tr.target.ConnString(name), ""); err != nil {
+	return tr.rowsOf(tr.target.ConnString(name)), report.Notices
+}
+
+// rowsOf is what a database holds. Enums hash by their OIDs, so that what is
+// partitioned by them lies in other partitions.
+func (tr *trip) rowsOf(conn string) pgtest.State {
+	tr.t.Helper()
+	state, err := pgtest.Snapshot(tr.t.Context(), conn, "")
+	if err != nil {
 		tr.t.Fatal(err)
 	}
-	return state, report.Notices
+	delete(state.Tables, "public.h1")
+	delete(state.Tables, "public.h2")
+	return state
 }

@@ -64,7 +64,7 @@ func (t *Table) AbsorbRow(names [][]byte, values []segment.Value) bool {
 		return false
 	}
 	if !t.indexed {
-		t.add(entry{row: t.put(t.row), list: l, state: inserted}, nil)
+		t.add(entry{row: t.put(t.row), list: l, state: inserted})
 		return true
 	}
 	t.fields = split(t.fields[:0], t.row)
@@ -79,7 +79,7 @@ func (t *Table) insert(key []byte, l uint16, row []byte) bool {
 	hash := t.hash(key)
 	i := t.find(key, hash)
 	if i < 0 {
-		t.add(entry{key: t.put(key), row: t.put(row), hash: hash, list: l, state: inserted}, key)
+		t.add(entry{key: t.put(key), row: t.put(row), hash: hash, list: l, state: inserted})
 		return true
 	}
 	e := &t.entries[i]
@@ -102,7 +102,7 @@ func (t *Table) remove(c *segment.Change) bool {
 	hash := t.hash(t.keyText)
 	i := t.find(t.keyText, hash)
 	if i < 0 {
-		t.add(entry{key: t.put(t.keyText), hash: hash, state: deleted}, t.keyText)
+		t.add(entry{key: t.put(t.keyText), hash: hash, state: deleted})
 		return true
 	}
 	return t.removed(&t.entries[i])
@@ -143,7 +143,7 @@ func (t *Table) update(c *segment.Change) (ok bool) {
 		}
 	}
 	if i < 0 {
-		t.add(entry{key: t.put(t.keyText), row: t.put(t.row), hash: t.hash(t.keyText), list: l, state: updated}, t.keyText)
+		t.add(entry{key: t.put(t.keyText), row: t.put(t.row), hash: t.hash(t.keyText), list: l, state: updated})
 		return true
 	}
 	e := &t.entries[i]
@@ -215,7 +215,7 @@ func (t *Table) move(i int, l uint16) bool {
 		return false
 	}
 	if i < 0 {
-		t.add(entry{key: t.put(t.keyText), hash: t.hash(t.keyText), state: deleted}, t.keyText)
+		t.add(entry{key: t.put(t.keyText), hash: t.hash(t.keyText), state: deleted})
 	} else {
 		t.removed(&t.entries[i])
 	}
@@ -289,12 +289,12 @@ func (t *Table) setRow(e *entry, l uint16, row []byte) {
 	t.w.size += t.arena.set(&t.w.spare, &e.row, row)
 }
 
-// add appends an entry, to the hash table too if it has a key.
-func (t *Table) add(e entry, key []byte) {
+// add appends an entry, to the hash table too if that is in use.
+func (t *Table) add(e entry) {
 	before := cap(t.entries)
 	t.entries = append(t.entries, e)
 	t.w.size += int64(cap(t.entries)-before) * entrySize
-	if key == nil {
+	if !t.indexed {
 		return
 	}
 	if 4*len(t.entries) > 3*len(t.slots) {
