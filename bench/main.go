@@ -25,11 +25,12 @@ func main() {
 	scale := flag.Float64("scale", 1, "size of the workload; 1 is a million row changes")
 	rounds := flag.Int("rounds", 3, "times that each contender runs; the median counts")
 	huge := flag.Int("huge", 10_000_000, "rows of the one transaction that measures memory; 0: leave it out")
+	onlyReplay := flag.Bool("replay", false, "measure only the replay of segments")
 	onlyDDL := flag.Bool("ddl", false, "measure only what the capture costs DDL commands")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b := &bench{ctx: ctx, scale: *scale, rounds: *rounds, huge: *huge, onlyDDL: *onlyDDL}
+	b := &bench{ctx: ctx, scale: *scale, rounds: *rounds, huge: *huge, onlyDDL: *onlyDDL, onlyReplay: *onlyReplay}
 	if err := b.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
@@ -42,6 +43,7 @@ type bench struct {
 	scale        float64
 	rounds, huge int
 	onlyDDL      bool
+	onlyReplay   bool
 	cluster      *pgtest.Cluster
 	binary, work string
 	end          string // LSN behind the workload
@@ -73,6 +75,9 @@ func (b *bench) run() (err error) {
 	}
 	defer b.cluster.Stop()
 	steps := []func() error{b.prepare, b.base, b.receive, b.size, b.replay, b.memory, b.ddl, b.rewriting}
+	if b.onlyReplay {
+		steps = []func() error{b.prepare, b.stream, b.replay}
+	}
 	if b.onlyDDL {
 		steps = []func() error{b.ddl, b.rewriting}
 	}
@@ -95,7 +100,8 @@ func (b *bench) prepare() error {
 		return err
 	}
 	if err := b.sql(`CREATE TABLE wide (id bigserial PRIMARY KEY, a int, b text, c timestamptz DEFAULT now(), d numeric, e jsonb, f boolean);
-	  ALTER TABLE pgbench_history REPLICA IDENTITY FULL`); err != nil {
+	  ALTER TABLE pgbench_history REPLICA IDENTITY FULL;
+	  CREATE PUBLICATION native FOR TABLE pgbench_accounts, pgbench_branches, pgbench_tellers, pgbench_history, wide`); err != nil {
 		return err
 	}
 	if err := b.scribe(nil, "init", "-d", b.conn("bench"), "-f", b.repo()); err != nil {
@@ -218,6 +224,11 @@ func (b *bench) receive() error {
 	return nil
 }
 
+// stream brings the workload into segments.
+func (b *bench) stream() error {
+	return b.scribe(nil, "start", "-d", b.conn("bench"), "-f", b.repo(), "--endpos", b.end, "--no-loop")
+}
+
 // size compares the bytes of the segments with what a plugin that writes one
 // SQL statement a row leaves after zstd -3 (R6). The statements are made from
 // test_decoding's text of the same WAL.
@@ -259,27 +270,33 @@ func (b *bench) size() error {
 	return nil
 }
 
-// replay measures the replay of W1's segments against psql -f of the same
-// text (R2), each behind the same base.
+// replay measures the replay of W1's segments, as net effects and in order,
+// against psql -f of the same text (R2) and against a native subscription (R3),
+// each behind the same base.
 func (b *bench) replay() error {
 	first := b.firstBase()
 	text := filepath.Join(b.work, "w1.sql")
 	if err := b.shell("for f in " + filepath.Join(b.repo(), "incremental-*.sql.zst") + "; do zstd -dc $f; done > " + text); err != nil {
 		return err
 	}
-	var ours, peer []time.Duration
-	for i := range b.rounds {
-		name := fmt.Sprintf("replay%d", i)
-		var out bytes.Buffer
-		if err := b.scribe(&out, "restore", "-d", b.conn(name), "-C", "-f", b.repo(), "--base-backup", first, "--target-lsn", b.end, "--output", "json"); err != nil {
-			return err
+	var ours, ordered, peer, native []time.Duration
+	for range b.rounds {
+		for how, list := range map[string]*[]time.Duration{"net": &ours, "ordered": &ordered} {
+			var out bytes.Buffer
+			if err := b.scribe(&out, "restore", "-d", b.conn("replay"), "-C", "-f", b.repo(), "--base-backup", first, "--target-lsn", b.end, "--apply", how,
+				"--output", "json"); err != nil {
+				return err
+			}
+			d, err := phase(out.Bytes(), "replay")
+			if err != nil {
+				return err
+			}
+			*list = append(*list, d)
+			if err := b.tool(nil, "dropdb", "replay"); err != nil {
+				return err
+			}
 		}
-		d, err := phase(out.Bytes(), "replay")
-		if err != nil {
-			return err
-		}
-		ours = append(ours, d)
-		if err := b.tool(nil, "dropdb", name); err != nil {
+		if err := b.subscribe(&native); err != nil {
 			return err
 		}
 	}
@@ -293,6 +310,8 @@ func (b *bench) replay() error {
 		return err
 	}
 	b.add("R2", "replay of the segments / psql -f of them", ours, peer, 0.05, 0.15)
+	b.add("", "… in order / psql -f of them", ordered, peer, 0.15, 0.30)
+	b.add("R3", "replay of the segments / a native subscription", ours, native, 0.30, 0.70)
 	return b.tool(nil, "dropdb", "psql")
 }
 

@@ -42,7 +42,8 @@ func bothWays(t *testing.T, b *builder, name string, change ...func(*Options)) (
 		if errs[i] = err; i == 0 {
 			report = r
 		}
-		rows[i] = c.Query(t, name+"_"+way, "SELECT (SELECT string_agg(t::text, ' ' ORDER BY t) FROM public.t), (SELECT string_agg(o::text, ' ' ORDER BY o) FROM public.other o)")
+		rows[i] = c.Query(t, name+"_"+way, "SELECT (SELECT string_agg(t::text, ' ' ORDER BY t) FROM public.t), "+
+			"(SELECT string_agg(o::text, ' ' ORDER BY o) FROM public.other o)")
 		if err == nil && r.Transactions != report.Transactions || r.Statements != report.Statements {
 			t.Errorf("%s: %d transactions, %d statements; net %d, %d", way, r.Transactions, r.Statements, report.Transactions, report.Statements)
 		}
@@ -71,8 +72,8 @@ func TestNetFallsBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(report.Notices, "\n"); !strings.Contains(got, "changes of public.t are applied one after another") || !strings.Contains(got, "t_u_key") ||
-		strings.Contains(got, "\n") {
+	if got := strings.Join(report.Notices, "\n"); !strings.Contains(got, "changes of public.t are applied one after another") ||
+		!strings.Contains(got, "t_u_key") || strings.Contains(got, "\n") {
 		t.Errorf("notices: %s", got)
 	}
 }
@@ -98,10 +99,11 @@ func TestNetSwaps(t *testing.T) {
 // statement that is wrong, and is whole up to the transaction before.
 func TestNetErrors(t *testing.T) {
 	for name, lines := range map[string][]string{
-		"a row that is missing":  {update(1, `"v" = 'x'`), update(99, `"v" = 'x'`)},
-		"one to delete":          {`DELETE FROM ONLY "public"."t" WHERE "id" = '99';`, update(1, `"v" = 'x'`)},
-		"one that is there":      {update(1, `"v" = 'x'`), `INSERT INTO "public"."t" ("id", "u", "v") OVERRIDING SYSTEM VALUE VALUES ('5', '50', 'new');`},
-		"inserted twice":         {`INSERT INTO "public"."t" ("id", "u", "v") OVERRIDING SYSTEM VALUE VALUES ('50', '50', 'new');`, `INSERT INTO "public"."t" ("id", "u", "v") OVERRIDING SYSTEM VALUE VALUES ('50', '51', 'new');`, update(50, `"v" = 'x'`)},
+		"a row that is missing": {update(1, `"v" = 'x'`), update(99, `"v" = 'x'`)},
+		"one to delete":         {`DELETE FROM ONLY "public"."t" WHERE "id" = '99';`, update(1, `"v" = 'x'`)},
+		"one that is there":     {update(1, `"v" = 'x'`), `INSERT INTO "public"."t" ("id", "u", "v") OVERRIDING SYSTEM VALUE VALUES ('5', '50', 'new');`},
+		"inserted twice": {`INSERT INTO "public"."t" ("id", "u", "v") OVERRIDING SYSTEM VALUE VALUES ('50', '50', 'new');`,
+			`INSERT INTO "public"."t" ("id", "u", "v") OVERRIDING SYSTEM VALUE VALUES ('50', '51', 'new');`, update(50, `"v" = 'x'`)},
 		"deleted twice":          {`DELETE FROM ONLY "public"."t" WHERE "id" = '5';`, `DELETE FROM ONLY "public"."t" WHERE "id" = '5';`},
 		"a value of no type":     {update(1, `"u" = 'x'`), update(2, `"v" = 'x'`)},
 		"a column that is none":  {update(1, `"w" = 'x'`), update(2, `"w" = 'x'`), update(3, `"w" = 'x'`)},
@@ -123,7 +125,8 @@ func TestNetErrors(t *testing.T) {
 		}
 		var s *StatementError
 		var c *RowCountError
-		if !errors.As(err, &s) && !errors.As(err, &c) || s != nil && (s.LSN != 140 || s.XID != 12 || s.Line == 0) || c != nil && (c.LSN != 140 || c.XID != 12 || c.Line == 0) {
+		if !errors.As(err, &s) && !errors.As(err, &c) || s != nil && (s.LSN != 140 || s.XID != 12 || s.Line == 0) ||
+			c != nil && (c.LSN != 140 || c.XID != 12 || c.Line == 0) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -168,7 +171,8 @@ func TestNetAndCommands(t *testing.T) {
 		b.tx(lsn, uint32(100*i+1), 10, update(1, `"v" = 'x'`), update(2, `"v" = 'x'`), update(3, `"v" = 'x'`))
 		b.tx(lsn+100, uint32(100*i+2), 11, update(1, `"v" = 'y'`), "ddl ALTER TABLE public.t ALTER v TYPE varchar("+fmt.Sprint(50+i)+")",
 			update(2, `"v" = 'z'`), "ddl ALTER TABLE public.t ADD c"+fmt.Sprint(i)+" public.mood", update(3, fmt.Sprintf(`"c%d" = 'a'`, i)))
-		b.tx(lsn+200, uint32(100*i+3), 12, "TRUNCATE ONLY \"public\".\"other\";", fmt.Sprintf(`INSERT INTO "public"."other" ("id", "v") OVERRIDING SYSTEM VALUE VALUES ('%d', 'x');`, i))
+		b.tx(lsn+200, uint32(100*i+3), 12, "TRUNCATE ONLY \"public\".\"other\";",
+			fmt.Sprintf(`INSERT INTO "public"."other" ("id", "v") OVERRIDING SYSTEM VALUE VALUES ('%d', 'x');`, i))
 		b.tx(lsn+300, uint32(100*i+4), 13, fmt.Sprintf(`INSERT INTO "public"."bag" ("i") OVERRIDING SYSTEM VALUE VALUES ('%d');`, i), fmt.Sprintf(bag, 1),
 			`INSERT INTO "public"."bag" ("i") OVERRIDING SYSTEM VALUE VALUES ('1');`, update(4, fmt.Sprintf(`"c%d" = 'a'`, i)), update(5, fmt.Sprintf(`"c%d" = 'a'`, i)))
 		b.tx(lsn+400, uint32(100*i+5), 14, "ddl ALTER TYPE public.mood RENAME TO mood2", "ddl ALTER TYPE public.mood2 RENAME TO mood")
@@ -214,7 +218,8 @@ func TestNetResumes(t *testing.T) {
 		if err != nil || i == 1 && kills < 3 {
 			t.Fatalf("%d kills: %v", kills, err)
 		}
-		got := c.Query(t, name, `SELECT (SELECT md5(string_agg(t::text, ' ' ORDER BY t)) FROM public.t), (SELECT md5(string_agg(o::text, ' ' ORDER BY o)) FROM public.other o)`)
+		got := c.Query(t, name, `SELECT (SELECT md5(string_agg(t::text, ' ' ORDER BY t)) FROM public.t),
+			(SELECT md5(string_agg(o::text, ' ' ORDER BY o)) FROM public.other o)`)
 		if want == "" {
 			want = got
 		}
@@ -264,7 +269,8 @@ func TestNetMemory(t *testing.T) {
 	if taken := int64(peak) - int64(before); taken > 40<<20 {
 		t.Errorf("%d MB", taken>>20)
 	}
-	if got := c.Query(t, "memory", "SELECT (SELECT v FROM public.t WHERE id = 1), count(*), min(length(v)) FROM public.other WHERE id >= 100"); got != fmt.Sprintf("%d|%d|40", n-1, n) {
+	got := c.Query(t, "memory", "SELECT (SELECT v FROM public.t WHERE id = 1), count(*), min(length(v)) FROM public.other WHERE id >= 100")
+	if got != fmt.Sprintf("%d|%d|40", n-1, n) {
 		t.Error(got)
 	}
 }

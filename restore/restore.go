@@ -11,18 +11,20 @@
 //     Execute returns an error. There is no third way: a statement that the
 //     server refuses, and a row change that hits other than one row, stop the
 //     restore and are named with their file, line and transaction.
-//   - Source transactions take effect in their order and as a whole. What is
-//     committed in the target and what schema scribe_restore there says of it
-//     agree, so that an interrupted replay can be continued (Options.Resume).
+//   - Source transactions take effect in their order and as a whole, many of them
+//     in one transaction of the target. What is committed in the target and what
+//     schema scribe_restore there says of it agree, so that an interrupted replay
+//     can be continued (Options.Resume).
 //   - A refusal leaves nothing behind. A database that was made for a restore
 //     whose base did not get complete is dropped again.
-//   - Memory is bounded, however large a transaction is: a statement is the
-//     largest thing that is held.
+//   - Memory is bounded, however large a transaction is: Options.Memory, and a
+//     statement.
 //
-// How it is fast: row changes are sent as prepared statements (template.go),
+// How it is fast: only the net effect of row changes goes in, as sets (net.go,
+// apply.go). Where that cannot be, they are sent as prepared statements (template.go),
 // many at a time and without waiting for each answer (pipe.go), while the next
 // ones are read and encoded (feed.go); short source transactions share one
-// commit (replay.go). Of a base, large tables are loaded (spread.go) and
+// commit (group.go). Of a base, large tables are loaded (spread.go) and
 // indexes built (build.go) by several sessions.
 //
 // Start with Prepare. The errors that a caller may want to tell apart are in

@@ -44,8 +44,12 @@ func (x *execution) putInOrder(n *netError) {
 		x.net.ordered[n.table] = true
 		reason := n.err.Error()
 		var p *pgconn.PgError
-		if errors.As(n.err, &p) {
+		var c *RowCountError
+		switch {
+		case errors.As(n.err, &p):
 			reason = p.Message
+		case errors.As(n.err, &c):
+			reason = fmt.Sprintf("%d rows changed instead of %d", c.Rows, c.Want)
 		}
 		x.note(x.net.notice) // of another table
 		x.net.notice = fmt.Sprintf("changes of %s are applied one after another, since their net effect could not be: %s", sqltext.DisplayName(n.table), reason)

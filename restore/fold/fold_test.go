@@ -37,7 +37,8 @@ func keyOf(row []string) (key string) {
 	return key
 }
 
-var texts = []string{"", "1", "2", "10", "a\tb", "\\", "\\N", "\\.", "-- pg_scribe x", "--", "it's", "line\nend\r", "ä\v\b\f", strings.Repeat("long ", 60), "3", "4"}
+var texts = []string{"", "1", "2", "10", "a\tb", "\\", "\\N", "\\.", "-- pg_scribe x", "--", "it's", "line\nend\r", "ä\v\b\f",
+	strings.Repeat("long ", 60), "3", "4"}
 
 type maker struct {
 	*rand.Rand

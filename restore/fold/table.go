@@ -38,6 +38,10 @@ func (t *Table) Clear() {
 	t.w.size -= int64(cap(t.entries))*entrySize + int64(len(t.slots))*4
 	t.arena.clear(&t.w.spare, spareChunks)
 	t.entries, t.slots, t.indexed = nil, nil, false
+	if len(t.lists) > mostLists/2 { // make room for other ones
+		t.lists, t.guess = nil, 0
+		t.full, _ = t.list(t.shape.Columns)
+	}
 }
 
 // Absorb takes a change into the window. It returns false, and takes nothing,
