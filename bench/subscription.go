@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
+
+	"pg_scribe/internal/sqltext"
 )
 
 // subscribe measures a native subscription that receives and applies W1, each
@@ -18,8 +20,8 @@ func (b *bench) subscribe(into *[]time.Duration) error {
 		return err
 	}
 	err := timed(into, func() error {
-		if err := b.tool(nil, "psql", "-X", "-q", "-d", "sub", "-c", fmt.Sprintf("CREATE SUBSCRIPTION native CONNECTION '%s' PUBLICATION native "+
-			"WITH (create_slot = false, slot_name = 'native', copy_data = false)", b.conn("bench"))); err != nil {
+		if err := b.tool(nil, "psql", "-X", "-q", "-d", "sub", "-c", fmt.Sprintf("CREATE SUBSCRIPTION native CONNECTION %s PUBLICATION native "+
+			"WITH (create_slot = false, slot_name = 'native', copy_data = false)", sqltext.Literal(b.conn("bench")))); err != nil {
 			return err
 		}
 		for {

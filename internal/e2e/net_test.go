@@ -334,7 +334,7 @@ func TestNetKilled(t *testing.T) {
 	tr := begin(t, `CREATE TABLE a (id int PRIMARY KEY, n int, v text); INSERT INTO a SELECT g, 0, repeat('x', 50) FROM generate_series(1, 20000) g;
 CREATE TABLE log (id int, v text); CREATE TABLE bag (i int); INSERT INTO bag SELECT g % 5 FROM generate_series(1, 50) g;
 CREATE PROCEDURE work(rounds int) LANGUAGE plpgsql AS $$BEGIN FOR r IN 1..rounds LOOP
-  UPDATE a SET n = n + r WHERE id % 1000 = r % 1000; INSERT INTO log VALUES (r, 'x'); DELETE FROM a WHERE id = r * 3;
+  UPDATE a SET n = n + r WHERE id BETWEEN r AND r + 9; INSERT INTO log VALUES (r, 'x'); DELETE FROM a WHERE id = r * 3;
   INSERT INTO a VALUES (r * 3, r, 'new') ON CONFLICT DO NOTHING;
   UPDATE a SET id = -id WHERE id = r * 7;
   IF r % 500 = 0 THEN DELETE FROM bag WHERE ctid = (SELECT ctid FROM bag LIMIT 1); INSERT INTO bag VALUES (r); END IF;
