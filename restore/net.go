@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -26,6 +27,9 @@ import (
 
 const (
 	defaultMemory = 256 << 20
+
+	// largeRow is from where on a change goes in order, so that it is held once.
+	largeRow = 1 << 20
 
 	// A window takes a part of the memory, what waits to be sent another, and
 	// garbage as much as both.
@@ -68,6 +72,7 @@ type netEffect struct {
 	within bool // the window, or the target's transaction, has changes of the current source transaction
 	heavy  bool // the target's transaction ends with the current source transaction
 	slow   int  // statements in it that went in order
+	taken  int  // changes that the window has taken
 
 	copy   segment.Copy
 	row    []segment.Value
@@ -97,7 +102,7 @@ func (e *netError) Unwrap() error { return e.err }
 func (e *netError) judged() bool {
 	var p *pgconn.PgError
 	if errors.As(e.err, &p) {
-		return p.Severity != "FATAL" && p.Severity != "PANIC" && p.Code[:2] != "57"
+		return p.SeverityUnlocalized == "ERROR" && !strings.HasPrefix(p.Code, "57") // operator intervention
 	}
 	return errors.As(e.err, new(*RowCountError))
 }
@@ -196,7 +201,7 @@ func (r *replayer) look(t *netTable) error {
 
 // absorb takes a change into the window, if that can be. Else it has been made
 // ready for the change to go in order.
-func (r *replayer) absorb(c *segment.Change) (bool, error) {
+func (r *replayer) absorb(c *segment.Change, size int) (bool, error) {
 	if r.commands {
 		return false, nil
 	}
@@ -205,8 +210,7 @@ func (r *replayer) absorb(c *segment.Change) (bool, error) {
 		return false, err
 	}
 	if t.fold != nil {
-		if t.fold.Absorb(c) {
-			r.net.within = true
+		if size <= largeRow && t.fold.Absorb(c) {
 			return true, r.bounded()
 		}
 		if err := r.apply(t); err != nil {
@@ -227,8 +231,13 @@ func (r *replayer) inOrder() {
 	}
 }
 
-// bounded applies the window when it has reached its limit.
+// bounded is called when the window has taken something. It applies the window
+// when that has reached its limit.
 func (r *replayer) bounded() error {
+	r.net.within = true
+	if r.net.taken++; r.net.taken%1000 == 0 && r.feed.ctx.Err() != nil {
+		return errStopped // else nobody would notice before the window is full
+	}
 	if r.net.window.Bytes() < r.net.memory {
 		return nil
 	}
@@ -272,7 +281,11 @@ func (r *replayer) absorbCopy(reader *segment.Reader, item segment.Item) (done b
 		if err != nil {
 			return false, err
 		}
-		if t.fold.AbsorbRow(n.copy.Columns, n.row) {
+		size := 0
+		for _, v := range n.row {
+			size += len(v.Text)
+		}
+		if size <= largeRow && t.fold.AbsorbRow(n.copy.Columns, n.row) {
 			continue
 		}
 		if err := r.apply(t); err != nil {

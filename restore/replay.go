@@ -262,7 +262,7 @@ func (r *replayer) statement(reader *segment.Reader, item segment.Item) error {
 			return err
 		}
 		if r.net.on {
-			if done, err := r.absorb(c); done || err != nil {
+			if done, err := r.absorb(c, len(item.SQL)); done || err != nil {
 				return err
 			}
 		}

@@ -68,6 +68,8 @@ var netTables = []netTable{
 	{"folded", `CREATE COLLATION folded (PROVIDER = icu, LOCALE = 'und-u-ks-level2', DETERMINISTIC = false); ` +
 		`CREATE TABLE folded (k text COLLATE folded PRIMARY KEY, v text)`,
 		[]netColumn{{"k", []string{"'a'", "'A'", "'b'", "'B'", "'ä'", "'Ä'", "''"}}, {"v", someTexts}}, "k"},
+	{"cased", "CREATE EXTENSION citext; CREATE TABLE cased (k citext PRIMARY KEY, v citext)",
+		[]netColumn{{"k", []string{"'a'", "'A'", "'b'", "'B'", "''"}}, {"v", someTexts}}, "k"},
 	{"toasted", "CREATE TABLE toasted (id int PRIMARY KEY, n int, b text, c text); ALTER TABLE toasted ALTER b SET STORAGE EXTERNAL",
 		[]netColumn{{"id", smallInts}, {"n", smallInts}, {"b", longTexts}, {"c", longTexts}}, "id"},
 	{"apart2", "CREATE TABLE apart2 (id int PRIMARY KEY, u int, b text, c text, g int GENERATED ALWAYS AS (u + 1) STORED, EXCLUDE USING hash (u WITH =))",

@@ -79,7 +79,8 @@ func (tr *trip) at(m moment) {
 	}
 	name := fmt.Sprintf("at_%d", time.Now().UnixNano())
 	if _, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(name), Globals: restore.GlobalsAll,
-		MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true, SyncSequences: true}); err != nil {
+		MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true, SyncSequences: true,
+		Ordered: ordered, Limits: allSets}); err != nil {
 		tr.t.Fatalf("restore to %s: %v", m.lsn, err)
 	}
 	defer tr.target.Exec(tr.t, "postgres", "DROP DATABASE "+name+" WITH (FORCE)")
