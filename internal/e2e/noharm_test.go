@@ -347,7 +347,8 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 		{`ALTER EVENT TRIGGER "!scribe_y" ENABLE REPLICA`, "!scribe_y"},
 		{`DROP EVENT TRIGGER "!scribe_y"; DROP EVENT TRIGGER scribe_b`, "scribe_b, !scribe_y"},
 		{"ALTER EVENT TRIGGER scribe_b RENAME TO mine", "mine"},
-		{`ALTER EVENT TRIGGER "!scribe_y" DISABLE; ALTER PUBLICATION pg_scribe SET (publish = 'insert'); ALTER EVENT TRIGGER "!scribe_y" ENABLE ALWAYS`, "was altered"},
+		{`ALTER EVENT TRIGGER "!scribe_y" DISABLE; ALTER PUBLICATION pg_scribe SET (publish = 'insert');
+		  ALTER EVENT TRIGGER "!scribe_y" ENABLE ALWAYS`, "was altered"},
 	} {
 		before := tr.lsn()
 		tr.run(c.does, fmt.Sprintf("CREATE TABLE unseen_%d (a int)", i))

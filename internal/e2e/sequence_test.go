@@ -140,7 +140,8 @@ func TestSequencesBeforeTheLastDescriptions(t *testing.T) {
 	}
 	tr.back()
 	tr.equal()
-	if want, got := tr.source.Query(t, tr.db, "SELECT last_value, is_called FROM free"), tr.target.Query(t, tr.restored, "SELECT last_value, is_called FROM free"); want != got {
+	const state = "SELECT last_value, is_called FROM free"
+	if want, got := tr.source.Query(t, tr.db, state), tr.target.Query(t, tr.restored, state); want != got {
 		t.Errorf("the sequence is at %s, want %s", got, want)
 	}
 }

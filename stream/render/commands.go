@@ -26,8 +26,8 @@ type commands struct {
 }
 
 // bracket follows the brackets of commands within one transaction. What comes
-// between the start and the end of the outermost command waits, because its facts
-// are known only at the end while its text belongs at the start.
+// between the start and the end of the outermost command waits, because what it did is
+// known only at the end while its text belongs at the start.
 type bracket struct {
 	depth    int
 	start    *event.Command
