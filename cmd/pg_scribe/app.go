@@ -154,8 +154,8 @@ func (a *app) print(format string, args ...any) {
 func (a *app) openRepository(ctx context.Context, dir string) (*repo.Repository, error) {
 	a.hintContext.dir = dir
 	if isStorage(dir) {
-		return nil, &usageError{a.hintContext.command + " needs a local directory: " + dir + " can only be read", "give the repository's directory with -f; its files " +
-			"are sent to a --storage"}
+		return nil, &usageError{a.hintContext.command + " needs a local directory: " + dir + " can only be read",
+			"give the repository's directory with -f; its files are sent to a --storage"}
 	}
 	r, err := repo.Open(ctx, dir, a.now)
 	if err == nil {
