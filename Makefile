@@ -44,10 +44,10 @@ fuzz: deps ## made-up commands of all kinds, restored and compared, for FUZZ_TIM
 
 matrix: deps ## back up and restore across versions of PostgreSQL; gets the versions that are missing
 	@.ci/postgresql $(sort $(subst :, ,$(MATRIX)) $(VERSIONS)) >/dev/null
-	PG_SCRIBE_TEST_MATRIX="$(MATRIX)" $(GO) test -count=1 -timeout 30m ./internal/e2e ./restore/compare ./cmd/pg_scribe -run '^Test(Rehearse)?Versions$$'
+	PG_SCRIBE_TEST_MATRIX="$(MATRIX)" $(GO) test -count=1 -timeout 30m ./internal/e2e ./restore/compare ./cmd/pg_scribe -run '^Test(Rehearse|Upgrade)?Versions$$'
 	@set -e; for version in $(VERSIONS); do \
 		bin=$$(.ci/postgresql $$version); echo "PG_SCRIBE_TEST_BIN=$$bin"; \
-		PG_SCRIBE_TEST_BIN=$$bin $(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./internal/e2e -skip 'UnderLoad|TestVersions|TestImportGraph'; \
+		PG_SCRIBE_TEST_BIN=$$bin $(GO) test -count=1 -timeout $(TEST_TIMEOUT) ./internal/e2e -skip 'UnderLoad|Versions|TestImportGraph'; \
 	done
 
 deps: ## install what the tests need (PostgreSQL server, compressors) where it is missing

@@ -148,8 +148,8 @@ func checkpoint(ctx context.Context, tx *sql.Tx, id int64, p Progress) error {
 			return err
 		}
 	}
-	if p.Facts != nil {
-		if err := setFacts(ctx, tx, p.End, p.Facts); err != nil {
+	if p.State != nil {
+		if err := setState(ctx, tx, p.End, p.State); err != nil {
 			return err
 		}
 	}

@@ -87,7 +87,7 @@ type Progress struct {
 	Tables             []TableCount   // totals of the tables that changed since the last checkpoint, or of all
 	Points             []RestorePoint // seen since the last checkpoint; known ones may come again
 	Gaps               []Gap          // the same
-	Facts              *FactChanges   // since the last checkpoint; nil: not followed, so that what is recorded no longer counts
+	State              *StateChanges  // since the last checkpoint; nil: not followed, so that what is recorded no longer counts
 }
 
 // TableCount is the number of row changes of one table.

@@ -174,7 +174,7 @@ func fill(ctx context.Context, tx *sql.Tx, r Record) error {
 }
 
 // Salvage copies from an older catalog what no file knows, as far as it can be read: storages with their copies, pins, settings, recorded and
-// acknowledged gaps, operations, runs of verify, the last rehearsal, facts of the stream. It returns how many rows each part gave, and
+// acknowledged gaps, operations, runs of verify, the last rehearsal, the state of the stream. It returns how many rows each part gave, and
 // never fails because of the old file.
 func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, error) {
 	old, err := OpenReadOnly(path)
@@ -183,9 +183,9 @@ func (c *Catalog) Salvage(ctx context.Context, path string) (map[string]int, err
 	}
 	defer old.Close()
 	found := map[string]int{}
-	// Part of the facts would pass for all of them.
-	if at, known, err := old.StreamFacts(ctx); err == nil && at > 0 {
-		if err := c.SetStreamFacts(ctx, at, known); err != nil {
+	// Part of the state would pass for all of them.
+	if at, known, err := old.StreamState(ctx); err == nil && at > 0 {
+		if err := c.SetStreamState(ctx, at, known); err != nil {
 			return found, err
 		}
 	}

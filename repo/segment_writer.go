@@ -70,7 +70,7 @@ type SegmentWriter struct {
 // checkpoint is what Rollback returns to.
 type checkpoint struct {
 	stored, text hashState
-	stats        segment.Stats // without restore points, gaps and facts: the catalog has them
+	stats        segment.Stats // without restore points, gaps and state: the catalog has them
 	index        segment.IndexState
 	starts       int
 	full         bool
@@ -394,7 +394,7 @@ func (w *SegmentWriter) sync() error {
 
 func (w *SegmentWriter) save() {
 	w.saved.stats.Add(w.since)
-	w.saved.stats.Points, w.saved.stats.Gaps, w.saved.stats.Facts = nil, nil, nil
+	w.saved.stats.Points, w.saved.stats.Gaps, w.saved.stats.State = nil, nil, nil
 	w.saved.stored, w.saved.text = w.stored.state(), w.text.state()
 	w.saved.index, w.saved.starts, w.saved.full = w.index.State(), len(w.starts), w.full
 	w.since, w.unsure = segment.Stats{}, nil

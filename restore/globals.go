@@ -126,9 +126,7 @@ const (
 
 // keepsRole tells whether a role, given quoted before its new name, was in the
 // target before the restore: it may serve other databases under its name.
-func (x *execution) keepsRole(names string) bool {
-	was, n := sqltext.Part(names)
-	now, _ := sqltext.Part(strings.TrimPrefix(names[n:], " "))
+func (x *execution) keepsRole(was, now string) bool {
 	if x.roles[was] && now != "" {
 		x.note(fmt.Sprintf("role %s, which was there before, was not renamed to %s as on the source: what it had in the restored database was given to %[2]s", was,
 			now))
@@ -137,6 +135,17 @@ func (x *execution) keepsRole(names string) bool {
 		x.madeRole(now)
 	}
 	return x.roles[was]
+}
+
+// renamedRole reads the tag of a command that renames a role.
+func renamedRole(tag string) (was, now string, ok bool) {
+	names, ok := strings.CutPrefix(tag, segment.TagRename+" ")
+	if !ok {
+		return "", "", false
+	}
+	was, n := sqltext.Part(names)
+	now, _ = sqltext.Part(strings.TrimPrefix(names[n:], " "))
+	return was, now, true
 }
 
 // global is what matters of a statement of pg_dumpall's.

@@ -116,7 +116,7 @@ func TestStopRules(t *testing.T) {
 	}
 }
 
-func TestPreparedFacts(t *testing.T) {
+func TestPreparedState(t *testing.T) {
 	b := history(t)
 	p := b.prepare(catalog.Target{})
 	if want := (Moment{LSN: 420, End: 436, Time: at(70), XID: 17}); p.Last != want {

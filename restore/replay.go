@@ -375,7 +375,7 @@ func (r *replayer) ddl(item segment.Item) error {
 	r.forget()
 	r.found = false
 	b := r.into()
-	if names, ok := strings.CutPrefix(item.Tag, segment.TagRename+" "); ok && r.x.keepsRole(names) {
+	if was, now, ok := renamedRole(item.Tag); ok && r.x.keepsRole(was, now) {
 		b.query([]byte(keepRole), r.command(keepRole, 0))
 		defer func() { r.into().query([]byte(unkeepRole), r.command(unkeepRole, 0)) }()
 	}

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,6 +49,8 @@ type witness struct {
 	named         map[string]int64 // by word: the last command that has it
 	told          map[string]int64 // by object: the last line
 	defined, line int64            // the last command that defines something, and the last line
+
+	renamed []renamedAt // roles: what descriptions before that say of them has other names now
 
 	ahead map[string]bool                     // by object: a line behind the end is about it
 	first map[describe.Difference]catalog.LSN // by place: behind which transaction it differed first
@@ -117,6 +120,31 @@ func (w *witness) command(item segment.Item) {
 	for _, name := range word.FindAllString(strings.ToLower(string(item.SQL)), -1) {
 		w.named[name] = w.clock
 	}
+	if was, now, ok := renamedRole(item.Tag); ok {
+		w.renamed = append(w.renamed, renamedAt{w.clock, words(was), words(now)})
+	}
+}
+
+// renamedAt is a role that got another name; was and now are the words of both.
+type renamedAt struct {
+	clock    int64
+	was, now [][]byte
+}
+
+func words(name string) [][]byte { return word.FindAll([]byte(name), -1) }
+
+// rolesRenamed reports whether a role that the object has to do with was renamed
+// behind the last line about it.
+func (w *witness) rolesRenamed(o describe.Object) bool {
+	told := w.told[o.Key()]
+	return slices.ContainsFunc(w.renamed, func(r renamedAt) bool {
+		return r.clock > told && slices.ContainsFunc(o.Rows, func(row describe.Row) bool {
+			has := func(name []byte) bool {
+				return bytes.Contains(row.Definition, name) || strings.Contains(row.Identity, string(name))
+			}
+			return !slices.ContainsFunc(r.was, func(n []byte) bool { return !has(n) }) || !slices.ContainsFunc(r.now, func(n []byte) bool { return !has(n) })
+		})
+	})
 }
 
 // lastName is the last word of an object's identity, without arguments.
@@ -130,10 +158,11 @@ func lastName(identity string) string {
 }
 
 // undecided reports whether a command may have changed an object behind the
-// last line about it: one that names it, or, where no line followed at all, any
-// one, since it may have made sequences, members and the like of other names.
+// last line about it: one that names it or renames a role that it has to do with,
+// or, where no line followed at all, any one, since it may have made sequences,
+// members and the like of other names.
 func (w *witness) undecided(o describe.Object) bool {
-	if w.defined > w.line && !w.ahead[o.Key()] {
+	if w.defined > w.line && !w.ahead[o.Key()] || w.rolesRenamed(o) {
 		return true
 	}
 	name := lastName(o.Identity)
@@ -255,9 +284,8 @@ func (w *witness) judge(r compare.Result, where string, lsn catalog.LSN) error {
 		case d.Repaired:
 			w.x.report.Differences = appendDifference(w.x.report.Differences, Difference{Difference: d, LSN: lsn})
 			repaired[known] = true
-		case lsn != 0 && where != "" && (d.Kind == describe.Missing && d.Row == "" || strings.HasSuffix(d.Attribute, "acl")):
-			// What no event told, and privileges of transactions that overlapped, come
-			// with the next sample; else they differ at the end.
+		case lsn != 0 && where != "" && d.Kind == describe.Missing && d.Row == "":
+			// What no event told comes with the next sample; else it differs at the end.
 		case known < 0:
 			left = append(left, d)
 		default:

@@ -238,7 +238,7 @@ func (p *pipeline) write(ctx context.Context, b render.Batch) error {
 	p.watchClock(b.Stats)
 	if b.Boundary {
 		if p.repo == nil {
-			p.facts = p.facts.Add(b.Stats.Facts)
+			p.state = p.state.Add(b.Stats.State)
 		}
 		p.inventory.Reached(p.sink.end())
 		if at := p.clock.passed(p.sink.end()); !at.IsZero() {

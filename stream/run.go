@@ -165,7 +165,7 @@ type streamer struct {
 	told         bool                 // of what is not backed up
 	down         bool                 // the last session ended with an error
 
-	facts *catalog.FactChanges // those at the sink's end; nil with a repository, which keeps them
+	state *catalog.StateChanges // those at the sink's end; nil with a repository, which keeps them
 }
 
 // finish seals what is there. It runs to its end even when Run was cancelled.

@@ -125,7 +125,7 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 			return o, "", &storeError{err}
 		}
 	}
-	at, stored, err := s.storedFacts(ctx)
+	at, stored, err := s.storedState(ctx)
 	var names map[string]string
 	var brought map[uint32]bool
 	if err == nil && s.repo != nil {
@@ -143,17 +143,17 @@ func (s *streamer) prepare(ctx context.Context, side *pgx.Conn, src source.Serve
 		Describe: describeOn(ctx, s.opts.ConnString), Brought: brought}, mode, nil
 }
 
-// storedFacts are those at the stream's end. Without a repository only this
+// storedState are those at the stream's end. Without a repository only this
 // process has them.
-func (s *streamer) storedFacts(ctx context.Context) (at catalog.LSN, known map[catalog.FactKey]string, err error) {
+func (s *streamer) storedState(ctx context.Context) (at catalog.LSN, known map[catalog.StateKey]string, err error) {
 	if s.repo != nil {
-		return s.repo.Catalog().StreamFacts(ctx)
+		return s.repo.Catalog().StreamState(ctx)
 	}
-	if s.facts == nil {
+	if s.state == nil {
 		return 0, nil, nil
 	}
-	maps.DeleteFunc(s.facts.Set, func(_ catalog.FactKey, value string) bool { return value == "" })
-	return s.sink.end(), s.facts.Set, nil
+	maps.DeleteFunc(s.state.Set, func(_ catalog.StateKey, value string) bool { return value == "" })
+	return s.sink.end(), s.state.Set, nil
 }
 
 // replicate takes the slot and begins to receive from it.

@@ -32,12 +32,12 @@ type app struct {
 	now            func() time.Time
 	askPassword    func(prompt string) (string, error)
 
-	facts   facts
-	failure error // why the run ended, once it has
+	hintContext hintContext
+	failure     error // why the run ended, once it has
 }
 
-// facts are what is known of the run when an error needs a hint.
-type facts struct {
+// hintContext is what is known of the run when an error needs a hint.
+type hintContext struct {
 	command string
 	dir     string
 	spool   string // where its working files lie, if elsewhere
@@ -87,7 +87,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return quiet.code
 	}
 	interrupted := ctx.Err() != nil
-	code, hint := remedyFor(err, interrupted, a.facts)
+	code, hint := remedyFor(err, interrupted, a.hintContext)
 	a.words.fail(problemOf(err, interrupted), hint)
 	return code
 }
@@ -152,20 +152,20 @@ func (a *app) print(format string, args ...any) {
 
 // openRepository opens the repository for writing.
 func (a *app) openRepository(ctx context.Context, dir string) (*repo.Repository, error) {
-	a.facts.dir = dir
+	a.hintContext.dir = dir
 	if isStorage(dir) {
-		return nil, &usageError{a.facts.command + " needs a local directory: " + dir + " can only be read", "give the repository's directory with -f; its files " +
-			"are sent to a --storage"}
+		return nil, &usageError{a.hintContext.command + " needs a local directory: " + dir + " can only be read",
+			"give the repository's directory with -f; its files are sent to a --storage"}
 	}
 	r, err := repo.Open(ctx, dir, a.now)
 	if err == nil {
-		a.facts.of(ctx, r)
+		a.hintContext.of(ctx, r)
 	}
 	return r, err
 }
 
 // of notes what hints need to know of a repository.
-func (f *facts) of(ctx context.Context, r *repo.Repository) {
+func (f *hintContext) of(ctx context.Context, r *repo.Repository) {
 	f.spool = r.SpoolDir()
 	if info, err := r.Catalog().Repository(ctx); err == nil {
 		f.source = info.Database

@@ -40,7 +40,7 @@ func (a *app) connectTo(ctx context.Context, f connFlags, probe string) (string,
 	if err != nil {
 		return "", badSettings(err)
 	}
-	a.facts.setConn(f, i, &cfg.Config)
+	a.hintContext.setConn(f, i, &cfg.Config)
 	if f.Password {
 		password, err := a.askPassword("Password: ")
 		if err != nil {
@@ -123,7 +123,7 @@ func withDatabase(connString, database string) (string, error) {
 
 // setConn keeps the flags that lead to the same database, for hints. No
 // password is among them.
-func (f *facts) setConn(flags connFlags, i conninfo.Info, cfg *pgconn.Config) {
+func (f *hintContext) setConn(flags connFlags, i conninfo.Info, cfg *pgconn.Config) {
 	f.base, f.role, f.conn = cfg.Database, cfg.User, nil
 	if f.base == "" {
 		f.base = cfg.User // as the server reads it

@@ -199,11 +199,11 @@ func isStorage(file string) bool { return storage.IsSpec(file) || repo.IsCopy(fi
 
 // openForReading opens a directory, or what a storage holds.
 func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys) (*repo.Repository, error) {
-	a.facts.dir = file
+	a.hintContext.dir = file
 	if !isStorage(file) {
 		r, err := repo.OpenReadOnly(ctx, file)
 		if err == nil {
-			a.facts.of(ctx, r)
+			a.hintContext.of(ctx, r)
 			r.Keys(keys)
 		}
 		return r, err
@@ -222,7 +222,7 @@ func (a *app) openForReading(ctx context.Context, file string, keys *filter.Keys
 	a.step("reading the catalog from " + t.String())
 	r, err := repo.OpenStorage(ctx, t, keys)
 	if err == nil {
-		a.facts.of(ctx, r)
+		a.hintContext.of(ctx, r)
 	}
 	return r, err
 }

@@ -77,7 +77,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 func (c *dropCmd) names(ctx context.Context, a *app) (inv *catalog.Inventory, err error) {
 	slot, publication := stream.DefaultSlot, stream.DefaultPublication
 	if c.File != "" {
-		a.facts.dir = c.File
+		a.hintContext.dir = c.File
 		r, err := repo.OpenReadOnly(ctx, c.File)
 		if err != nil {
 			return nil, err
@@ -95,7 +95,7 @@ func (c *dropCmd) names(ctx context.Context, a *app) (inv *catalog.Inventory, er
 	if c.Publication == "" {
 		c.Publication = publication
 	}
-	a.facts.slot = c.Slot
+	a.hintContext.slot = c.Slot
 	return inv, checkNames(c.Slot, c.Publication, capture.ModeGuarded)
 }
 

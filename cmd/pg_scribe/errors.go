@@ -46,12 +46,12 @@ type remedy struct {
 // rule knows one kind of error. Its name is the error's type or text.
 type rule struct {
 	name string
-	know func(err error, f facts) (remedy, bool)
+	know func(err error, f hintContext) (remedy, bool)
 }
 
 // on makes a rule for an error type.
-func on[E error](code int, hint func(e E, f facts) string) rule {
-	return rule{reflect.TypeFor[E]().String(), func(err error, f facts) (remedy, bool) {
+func on[E error](code int, hint func(e E, f hintContext) string) rule {
+	return rule{reflect.TypeFor[E]().String(), func(err error, f hintContext) (remedy, bool) {
 		var e E
 		if !errors.As(err, &e) {
 			return remedy{}, false
@@ -61,13 +61,13 @@ func on[E error](code int, hint func(e E, f facts) string) rule {
 }
 
 // is makes a rule for an error value.
-func is(target error, code int, hint func(f facts) string) rule {
-	return isAny(target, code, func(_ error, f facts) string { return hint(f) })
+func is(target error, code int, hint func(f hintContext) string) rule {
+	return isAny(target, code, func(_ error, f hintContext) string { return hint(f) })
 }
 
 // isAny is the same with a hint that looks at the error around the value.
-func isAny(target error, code int, hint func(err error, f facts) string) rule {
-	return rule{target.Error(), func(err error, f facts) (remedy, bool) {
+func isAny(target error, code int, hint func(err error, f hintContext) string) rule {
+	return rule{target.Error(), func(err error, f hintContext) (remedy, bool) {
 		if !errors.Is(err, target) {
 			return remedy{}, false
 		}
@@ -77,7 +77,7 @@ func isAny(target error, code int, hint func(err error, f facts) string) rule {
 
 // remedyFor decides how the program ends on an error. interrupted reports that
 // it was asked to stop, whatever became of it then.
-func remedyFor(err error, interrupted bool, f facts) (code int, hint string) {
+func remedyFor(err error, interrupted bool, f hintContext) (code int, hint string) {
 	code, hint = exitGeneral, "run it again with -v to see its steps: "+f.again("-v")
 	switch f.command {
 	case "init", "full-backup", "rehearse", "restore", "start", "reencrypt":
@@ -105,7 +105,7 @@ func allRules() []rule {
 
 // firstRule is what the first rule that knows the error makes of it, and that
 // rule's name.
-func firstRule(err error, f facts) (found remedy, name string, ok bool) {
+func firstRule(err error, f hintContext) (found remedy, name string, ok bool) {
 	for _, r := range allRules() {
 		if found, ok = r.know(err, f); ok {
 			return found, r.name, true
@@ -159,7 +159,7 @@ func plainText(err error) string {
 	return strings.Join(slices.Compact(parts), ": ")
 }
 
-func interruptedHint(f facts) string {
+func interruptedHint(f hintContext) string {
 	switch f.command {
 	case "init":
 		return "what this run made on the server and on disk has been removed again"

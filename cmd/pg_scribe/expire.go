@@ -122,10 +122,10 @@ func (c *expireCmd) open(ctx context.Context, a *app) (*repo.Repository, error) 
 	if c.Confirm {
 		return a.openRepository(ctx, c.File)
 	}
-	a.facts.dir = c.File
+	a.hintContext.dir = c.File
 	r, err := repo.OpenReadOnly(ctx, c.File)
 	if err == nil {
-		a.facts.of(ctx, r)
+		a.hintContext.of(ctx, r)
 	}
 	return r, err
 }

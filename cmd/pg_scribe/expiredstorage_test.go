@@ -63,7 +63,7 @@ func TestExpireBesideARestoreFromATarget(t *testing.T) {
 				if err == nil {
 					return 0, "", ""
 				}
-				code, hint := remedyFor(err, false, facts{command: "restore", dir: spec})
+				code, hint := remedyFor(err, false, hintContext{command: "restore", dir: spec})
 				return code, problemOf(err, false), hint
 			}
 			// The end of the first base's chain, as the new base lies behind it.

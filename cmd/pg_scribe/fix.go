@@ -8,7 +8,7 @@ import (
 )
 
 // fix words the steps that fix a finding.
-func (f facts) fix(steps []health.Step) string {
+func (f hintContext) fix(steps []health.Step) string {
 	texts := make([]string, len(steps))
 	for i, s := range steps {
 		texts[i] = s.Words
@@ -24,7 +24,7 @@ func (f facts) fix(steps []health.Step) string {
 }
 
 // commandOf is a command line, with the connection that this run has.
-func (f facts) commandOf(c health.Command) string {
+func (f hintContext) commandOf(c health.Command) string {
 	args := slices.Clone(c.Args)
 	switch {
 	case c.Program != "":

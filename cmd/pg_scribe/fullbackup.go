@@ -42,7 +42,7 @@ func (c *fullBackupCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	info := inv.Repository
-	a.facts.slot = info.Slot
+	a.hintContext.slot = info.Slot
 	conn, err := a.connect(ctx, c.connFlags)
 	if err != nil {
 		return err
@@ -120,6 +120,6 @@ func (a *app) warnFault(base base.Result, dir string) error {
 		return nil
 	}
 	a.words.finding("warning", base.Fault+"; a restore to behind the point of this base, "+base.Base.Start.String()+", needs --accept-gaps",
-		"take another base, as the role that ran init or a superuser: "+a.facts.scribe("full-backup", "-f", dir))
+		"take another base, as the role that ran init or a superuser: "+a.hintContext.scribe("full-backup", "-f", dir))
 	return &exitError{exitWarnings}
 }

@@ -107,7 +107,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		a.facts.command = args[0]
+		a.hintContext.command = args[0]
 	}
 	before := args
 	if i := slices.Index(args, "--"); i >= 0 {
@@ -115,26 +115,26 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	}
 	switch {
 	case slices.Contains(before, "-?") || slices.Contains(before, "--help"):
-		return a.help(parser.Model, a.facts.command)
+		return a.help(parser.Model, a.hintContext.command)
 	case slices.Contains(before, "-V") || slices.Contains(before, "--version"):
 		a.print("pg_scribe %s", version)
 		return nil
-	case a.facts.command == "":
+	case a.hintContext.command == "":
 		return noCommand(a, parser.Model, args)
-	case !slices.Contains(commandNames(parser.Model), a.facts.command):
-		return unknownCommand(parser.Model, a.facts.command)
+	case !slices.Contains(commandNames(parser.Model), a.hintContext.command):
+		return unknownCommand(parser.Model, a.hintContext.command)
 	}
 	if err := settings.load(configFlag(before), parser.Model); err != nil {
 		return err
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		return &usageError{parseError(err), "see: " + commandLine("pg_scribe", "help", a.facts.command)}
+		return &usageError{parseError(err), "see: " + commandLine("pg_scribe", "help", a.hintContext.command)}
 	}
-	a.facts.note(parsed, args)
+	a.hintContext.note(parsed, args)
 	a.verbose, a.utc, a.words.quiet = c.Verbose, c.UTC, c.Quiet && !c.Verbose
 	if c.Help {
-		return a.help(parser.Model, a.facts.command)
+		return a.help(parser.Model, a.hintContext.command)
 	}
 	shows, ok := parsed.Selected().Target.Addr().Interface().(interface{ shows() bool })
 	if !a.words.quiet || ok && shows.shows() {

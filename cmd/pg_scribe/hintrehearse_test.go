@@ -37,7 +37,7 @@ var rehearseHints = []hintCase{
 	}},
 	{"a rehearsal over a command that nobody captured", func(h *hinter) {
 		s := h.fresh()
-		h.c.Exec(h.t, s.db, "ALTER EVENT TRIGGER scribe_y DISABLE")
+		h.c.Exec(h.t, s.db, `ALTER EVENT TRIGGER "!scribe_y" DISABLE`)
 		h.c.Exec(h.t, s.db, "CREATE TABLE unseen (i int PRIMARY KEY)")
 		s.catchUp()
 		f := h.fails("catalog.SchemaGapError of rehearse", "rehearse", "-f", s.dir)

@@ -281,7 +281,7 @@ var repositoryHints = []hintCase{
 	}},
 	{"a schema change that nobody captured", func(h *hinter) {
 		s := h.fresh()
-		h.c.Exec(h.t, s.db, "ALTER EVENT TRIGGER scribe_y DISABLE")
+		h.c.Exec(h.t, s.db, `ALTER EVENT TRIGGER "!scribe_y" DISABLE`)
 		h.c.Exec(h.t, s.db, "CREATE TABLE unseen (i int PRIMARY KEY)")
 		s.catchUp()
 		f := h.fails("catalog.SchemaGapError", "restore", "-f", s.dir, "-C", "-d", h.newDB())

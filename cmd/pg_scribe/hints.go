@@ -24,7 +24,7 @@ import (
 )
 
 // incompleteHint says what a broken-off restore has left, and the way on.
-func incompleteHint(e *restore.IncompleteError, f facts) string {
+func incompleteHint(e *restore.IncompleteError, f hintContext) string {
 	removed := ""
 	var differs *restore.DifferenceError
 	if errors.As(e.Err, &differs) && e.Resumable && e.Swap == nil {
@@ -52,14 +52,14 @@ func incompleteHint(e *restore.IncompleteError, f facts) string {
 }
 
 // restoreAnew is the command that restores into a database that there is not yet.
-func (f facts) restoreAnew() string {
+func (f hintContext) restoreAnew() string {
 	line := dropFlags(f.line, f.flags, "create", "allow-source", "resume", "force")
 	return f.onDatabase("NEW_DATABASE").run(line, "-C")
 }
 
 // swap is the command that gives a restored database the source's name, and the
 // source another, or does nothing.
-func (f facts) swap(s restore.Swap) string {
+func (f hintContext) swap(s restore.Swap) string {
 	maintenance := "postgres"
 	if s.Source == maintenance {
 		maintenance = "template1"
@@ -77,11 +77,11 @@ func fileGone(err error) bool {
 }
 
 // rereadHint is for whoever reads from a storage, where nothing keeps expire away.
-func rereadHint(f facts) string {
+func rereadHint(f hintContext) string {
 	return "it may have been removed since the catalog was read, as expire does; begin again with the newest catalog there: " + f.again()
 }
 
-func connectHint(e *source.ConnectError, f facts) string {
+func connectHint(e *source.ConnectError, f hintContext) string {
 	switch e.Fault {
 	case source.FaultPooler:
 		return "connect to the server itself, by an address that is not the pooler's: " +
@@ -107,8 +107,8 @@ func connectHint(e *source.ConnectError, f facts) string {
 }
 
 // rights is how a role gets all that start, mark, status and full-backup need.
-func (f facts) rights(role string) string {
-	owner := facts{conn: slices.Clone(f.conn)}
+func (f hintContext) rights(role string) string {
+	owner := hintContext{conn: slices.Clone(f.conn)}
 	for i := 0; i+1 < len(owner.conn); i += 2 {
 		if owner.conn[i] == "-U" {
 			owner.conn[i+1] = "SUPERUSER"
@@ -120,7 +120,7 @@ func (f facts) rights(role string) string {
 func quoteSQL(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // captureHint leads back to a capture that works.
-func captureHint(e *capture.Error, f facts) string {
+func captureHint(e *capture.Error, f hintContext) string {
 	switch {
 	case e.Denied:
 		return "connect with -U as the role that ran init; or, " + f.rights(f.role)
@@ -144,12 +144,12 @@ func captureHint(e *capture.Error, f facts) string {
 }
 
 // init is a command line that begins a repository of the source.
-func (f facts) init(slot, dir string) string {
+func (f hintContext) init(slot, dir string) string {
 	return f.onSource("init", "-S", slot, "-f", dir)
 }
 
 // slotName is a name for a slot of this database that others do not have.
-func (f facts) slotName() string {
+func (f hintContext) slotName() string {
 	name := "pg_scribe_" + strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' {
 			return r
@@ -165,7 +165,7 @@ func (f facts) slotName() string {
 
 // refusedHint is for a role that no password lets in. The server's words may be
 // in any language; the routine is not.
-func refusedHint(pg *pgconn.PgError, e *source.ConnectError, f facts) string {
+func refusedHint(pg *pgconn.PgError, e *source.ConnectError, f hintContext) string {
 	other := "; or connect as another role with -U"
 	switch {
 	case strings.Contains(pg.Message, "is not permitted to log in"):
@@ -182,7 +182,7 @@ func alterRole(role, what string) string {
 	return fmt.Sprintf("ALTER ROLE %s %s", pgx.Identifier{role}.Sanitize(), what)
 }
 
-func keyHint(e *filter.KeyError, f facts) string {
+func keyHint(e *filter.KeyError, f hintContext) string {
 	switch e.Fault {
 	case filter.KeyMissing:
 		return "give the secret key with --identity FILE, or the passphrase with --passphrase-file FILE"
@@ -196,7 +196,7 @@ func keyHint(e *filter.KeyError, f facts) string {
 	return "give another file, or look at what this one is: " + commandLine("file", e.File)
 }
 
-func slotHint(e *source.SlotError, f facts) string {
+func slotHint(e *source.SlotError, f hintContext) string {
 	drop := f.scribe("drop", "-S", e.Slot)
 	switch e.Problem {
 	case source.SlotExists:
@@ -247,18 +247,18 @@ func slotHint(e *source.SlotError, f facts) string {
 }
 
 // slots is a command that shows all slots.
-func (f facts) slots() string {
+func (f hintContext) slots() string {
 	return f.tool("psql", "-c", "SELECT slot_name, plugin, database, active, active_pid, wal_status FROM pg_replication_slots")
 }
 
-func timelineHint(e *source.TimelineError, f facts) string {
+func timelineHint(e *source.TimelineError, f hintContext) string {
 	if e.Behind {
 		return "let start go over to it first, then run this again: " + f.scribe("start", "-f", f.dir)
 	}
 	return "if this server is the source from now on, begin there with a new slot and base: " + f.newSlot()
 }
 
-func largeValueHint(e *source.LargeValueError, f facts) string {
+func largeValueHint(e *source.LargeValueError, f hintContext) string {
 	if e.Table != "" {
 		return "make values of 500 MB and more smaller, or take them out of the table; for each COLUMN that may have some: " +
 			f.tool("psql", "-c", "SELECT ctid FROM "+e.Table+" WHERE octet_length(COLUMN) > 500000000")
@@ -267,7 +267,7 @@ func largeValueHint(e *source.LargeValueError, f facts) string {
 		f.newSlot() + " --force"
 }
 
-func dumpHint(e *base.DumpError, f facts) string {
+func dumpHint(e *base.DumpError, f hintContext) string {
 	if e.Major != 0 { // it is not there, or too old
 		return inPath(e.Tool, e.Major, f)
 	}
@@ -277,7 +277,7 @@ func dumpHint(e *base.DumpError, f facts) string {
 	return "see what it says by itself, and fix that: " + f.tool(e.Tool) + " > /dev/null"
 }
 
-func mismatch(err error, f facts) (remedy, bool) {
+func mismatch(err error, f hintContext) (remedy, bool) {
 	var e *source.MismatchError
 	switch {
 	case !errors.As(err, &e):
@@ -290,7 +290,7 @@ func mismatch(err error, f facts) (remedy, bool) {
 }
 
 // identityHint is for a repository and a database that are not of each other.
-func identityHint(e *source.IdentityError, f facts) string {
+func identityHint(e *source.IdentityError, f hintContext) string {
 	switch {
 	case f.command == "drop" && e.Now != "": // never a command that removes what was not meant
 		return "leave out -f to remove what is in this database; to see what is meant: " + f.onDatabase(e.Now).scribe("status", "-f", f.dir)
@@ -307,7 +307,7 @@ func identityHint(e *source.IdentityError, f facts) string {
 }
 
 // onDatabase is for another database of the same server.
-func (f facts) onDatabase(name string) facts {
+func (f hintContext) onDatabase(name string) hintContext {
 	conn := []string{"-d", name}
 	for i := 0; i+1 < len(f.conn); i += 2 {
 		if f.conn[i] != "-d" {
@@ -323,7 +323,7 @@ func (f facts) onDatabase(name string) facts {
 }
 
 // damagedCatalog is said by every command alike.
-func damagedCatalog(err error, f facts) (remedy, bool) {
+func damagedCatalog(err error, f hintContext) (remedy, bool) {
 	var e *repo.DamagedCatalogError
 	if !errors.As(err, &e) && (!catalog.IsDamaged(err) || errors.As(err, new(*repo.NotRepositoryError))) {
 		return remedy{}, false
@@ -353,7 +353,7 @@ func oneOf(what, flag string, known []string) string {
 }
 
 // scribe is a command line of this program with the same connection.
-func (f facts) scribe(command string, args ...string) string {
+func (f hintContext) scribe(command string, args ...string) string {
 	words := append([]string{"pg_scribe", command}, f.conn...)
 	for i := 0; i+1 < len(args); i += 2 {
 		if args[i+1] != "" { // not known yet
@@ -365,7 +365,7 @@ func (f facts) scribe(command string, args ...string) string {
 
 // onSource is the same with the connection of the source, as far as it is known:
 // restore's is that of the target, and others have none.
-func (f facts) onSource(command string, args ...string) string {
+func (f hintContext) onSource(command string, args ...string) string {
 	database := f.source
 	if f.connects && f.command != "restore" {
 		database = cmp.Or(database, f.base)
@@ -385,7 +385,7 @@ func (f facts) onSource(command string, args ...string) string {
 }
 
 // sentLater comforts whoever sends: a storage that is down loses nothing.
-func (f facts) sentLater() string {
+func (f hintContext) sentLater() string {
 	switch f.command {
 	case "start", "full-backup", "copy", "expire", "reencrypt":
 		return "; what is not there yet is kept and sent later"
@@ -394,7 +394,7 @@ func (f facts) sentLater() string {
 }
 
 // disks is a command that shows how full the repository's file systems are.
-func (f facts) disks() string {
+func (f hintContext) disks() string {
 	if f.spool != "" {
 		return commandLine("df", "-h", existing(f.dir), existing(f.spool))
 	}
@@ -402,20 +402,20 @@ func (f facts) disks() string {
 }
 
 // newSlot is the command that begins the stream of a repository again.
-func (f facts) newSlot() string { return f.onSource("full-backup", "-f", f.dir) + " --new-slot" }
+func (f hintContext) newSlot() string { return f.onSource("full-backup", "-f", f.dir) + " --new-slot" }
 
 // tool is a command line of a PostgreSQL program with the same connection.
-func (f facts) tool(name string, args ...string) string {
+func (f hintContext) tool(name string, args ...string) string {
 	return commandLine(append(append([]string{name}, f.conn...), args...)...)
 }
 
 // toTarget is this run's own command line for another moment.
-func (f facts) toTarget(flags ...string) string {
+func (f hintContext) toTarget(flags ...string) string {
 	return f.run(dropFlags(f.line, f.flags, "target-lsn", "target-time", "target-xid", "target-name", "target-exclusive"), flags...)
 }
 
 // server is the same without a database, for programs that name theirs.
-func (f facts) server(name string, args ...string) string {
+func (f hintContext) server(name string, args ...string) string {
 	words := []string{name}
 	for i := 0; i+1 < len(f.conn); i += 2 {
 		switch {

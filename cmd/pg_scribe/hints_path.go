@@ -19,7 +19,7 @@ import (
 // Hints that look at the file system first, so that they name what is there.
 
 // faultyPath is the path that an error is about, or the repository's.
-func faultyPath(err error, f facts) string {
+func faultyPath(err error, f hintContext) string {
 	if e, ok := errors.AsType[*fs.PathError](err); ok && filepath.IsAbs(e.Path) == filepath.IsAbs(f.dir) {
 		return e.Path
 	}
@@ -38,14 +38,14 @@ func existing(path string) string {
 }
 
 // absentHint is for a path that does not exist.
-func absentHint(err error, f facts) string {
+func absentHint(err error, f hintContext) string {
 	path := faultyPath(err, f)
 	above := existing(filepath.Dir(path))
 	return fmt.Sprintf("check the path, or mount what it is on; of it there is only %s: %s", above, commandLine("ls", "-la", above))
 }
 
 // deniedHint names who may read and write there.
-func deniedHint(path string, f facts) string {
+func deniedHint(path string, f hintContext) string {
 	path = existing(path)
 	info, err := os.Stat(path)
 	for err != nil && path != filepath.Dir(path) { // this user may not even look
@@ -69,7 +69,7 @@ func deniedHint(path string, f facts) string {
 
 // readOnlyHint says what still works on a file system that cannot be written,
 // and how to write there.
-func readOnlyHint(err error, f facts) string {
+func readOnlyHint(err error, f hintContext) string {
 	mount := mountOf(existing(faultyPath(err, f)))
 	if mount == "" {
 		return "give a directory that can be written, with -f"
@@ -110,7 +110,7 @@ func mountOf(path string) string {
 const newerHint = "use the newer version of pg_scribe that wrote it"
 
 // notRepositoryHint looks for the repository that was meant.
-func notRepositoryHint(e *repo.NotRepositoryError, f facts) string {
+func notRepositoryHint(e *repo.NotRepositoryError, f hintContext) string {
 	if errors.As(e.Cause, new(segment.NewerFormatError)) {
 		return newerHint
 	}
@@ -172,7 +172,7 @@ func clientFolder(program string, major int) (found string) {
 
 // inPath is how to run this again with a program that PATH does not lead to, or
 // to an older one only.
-func inPath(program string, major int, f facts) string {
+func inPath(program string, major int, f hintContext) string {
 	if dir := clientFolder(program, major); dir != "" {
 		return fmt.Sprintf("it is in %s, which PATH lacks or names too late, as cron's does: PATH=%s:$PATH %s", dir, shellQuote(dir), f.again())
 	}

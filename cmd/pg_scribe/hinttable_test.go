@@ -54,7 +54,7 @@ func (b *bench) runNamed(ctx context.Context, args ...string) (outcome, string) 
 	b.t.Logf("%6.2fs pg_scribe %q", time.Since(began).Seconds(), args)
 	name := ""
 	if a.failure != nil {
-		_, name, _ = firstRule(a.failure, a.facts)
+		_, name, _ = firstRule(a.failure, a.hintContext)
 	}
 	return outcome{args, code, out.String(), errs.String()}, name
 }

@@ -36,7 +36,7 @@ type initCmd struct {
 
 // Run begins a repository.
 func (c *initCmd) Run(ctx context.Context, a *app) error {
-	a.facts.dir, a.facts.slot = c.File, c.Slot
+	a.hintContext.dir, a.hintContext.slot = c.File, c.Slot
 	if err := checkNames(c.Slot, c.Publication, c.Mode); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (c *initCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	report := baseJSON{Directory: c.File, Database: a.facts.base, Slot: c.Slot}
+	report := baseJSON{Directory: c.File, Database: a.hintContext.base, Slot: c.Slot}
 	if report.Findings, err = c.preflight(ctx, a, conn); err != nil {
 		if c.json() && report.Findings != nil {
 			writeJSON(a.stdout, report)
@@ -120,7 +120,7 @@ func (c *initCmd) checkDirectory(a *app) error {
 		if err := repo.CheckSpool(c.File, c.SpoolDir); err != nil {
 			return err
 		}
-		a.facts.spool = c.SpoolDir
+		a.hintContext.spool = c.SpoolDir
 	}
 	return repo.CheckEmpty(c.File)
 }
@@ -133,7 +133,7 @@ func (c *initCmd) printReady(a *app, base base.Result, spool string) {
 		a.print("  spool     %s", oneLine(spool))
 	}
 	a.print("\nKeep the stream running, under a supervisor or in another terminal:\n  %s\nLook at it:\n  %s\nRestore:\n  %s",
-		a.facts.scribe("start", "-f", c.File), a.facts.scribe("status", "-f", c.File),
+		a.hintContext.scribe("start", "-f", c.File), a.hintContext.scribe("status", "-f", c.File),
 		commandLine("pg_scribe", "restore", "-f", c.File, "-C", "-d", "NEW_DATABASE"))
 }
 
@@ -147,7 +147,7 @@ func (c *initCmd) preflight(ctx context.Context, a *app, conn string) ([]source.
 	critical := 0
 	for i, f := range findings {
 		if f.Tool != "" {
-			f.Fix = inPath(f.Tool, f.Major, a.facts)
+			f.Fix = inPath(f.Tool, f.Major, a.hintContext)
 			findings[i].Fix = f.Fix
 		}
 		level := "warning"

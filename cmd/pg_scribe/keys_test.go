@@ -31,7 +31,7 @@ func TestExpireTakesKeysForTargets(t *testing.T) {
 func TestHintOfATargetThatIsDown(t *testing.T) {
 	for command, sends := range map[string]bool{"start": true, "copy": true, "restore": false, "list": false, "verify": false} {
 		for _, fault := range []storage.Fault{storage.Unreachable, storage.Full} {
-			_, hint := remedyFor(&storage.Error{Storage: "s3://b", Fault: fault}, false, facts{command: command})
+			_, hint := remedyFor(&storage.Error{Storage: "s3://b", Fault: fault}, false, hintContext{command: command})
 			if hint == "" || strings.Contains(hint, "sent later") != sends {
 				t.Errorf("%s, %s: %s", command, fault, hint)
 			}

@@ -8,7 +8,7 @@ import (
 )
 
 // note keeps what hints need to know of the command line.
-func (f *facts) note(parsed *kong.Context, args []string) {
+func (f *hintContext) note(parsed *kong.Context, args []string) {
 	command := parsed.Selected()
 	if command == nil || len(args) == 0 {
 		return
@@ -32,16 +32,16 @@ func (f connFlags) connection() connFlags { return f }
 
 // again is this run's own command line, without any password, and with further
 // flags.
-func (f facts) again(extra ...string) string {
+func (f hintContext) again(extra ...string) string {
 	return f.run(f.line, extra...)
 }
 
 // elsewhere is the same with another -f.
-func (f facts) elsewhere(dir string) string {
+func (f hintContext) elsewhere(dir string) string {
 	return f.run(dropFlags(f.line, f.flags, "file"), "-f", dir)
 }
 
-func (f facts) run(line []string, extra ...string) string {
+func (f hintContext) run(line []string, extra ...string) string {
 	words := slices.Concat([]string{"pg_scribe", f.command}, f.conn)
 	if i := slices.Index(line, "--"); i >= 0 { // what follows is no flag
 		return commandLine(slices.Concat(words, line[:i], extra, line[i:])...)

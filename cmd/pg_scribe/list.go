@@ -21,7 +21,7 @@ func (*listCmd) shows() bool { return true }
 
 // Run lists what the repository holds.
 func (c *listCmd) Run(ctx context.Context, a *app) error {
-	a.facts.dir = c.File
+	a.hintContext.dir = c.File
 	keys, err := c.keys()
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func (c *markCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.json() {
-		return writeJSON(a.stdout, markJSON{Name: c.Name, Database: a.facts.base})
+		return writeJSON(a.stdout, markJSON{Name: c.Name, Database: a.hintContext.base})
 	}
 	a.print("Marked. Once start has stored it: %s", commandLine("pg_scribe", "restore", "-f", "REPOSITORY", "-C", "-d", "NEW_DATABASE", "--target-name", c.Name))
 	return nil

@@ -21,7 +21,7 @@ func reexecuted() bool {
 	a := newApp(os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	code := a.runUntilSignal(context.Background(), os.Args[1:])
 	if file := os.Getenv(ruleVariable); file != "" && a.failure != nil {
-		_, name, _ := firstRule(a.failure, a.facts)
+		_, name, _ := firstRule(a.failure, a.hintContext)
 		if err := os.WriteFile(file, []byte(name), 0o644); err != nil {
 			panic(err)
 		}

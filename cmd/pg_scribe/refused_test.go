@@ -42,7 +42,7 @@ func TestRefusedRoles(t *testing.T) {
 	// A server that speaks another language.
 	foreign := &source.ConnectError{Fault: source.FaultPassword, User: "who", Err: &pgconn.PgError{Code: "28000",
 		Message: "Rolle »who« hat keine Berechtigung zum Einloggen", Routine: "InitializeSessionUserId"}}
-	if _, hint := remedyFor(foreign, false, facts{}); !strings.Contains(hint, `ALTER ROLE "who" LOGIN`) || strings.Contains(hint, "-W") {
+	if _, hint := remedyFor(foreign, false, hintContext{}); !strings.Contains(hint, `ALTER ROLE "who" LOGIN`) || strings.Contains(hint, "-W") {
 		t.Errorf("the hint is %s", hint)
 	}
 }

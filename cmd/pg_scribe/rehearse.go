@@ -71,11 +71,11 @@ func (c *rehearseCmd) connect(ctx context.Context, a *app) (string, error) {
 	}
 	flags := connFlags{Dbname: c.Scratch}
 	if info, err := flags.info(); err == nil && conninfo.IsString(c.Scratch) {
-		a.facts.line = append(dropFlags(a.facts.line, a.facts.flags, "scratch"), "--scratch", info.String())
+		a.hintContext.line = append(dropFlags(a.hintContext.line, a.hintContext.flags, "scratch"), "--scratch", info.String())
 	}
 	conn, err := a.connect(ctx, flags)
 	if err == nil {
-		a.facts.conn, a.facts.base = nil, ""
+		a.hintContext.conn, a.hintContext.base = nil, ""
 	}
 	return conn, err
 }
@@ -159,7 +159,7 @@ func (a *app) toRehearsal(dir, database string, r rehearse.Report) rehearsalJSON
 		Seconds: r.Took.Seconds()}
 	if r.Outcome == catalog.OutcomeFailed {
 		f := health.RehearsalFailed(r.Rehearsal, dir, database)
-		doc.failure, doc.Hint = f.Text, a.facts.fix(f.Fix)
+		doc.failure, doc.Hint = f.Text, a.hintContext.fix(f.Fix)
 	}
 	return doc
 }
@@ -197,7 +197,7 @@ func (a *app) warnRehearsal(doc rehearsalJSON) error {
 		if strings.HasPrefix(w, rehearse.LeftOut) {
 			fix = "set it right on the source, then take a base: "
 		}
-		a.words.finding("warning", w, fix+a.facts.onSource("full-backup", "-f", doc.Directory))
+		a.words.finding("warning", w, fix+a.hintContext.onSource("full-backup", "-f", doc.Directory))
 	}
 	for _, left := range doc.Left {
 		a.words.warn("not removed from the scratch server: %s", left)
@@ -228,7 +228,7 @@ func (a *app) rehearseBase(ctx context.Context, r *repo.Repository, database str
 		a.words.warn("the base was not rehearsed: %v", none)
 		return nil, nil
 	case err != nil && ctx.Err() == nil:
-		_, hint := remedyFor(err, false, a.facts)
+		_, hint := remedyFor(err, false, a.hintContext)
 		a.words.finding("warning", "the base was not rehearsed: "+problemOf(err, false), hint)
 		return nil, &exitError{exitWarnings}
 	case err != nil:

@@ -174,16 +174,7 @@ func TestRehearsalFails(t *testing.T) {
 // TestRehearseVersions: a newer server proves the commands too, an older one is
 // refused.
 func TestRehearseVersions(t *testing.T) {
-	var source, target string
-	for _, pair := range strings.Fields(os.Getenv("PG_SCRIBE_TEST_MATRIX")) {
-		if from, to, _ := strings.Cut(pair, ":"); from != to {
-			source, target = from, to
-		}
-	}
-	if target == "" {
-		t.Skip("needs servers of two versions, which make matrix gets")
-	}
-	older, newer := pgtest.New(t, pgtest.Options{Version: source}), pgtest.New(t, pgtest.Options{Version: target})
+	older, newer := pgtest.TwoVersions(t)
 	s := newRehearsed(t, older, "")
 	for _, flags := range [][]string{{"--bindir", newer.BinDir}, {"--scratch", newer.ConnString("postgres")}} {
 		doc := decode[rehearsalRead](t, s.must(append([]string{"rehearse", "-f", s.dir, "--always", "--output", "json"}, flags...)...))

@@ -49,7 +49,7 @@ var errTargetNeeded = errors.New("restore needs a target database")
 
 // Run plans, shows the plan, and executes it.
 func (c *restoreCmd) Run(ctx context.Context, a *app) error {
-	a.facts.dir = c.File
+	a.hintContext.dir = c.File
 	request, zone, err := c.request()
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (a *app) warnUnlisted(ctx context.Context, r *repo.Repository, file string)
 		rebuild = []string{"catalog", "rebuild", "-f", "NEW_DIRECTORY", "--storage", file}
 	}
 	f := health.Uncatalogued(names, health.Command{Args: rebuild})
-	a.words.finding("warning", f.Text, a.facts.fix(f.Fix))
+	a.words.finding("warning", f.Text, a.hintContext.fix(f.Fix))
 	return nil
 }
 
@@ -184,7 +184,7 @@ func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, erro
 	maintenance := "postgres"
 	conn, err := a.connectTo(ctx, c.connFlags, maintenance)
 	refused := (*source.ConnectError)(nil)
-	if errors.As(err, &refused) && refused.Fault == source.FaultDatabase || err == nil && c.AllowSource && a.facts.base == maintenance {
+	if errors.As(err, &refused) && refused.Fault == source.FaultDatabase || err == nil && c.AllowSource && a.hintContext.base == maintenance {
 		maintenance = "template1"
 		conn, err = a.connectTo(ctx, c.connFlags, maintenance)
 	}
@@ -194,7 +194,7 @@ func (c *restoreCmd) options(ctx context.Context, a *app) (restore.Options, erro
 	opts.TargetConn = conn
 	opts.MaintenanceConn, err = withDatabase(conn, maintenance)
 	if err == nil && c.AllowSource {
-		opts.Swap = restore.NewSwap(a.facts.base, a.now())
+		opts.Swap = restore.NewSwap(a.hintContext.base, a.now())
 		opts.TargetConn, err = withDatabase(conn, opts.Swap.Restored)
 	}
 	return opts, err

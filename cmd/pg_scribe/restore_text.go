@@ -154,7 +154,7 @@ func shortened(value string) string {
 
 // printSwap says what became of the source, and what that means for its backup.
 func (a *app) printSwap(s *restore.Swap, slot string) {
-	f, kept := a.facts.onDatabase(s.Source), a.facts.onDatabase(s.Kept)
+	f, kept := a.hintContext.onDatabase(s.Source), a.hintContext.onDatabase(s.Kept)
 	stamp := s.Kept[len(s.Kept)-len("20060102_150405"):]
 	a.print("\nThe source is kept as database %q, as it was.", s.Kept)
 	a.print("Slot %s and the repository belong to the kept database: start -d %s is refused from now on, and the slot keeps WAL until that backup goes on or "+

@@ -131,7 +131,7 @@ func (c *startCmd) open(ctx context.Context, a *app) (*repo.Repository, error) {
 	}
 	inside, perr := a.openRepository(ctx, parent)
 	if perr != nil {
-		a.facts.dir = c.File
+		a.hintContext.dir = c.File
 		return nil, err
 	}
 	a.words.say("%s is inside the repository %s: streaming into segments there", c.File, parent)
@@ -158,7 +158,7 @@ func (c *startCmd) toStdout(ctx context.Context, a *app) error {
 
 // options connects and says how to stream.
 func (c *startCmd) options(ctx context.Context, a *app, slot, publication string) (stream.RunOptions, error) {
-	a.facts.slot = slot
+	a.hintContext.slot = slot
 	if err := checkSlotName(slot); err != nil {
 		return stream.RunOptions{}, err
 	}

@@ -85,7 +85,7 @@ func (s *statusReport) verdict(slotErr error) {
 	s.doc.Verdict = string(health.Worst(s.findings))
 	s.doc.Reasons = []reasonJSON{}
 	for _, f := range s.findings {
-		s.doc.Reasons = append(s.doc.Reasons, reasonJSON{string(f.Severity), f.Text, s.app.facts.fix(f.Fix)})
+		s.doc.Reasons = append(s.doc.Reasons, reasonJSON{string(f.Severity), f.Text, s.app.hintContext.fix(f.Fix)})
 	}
 }
 
@@ -95,7 +95,7 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	if s.Slot == "" {
 		s.Slot = stream.DefaultSlot
 	}
-	a.facts.slot = s.Slot
+	a.hintContext.slot = s.Slot
 	conn, err := a.connect(ctx, flags)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	if err != nil {
 		return err
 	}
-	if slot.Database != "" && slot.Database != a.facts.base {
+	if slot.Database != "" && slot.Database != a.hintContext.base {
 		return &source.SlotError{Slot: s.Slot, Problem: source.SlotForeign, Database: slot.Database}
 	}
 	if s.seen != nil && slot.ConfirmedFlush > s.seen.End { // the streamer may have gone on since the repository was looked at
@@ -137,7 +137,7 @@ func (s *statusReport) slot(ctx context.Context, flags connFlags) error {
 	if err != nil {
 		return err
 	}
-	s.findings = append(s.findings, health.Capture(findings, a.facts.dir)...)
+	s.findings = append(s.findings, health.Capture(findings, a.hintContext.dir)...)
 	return nil
 }
 
@@ -155,7 +155,7 @@ func (s *statusReport) lookAgain(ctx context.Context) error {
 
 // repository looks at the files and the catalog, and judges them.
 func (s *statusReport) repository(ctx context.Context, dir string, keys *filter.Keys) error {
-	s.app.facts.dir, s.keys = dir, keys
+	s.app.hintContext.dir, s.keys = dir, keys
 	r, err := s.app.openForReading(ctx, dir, keys)
 	if err != nil {
 		return err

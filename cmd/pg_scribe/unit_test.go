@@ -158,7 +158,7 @@ func TestConnString(t *testing.T) {
 	}
 }
 
-func TestFactsHideThePassword(t *testing.T) {
+func TestStateHideThePassword(t *testing.T) {
 	f := connFlags{Dbname: "postgresql://me:s3cret@there/shop"}
 	i, err := f.info()
 	if err != nil {
@@ -168,9 +168,9 @@ func TestFactsHideThePassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var facts facts
-	facts.setConn(f, i, &cfg.Config)
-	if got := facts.scribe("start", "-f", "/a b", "-S", ""); got != "pg_scribe start -d shop -h there -p 5432 -U me -f '/a b'" {
+	var hintContext hintContext
+	hintContext.setConn(f, i, &cfg.Config)
+	if got := hintContext.scribe("start", "-f", "/a b", "-S", ""); got != "pg_scribe start -d shop -h there -p 5432 -U me -f '/a b'" {
 		t.Error(got)
 	}
 	b := newBench(t, pgtest.Shared(t))
@@ -196,14 +196,14 @@ func TestCommandLinesInHints(t *testing.T) {
 		a := newApp([]string{"PATH=/nonexistent"}, strings.NewReader(""), &out, &errs)
 		a.run(context.Background(), args)
 		want := "pg_scribe full-backup -d shop -h there -p 77 -U me -f /r --jobs 2"
-		got := strings.Replace(a.facts.again("--jobs", "2"), "-v ", "", 1)
-		if got != want || strings.Contains(a.facts.elsewhere("/s"), "/r") || strings.Contains(errs.String(), "s3cret") {
-			t.Errorf("%s: %s; elsewhere %s\n%s", line, got, a.facts.elsewhere("/s"), errs.String())
+		got := strings.Replace(a.hintContext.again("--jobs", "2"), "-v ", "", 1)
+		if got != want || strings.Contains(a.hintContext.elsewhere("/s"), "/r") || strings.Contains(errs.String(), "s3cret") {
+			t.Errorf("%s: %s; elsewhere %s\n%s", line, got, a.hintContext.elsewhere("/s"), errs.String())
 		}
 	}
 	a := newApp(nil, strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{})
 	a.run(context.Background(), []string{"mark", "-d", "shop", "--", "-d"})
-	if got := a.facts.again("-v"); got != "pg_scribe mark -d shop -v -- -d" {
+	if got := a.hintContext.again("-v"); got != "pg_scribe mark -d shop -v -- -d" {
 		t.Error(got)
 	}
 }
@@ -231,22 +231,22 @@ func TestRules(t *testing.T) {
 		&repo.FormatError{File: "incremental-1.sql.open"},
 	}
 	for _, err := range known {
-		r, _, ok := firstRule(fmt.Errorf("wrapped: %w", err), facts{})
+		r, _, ok := firstRule(fmt.Errorf("wrapped: %w", err), hintContext{})
 		if !ok || r.hint == "" || r.code < exitGeneral || r.code > exitUsage {
 			t.Errorf("%T: %+v, %v", err, r, ok)
 		}
 	}
 	differs := &restore.IncompleteError{Err: &restore.DifferenceError{Differences: []compare.Difference{{}}}, Resumable: true}
-	if code, hint := remedyFor(differs, false, facts{command: "restore", line: []string{"-f", "r"}}); code != exitBackup ||
+	if code, hint := remedyFor(differs, false, hintContext{command: "restore", line: []string{"-f", "r"}}); code != exitBackup ||
 		!strings.Contains(hint, "pg_scribe restore -f r --resume;") || !strings.Contains(hint, "pg_scribe restore -f r --resume --accept-differences") {
 		t.Errorf("%d: %s", code, hint)
 	}
-	code, hint := remedyFor(errors.New("never heard of"), false, facts{command: "list"})
+	code, hint := remedyFor(errors.New("never heard of"), false, hintContext{command: "list"})
 	if code != exitGeneral || hint == "" {
 		t.Errorf("an unknown error: %d %q", code, hint)
 	}
 	undone := errors.Join(errors.Join(&base.DumpError{Tool: "pg_dump", Reason: "it died"}, nil), errors.New("slot not dropped"))
-	if code, hint := remedyFor(undone, true, facts{command: "init", slot: "s"}); code != exitGeneral || !strings.Contains(hint, "pg_scribe drop -S s") ||
+	if code, hint := remedyFor(undone, true, hintContext{command: "init", slot: "s"}); code != exitGeneral || !strings.Contains(hint, "pg_scribe drop -S s") ||
 		problemOf(undone, true) != "interrupted; slot not dropped" || problemOf(undone, false) != "pg_dump failed: it died; slot not dropped" {
 		t.Errorf("%d %q %q", code, hint, problemOf(undone, true))
 	}

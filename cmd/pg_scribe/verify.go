@@ -192,7 +192,7 @@ type catalogCmd struct {
 
 // Run checks the catalog, or makes it again.
 func (c *catalogCmd) Run(ctx context.Context, a *app) error {
-	a.facts.dir = c.File
+	a.hintContext.dir = c.File
 	if c.Action == "check" {
 		if c.SpoolDir != "" {
 			return &usageError{"--spool-dir with catalog check", "it is for catalog rebuild; check finds the folder by itself"}
@@ -212,7 +212,7 @@ func (c *catalogCmd) Run(ctx context.Context, a *app) error {
 			"its files are brought into a directory: " + commandLine("pg_scribe", "catalog", "rebuild", "-f", "NEW_DIRECTORY", "--storage", c.File)}
 	}
 	opts := rebuild.Options{Force: c.Force, Keys: keys, Chain: chain, Spool: c.SpoolDir}
-	a.facts.spool = c.SpoolDir
+	a.hintContext.spool = c.SpoolDir
 	if c.Storage != "" {
 		a.step("bringing the files")
 		if opts.From, err = a.parseStorage(c.Storage); err != nil {

@@ -243,7 +243,7 @@ func (tr *trip) states() {
 	for what, sql := range map[string]string{
 		"sequences": `SELECT n.nspname, c.relname, pg_sequence_last_value(c.oid) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		   WHERE c.relkind = 'S' AND n.nspname <> 'scribe' ORDER BY 1, 2`,
-		"event triggers": `SELECT evtname, evtevent, evtenabled, evttags, evtfoid::regproc FROM pg_event_trigger WHERE evtname !~ '^scribe_.$' ORDER BY 1`,
+		"event triggers": `SELECT evtname, evtevent, evtenabled, evttags, evtfoid::regproc FROM pg_event_trigger WHERE evtname !~ '^!?scribe_.$' ORDER BY 1`,
 		"owners": `SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		   WHERE c.oid >= 16384 AND n.nspname NOT IN ('scribe', 'pg_toast') AND n.nspname !~ '^pg_' ORDER BY 1, 2`,
 		"clustered": `SELECT indexrelid::regclass FROM pg_index WHERE indisclustered ORDER BY 1`,

@@ -313,6 +313,12 @@ func TestOtherEventTriggersThatRunCommands(t *testing.T) {
 	tr.run(`GRANT ALL ON SCHEMA public TO PUBLIC; GRANT ALL ON audit TO PUBLIC; ALTER TABLE audit OWNER TO ` + tr.db + `_low`)
 	mustExec(t, conn, `CREATE TABLE mine (a int, b int)`, `CREATE INDEX CONCURRENTLY mine_a ON mine (a)`, `REINDEX INDEX CONCURRENTLY mine_a`,
 		`DROP INDEX CONCURRENTLY mine_a`, `CREATE UNIQUE INDEX mine_b ON mine (b)`, `DROP TABLE mine`)
+	// Of these the replay does again what they did inside.
+	tr.run("CREATE SCHEMA extra; CREATE MATERIALIZED VIEW mv AS SELECT what FROM audit; CREATE EXTENSION citext; ALTER EXTENSION citext SET SCHEMA extra",
+		"REFRESH MATERIALIZED VIEW mv; DROP EXTENSION citext")
+	if n := tr.source.Query(t, tr.db, "SELECT count(*) FROM audit WHERE what ~ 'EXTENSION|REFRESH'"); n != "5" {
+		t.Fatalf("the trigger ran %s times of 5", n)
+	}
 	tr.capture()
 	tr.noGap()
 	tr.back()
@@ -338,10 +344,11 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 	marks := 0
 	for i, c := range []struct{ does, problem string }{
 		{"ALTER EVENT TRIGGER scribe_b DISABLE", "scribe_b"},
-		{"ALTER EVENT TRIGGER scribe_y ENABLE REPLICA", "scribe_y"},
-		{"DROP EVENT TRIGGER scribe_y; DROP EVENT TRIGGER scribe_b", "scribe_b, scribe_y"},
+		{`ALTER EVENT TRIGGER "!scribe_y" ENABLE REPLICA`, "!scribe_y"},
+		{`DROP EVENT TRIGGER "!scribe_y"; DROP EVENT TRIGGER scribe_b`, "scribe_b, !scribe_y"},
 		{"ALTER EVENT TRIGGER scribe_b RENAME TO mine", "mine"},
-		{"ALTER EVENT TRIGGER scribe_y DISABLE; ALTER PUBLICATION pg_scribe SET (publish = 'insert'); ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS", "was altered"},
+		{`ALTER EVENT TRIGGER "!scribe_y" DISABLE; ALTER PUBLICATION pg_scribe SET (publish = 'insert');
+		  ALTER EVENT TRIGGER "!scribe_y" ENABLE ALWAYS`, "was altered"},
 	} {
 		before := tr.lsn()
 		tr.run(c.does, fmt.Sprintf("CREATE TABLE unseen_%d (a int)", i))
@@ -370,8 +377,8 @@ func TestCaptureThatIsTamperedWith(t *testing.T) {
 		tr.run(fmt.Sprintf("CREATE TABLE seen_%d (a int); INSERT INTO seen_%d VALUES (1)", i, i))
 	}
 	// Put back by hand before anybody looks.
-	tr.run("ALTER EVENT TRIGGER scribe_b DISABLE; ALTER EVENT TRIGGER scribe_y DISABLE; CREATE TABLE unseen (a int); ALTER EVENT TRIGGER scribe_b ENABLE " +
-		"ALWAYS; ALTER EVENT TRIGGER scribe_y ENABLE ALWAYS")
+	tr.run(`ALTER EVENT TRIGGER scribe_b DISABLE; ALTER EVENT TRIGGER "!scribe_y" DISABLE; CREATE TABLE unseen (a int);
+	  ALTER EVENT TRIGGER scribe_b ENABLE ALWAYS; ALTER EVENT TRIGGER "!scribe_y" ENABLE ALWAYS`)
 	tr.capture()
 	if list := tr.gaps(); !strings.Contains(list[len(list)-1], "put back") {
 		t.Errorf("no mark for triggers that were put back: %v", list)

@@ -183,7 +183,7 @@ func objectLines(text string) (list []string) {
 // a directory says what the objects are, too.
 func TestObjectsWithoutEvents(t *testing.T) {
 	tr := begin(t, manyKinds)
-	tr.run("ALTER EVENT TRIGGER scribe_y DISABLE; ALTER EVENT TRIGGER scribe_b DISABLE; ALTER EVENT TRIGGER scribe_d DISABLE",
+	tr.run(`ALTER EVENT TRIGGER "!scribe_y" DISABLE; ALTER EVENT TRIGGER scribe_b DISABLE; ALTER EVENT TRIGGER scribe_d DISABLE`,
 		"ALTER TABLE app.orders ADD hidden int DEFAULT 7; DROP TRIGGER touch ON app.orders; DROP VIEW app.w; CREATE TABLE app.secretly (a int)",
 		"UPDATE pg_proc SET provolatile = 's' WHERE proname = 'double'")
 	if len(tr.unsaid()) < 4 {

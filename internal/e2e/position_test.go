@@ -63,15 +63,15 @@ func (tr *trip) await(query, want string) {
 	}
 }
 
-// facts are the facts of a kind at the stream's end.
-func (tr *trip) facts(kind string) map[uint32]string {
+// state is the state of a kind at the stream's end.
+func (tr *trip) state(kind string) map[uint32]string {
 	tr.t.Helper()
 	r, err := repo.OpenReadOnly(tr.t.Context(), tr.dir)
 	if err != nil {
 		tr.t.Fatal(err)
 	}
 	defer r.Close()
-	_, all, err := r.Catalog().StreamFacts(tr.t.Context())
+	_, all, err := r.Catalog().StreamState(tr.t.Context())
 	if err != nil {
 		tr.t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestRestartWithinAString(t *testing.T) {
 		tr.pause(sql, func() { tr.captureUntil(false) })
 	}
 	tr.capture()
-	if left := tr.facts("string"); len(left) > 0 {
+	if left := tr.state("string"); len(left) > 0 {
 		t.Errorf("positions of strings that are over: %v", left)
 	}
 	tr.noGap()
@@ -108,7 +108,7 @@ func TestStringThatFailsBetweenItsTransactions(t *testing.T) {
 		t.Fatal("it did not fail")
 	}
 	tr.captureUntil(false)
-	if left := tr.facts("string"); len(left) != 1 {
+	if left := tr.state("string"); len(left) != 1 {
 		t.Errorf("positions of strings: %v", left)
 	}
 	for _, sql := range []string{`INSERT INTO t VALUES (1); ALTER TABLE t DROP a; COMMIT`, again} {
@@ -117,7 +117,7 @@ func TestStringThatFailsBetweenItsTransactions(t *testing.T) {
 		}
 	}
 	tr.capture()
-	if left := tr.facts("string"); len(left) > 0 {
+	if left := tr.state("string"); len(left) > 0 {
 		t.Errorf("positions of strings that are over: %v", left)
 	}
 	tr.noGap()
@@ -289,7 +289,7 @@ func TestRestartBesideASchemaRename(t *testing.T) {
 		tr.run(sql)
 		tr.captureUntil(false)
 	}
-	if moves := tr.facts("move"); len(moves) != 1 {
+	if moves := tr.state("move"); len(moves) != 1 {
 		t.Errorf("moves: %v", moves)
 	}
 	write("INSERT INTO c.x VALUES (2, 'after')")
@@ -302,7 +302,7 @@ func TestRestartBesideASchemaRename(t *testing.T) {
 	for range 2 {
 		tr.capture()
 	}
-	if moves := tr.facts("move"); len(moves) > 0 {
+	if moves := tr.state("move"); len(moves) > 0 {
 		t.Errorf("moves that are over: %v", moves)
 	}
 }

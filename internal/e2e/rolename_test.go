@@ -116,6 +116,28 @@ func TestRenamedRole(t *testing.T) {
 	r.at(before)
 }
 
+// Roles change their names between two samples, and commands follow that name none
+// of them: what is said of their objects then has other roles than what was said
+// before.
+func TestRolesRenamedBetweenDescriptions(t *testing.T) {
+	r := beginRenaming(t)
+	streamer := r.launchStart("--state-interval", "1h")
+	described := func() { time.Sleep(1500 * time.Millisecond) } // mostly
+	r.do("ALTER TABLE own ADD x int; ALTER TABLE s.t ADD x int")
+	described()
+	r.do("ALTER ROLE ONE RENAME TO THREE", "ALTER TABLE own ADD y int; CREATE INDEX ON s.t (a)")
+	described()
+	r.do("ALTER ROLE TWO RENAME TO ONE; ALTER ROLE THREE RENAME TO TWO", "ALTER TABLE own ADD z int; ALTER TABLE s.t ADD z int")
+	described()
+	r.do(`CREATE ROLE THREE; REASSIGN OWNED BY TWO TO THREE; ALTER TABLE own ADD late int`)
+	described()
+	streamer.stop(t)
+	if n := strings.Count(r.text(), `object "table" "public.own"`); n == 0 {
+		t.Fatal("the table is not described")
+	}
+	r.compare()
+}
+
 // Names that change hands between two samples.
 func TestRolesExchangeNames(t *testing.T) {
 	r := beginRenaming(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,4 +117,31 @@ func TestSequencesBehindTheLastSample(t *testing.T) {
 		t.Errorf("the margin leaves a small sequence no room: %d of 100", got)
 	}
 	tr.target.Exec(t, tr.restored, "INSERT INTO t DEFAULT VALUES; SELECT nextval('small')")
+}
+
+// What follows the last sample only describes what was there before it.
+func TestSequencesBeforeTheLastDescriptions(t *testing.T) {
+	tr := begin(t, "CREATE SEQUENCE free INCREMENT 5 CACHE 3")
+	for try := 0; ; try++ {
+		if try == 8 {
+			t.Fatal("no description came behind the last sample")
+		}
+		ran := make(chan struct{})
+		go func() {
+			defer close(ran)
+			time.Sleep(800 * time.Millisecond)
+			tr.run(fmt.Sprintf("ALTER SEQUENCE free RESTART 1000; CREATE TABLE t%d (a int); SELECT nextval('free') FROM generate_series(1, 4)", try))
+		}()
+		tr.captureSampled()
+		<-ran
+		if text := tr.text(); strings.LastIndex(text, "\n-- pg_scribe object ") > strings.LastIndex(text, "SAMPLE") {
+			break
+		}
+	}
+	tr.back()
+	tr.equal()
+	const state = "SELECT last_value, is_called FROM free"
+	if want, got := tr.source.Query(t, tr.db, state), tr.target.Query(t, tr.restored, state); want != got {
+		t.Errorf("the sequence is at %s, want %s", got, want)
+	}
 }

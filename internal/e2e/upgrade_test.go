@@ -6,12 +6,12 @@ import (
 	"pg_scribe/internal/pgtest"
 )
 
-// What is installed does not stand in the way to a newer version.
-func TestUpgradeIsPossible(t *testing.T) {
-	old := pgtest.New(t, pgtest.Options{Version: "15"})
+// TestUpgradeVersions: what is installed does not stand in the way to a newer version.
+func TestUpgradeVersions(t *testing.T) {
+	older, newer := pgtest.TwoVersions(t)
 	_, target := clusters(t)
-	tr := beginOn(t, old, target, copied)
+	tr := beginOn(t, older, target, copied)
 	tr.run(`CREATE TABLE later (v text); DROP TABLE keyless`)
 	tr.capture()
-	old.CheckUpgrade(t, pgtest.New(t, pgtest.Options{Version: "17"}))
+	older.CheckUpgrade(t, newer)
 }

@@ -1,4 +1,4 @@
-// Package health says what is wrong with a backup: pure functions from facts to
+// Package health says what is wrong with a backup: pure functions from what is known to
 // findings. Whoever has looked at a repository, a slot and a capture gives what was
 // seen; a finding has a code for programs, a text for people, and what fixes it.
 //

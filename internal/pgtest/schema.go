@@ -82,7 +82,7 @@ func (c *Cluster) output(ctx context.Context, stdin, name string, args ...string
 var (
 	// entryHeader is the second of the three comment lines above each object.
 	entryHeader = regexp.MustCompile(`^-- Name: .*; Type: [A-Z ]+; Schema: .*; Owner: `)
-	ourEntry    = regexp.MustCompile(`^-- Name: (scribe_.*; Type: EVENT TRIGGER|EVENT TRIGGER scribe_.*; Type: COMMENT); Schema: -; `)
+	ourEntry    = regexp.MustCompile(`^-- Name: (!?scribe_.*; Type: EVENT TRIGGER|EVENT TRIGGER !?scribe_.*; Type: COMMENT); Schema: -; `)
 	// noise is what differs from run to run: versions, the random key of the latest minor releases, and a setting that
 	// servers before version 17 do not know.
 	noise = regexp.MustCompile(`^(-- Dumped (from database|by pg_dump) version |\\(un)?restrict |SET transaction_timeout )`)

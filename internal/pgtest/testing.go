@@ -147,6 +147,22 @@ func (c *Cluster) Exec(tb testing.TB, db, sql string) {
 	c.Query(tb, db, sql)
 }
 
+// TwoVersions are servers of two versions, the older one first: the last pair of different ones in PG_SCRIBE_TEST_MATRIX,
+// which lists SOURCE:TARGET. Where that is not set, the test is left to make matrix, which gets the servers.
+func TwoVersions(tb testing.TB) (older, newer *Cluster) {
+	tb.Helper()
+	var source, target string
+	for pair := range strings.FieldsSeq(os.Getenv("PG_SCRIBE_TEST_MATRIX")) {
+		if from, to, _ := strings.Cut(pair, ":"); from != to {
+			source, target = from, to
+		}
+	}
+	if target == "" {
+		tb.Skip("needs servers of two versions, which make matrix gets")
+	}
+	return New(tb, Options{Version: source}), New(tb, Options{Version: target})
+}
+
 // Query runs one or several statements and returns their rows as psql -At prints them: columns separated by |, rows by
 // newlines, null as nothing.
 func (c *Cluster) Query(tb testing.TB, db, sql string) string {

@@ -16,7 +16,7 @@ import (
 	"pg_scribe/repo/verify"
 )
 
-// describe finds the facts of the repository itself, pairs globals with their
+// describe finds the settings of the repository itself, pairs globals with their
 // bases, and brings everything into the order in which it was recorded.
 func (b *rebuilder) describe() {
 	type pair struct {

@@ -15,7 +15,7 @@ type Tx struct {
 	At     time.Time   // of its commit
 }
 
-// An Item is one element of a  SQL, and what is parsed of it, is valid
+// An Item is one element of a segment. SQL, and what is parsed of it, is valid
 // until the next call of Next.
 type Item struct {
 	Kind   Kind

@@ -54,11 +54,12 @@ func (i Item) Defines() bool {
 	return false
 }
 
-// Sampled says whether a sample sent the item. position is that of a mark, else
-// 0.
+// Sampled says whether the item is no change of the source's users: a sample sent
+// it, or it only says something of what others did. position is that of a mark,
+// else 0.
 func (i Item) Sampled() (position catalog.LSN, ok bool) {
 	switch i.Kind {
-	case LargeObject:
+	case LargeObject, Object, Author:
 		return 0, true
 	case DDL:
 		word, _, _ := strings.Cut(i.Tag, " ")

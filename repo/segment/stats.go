@@ -17,7 +17,7 @@ type Stats struct {
 	Tables                  map[string]catalog.TableCount
 	Points                  []catalog.RestorePoint
 	Gaps                    []catalog.Gap
-	Facts                   *catalog.FactChanges // of the source's objects; nil: not followed
+	State                   *catalog.StateChanges // of the source's objects; nil: not followed
 }
 
 // Add takes up what follows.
@@ -49,7 +49,7 @@ func (s *Stats) Add(next Stats) {
 	}
 	s.Points = append(s.Points, next.Points...)
 	s.Gaps = append(s.Gaps, next.Gaps...)
-	s.Facts = s.Facts.Add(next.Facts)
+	s.State = s.State.Add(next.State)
 }
 
 func sumCounts(name string, a, b catalog.TableCount) catalog.TableCount {
@@ -58,10 +58,10 @@ func sumCounts(name string, a, b catalog.TableCount) catalog.TableCount {
 }
 
 // Progress is what a checkpoint tells the catalog: the totals of s and next,
-// with only those tables, points, gaps and facts that next brings.
+// with only those tables, points, gaps and state that next brings.
 func (s Stats) Progress(next Stats) catalog.Progress {
 	total := s
-	total.Tables, total.Points, total.Gaps, total.Facts = nil, nil, nil, nil
+	total.Tables, total.Points, total.Gaps, total.State = nil, nil, nil, nil
 	total.Add(next)
 	for name, c := range total.Tables {
 		total.Tables[name] = sumCounts(name, s.Tables[name], c)
@@ -70,7 +70,7 @@ func (s Stats) Progress(next Stats) catalog.Progress {
 		End: total.End, ReachedAt: total.Reached,
 		Commits: catalog.Commits{FirstCommitAt: total.FirstCommit, LastCommitAt: total.LastCommit,
 			Transactions: total.Transactions, MinXID: total.MinXID, MaxXID: total.MaxXID},
-		Tables: total.Counts(), Points: total.Points, Gaps: total.Gaps, Facts: total.Facts,
+		Tables: total.Counts(), Points: total.Points, Gaps: total.Gaps, State: total.State,
 	}
 }
 

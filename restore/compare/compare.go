@@ -31,7 +31,9 @@ type Comparer struct {
 type Options struct {
 	Repair bool // execute what makes differences go away
 	// Quiet: a replay keeps triggers, rules, event triggers and publications of
-	// the target from doing anything, so that their state is not the source's.
+	// the target from doing anything, so that their state is not the source's; owners
+	// and privileges may come with a later sample (REASSIGN OWNED, ALTER ROLE … RENAME,
+	// transactions that overlapped).
 	Quiet bool
 	// NoRows: the target has definitions alone, so that what only rows bring about
 	// is not the source's.

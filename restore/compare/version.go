@@ -3,6 +3,7 @@ package compare
 import (
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -30,6 +31,9 @@ var quiet = map[string][]string{
 // includes from then on.
 const maintain = 17
 
+// ofRoles matches the attributes that say who owns an object and what others may do to it.
+var ofRoles = regexp.MustCompile(`(?:acl|owner)$`)
+
 // compare lists the differences of a pair that count.
 func (c *Comparer) compare(p pair, o Options) (list []describe.Difference, passed int) {
 	if c.source != c.target && (member(p.source) || member(p.target)) {
@@ -45,7 +49,7 @@ func (c *Comparer) compare(p pair, o Options) (list []describe.Difference, passe
 			passed++
 		case o.NoRows && d.Attribute == "relispopulated":
 			passed++
-		case o.Quiet && slices.Contains(quiet[d.Catalog], d.Attribute):
+		case o.Quiet && (slices.Contains(quiet[d.Catalog], d.Attribute) || ofRoles.MatchString(d.Attribute)):
 			passed++
 		case d.Attribute == "reltablespace" && d.Kind == describe.Changed && !c.spaces[d.Source]:
 			passed++ // a restore leaves it where there is room

@@ -381,7 +381,7 @@ func (d *Dumper) editor(ctx context.Context) (func([]byte) []byte, error) {
 	}
 	for _, name := range capture.TriggerNames() {
 		for _, prefix := range []string{"CREATE EVENT TRIGGER ", "ALTER EVENT TRIGGER ", "COMMENT ON EVENT TRIGGER "} {
-			own = append(own, []byte(prefix+name+" "))
+			own = append(own, []byte(prefix+sqltext.Bare(name)+" "))
 		}
 	}
 	for _, prefix := range []string{"CREATE PUBLICATION ", "ALTER PUBLICATION ", "COMMENT ON PUBLICATION "} {

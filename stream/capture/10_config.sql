@@ -32,7 +32,7 @@
 --   scribe_b  command start, as owner: emits the command's text
 --   scribe_d  dropped objects
 --   scribe_r  table rewrite: notes which table
---   scribe_y  command end: emits the facts that are known only now
+--   !scribe_y command end, before those of others: emits the facts that are known only now
 --   scribe_z  command end: gives new tables a usable replica identity, or
 --             lists those that have one
 

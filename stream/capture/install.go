@@ -42,7 +42,7 @@ var installSQL = sync.OnceValue(func() string {
 })
 
 // wantedVersion is that of the files; another one on the source is refused.
-const wantedVersion = "8"
+const wantedVersion = "9"
 
 // Schema is where the capture is.
 const Schema = event.Schema
@@ -280,12 +280,15 @@ func NoteUnsaved(ctx context.Context, conn *pgx.Conn, notice func(string)) error
 // A trigger is an event trigger that calls a function of folder capture.
 type trigger struct{ name, event, function string }
 
+// They fire in the order of their names. The end of a command comes before what
+// the event triggers of others do behind it, so that this does not count as a part
+// of the command.
 var eventTriggers = []trigger{
 	{"scribe_a", "ddl_command_start", "on_start_user"},
 	{"scribe_b", "ddl_command_start", "on_start"},
 	{"scribe_d", "sql_drop", "on_drop"},
 	{"scribe_r", "table_rewrite", "on_rewrite"},
-	{"scribe_y", "ddl_command_end", "on_end"},
+	{"!scribe_y", "ddl_command_end", "on_end"},
 	{"scribe_z", "ddl_command_end", "on_end_guard"},
 }
 
@@ -302,7 +305,7 @@ func TriggerNames() []string {
 func (t trigger) create(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Conn().PgConn().Exec(ctx, fmt.Sprintf(`DROP EVENT TRIGGER IF EXISTS %[1]s;
 	  CREATE EVENT TRIGGER %[1]s ON %[2]s EXECUTE FUNCTION scribe.%[3]s(); ALTER EVENT TRIGGER %[1]s ENABLE ALWAYS`,
-		t.name, t.event, t.function)).ReadAll()
+		sqltext.Identifier(t.name), t.event, t.function)).ReadAll()
 	return err
 }
 
@@ -322,7 +325,7 @@ func Remove(ctx context.Context, conn *pgx.Conn, made Made) error {
 	if made.Schema {
 		for _, t := range eventTriggers {
 			do("pg_catalog.pg_event_trigger", "event trigger "+t.name+" was not dropped", func() error {
-				_, err := conn.Exec(ctx, "DROP EVENT TRIGGER IF EXISTS "+t.name)
+				_, err := conn.Exec(ctx, "DROP EVENT TRIGGER IF EXISTS "+sqltext.Identifier(t.name))
 				return err
 			})
 		}

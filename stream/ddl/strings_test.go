@@ -25,7 +25,7 @@ func TestPositionsAreBounded(t *testing.T) {
 	}
 }
 
-// What began before the facts, and only that, may have transactions before them.
+// What began before the state, and only that, may have transactions before them.
 func TestStringsBefore(t *testing.T) {
 	s := NewStrings()
 	if s.mayHaveBegun("1") {

@@ -91,4 +91,5 @@ func (c *commands) renameRole(oid uint32, was, name string) {
 	c.has.forgetOwners()
 	c.schema.NameRole(oid, name)
 	c.out.append(ddl.RenameRole(was, name))
+	c.out.touched.All = true
 }

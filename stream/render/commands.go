@@ -26,13 +26,14 @@ type commands struct {
 }
 
 // bracket follows the brackets of commands within one transaction. What comes
-// between the start and the end of the outermost command waits, because its facts
-// are known only at the end while its text belongs at the start.
+// between the start and the end of the outermost command waits, because what it did is
+// known only at the end while its text belongs at the start.
 type bracket struct {
 	depth    int
 	start    *event.Command
 	lsn      catalog.LSN // of the message that start came in
 	dropped  []event.Object
+	inside   []event.Object // dropped by commands that the script of an extension runs
 	held     heldMessages
 	texts    map[string]string // that commands of this transaction refer to
 	refill   *refill
@@ -75,7 +76,7 @@ func (c *commands) take(e event.Event, lsn catalog.LSN, raw []byte, again func([
 	switch e := e.(type) {
 	case *event.Start:
 		e.Resolve(c.texts)
-		c.depth, c.start, c.lsn, c.dropped = 1, &e.Command, lsn, nil
+		c.depth, c.start, c.lsn, c.dropped, c.inside = 1, &e.Command, lsn, nil, nil
 	case *event.Drop:
 		c.dropped = e.Objects
 	case *event.End:
@@ -123,6 +124,9 @@ func (c *commands) within(e event.Event, raw []byte, again func([]byte) error) e
 		if c.depth == 1 {
 			c.dropped = append(c.dropped, e.Objects...)
 			return nil
+		}
+		if ddl.IsScript(c.start.Tag) {
+			c.inside = append(c.inside, e.Objects...)
 		}
 	case *event.Gap:
 		c.out.gap(e.Reason)
@@ -177,38 +181,49 @@ func (c *commands) end(start *event.Command, end *event.End, again func([]byte) 
 		// transactions in the order in which they committed.
 		c.out.resample(it.Privileges()...)
 	}
-	if it.Script() {
-		c.held.drop()
-		c.forget(dropped)
-		return nil
-	}
-	again = without(end, again)
-	if err := c.held.release(again); err != nil {
+	keeps := keeps(it, c.inside)
+	err := c.held.release(func(raw []byte) error {
+		if !keeps(raw) {
+			return nil
+		}
+		return again(raw)
+	})
+	if err != nil {
 		return err
 	}
 	c.forget(dropped) // rows of them may have been held
 	return c.rows.endRun()
 }
 
-// without leaves out of what a command held back what is not to be done again:
-// the server's own commands on the way to the contents of a view, and changes
-// of rows whose table's contents follow.
-func without(end *event.End, again func([]byte) error) func([]byte) error {
-	if !end.Filled && len(end.Emptied) == 0 {
-		return again
+// keeps says which messages that a command held back are to be done again. Not
+// those of what its replay does itself, nor the server's own commands on the way to
+// the contents of a view, nor changes of rows whose table's contents follow. What
+// the event triggers of others write beside an extension's script goes into tables
+// that are not its own. inside are objects that the script dropped.
+func keeps(it *ddl.Case, inside []event.Object) func(raw []byte) bool {
+	script, end := it.Script(), it.End
+	left := map[uint32]bool{} // tables whose changes are left out
+	for _, t := range end.Emptied {
+		left[t.OID] = true
 	}
-	return func(raw []byte) error {
-		switch raw[0] {
-		case 'M':
-			if end.Filled {
-				return nil
-			}
-		case 'I', 'U', 'D': // of the relation whose OID follows
-			if slices.ContainsFunc(end.Emptied, func(t event.TableName) bool { return len(raw) > 4 && t.OID == binary.BigEndian.Uint32(raw[1:]) }) {
-				return nil
-			}
+	if script {
+		for _, t := range end.Tables {
+			left[t.OID] = true
 		}
-		return again(raw)
+		for _, o := range slices.Concat(it.Dropped, inside) {
+			left[o.OID] = true
+		}
+	}
+	return func(raw []byte) bool {
+		switch raw[0] {
+		case 'R': // says what the relation is from here on
+			return true
+		case 'I', 'U', 'D': // of the relation whose OID follows
+			return len(raw) > 4 && !left[binary.BigEndian.Uint32(raw[1:])] && (!script || it.Unsaid())
+		case 'M':
+			return !script && !end.Filled
+		}
+		return !script
 	}
 }
 

@@ -14,6 +14,7 @@ type Touched struct {
 	Changed []event.Object // by class and OID
 	Dropped []event.Object // by type and identity
 	Others  uint32         // a transaction with a command that does not name what it changed; 0: none
+	All     bool           // a role has another name, and what has to do with it reads otherwise
 }
 
 // partitioned matches commands that change a partition which they do not tell of.

@@ -17,8 +17,8 @@ import (
 type described struct {
 	t     *testing.T
 	r     *Renderer
-	facts map[catalog.FactKey]string // as a repository stores them
-	at    uint64                     // commit of the last transaction
+	state map[catalog.StateKey]string // as a repository stores them
+	at    uint64                      // commit of the last transaction
 }
 
 var describedSecret = []byte("secret")
@@ -30,10 +30,10 @@ func (d *described) connect(next uint64) {
 	live.Next = next
 	known := schema.Now(live, nil)
 	at := catalog.LSN(d.at + 1)
-	if d.facts == nil {
+	if d.state == nil {
 		at = 0
 	}
-	if err := known.Continue(at, d.facts, catalog.LSN(d.at+1), nil); err != nil {
+	if err := known.Continue(at, d.state, catalog.LSN(d.at+1), nil); err != nil {
 		d.t.Fatal(err)
 	}
 	d.r = New(Options{Secret: describedSecret, Slot: "mine", Schema: known, From: catalog.LSN(d.at + 1)})
@@ -52,13 +52,13 @@ func (d *described) transaction(xid uint32, payloads ...string) Batch {
 		}
 	}
 	b := d.r.Take(nil)
-	if f := b.Stats.Facts; f != nil {
-		if d.facts == nil || f.Anew {
-			d.facts = map[catalog.FactKey]string{}
+	if f := b.Stats.State; f != nil {
+		if d.state == nil || f.Anew {
+			d.state = map[catalog.StateKey]string{}
 		}
 		for key, value := range f.Set {
-			if d.facts[key] = value; value == "" {
-				delete(d.facts, key)
+			if d.state[key] = value; value == "" {
+				delete(d.state, key)
 			}
 		}
 	}
@@ -114,7 +114,7 @@ func TestDescriptionsAreTrueWhereTheyStand(t *testing.T) {
 	check("the command still runs, after a connection", d.transaction(109, objectsOf("mine", "105:109:105")), false)
 	check("a command in the same transaction", d.transaction(111, startOf, endOf, objectsOf("mine", "110:110:")), false)
 	check("both ended", d.transaction(112, objectsOf("mine", "112:112:")), true)
-	for key := range d.facts {
+	for key := range d.state {
 		if key.Kind == "command" && key.OID != 0 {
 			t.Errorf("kept although later snapshots show it: %v", key)
 		}

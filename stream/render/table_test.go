@@ -29,7 +29,7 @@ func testRelation(identity byte) *pgoutput.Relation {
 		{Name: "id", TypeOID: 23, Key: identity == 'd'}, {Name: "n", TypeOID: 1700}, {Name: "j", TypeOID: 114}, {Name: "c", TypeOID: 20001}}}
 }
 
-func testFacts() *schema.State {
+func testContext() *schema.State {
 	known := schema.New()
 	known.AddTypes([]event.Type{{OID: 20001, Cast: `"s"."pair"`}, {OID: 23}}, 0)
 	return known
@@ -37,8 +37,8 @@ func testFacts() *schema.State {
 
 // The forms of row changes, and that each can be read again.
 func TestRowChanges(t *testing.T) {
-	keyed, full := newTable(testRelation('d'), testFacts()), newTable(testRelation('f'), testFacts())
-	known := testFacts()
+	keyed, full := newTable(testRelation('d'), testContext()), newTable(testRelation('f'), testContext())
+	known := testContext()
 	known.SetTable(1, schema.Table{Root: "p.root", Always: []string{"id"}})
 	identity := newTable(testRelation('f'), known)
 	update := func(t *table, c pgoutput.RowChange) string { dst, _ := t.appendUpdate(nil, c); return string(dst) }
@@ -86,7 +86,7 @@ func TestRowChanges(t *testing.T) {
 }
 
 func BenchmarkAppendInsert(b *testing.B) {
-	t, row, dst := newTable(testRelation('d'), testFacts()), rowOf("12345", "17.50", `{"a": 1}`, "some text"), []byte(nil)
+	t, row, dst := newTable(testRelation('d'), testContext()), rowOf("12345", "17.50", `{"a": 1}`, "some text"), []byte(nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		dst = t.appendInsert(dst[:0], row)
@@ -94,7 +94,7 @@ func BenchmarkAppendInsert(b *testing.B) {
 }
 
 func BenchmarkAppendUpdate(b *testing.B) {
-	t, dst := newTable(testRelation('d'), testFacts()), []byte(nil)
+	t, dst := newTable(testRelation('d'), testContext()), []byte(nil)
 	c := pgoutput.RowChange{New: rowOf("12345", "17.50", `{"a": 1}`, "some text")}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -103,7 +103,7 @@ func BenchmarkAppendUpdate(b *testing.B) {
 }
 
 func BenchmarkAppendCopyRow(b *testing.B) {
-	t, row, dst := newTable(testRelation('d'), testFacts()), rowOf("12345", "17.50", `{"a": 1}`, "some text"), []byte(nil)
+	t, row, dst := newTable(testRelation('d'), testContext()), rowOf("12345", "17.50", `{"a": 1}`, "some text"), []byte(nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		dst = t.appendCopyRow(dst[:0], row)
@@ -111,7 +111,7 @@ func BenchmarkAppendCopyRow(b *testing.B) {
 }
 
 func BenchmarkAppendDeleteFull(b *testing.B) {
-	t, dst := newTable(testRelation('f'), testFacts()), []byte(nil)
+	t, dst := newTable(testRelation('f'), testContext()), []byte(nil)
 	c := pgoutput.RowChange{OldKind: 'O', Old: rowOf("12345", "17.50", `{"a": 1}`, "some text")}
 	b.ReportAllocs()
 	for b.Loop() {

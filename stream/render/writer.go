@@ -74,7 +74,7 @@ func (w *writer) take(next []byte) Batch {
 	w.whole = 0
 	if b.Boundary {
 		b.Stats, w.stats = w.stats, segment.Stats{}
-		b.Stats.Facts = w.schema.HandOver()
+		b.Stats.State = w.schema.HandOver()
 	}
 	return b
 }

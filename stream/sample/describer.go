@@ -88,6 +88,24 @@ func (d *describer) close(ctx context.Context) {
 	}
 }
 
+// rolesRenamed reports whether roles have other names than the stream has brought.
+func (d *describer) rolesRenamed(ctx context.Context) (bool, error) {
+	if err := d.connect(ctx); err != nil {
+		return false, err
+	}
+	before, err := KeptRoleNames(ctx, d.Store)
+	if err != nil {
+		return false, err
+	}
+	now, err := RoleNames(ctx, d.conn)
+	for oid, was := range before {
+		if name := now[oid]; name != "" && name != was {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
 // touched reads what commands touched, if there is anything.
 func (d *describer) touched(ctx context.Context) error {
 	p := d.Descriptions.take()

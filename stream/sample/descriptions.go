@@ -64,7 +64,7 @@ func NewDescriptions(store *catalog.Catalog) *Descriptions {
 
 // Touch takes what commands say that they touched. It may be called on nil.
 func (d *Descriptions) Touch(t render.Touched) {
-	if d == nil || len(t.Changed)+len(t.Dropped) == 0 && t.Others == 0 {
+	if d == nil || len(t.Changed)+len(t.Dropped) == 0 && t.Others == 0 && !t.All {
 		return
 	}
 	d.mu.Lock()
@@ -78,7 +78,7 @@ func (d *Descriptions) Touch(t render.Touched) {
 	if t.Others != 0 && (d.pending.others == 0 || int32(t.Others-d.pending.others) < 0) {
 		d.pending.others = t.Others
 	}
-	if len(d.pending.changed) > pendingAtMost {
+	if t.All || len(d.pending.changed) > pendingAtMost {
 		d.pending = newPending()
 		d.pending.all = true
 	}

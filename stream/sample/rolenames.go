@@ -11,8 +11,8 @@ import (
 )
 
 // A rename of a role fires no event, and everything that it may do and owns
-// follows it. So samples and commands carry the OIDs of roles, and the facts of
-// the stream know the name that each has in the target.
+// follows it. So samples and commands carry the OIDs of roles, and the state of
+// the stream knows the name that each has in the target.
 
 const roleNamesQuery = "SELECT oid::text, rolname::text FROM pg_roles WHERE oid >= 16384"
 

@@ -119,9 +119,17 @@ func (m *Sampler) sample(ctx context.Context, thorough bool) {
 // describeAgain is the pause before another attempt to read what commands touched.
 const describeAgain = 5 * time.Second
 
-// describe reads what commands touched.
+// describe reads what commands touched. Where roles have got other names, a sample
+// brings these first.
 func (m *Sampler) describe(ctx context.Context) (done bool) {
-	err := m.objects.touched(ctx)
+	renamed, err := m.objects.rolesRenamed(ctx)
+	if renamed {
+		m.sample(ctx, false)
+		return true
+	}
+	if err == nil {
+		err = m.objects.touched(ctx)
+	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) && !errors.Is(err, errOvertaken) {
 		m.opts.Keeper.Notice("objects were not described: " + err.Error())
 	}

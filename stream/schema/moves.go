@@ -22,7 +22,7 @@ func (s *State) Move(oid uint32, from, to string) {
 		m.From = append(m.From, from)
 	}
 	s.moved[oid] = m
-	s.dirty[catalog.FactKey{Kind: moveFact, OID: oid}] = true
+	s.dirty[catalog.StateKey{Kind: moveState, OID: oid}] = true
 }
 
 // Settled forgets the names of a table that is dropped, or that a command
@@ -30,7 +30,7 @@ func (s *State) Move(oid uint32, from, to string) {
 func (s *State) Settled(oid uint32) {
 	if _, there := s.moved[oid]; there {
 		delete(s.moved, oid)
-		s.dirty[catalog.FactKey{Kind: moveFact, OID: oid}] = true
+		s.dirty[catalog.StateKey{Kind: moveState, OID: oid}] = true
 	}
 }
 
@@ -46,7 +46,7 @@ func (s *State) outlive(xmin, next uint64) {
 		case m.Until == 0 && next > 0:
 			m.Until = next
 			s.moved[oid] = m
-			s.dirty[catalog.FactKey{Kind: moveFact, OID: oid}] = true
+			s.dirty[catalog.StateKey{Kind: moveState, OID: oid}] = true
 		}
 	}
 }

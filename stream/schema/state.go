@@ -17,8 +17,8 @@ import (
 
 // State is what is known. What the source's catalogs say now may be of no use at
 // the stream's place: a table that is dropped since has rows in the stream all
-// the same. So the repository keeps the facts of the position where it ends,
-// commands in the stream change them, and what the catalogs said when the
+// the same. So the repository keeps the state of the position where it ends,
+// commands in the stream change it, and what the catalogs said when the
 // connection began counts from that moment on.
 type State struct {
 	tables map[uint32]Table // without those of which there is nothing to say
@@ -38,9 +38,9 @@ type State struct {
 	announced map[uint32]bool   // tables that a command told of since
 
 	live  *Live // until the stream has come to it
-	told  map[catalog.FactKey]bool
-	dirty map[catalog.FactKey]bool // changed by the present transaction
-	done  *catalog.FactChanges     // by complete ones; nil: nobody stores them
+	told  map[catalog.StateKey]bool
+	dirty map[catalog.StateKey]bool // changed by the present transaction
+	done  *catalog.StateChanges     // by complete ones; nil: nobody stores them
 }
 
 // Table is what is known of a table.
@@ -77,33 +77,33 @@ func NewLive() *Live {
 func (l *Live) shows(xid uint32) bool { return int32(xid-l.Xmax) < 0 && !l.Running[xid] }
 
 const (
-	tableFact  = "table"
-	typeFact   = "type"
-	looseFact  = "loose"
-	moveFact   = "move"
-	stringFact = "string"
-	roleFact   = "role"
+	tableState  = "table"
+	typeState   = "type"
+	looseState  = "loose"
+	moveState   = "move"
+	stringState = "string"
+	roleState   = "role"
 
-	defaultsFact = "defaults"
-	unshownFact  = "command"
+	defaultsState = "defaults"
+	unshownState  = "command"
 )
 
 // sinceKey is where the beginning of what is known of strings is stored: no
 // process has the number 0.
-var sinceKey = catalog.FactKey{Kind: stringFact}
+var sinceKey = catalog.StateKey{Kind: stringState}
 
 // defaultsKey is where the last change of default privileges is stored.
-var defaultsKey = catalog.FactKey{Kind: defaultsFact}
+var defaultsKey = catalog.StateKey{Kind: defaultsState}
 
-func roleKey(oid uint32) catalog.FactKey { return catalog.FactKey{Kind: roleFact, OID: oid} }
+func roleKey(oid uint32) catalog.StateKey { return catalog.StateKey{Kind: roleState, OID: oid} }
 
 // New returns a state of which nothing is known.
 func New() *State {
 	f := &State{tables: map[uint32]Table{}, types: map[uint32]event.Type{}, loose: map[uint32]bool{},
 		moved: map[uint32]move{}, strings: ddl.NewStrings(), made: map[uint32]uint32{}, announced: map[uint32]bool{},
 		names: map[uint32]string{}, named: map[string]uint32{}, unshown: unshown{xids: map[uint32]bool{}},
-		told: map[catalog.FactKey]bool{}, dirty: map[catalog.FactKey]bool{}}
-	f.strings.Changed = func(process uint32) { f.dirty[catalog.FactKey{Kind: stringFact, OID: process}] = true }
+		told: map[catalog.StateKey]bool{}, dirty: map[catalog.StateKey]bool{}}
+	f.strings.Changed = func(process uint32) { f.dirty[catalog.StateKey{Kind: stringState, OID: process}] = true }
 	return f
 }
 
@@ -124,7 +124,7 @@ func Now(live *Live, since []uint32) *State {
 
 // At is what there is at the moment of a snapshot, as it is stored; names are
 // those of the roles.
-func At(live *Live, names map[string]string) map[catalog.FactKey]string {
+func At(live *Live, names map[string]string) map[catalog.StateKey]string {
 	s := New()
 	s.tables, s.types, s.loose, s.strings.Since = live.Tables, live.Types, live.Loose, live.At
 	s.takeNames(names)
@@ -174,8 +174,8 @@ func (s *State) ChangeDefaultPrivileges(commit catalog.LSN) {
 	s.dirty[defaultsKey] = true
 }
 
-// note marks a fact as changed; xid is of the transaction whose command told it.
-func (s *State) note(key catalog.FactKey, xid uint32) {
+// note marks a part as changed; xid is of the transaction whose command told it.
+func (s *State) note(key catalog.StateKey, xid uint32) {
 	s.dirty[key] = true
 	if s.live != nil && !s.live.shows(xid) {
 		s.told[key] = true
@@ -185,7 +185,7 @@ func (s *State) note(key catalog.FactKey, xid uint32) {
 // Add takes what a command's end tells of a table.
 func (s *State) Add(t event.Table, xid uint32) {
 	s.SetTable(t.OID, Table{Always: t.Always, Root: t.Root, Unsaved: t.Unsaved})
-	s.note(catalog.FactKey{Kind: tableFact, OID: t.OID}, xid)
+	s.note(catalog.StateKey{Kind: tableState, OID: t.OID}, xid)
 	s.AddTypes(t.Types, xid)
 }
 
@@ -193,7 +193,7 @@ func (s *State) Add(t event.Table, xid uint32) {
 func (s *State) AddTypes(types []event.Type, xid uint32) {
 	for _, t := range types {
 		s.types[t.OID] = t
-		s.note(catalog.FactKey{Kind: typeFact, OID: t.OID}, xid)
+		s.note(catalog.StateKey{Kind: typeState, OID: t.OID}, xid)
 	}
 }
 
@@ -203,7 +203,7 @@ func (s *State) Loosen(types []uint32) bool {
 	before := len(s.loose)
 	for _, oid := range types {
 		s.loose[oid] = true
-		s.dirty[catalog.FactKey{Kind: looseFact, OID: oid}] = true
+		s.dirty[catalog.StateKey{Kind: looseState, OID: oid}] = true
 	}
 	return len(s.loose) > before
 }
@@ -212,7 +212,7 @@ func (s *State) Loosen(types []uint32) bool {
 func (s *State) Forget(oid, xid uint32) {
 	if _, known := s.tables[oid]; known {
 		delete(s.tables, oid)
-		s.note(catalog.FactKey{Kind: tableFact, OID: oid}, xid)
+		s.note(catalog.StateKey{Kind: tableState, OID: oid}, xid)
 	}
 }
 
@@ -225,7 +225,7 @@ func (s *State) SetTable(oid uint32, t Table) {
 	}
 }
 
-// Reach takes the facts of the source's catalogs when the stream has come to
+// Reach takes the state of the source's catalogs when the stream has come to
 // them, but for what it has brought that they did not show yet. changed are
 // tables of which something is different now, types whether any type is.
 func (s *State) Reach(commit catalog.LSN) (changed []uint32, types bool) {
@@ -236,7 +236,7 @@ func (s *State) Reach(commit catalog.LSN) (changed []uint32, types bool) {
 	s.live = nil
 	s.outlive(l.Xmin, l.Next)
 	adopt := func(kind string, oid uint32, set func()) bool {
-		key := catalog.FactKey{Kind: kind, OID: oid}
+		key := catalog.StateKey{Kind: kind, OID: oid}
 		before := s.value(key)
 		if s.told[key] {
 			return false
@@ -250,18 +250,18 @@ func (s *State) Reach(commit catalog.LSN) (changed []uint32, types bool) {
 	}
 	for _, list := range []map[uint32]Table{maps.Clone(s.tables), l.Tables} {
 		for oid := range list {
-			if adopt(tableFact, oid, func() { s.SetTable(oid, l.Tables[oid]) }) {
+			if adopt(tableState, oid, func() { s.SetTable(oid, l.Tables[oid]) }) {
 				changed = append(changed, oid)
 			}
 		}
 	}
 	for oid := range maps.Clone(s.types) {
 		if _, there := l.Types[oid]; !there {
-			types = adopt(typeFact, oid, func() { delete(s.types, oid) }) || types
+			types = adopt(typeState, oid, func() { delete(s.types, oid) }) || types
 		}
 	}
 	for oid, t := range l.Types {
-		types = adopt(typeFact, oid, func() { s.types[oid] = t }) || types
+		types = adopt(typeState, oid, func() { s.types[oid] = t }) || types
 	}
 	clear(s.told)
 	return changed, types
@@ -271,7 +271,7 @@ func (s *State) Reach(commit catalog.LSN) (changed []uint32, types bool) {
 func (s *State) Settle() {
 	if s.done != nil && len(s.dirty) > 0 {
 		if s.done.Set == nil {
-			s.done.Set = map[catalog.FactKey]string{}
+			s.done.Set = map[catalog.StateKey]string{}
 		}
 		for key := range s.dirty {
 			s.done.Set[key] = s.value(key)
@@ -281,48 +281,48 @@ func (s *State) Settle() {
 }
 
 // HandOver returns what complete transactions changed since the last time.
-func (s *State) HandOver() *catalog.FactChanges {
+func (s *State) HandOver() *catalog.StateChanges {
 	done := s.done
 	if done != nil {
-		s.done = &catalog.FactChanges{}
+		s.done = &catalog.StateChanges{}
 	}
 	return done
 }
 
-// value is a fact as it is stored; empty: there is nothing to say. It is JSON
+// value is a part as it is stored; empty: there is nothing to say. It is JSON
 // in which each byte of a name, which may be in any encoding, is a rune.
-func (s *State) value(key catalog.FactKey) string {
+func (s *State) value(key catalog.StateKey) string {
 	var v any
 	var known bool
 	switch key.Kind {
-	case tableFact:
+	case tableState:
 		var t Table
 		t, known = s.tables[key.OID]
 		t.Always = slices.Clone(t.Always)
 		event.Widen(&t)
 		v = t
-	case typeFact:
+	case typeState:
 		var t event.Type
 		t, known = s.types[key.OID]
 		event.Widen(&t)
 		v = t
-	case looseFact:
+	case looseState:
 		v, known = true, s.loose[key.OID]
-	case moveFact:
+	case moveState:
 		var m move
 		m, known = s.moved[key.OID]
 		m.From = slices.Clone(m.From)
 		event.Widen(&m)
 		v = m
-	case stringFact:
+	case stringState:
 		if v, known = s.strings.At[key.OID]; key == sinceKey {
 			v, known = s.strings.Since, s.strings.Since != 0
 		}
-	case defaultsFact:
+	case defaultsState:
 		v, known = s.defaults, s.defaults != 0
-	case unshownFact:
-		v, known = s.unshown.fact(key.OID)
-	case roleFact:
+	case unshownState:
+		v, known = s.unshown.value(key.OID)
+	case roleState:
 		var name string
 		name, known = s.names[key.OID]
 		event.Widen(&name)
@@ -338,38 +338,38 @@ func (s *State) value(key catalog.FactKey) string {
 	return string(text)
 }
 
-// All are the facts as they are stored.
-func (s *State) All() map[catalog.FactKey]string {
-	set := make(map[catalog.FactKey]string, len(s.tables)+len(s.types))
+// All are the parts as they are stored.
+func (s *State) All() map[catalog.StateKey]string {
+	set := make(map[catalog.StateKey]string, len(s.tables)+len(s.types))
 	add := func(kind string, oids iter.Seq[uint32]) {
 		for oid := range oids {
-			key := catalog.FactKey{Kind: kind, OID: oid}
+			key := catalog.StateKey{Kind: kind, OID: oid}
 			set[key] = s.value(key)
 		}
 	}
-	add(tableFact, maps.Keys(s.tables))
-	add(typeFact, maps.Keys(s.types))
-	add(looseFact, maps.Keys(s.loose))
-	add(moveFact, maps.Keys(s.moved))
-	add(stringFact, maps.Keys(s.strings.At))
+	add(tableState, maps.Keys(s.tables))
+	add(typeState, maps.Keys(s.types))
+	add(looseState, maps.Keys(s.loose))
+	add(moveState, maps.Keys(s.moved))
+	add(stringState, maps.Keys(s.strings.At))
 	if s.defaults != 0 {
 		set[defaultsKey] = s.value(defaultsKey)
 	}
-	add(unshownFact, maps.Keys(s.unshown.xids))
+	add(unshownState, maps.Keys(s.unshown.xids))
 	set[olderKey] = s.value(olderKey)
 	if s.strings.Since != 0 {
 		set[sinceKey] = s.value(sinceKey)
 	}
-	add(roleFact, maps.Keys(s.names))
+	add(roleState, maps.Keys(s.names))
 	return set
 }
 
-// recall replaces the facts of tables by stored ones, which are all that there
+// recall replaces the state of tables by the stored one, which is all that there
 // was to say. Of the types only those are stored that were met.
-func (s *State) recall(stored map[catalog.FactKey]string) error {
+func (s *State) recall(stored map[catalog.StateKey]string) error {
 	s.tables = map[uint32]Table{}
 	for oid := range s.loose {
-		s.dirty[catalog.FactKey{Kind: looseFact, OID: oid}] = true
+		s.dirty[catalog.StateKey{Kind: looseState, OID: oid}] = true
 	}
 	for key, text := range stored {
 		if err := s.recallOne(key, []byte(text)); err != nil {
@@ -379,28 +379,28 @@ func (s *State) recall(stored map[catalog.FactKey]string) error {
 	return nil
 }
 
-func (s *State) recallOne(key catalog.FactKey, text []byte) error {
+func (s *State) recallOne(key catalog.StateKey, text []byte) error {
 	switch key.Kind {
-	case tableFact:
+	case tableState:
 		return recallInto(s.tables, key.OID, text)
-	case typeFact:
+	case typeState:
 		return recallInto(s.types, key.OID, text)
-	case looseFact:
+	case looseState:
 		s.loose[key.OID] = true
-	case moveFact:
+	case moveState:
 		return recallInto(s.moved, key.OID, text)
-	case defaultsFact:
+	case defaultsState:
 		return json.Unmarshal(text, &s.defaults)
-	case unshownFact:
+	case unshownState:
 		return s.unshown.recall(key.OID, text)
-	case roleFact:
+	case roleState:
 		var name string
 		if err := json.Unmarshal(text, &name); err != nil {
 			return err
 		}
 		event.Narrow(&name)
 		s.names[key.OID], s.named[name] = name, key.OID
-	case stringFact:
+	case stringState:
 		if key == sinceKey {
 			return json.Unmarshal(text, &s.strings.Since)
 		}
@@ -427,15 +427,15 @@ func recallInto[T any](known map[uint32]T, oid uint32, text []byte) error {
 // Continue begins with what was known at a position of the stream, if that is
 // where it goes on. Else what the source says now is the next best, with the
 // names of roles that were sampled last.
-func (s *State) Continue(at catalog.LSN, stored map[catalog.FactKey]string, from catalog.LSN, names map[string]string) error {
+func (s *State) Continue(at catalog.LSN, stored map[catalog.StateKey]string, from catalog.LSN, names map[string]string) error {
 	if at == 0 || at != from {
 		s.strings.Since = ddl.NotBegun
 		s.forgetCommands()
 		s.takeNames(names)
-		s.done = &catalog.FactChanges{Anew: true, Set: s.All()}
+		s.done = &catalog.StateChanges{Anew: true, Set: s.All()}
 		return nil
 	}
-	s.done = &catalog.FactChanges{}
+	s.done = &catalog.StateChanges{}
 	if stored[olderKey] == "" { // of a version that did not note them
 		s.forgetCommands()
 	}

@@ -12,10 +12,10 @@ import (
 
 // The catalogs of the source count from the moment on at which they were read,
 // but for what commands told that they did not show.
-func TestFactsReachTheLiveOnes(t *testing.T) {
+func TestStateReachTheLiveOnes(t *testing.T) {
 	id := []string{"id"}
 	f := New()
-	f.done = &catalog.FactChanges{}
+	f.done = &catalog.StateChanges{}
 	f.tables = map[uint32]Table{1: {Always: id}, 2: {Root: "h"}, 6: {Always: id}}
 	f.types = map[uint32]event.Type{10: {OID: 10, Cast: "old"}, 11: {OID: 11, Cast: "gone"}}
 	f.live = &Live{From: 100, Xmax: 50, Running: map[uint32]bool{40: true},
@@ -41,13 +41,13 @@ func TestFactsReachTheLiveOnes(t *testing.T) {
 	}
 	f.Settle()
 	set := f.HandOver().Set
-	if len(set) != 5 || set[catalog.FactKey{Kind: tableFact, OID: 1}] != "" || set[catalog.FactKey{Kind: typeFact, OID: 10}] == "" {
+	if len(set) != 5 || set[catalog.StateKey{Kind: tableState, OID: 1}] != "" || set[catalog.StateKey{Kind: typeState, OID: 10}] == "" {
 		t.Errorf("handed over %v", set)
 	}
 }
 
 // Names are in the source's encoding, which JSON is not.
-func TestFactsAreStoredByteByByte(t *testing.T) {
+func TestStateAreStoredByteByByte(t *testing.T) {
 	f := New()
 	f.tables = map[uint32]Table{1: {Always: []string{"caf\xe9", "ä\xff"}, Root: "\"\xe9\""}, 2: {Unsaved: true}}
 	f.types = map[uint32]event.Type{9: {OID: 9, Cast: "s.\xe9", Equal: "OPERATOR(\xfc.=)"}}
@@ -61,14 +61,14 @@ func TestFactsAreStoredByteByByte(t *testing.T) {
 }
 
 // Names of a database that is not in UTF-8 are stored byte for byte.
-func TestFactsKeepTheirBytes(t *testing.T) {
+func TestStateKeepTheirBytes(t *testing.T) {
 	f := New()
 	f.tables[1] = Table{Always: []string{"\xe9"}, Root: "\xe9"}
-	stored := f.value(catalog.FactKey{Kind: tableFact, OID: 1})
+	stored := f.value(catalog.StateKey{Kind: tableState, OID: 1})
 	if got := f.tables[1]; got.Always[0] != "\xe9" {
 		t.Errorf("storing made it %+v", got)
 	}
-	if err := f.recallOne(catalog.FactKey{Kind: tableFact, OID: 2}, []byte(stored)); err != nil {
+	if err := f.recallOne(catalog.StateKey{Kind: tableState, OID: 2}, []byte(stored)); err != nil {
 		t.Fatal(err)
 	}
 	if got := f.tables[2]; got.Always[0] != "\xe9" || got.Root != "\xe9" {

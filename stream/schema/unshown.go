@@ -20,9 +20,9 @@ type unshown struct {
 const unshownAtMost = 10000
 
 // olderKey is where older is stored: no transaction has the number 0.
-var olderKey = catalog.FactKey{Kind: unshownFact}
+var olderKey = catalog.StateKey{Kind: unshownState}
 
-func (u *unshown) fact(xid uint32) (value any, known bool) {
+func (u *unshown) value(xid uint32) (value any, known bool) {
 	if xid == olderKey.OID {
 		return u.older, true
 	}
@@ -88,4 +88,4 @@ func (s *State) Shown(by event.Snapshot) bool {
 	return all
 }
 
-func commandKey(xid uint32) catalog.FactKey { return catalog.FactKey{Kind: unshownFact, OID: xid} }
+func commandKey(xid uint32) catalog.StateKey { return catalog.StateKey{Kind: unshownState, OID: xid} }

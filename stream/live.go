@@ -52,7 +52,7 @@ func readSchema(ctx context.Context, conn *pgx.Conn, slot string) (*schema.State
 	return schema.Now(live, since), err
 }
 
-// readLive reads facts in the snapshot of a transaction that has begun.
+// readLive reads the state in the snapshot of a transaction that has begun.
 func readLive(ctx context.Context, tx source.Querier) (*schema.Live, error) {
 	l := schema.NewLive()
 	var oid uint32
@@ -133,7 +133,7 @@ func beginStream(r *repo.Repository, src source.Server, point catalog.LSN) func(
 		if err != nil {
 			return err
 		}
-		if err := r.Catalog().SetStreamFacts(ctx, point, schema.At(live, names)); err != nil {
+		if err := r.Catalog().SetStreamState(ctx, point, schema.At(live, names)); err != nil {
 			return err
 		}
 		return r.Catalog().Follow(ctx, src.Timeline, nil, point)

@@ -60,7 +60,7 @@ var fates = []struct{ name, setup, before, down string }{
 		  UPDATE t SET id = DEFAULT; ALTER TABLE t RENAME id TO n; UPDATE t SET n = DEFAULT; ALTER TABLE t DETACH PARTITION t1; DROP TABLE t; UPDATE t1 SET n = 3`},
 }
 
-func TestFactsOfTheMoment(t *testing.T) {
+func TestStateOfTheMoment(t *testing.T) {
 	var setup, before, down []string
 	for _, fate := range fates {
 		if fate.setup == "" {
@@ -81,8 +81,8 @@ func TestFactsOfTheMoment(t *testing.T) {
 	tr.equal()
 }
 
-// The first connection after init has the facts of the base.
-func TestFactsOfTheBase(t *testing.T) {
+// The first connection after init has the state of the base.
+func TestStateOfTheBase(t *testing.T) {
 	tr := begin(t, `CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, v text PRIMARY KEY); INSERT INTO t (v) VALUES ('a')`)
 	tr.run(`UPDATE t SET id = DEFAULT; DROP TABLE t`)
 	tr.capture()
@@ -93,7 +93,7 @@ func TestFactsOfTheBase(t *testing.T) {
 
 // A partition's rows are written through the table that it was a partition of
 // when they came, not as long as it is one.
-func TestFactsOfPartitions(t *testing.T) {
+func TestStateOfPartitions(t *testing.T) {
 	tr := begin(t, `CREATE TYPE e AS ENUM ('a', 'b', 'c', 'd'); CREATE TABLE h (k e PRIMARY KEY, n int) PARTITION BY HASH (k);
 	  CREATE TABLE h0 PARTITION OF h FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE h1 PARTITION OF h FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 	  CREATE TABLE apart (k e PRIMARY KEY, n int); INSERT INTO h SELECT unnest(enum_range(NULL::e)), 1`)
@@ -112,7 +112,7 @@ func TestFactsOfPartitions(t *testing.T) {
 
 // When a connection breaks, what is not stored comes again, and what was known
 // then counts again.
-func TestFactsComeAgain(t *testing.T) {
+func TestStateComeAgain(t *testing.T) {
 	tr := begin(t, `CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, v text PRIMARY KEY); INSERT INTO t (v) VALUES ('a'), ('b')`)
 	r, err := repo.Open(context.Background(), tr.dir, time.Now)
 	must(t, err)

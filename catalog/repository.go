@@ -24,7 +24,7 @@ func (c *Catalog) SetRepository(ctx context.Context, r Repository) error {
 	return nil
 }
 
-// errNoRepository: a catalog without its one row of facts, as after an interrupted Create.
+// errNoRepository: a catalog without its one row of settings, as after an interrupted Create.
 var errNoRepository = fmt.Errorf("repository row: %w", ErrNotFound)
 
 // Repository reads the repository row. It fails with ErrNotFound before SetRepository.

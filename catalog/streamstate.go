@@ -6,20 +6,20 @@ import (
 	"fmt"
 )
 
-// A FactKey names what a fact of the stream is about.
-type FactKey struct {
+// A StateKey names what a part of the state is about.
+type StateKey struct {
 	Kind string
 	OID  uint32
 }
 
-// FactChanges say how the facts at the end of the stream differ from those at its end before.
-type FactChanges struct {
-	Anew bool               // all that was known is forgotten first
-	Set  map[FactKey]string // empty: forgotten
+// StateChanges say how the state at the end of the stream differs from that at its end before.
+type StateChanges struct {
+	Anew bool                // all that was known is forgotten first
+	Set  map[StateKey]string // empty: forgotten
 }
 
 // Add takes up what follows. It may keep next's map.
-func (f *FactChanges) Add(next *FactChanges) *FactChanges {
+func (f *StateChanges) Add(next *StateChanges) *StateChanges {
 	if f == nil || next != nil && next.Anew {
 		return next
 	}
@@ -33,17 +33,17 @@ func (f *FactChanges) Add(next *FactChanges) *FactChanges {
 	return f
 }
 
-// StreamFacts returns what was known of the source's objects at a position of the stream; no facts and position 0: nothing
+// StreamState returns what was known of the source's objects at a position of the stream; none and position 0: nothing
 // is recorded.
-func (c *Catalog) StreamFacts(ctx context.Context) (at LSN, known map[FactKey]string, err error) {
+func (c *Catalog) StreamState(ctx context.Context) (at LSN, known map[StateKey]string, err error) {
 	err = c.read(ctx, func(tx *sql.Tx) error {
 		positions, err := list(ctx, tx, func(rows *sql.Rows) (l LSN, err error) { return l, rows.Scan(&l) }, "SELECT lsn FROM fact_position")
 		if err != nil || len(positions) == 0 {
 			return err
 		}
-		at, known = positions[0], map[FactKey]string{}
+		at, known = positions[0], map[StateKey]string{}
 		_, err = list(ctx, tx, func(rows *sql.Rows) (struct{}, error) {
-			var k FactKey
+			var k StateKey
 			var v string
 			err := rows.Scan(&k.Kind, &k.OID, &v)
 			known[k] = v
@@ -54,16 +54,16 @@ func (c *Catalog) StreamFacts(ctx context.Context) (at LSN, known map[FactKey]st
 	return at, known, err
 }
 
-// SetStreamFacts records all that is known of the source's objects at a position, in place of what was recorded.
-func (c *Catalog) SetStreamFacts(ctx context.Context, at LSN, known map[FactKey]string) error {
-	err := c.write(ctx, func(tx *sql.Tx) error { return setFacts(ctx, tx, at, &FactChanges{Anew: true, Set: known}) })
+// SetStreamState records all that is known of the source's objects at a position, in place of what was recorded.
+func (c *Catalog) SetStreamState(ctx context.Context, at LSN, known map[StateKey]string) error {
+	err := c.write(ctx, func(tx *sql.Tx) error { return setState(ctx, tx, at, &StateChanges{Anew: true, Set: known}) })
 	if err != nil {
-		return fmt.Errorf("record facts at %s: %w", at, err)
+		return fmt.Errorf("record the state at %s: %w", at, err)
 	}
 	return nil
 }
 
-func setFacts(ctx context.Context, tx *sql.Tx, at LSN, changes *FactChanges) error {
+func setState(ctx context.Context, tx *sql.Tx, at LSN, changes *StateChanges) error {
 	if changes.Anew {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM fact"); err != nil {
 			return err
