@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -44,8 +45,26 @@ func (r *replayer) apply(t *netTable) error {
 	}
 	r.begin()
 	r.feed.netSets()
-	for _, s := range t.fold.Sets() {
-		if err := r.applySet(t, s); err != nil {
+	if len(r.net.stages) >= mostStages {
+		r.dropStages()
+	}
+	sets := t.fold.Sets()
+	apart := 0
+	for _, s := range sets {
+		if s.Apart() {
+			apart += s.Len()
+		}
+	}
+	first := slices.IndexFunc(sets, func(s *fold.Set) bool { return s.Apart() })
+	for i, s := range sets {
+		var err error
+		switch {
+		case apart < 2 || !s.Apart():
+			err = r.applySet(t, s)
+		case i == first:
+			err = r.applyApart(t, sets[first:], apart)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -53,13 +72,31 @@ func (r *replayer) apply(t *netTable) error {
 	return nil
 }
 
+// applyApart updates rows that may stand in each other's way. The sets with them
+// are the first ones.
+func (r *replayer) applyApart(t *netTable, sets []*fold.Set, rows int) error {
+	whole, err := r.stage(t, t.fold.Whole())
+	if err != nil {
+		return err
+	}
+	for _, s := range sets {
+		if !s.Apart() {
+			break
+		}
+		if err := r.stageSet(t, s, func(stage string) string { return s.TakeOut(stage, whole) }); err != nil {
+			return err
+		}
+	}
+	return r.fromStage(t, t.fold.PutBack(whole), whole, rows)
+}
+
 func (r *replayer) applySet(t *netTable, s *fold.Set) error {
 	limits := &r.net.limits
 	switch n := s.Len(); {
 	case s.Op == segment.Insert && n >= limits.NewSet:
 		return r.copySet(t, s, s.Copy())
-	case s.Op != segment.Insert && n >= limits.Set, s.Apart() && n > 1:
-		return r.stageSet(t, s)
+	case s.Op != segment.Insert && n >= limits.Set:
+		return r.stageSet(t, s, s.Apply)
 	}
 	for i := range s.Len() {
 		s.Change(i, &r.net.change)
@@ -98,32 +135,32 @@ func (r *replayer) copySet(t *netTable, s *fold.Set, sql string) error {
 	return c.end()
 }
 
-// stageSet applies a set through a stage.
-func (r *replayer) stageSet(t *netTable, s *fold.Set) error {
-	r.freePlanner()
-	stage, err := r.stage(t, s)
+// stageSet brings a set into a stage, and from there, by a statement, to its end.
+func (r *replayer) stageSet(t *netTable, s *fold.Set, sql func(stage string) string) error {
+	stage, err := r.stage(t, s.Stage())
 	if err != nil {
 		return err
 	}
 	if err := r.copySet(t, s, "COPY "+stage+" FROM stdin"); err != nil {
 		return err
 	}
-	sql := s.Apply(stage)
-	if err := r.feed.query([]byte(sql), r.setAnswer(t, sql, s.Len())); err != nil {
+	return r.fromStage(t, sql(stage), stage, s.Len())
+}
+
+// fromStage executes a statement that reads a stage, which is empty then.
+func (r *replayer) fromStage(t *netTable, sql, stage string, rows int) error {
+	r.freePlanner()
+	if err := r.feed.query([]byte(sql), r.setAnswer(t, sql, rows)); err != nil {
 		return err
 	}
 	sql = "TRUNCATE " + stage
 	return r.feed.query([]byte(sql), r.setAnswer(t, sql, anyRows))
 }
 
-// stage returns the name of an empty stage for a set.
-func (r *replayer) stage(t *netTable, s *fold.Set) (string, error) {
-	columns := s.Stage()
+// stage returns the name of an empty stage with the columns of a query.
+func (r *replayer) stage(t *netTable, columns string) (string, error) {
 	if name := r.net.stages[columns]; name != "" {
 		return name, nil
-	}
-	if len(r.net.stages) == mostStages {
-		r.dropStages()
 	}
 	r.net.made++
 	name := fmt.Sprintf("pg_temp.pg_scribe_stage_%d", r.net.made)
@@ -137,10 +174,7 @@ func (r *replayer) dropStages() {
 	if len(r.net.stages) == 0 {
 		return
 	}
-	names := make([]string, 0, len(r.net.stages))
-	for _, name := range r.net.stages {
-		names = append(names, name)
-	}
+	names := slices.Sorted(maps.Values(r.net.stages))
 	clear(r.net.stages)
 	sql := "DROP TABLE " + strings.Join(names, ", ")
 	r.feed.cur.query([]byte(sql), r.command(sql, 0))

@@ -115,8 +115,8 @@ func (s *Set) Copy() string {
 	return string(bytes.TrimSuffix(text, []byte("\n")))
 }
 
-// Stage is the query without rows whose columns those of a stage have to be: a
-// table for the keys to delete, or the keys and values to update.
+// Stage is the query whose columns those of a stage have to be: a table for the
+// keys to delete, or the keys and values to update.
 func (s *Set) Stage() string {
 	var columns []string
 	for i := range s.t.key {
@@ -133,6 +133,22 @@ func (s *Set) Stage() string {
 // Apply is the statement that does to the table what stands in a stage, to as
 // many rows as the set has.
 func (s *Set) Apply(stage string) string {
+	if s.Op == segment.Delete {
+		return s.remove(stage)
+	}
+	var set []string
+	for i, name := range s.t.lists[s.list].names {
+		set = append(set, fmt.Sprintf("%s = s.v%d", name, i+1))
+	}
+	return "UPDATE ONLY " + s.t.name + " AS t SET " + strings.Join(set, ", ") + " FROM " + s.join(stage)
+}
+
+func (s *Set) remove(stage string) string {
+	return "DELETE FROM ONLY " + s.t.name + " AS t USING " + s.join(stage)
+}
+
+// join finds the rows of a stage in the table.
+func (s *Set) join(stage string) string {
 	var where []string
 	for i := range s.t.key {
 		m := &s.t.key[i]
@@ -145,36 +161,40 @@ func (s *Set) Apply(stage string) string {
 		}
 		where = append(where, fmt.Sprintf("t.%s %s s.k%d%s", m.Column, operator, i+1, cast))
 	}
-	from := stage + " AS s WHERE " + strings.Join(where, " AND ")
-	remove := "DELETE FROM ONLY " + s.t.name + " AS t USING " + from
-	if s.Op == segment.Delete {
-		return remove
-	}
-	names := s.t.lists[s.list].names
-	if s.Apart() {
-		return s.anew(remove, names)
-	}
-	var set []string
-	for i, name := range names {
-		set = append(set, fmt.Sprintf("%s = s.v%d", name, i+1))
-	}
-	return "UPDATE ONLY " + s.t.name + " AS t SET " + strings.Join(set, ", ") + " FROM " + from
+	return stage + " AS s WHERE " + strings.Join(where, " AND ")
 }
 
-// anew deletes the rows and inserts them with their new values: none of the new
-// ones, which may have what one of the old ones had in a column that is unique,
-// before all of the old ones are gone, because they are sorted between.
-func (s *Set) anew(remove string, names [][]byte) string {
-	var into, out, in []string
+// Rows to update that may stand in each other's way (Apart) are all taken out of
+// the table, with their new values, before the first of them comes back.
+
+// Whole is the query whose columns those of a table for such rows have to be.
+func (t *Table) Whole() string {
+	var columns []string
+	for i, name := range t.shape.Columns {
+		columns = append(columns, fmt.Sprintf("%s AS c%d", name, i+1))
+	}
+	return "SELECT " + strings.Join(columns, ", ") + " FROM ONLY " + t.name
+}
+
+// TakeOut is the statement that takes the rows of an Update out.
+func (s *Set) TakeOut(stage, whole string) string {
+	var out, in []string
 	for i, name := range s.t.shape.Columns {
-		into = append(into, string(name))
-		in = append(in, fmt.Sprintf("d.c%d", i+1))
-		if at := index(names, name); at >= 0 {
+		in = append(in, fmt.Sprintf("c%d", i+1))
+		if at := index(s.t.lists[s.list].names, name); at >= 0 {
 			out = append(out, fmt.Sprintf("s.v%d AS c%d", at+1, i+1))
 		} else {
 			out = append(out, fmt.Sprintf("t.%s AS c%d", name, i+1))
 		}
 	}
-	return "WITH d AS (" + remove + " RETURNING t.ctid AS place, " + strings.Join(out, ", ") + ") INSERT INTO " + s.t.name +
-		" (" + strings.Join(into, ", ") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(in, ", ") + " FROM d ORDER BY d.place"
+	return "WITH d AS (" + s.remove(stage) + " RETURNING " + strings.Join(out, ", ") + ") INSERT INTO " + whole + " SELECT " + strings.Join(in, ", ") + " FROM d"
+}
+
+// PutBack is the statement that brings them back.
+func (t *Table) PutBack(whole string) string {
+	var into, out []string
+	for i, name := range t.shape.Columns {
+		into, out = append(into, string(name)), append(out, fmt.Sprintf("c%d", i+1))
+	}
+	return "INSERT INTO " + t.name + " (" + strings.Join(into, ", ") + ") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(out, ", ") + " FROM " + whole
 }
