@@ -51,7 +51,8 @@ END $fn$;
 REVOKE ALL ON FUNCTION scribe.owner_fact(oid, oid, oid, xid, boolean) FROM PUBLIC;
 
 -- The owners of the objects that a command may name, and of what inherits from
--- these. Only an index by name is of help: that of all OIDs of users is not.
+-- these. Only an index by name is of help: that of all OIDs of users is not. What
+-- owner_fact returns is filtered by the aggregates, lest it is called twice a row.
 CREATE FUNCTION scribe.owners(tag text, body text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
@@ -67,30 +68,30 @@ BEGIN
     FROM pg_class c WHERE c.oid::int8 >= 16384 AND c.relname = ANY (names));
   IF rels <> '{}' THEN
     rels := ARRAY(SELECT scribe.family(rels));
-    facts := (SELECT jsonb_agg(f) FROM (SELECT scribe.owner_fact('pg_class'::regclass, oid, relowner, xmin, grants) AS f FROM pg_class
-      WHERE oid = ANY (rels) AND relpersistence <> 't' AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')) x WHERE f IS NOT NULL);
+    facts := (SELECT jsonb_agg(f) FILTER (WHERE f IS NOT NULL) FROM (SELECT scribe.owner_fact('pg_class'::regclass, oid, relowner, xmin, grants) AS f FROM pg_class
+      WHERE oid = ANY (rels) AND relpersistence <> 't' AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')) x);
   END IF;
-  more := (SELECT jsonb_agg(f) FROM (
+  more := (SELECT jsonb_agg(f) FILTER (WHERE f IS NOT NULL) FROM (
       SELECT scribe.owner_fact('pg_proc'::regclass, oid, proowner, xmin, grants) AS f FROM pg_proc WHERE oid::int8 >= 16384 AND proname = ANY (names)
-      UNION ALL SELECT scribe.owner_fact('pg_type'::regclass, oid, typowner, xmin, grants) FROM pg_type WHERE oid::int8 >= 16384 AND typname = ANY (names)
-      UNION ALL SELECT scribe.owner_fact('pg_namespace'::regclass, oid, nspowner, xmin, grants) FROM pg_namespace WHERE oid::int8 >= 2200 AND nspname = ANY (names)) x
-    WHERE f IS NOT NULL);
+      UNION ALL SELECT scribe.owner_fact('pg_type'::regclass, oid, typowner, xmin, grants) FROM pg_type t WHERE oid::int8 >= 16384 AND typname = ANY (names)
+        AND (typrelid = 0 OR (SELECT relkind FROM pg_class WHERE oid = t.typrelid) = 'c') -- others are their table's
+      UNION ALL SELECT scribe.owner_fact('pg_namespace'::regclass, oid, nspowner, xmin, grants) FROM pg_namespace WHERE oid::int8 >= 2200 AND nspname = ANY (names)) x);
   facts := coalesce(facts || more, facts, more);
   IF grants AND body ~* E'\\mall\\s+\\w+\\s+in\\s+schema\\M' THEN
-    more := (SELECT jsonb_agg(f) FROM (
+    more := (SELECT jsonb_agg(f) FILTER (WHERE f IS NOT NULL) FROM (
         SELECT scribe.owner_fact('pg_class'::regclass, c.oid, relowner, c.xmin, true) AS f FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
           WHERE nspname = ANY (names) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
         UNION ALL SELECT scribe.owner_fact('pg_proc'::regclass, p.oid, proowner, p.xmin, true) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
-          WHERE nspname = ANY (names) AND nspname <> 'pg_catalog') x WHERE f IS NOT NULL);
+          WHERE nspname = ANY (names) AND nspname <> 'pg_catalog') x);
     facts := coalesce(facts || more, facts, more);
   END IF;
   IF tag ~ '(OPERATOR|COLLATION|CONVERSION|TEXT SEARCH|STATISTICS|FOREIGN|SERVER|MAPPING|PUBLICATION|LANGUAGE|COMMENT)' OR grants AND body ~* E'\\m(foreign|language)\\M' THEN
-    more := (SELECT jsonb_agg(f) FROM (
+    more := (SELECT jsonb_agg(f) FILTER (WHERE f IS NOT NULL) FROM (
         SELECT scribe.owner_fact(classid, objid, refobjid, xmin, grants) AS f FROM pg_shdepend
         WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND deptype = 'o'
           AND classid IN ('pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass, 'pg_collation'::regclass, 'pg_conversion'::regclass,
             'pg_ts_dict'::regclass, 'pg_ts_config'::regclass, 'pg_statistic_ext'::regclass, 'pg_foreign_data_wrapper'::regclass,
-            'pg_foreign_server'::regclass, 'pg_publication'::regclass, 'pg_language'::regclass)) x WHERE f IS NOT NULL);
+            'pg_foreign_server'::regclass, 'pg_publication'::regclass, 'pg_language'::regclass)) x);
     facts := coalesce(facts || more, facts, more);
   END IF;
   RETURN facts;

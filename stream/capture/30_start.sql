@@ -73,10 +73,14 @@ REVOKE ALL ON FUNCTION scribe.view_queries(name[]) FROM PUBLIC;
 CREATE FUNCTION scribe.custom_settings(tag text, body text) RETURNS jsonb
 LANGUAGE plpgsql STABLE AS $fn$
 DECLARE
-  names name[] := scribe.names(body);
-  texts text := (SELECT string_agg(prosrc, ' ') FROM pg_proc
-    WHERE proname = ANY (names) AND oid::int8 >= 16384 AND pronamespace <> 'scribe'::regnamespace AND strpos(prosrc, 'current_setting') > 0);
+  names name[];
+  texts text;
 BEGIN
+  IF tag !~ '^DROP |^CREATE (TABLE|VIEW|FUNCTION|PROCEDURE|TYPE|SEQUENCE)$' OR strpos(lower(body), 'values') > 0 THEN -- these call no functions, but for bounds
+    names := scribe.names(body);
+    texts := (SELECT string_agg(prosrc, ' ') FROM pg_proc
+      WHERE proname = ANY (names) AND oid::int8 >= 16384 AND pronamespace <> 'scribe'::regnamespace AND strpos(prosrc, 'current_setting') > 0);
+  END IF;
   IF strpos(lower(body), 'current') > 0 THEN
     texts := concat_ws(' ', texts, body);
   END IF;
@@ -103,7 +107,7 @@ DECLARE
   is_super boolean;
   newest oid := scribe.text_sent(); -- roles beyond it are sent whatever the text says
   members oid[];
-  haystack text := context;
+  haystack text := CASE WHEN strpos(context, chr(10)) > 0 THEN substr(context, strpos(context, chr(10)) + 1) ELSE '' END; -- the first frame is ours
   owners jsonb;
   command text;
   hash text;
@@ -118,12 +122,12 @@ BEGIN
       'client', coalesce(host(inet_client_addr()), '')));
   END IF;
   IF octet_length(context) > long THEN
-    haystack := '';
     hash := hashtextextended(context, 0)::text;
     message := message || jsonb_build_object('ctx_id', hash);
     IF current_setting('scribe.context', true) IS DISTINCT FROM scribe.seal(hash) THEN
       PERFORM scribe.send_text(hash, context), set_config('scribe.context', scribe.seal(hash), true);
-      haystack := context;
+    ELSE
+      haystack := '';
     END IF;
   ELSE
     message := message || jsonb_build_object('ctx', context);
