@@ -72,7 +72,8 @@ func TestNetFallsBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(report.Notices, "\n"); got != "changes of public.t are applied one after another, since their net effect could not be: 0 rows changed instead of 1" {
+	want := "changes of public.t are applied one after another, since their net effect could not be: 0 rows changed instead of 1"
+	if got := strings.Join(report.Notices, "\n"); got != want {
 		t.Errorf("notices: %s", got)
 	}
 }
