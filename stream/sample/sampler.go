@@ -22,6 +22,7 @@ type Sampler struct {
 	asked   chan chan struct{}
 	rotated chan struct{} // a segment was closed
 	objects *describer    // nil: nobody asks for descriptions
+	said    string        // why the last sample was not complete
 	Done    chan struct{}
 }
 
@@ -108,12 +109,24 @@ func (m *Sampler) sample(ctx context.Context, thorough bool) {
 	if ctx.Err() != nil {
 		return
 	}
-	if err != nil && !errors.Is(err, errBusy) {
-		notice("not everything was sampled: " + err.Error())
+	if !errors.Is(err, errBusy) {
+		m.say("not everything was sampled: ", err)
 	}
 	if err := noteFault(ctx, m.opts.Catalog, err); err != nil {
 		notice(err.Error())
 	}
+}
+
+// say hands on why something failed, once as long as it stays the same.
+func (m *Sampler) say(what string, err error) {
+	text := ""
+	if err != nil {
+		text = what + err.Error()
+	}
+	if text != m.said && text != "" {
+		m.opts.Keeper.Notice(text)
+	}
+	m.said = text
 }
 
 // describeAgain is the pause before another attempt to read what commands touched.
@@ -131,7 +144,7 @@ func (m *Sampler) describe(ctx context.Context) (done bool) {
 		err = m.objects.touched(ctx)
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) && !errors.Is(err, errOvertaken) {
-		m.opts.Keeper.Notice("objects were not described: " + err.Error())
+		m.say("objects were not described: ", err)
 	}
 	return err == nil
 }
