@@ -248,10 +248,11 @@ func (c *commands) learn(it *ddl.Case) {
 	c.rows.tables.moved(end.Moved, it.SchemaRenamed())
 }
 
-// forget takes tables out that a command dropped.
+// forget takes tables out that a command dropped. A column is told with its
+// table's OID.
 func (c *commands) forget(dropped []event.Object) {
 	for _, o := range dropped {
-		if o.Class == event.ClassRelation {
+		if o.Class == event.ClassRelation && !strings.HasSuffix(o.Type, " column") {
 			c.schema.Forget(o.OID, c.out.tx.XID)
 		}
 	}
