@@ -234,7 +234,7 @@ func TestNetResumes(t *testing.T) {
 // TestNetMemory: one transaction of many updates of one row, and one of many rows,
 // take no more memory than they may.
 func TestNetMemory(t *testing.T) {
-	const n = 400_000
+	const n = 1_000_000
 	b := build(t)
 	b.base(100, 5, apartBase, "")
 	b.open(100)
