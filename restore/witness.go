@@ -250,10 +250,8 @@ func (w *witness) compareAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(r.Undecided) > 0 {
-		if err := w.lookOn(ctx, r.Undecided); err != nil {
-			return err
-		}
+	if err := w.lookOn(ctx, r); err != nil {
+		return err
 	}
 	if len(r.Undecided)+len(r.Differences) > 0 {
 		find.Repair = true
@@ -328,93 +326,6 @@ func appendDifference(list []Difference, d Difference) []Difference {
 		return list
 	}
 	return append(list, d)
-}
-
-// lookOn looks for descriptions of undecided objects behind the end of the
-// restore: if the first one comes before any other command, it is of the end,
-// too. If the target is as a later one says, nothing differs.
-func (w *witness) lookOn(ctx context.Context, list []describe.Object) error {
-	wanted := map[string]bool{}
-	for _, o := range list {
-		wanted[o.Key()] = true
-	}
-	return w.behind(ctx, func(item segment.Item, commands int) (more bool, err error) {
-		f := item.Object
-		key := describe.Object{Class: f.Class, Identity: f.Identity}.Key()
-		if !wanted[key] {
-			return true, nil
-		}
-		delete(wanted, key)
-		if commands > 0 && f.Description != "" {
-			same, err := w.comparer.Same(ctx, f.Description)
-			if err != nil || !same {
-				return err == nil, err
-			}
-		} else if commands > 0 {
-			return true, nil
-		}
-		line := w.line
-		_, _, err = w.take(f)
-		w.line, w.ahead[key] = line, true
-		return len(wanted) > 0, err
-	})
-}
-
-// maxBehind is how many segments behind the end are read at most.
-const maxBehind = 4
-
-// behind hands over the descriptions that stand behind the end of the restore,
-// each with the number of commands before it.
-func (w *witness) behind(ctx context.Context, yield func(item segment.Item, commands int) (bool, error)) error {
-	p := w.x.p
-	inventory, err := p.repo.Catalog().Inventory(ctx)
-	if err != nil {
-		return err
-	}
-	commands, segments := 0, 0
-	for at := max(p.Last.End, p.Plan.From); segments < maxBehind; segments++ {
-		i := slices.IndexFunc(inventory.Artifacts, func(a catalog.Artifact) bool {
-			return a.Kind == catalog.KindSegment && a.SystemID == p.Plan.Base.SystemID && a.Start <= at && a.End > at
-		})
-		if i < 0 {
-			return nil
-		}
-		a := inventory.Artifacts[i]
-		part, err := p.repo.OpenPart(ctx, a, repo.Wanted{Definitions: true, From: p.Last.LSN + 1})
-		if err != nil {
-			return nil // it is of no importance for the restore itself
-		}
-		more, err := w.read(part.Reader, p.Last.LSN, &commands, yield)
-		part.Close()
-		if err != nil || !more {
-			return err
-		}
-		at = a.End
-	}
-	return nil
-}
-
-func (w *witness) read(reader *segment.Reader, behind catalog.LSN, commands *int, yield func(segment.Item, int) (bool, error)) (more bool, err error) {
-	for {
-		item, err := reader.Next()
-		if errors.Is(err, io.EOF) {
-			return true, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if item.Tx.Commit <= behind {
-			continue
-		}
-		switch {
-		case item.Kind == segment.DDL && item.Defines():
-			*commands++
-		case item.Kind == segment.Object:
-			if more, err := yield(item, *commands); err != nil || !more {
-				return false, err
-			}
-		}
-	}
 }
 
 // recall takes what base and segments said before the place where an
