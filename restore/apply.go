@@ -14,6 +14,7 @@ import (
 // one statement that joins the table with a stage, a temporary table of the
 // session with columns of the same types. Few rows go as prepared statements
 // (Limits).
+
 // mostStages is how many stages are kept.
 const mostStages = 100
 

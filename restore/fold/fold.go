@@ -83,6 +83,6 @@ type merge struct {
 	from []int  // for each of its columns its place in the new values, or, below zero, ^place in the old ones
 }
 
-// most lists of columns that a table may have in a window: those of rows with
-// values that an UPDATE left alone.
+// mostLists is how many lists of columns a table may have in a window: those of rows with
+// values that an UPDATE left alone make many.
 const mostLists = 200
