@@ -24,6 +24,7 @@ type Comparer struct {
 	source int // major version
 	target int
 	spaces map[string]bool // tablespaces of the target
+	roles  map[string]bool // its roles, for Quiet
 	reads  map[string]bool // catalogs that the role may read
 }
 
@@ -31,9 +32,8 @@ type Comparer struct {
 type Options struct {
 	Repair bool // execute what makes differences go away
 	// Quiet: a replay keeps triggers, rules, event triggers and publications of
-	// the target from doing anything, so that their state is not the source's; owners
-	// and privileges may come with a later sample (REASSIGN OWNED, ALTER ROLE … RENAME,
-	// transactions that overlapped).
+	// the target from doing anything, so that their state is not the source's; what
+	// has to do with roles that it has not yet comes with a later sample.
 	Quiet bool
 	// NoRows: the target has definitions alone, so that what only rows bring about
 	// is not the source's.
@@ -131,6 +131,14 @@ func (c *Comparer) Some(ctx context.Context, objects []describe.Object, o Option
 	targets, err := c.read(ctx, objects)
 	if err != nil {
 		return r, err
+	}
+	roles, err := simple.Query(ctx, c.conn, "SELECT rolname FROM pg_catalog.pg_roles")
+	if err != nil {
+		return r, err
+	}
+	c.roles = make(map[string]bool, len(roles))
+	for _, row := range roles {
+		c.roles[row[0]] = true
 	}
 	found := map[string]pair{}
 	for _, source := range objects {

@@ -3,7 +3,6 @@ package compare
 import (
 	"context"
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -31,8 +30,20 @@ var quiet = map[string][]string{
 // includes from then on.
 const maintain = 17
 
-// ofRoles matches the attributes that say who owns an object and what others may do to it.
-var ofRoles = regexp.MustCompile(`(?:acl|owner)$`)
+// rolesToCome reports whether an owner or privileges name a role that the target
+// has not yet: it comes with the next sample, and they with it.
+func (c *Comparer) rolesToCome(d describe.Difference) bool {
+	switch {
+	case strings.HasSuffix(d.Attribute, "owner"):
+		owner, _ := sqltext.Part(d.Source)
+		return !c.roles[owner]
+	case strings.HasSuffix(d.Attribute, "acl"):
+		return slices.ContainsFunc(parseACL(d.Source), func(i item) bool {
+			return i.grantee != "" && !c.roles[i.grantee] || i.grantor != "" && !c.roles[i.grantor]
+		})
+	}
+	return false
+}
 
 // compare lists the differences of a pair that count.
 func (c *Comparer) compare(p pair, o Options) (list []describe.Difference, passed int) {
@@ -49,7 +60,7 @@ func (c *Comparer) compare(p pair, o Options) (list []describe.Difference, passe
 			passed++
 		case o.NoRows && d.Attribute == "relispopulated":
 			passed++
-		case o.Quiet && (slices.Contains(quiet[d.Catalog], d.Attribute) || ofRoles.MatchString(d.Attribute)):
+		case o.Quiet && (slices.Contains(quiet[d.Catalog], d.Attribute) || c.rolesToCome(d)):
 			passed++
 		case d.Attribute == "reltablespace" && d.Kind == describe.Changed && !c.spaces[d.Source]:
 			passed++ // a restore leaves it where there is room
