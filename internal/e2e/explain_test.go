@@ -1,12 +1,10 @@
 package e2e
 
 import (
-	"context"
 	"strings"
 	"testing"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 	"pg_scribe/restore"
 )
 
@@ -26,19 +24,8 @@ func TestTablesByExplain(t *testing.T) {
 	if n := strings.Count(tr.text(), "\n-- pg_scribe gap "); n < 1 || strings.Contains(tr.text(), "known2\\\" came about") {
 		t.Errorf("%d marks:\n%s", n, tr.text())
 	}
-	ctx := context.Background()
-	r, err := repo.OpenReadOnly(ctx, tr.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	p, err := restore.Prepare(ctx, r, catalog.Request{AcceptGaps: true})
-	if err != nil {
-		t.Fatal(err)
-	}
 	tr.restored = tr.db + "_explained"
-	if _, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(tr.restored), MaintenanceConn: tr.target.ConnString("postgres"),
-		CreateDatabase: true}); err != nil {
+	if _, err := tr.restoreTo(tr.restored, catalog.Request{AcceptGaps: true}, restore.Options{}); err != nil {
 		t.Fatalf("%v\n%s", err, tr.text())
 	}
 	defer tr.target.Exec(t, "postgres", "DROP DATABASE "+tr.restored)

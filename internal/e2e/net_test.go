@@ -12,7 +12,6 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
-	"pg_scribe/repo"
 	"pg_scribe/restore"
 )
 
@@ -299,20 +298,10 @@ func (tr *trip) careless(sql string) {
 // returns what it holds.
 func (tr *trip) restoredAs(o restore.Options) (state pgtest.State, notices []string) {
 	tr.t.Helper()
-	ctx := tr.t.Context()
-	r, err := repo.OpenReadOnly(ctx, tr.dir)
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	defer r.Close()
-	p, err := restore.Prepare(ctx, r, catalog.Request{})
-	if err != nil {
-		tr.t.Fatal(err)
-	}
 	name := fmt.Sprintf("net_%d", time.Now().UnixNano())
-	o.TargetConn, o.MaintenanceConn, o.CreateDatabase, o.SyncSequences = tr.target.ConnString(name), tr.target.ConnString("postgres"), true, true
+	o.SyncSequences = true
 	defer tr.target.Exec(tr.t, "postgres", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-	report, err := p.Execute(ctx, o)
+	report, err := tr.restoreTo(name, catalog.Request{}, o)
 	if err != nil {
 		tr.t.Errorf("restore: %v", err)
 		return state, nil

@@ -11,7 +11,6 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/pgtest"
-	"pg_scribe/repo"
 	"pg_scribe/restore"
 )
 
@@ -68,19 +67,9 @@ func (tr *trip) moment() moment {
 func (tr *trip) at(m moment) {
 	tr.t.Helper()
 	ctx := tr.t.Context()
-	r, err := repo.OpenReadOnly(ctx, tr.dir)
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	defer r.Close()
-	p, err := restore.Prepare(ctx, r, catalog.Request{Target: catalog.Target{Kind: catalog.ByLSN, LSN: m.lsn}})
-	if err != nil {
-		tr.t.Fatal(err)
-	}
 	name := fmt.Sprintf("at_%d", time.Now().UnixNano())
-	if _, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(name), Globals: restore.GlobalsAll,
-		MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true, SyncSequences: true,
-		Ordered: ordered, Limits: allSets}); err != nil {
+	if _, err := tr.restoreTo(name, catalog.Request{Target: catalog.Target{Kind: catalog.ByLSN, LSN: m.lsn}},
+		restore.Options{Globals: restore.GlobalsAll, SyncSequences: true, Ordered: ordered, Limits: allSets}); err != nil {
 		tr.t.Fatalf("restore to %s: %v", m.lsn, err)
 	}
 	defer tr.target.Exec(tr.t, "postgres", "DROP DATABASE "+name+" WITH (FORCE)")

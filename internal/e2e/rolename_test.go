@@ -282,18 +282,8 @@ func TestRenamedRoleOfTheTarget(t *testing.T) {
 			oid := r.target.Query(t, "postgres", r.names.Replace(`SELECT oid FROM pg_roles WHERE rolname = 'ONE'`))
 			r.do(`ALTER ROLE ONE RENAME TO THREE; SET ROLE THREE; ALTER TABLE own ADD COLUMN a int`)
 			r.capture()
-			catalogue, err := repo.OpenReadOnly(t.Context(), r.dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer catalogue.Close()
-			p, err := restore.Prepare(t.Context(), catalogue, catalog.Request{})
-			if err != nil {
-				t.Fatal(err)
-			}
 			r.restored = "back"
-			report, err := p.Execute(t.Context(), restore.Options{TargetConn: r.target.ConnString("back"), MaintenanceConn: r.target.ConnString("postgres"),
-				CreateDatabase: true, SyncSequences: true, Command: r.targetCommand, Globals: globals})
+			report, err := r.restoreTo(r.restored, catalog.Request{}, restore.Options{SyncSequences: true, Command: r.targetCommand, Globals: globals})
 			if err != nil {
 				t.Fatal(err)
 			}

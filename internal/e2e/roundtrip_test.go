@@ -195,20 +195,9 @@ func (tr *trip) back() {
 // backFrom restores to the latest moment from a base, or the newest.
 func (tr *trip) backFrom(base string) {
 	tr.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	r, err := repo.OpenReadOnly(ctx, tr.dir)
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	defer r.Close()
-	p, err := restore.Prepare(ctx, r, catalog.Request{Base: base})
-	if err != nil {
-		tr.t.Fatal(err)
-	}
 	tr.restored = fmt.Sprintf("back_%d", time.Now().UnixNano())
-	report, err := p.Execute(ctx, restore.Options{TargetConn: tr.target.ConnString(tr.restored),
-		MaintenanceConn: tr.target.ConnString("postgres"), CreateDatabase: true, SyncSequences: true, Command: tr.targetCommand, Ordered: ordered, Limits: allSets})
+	report, err := tr.restoreTo(tr.restored, catalog.Request{Base: base}, restore.Options{SyncSequences: true, Command: tr.targetCommand, Ordered: ordered,
+		Limits: allSets})
 	if err != nil {
 		tr.t.Fatalf("restore: %v\n%s", err, tr.text())
 	}
@@ -221,6 +210,24 @@ func (tr *trip) backFrom(base string) {
 	if rehearseAll && base == "" {
 		tr.rehearses()
 	}
+}
+
+// restoreTo restores into a database of the target that it makes.
+func (tr *trip) restoreTo(db string, req catalog.Request, o restore.Options) (restore.Report, error) {
+	tr.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	r, err := repo.OpenReadOnly(ctx, tr.dir)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	defer r.Close()
+	p, err := restore.Prepare(ctx, r, req)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	o.TargetConn, o.MaintenanceConn, o.CreateDatabase = tr.target.ConnString(db), tr.target.ConnString("postgres"), true
+	return p.Execute(ctx, o)
 }
 
 // text is the SQL of the segments.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,31 +8,19 @@ import (
 	"time"
 
 	"pg_scribe/catalog"
-	"pg_scribe/repo"
 	"pg_scribe/restore"
 )
 
 // backTo restores to a moment.
 func (tr *trip) backTo(req catalog.Request, sync bool, change ...func(*restore.Options)) restore.Report {
 	tr.t.Helper()
-	ctx := context.Background()
-	r, err := repo.OpenReadOnly(ctx, tr.dir)
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	defer r.Close()
-	p, err := restore.Prepare(ctx, r, req)
-	if err != nil {
-		tr.t.Fatal(err)
-	}
 	tr.restored = fmt.Sprintf("back_%d", time.Now().UnixNano())
 	db := tr.restored
-	opts := restore.Options{TargetConn: tr.target.ConnString(db), MaintenanceConn: tr.target.ConnString("postgres"),
-		CreateDatabase: true, SyncSequences: sync}
+	opts := restore.Options{SyncSequences: sync}
 	for _, f := range change {
 		f(&opts)
 	}
-	report, err := p.Execute(ctx, opts)
+	report, err := tr.restoreTo(db, req, opts)
 	if err != nil {
 		tr.t.Fatalf("restore: %v\n%s", err, tr.text())
 	}
