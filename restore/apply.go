@@ -45,45 +45,44 @@ func (r *replayer) apply(t *netTable) error {
 		return nil
 	}
 	r.begin()
-	r.feed.netSets()
+	r.feed.net = true
 	if len(r.net.stages) >= mostStages {
 		r.dropStages()
 	}
-	sets := t.fold.Sets()
-	apart := 0
-	for _, s := range sets {
-		if s.Apart() {
-			apart += s.Len()
-		}
-	}
-	first := slices.IndexFunc(sets, func(s *fold.Set) bool { return s.Apart() })
-	for i, s := range sets {
+	for sets := t.fold.Sets(); len(sets) > 0; {
+		n, rows := leadingApart(sets)
 		var err error
-		switch {
-		case apart < 2 || !s.Apart():
-			err = r.applySet(t, s)
-		case i == first:
-			err = r.applyApart(t, sets[first:], apart)
+		if rows < 2 {
+			n, err = 1, r.applySet(t, sets[0])
+		} else {
+			err = r.applyApart(t, sets[:n], rows)
 		}
 		if err != nil {
 			return err
 		}
+		sets = sets[n:]
 	}
 	t.fold.Clear()
 	return nil
 }
 
-// applyApart updates rows that may stand in each other's way. The sets with them
-// are the first ones.
+// leadingApart counts the sets at the beginning, and their rows, that may stand in
+// each other's way.
+func leadingApart(sets []*fold.Set) (n, rows int) {
+	for n < len(sets) && sets[n].Apart() {
+		rows += sets[n].Len()
+		n++
+	}
+	return n, rows
+}
+
+// applyApart updates rows that may stand in each other's way.
 func (r *replayer) applyApart(t *netTable, sets []*fold.Set, rows int) error {
 	whole, err := r.stage(t, t.fold.Whole())
 	if err != nil {
 		return err
 	}
 	for _, s := range sets {
-		if !s.Apart() {
-			break
-		}
 		if err := r.stageSet(t, s, func(stage string) string { return s.TakeOut(stage, whole) }); err != nil {
 			return err
 		}

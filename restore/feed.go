@@ -109,9 +109,6 @@ func (f *feed) emit() error {
 	}
 }
 
-// netSets says that net effects are applied from here to the next commit.
-func (f *feed) netSets() { f.net = true }
-
 // flush sends what is there, and has the server answer it.
 func (f *feed) flush() error {
 	f.cur.wire = appendFlush(f.cur.wire)

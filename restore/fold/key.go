@@ -2,6 +2,7 @@ package fold
 
 import (
 	"bytes"
+	"slices"
 
 	"pg_scribe/repo/segment"
 )
@@ -32,17 +33,12 @@ func (t *Table) bind(c *segment.Change) bool {
 
 // learn takes the columns of a key over, if no two rows can have the same.
 func (t *Table) learn(key []segment.Match) bool {
-	usable := false
-	for _, names := range t.shape.Keys {
-		usable = usable || len(names) == len(key) && all(names, func(name []byte) bool {
-			for i := range key {
-				if bytes.Equal(key[i].Column, name) {
-					return true
-				}
-			}
-			return false
-		})
+	has := func(name []byte) bool {
+		return slices.ContainsFunc(key, func(m segment.Match) bool { return bytes.Equal(m.Column, name) })
 	}
+	usable := slices.ContainsFunc(t.shape.Keys, func(names [][]byte) bool {
+		return len(names) == len(key) && !slices.ContainsFunc(names, func(name []byte) bool { return !has(name) })
+	})
 	if !usable {
 		return false
 	}
@@ -52,15 +48,6 @@ func (t *Table) learn(key []segment.Match) bool {
 	}
 	for _, l := range t.lists {
 		t.place(l)
-	}
-	return true
-}
-
-func all(names [][]byte, f func([]byte) bool) bool {
-	for _, name := range names {
-		if !f(name) {
-			return false
-		}
 	}
 	return true
 }
@@ -120,11 +107,11 @@ func (t *Table) keyOf(dst []byte, l uint16, fields [][]byte) ([]byte, bool) {
 
 // list returns the number of a list of columns.
 func (t *Table) list(names [][]byte) (uint16, bool) {
-	if int(t.guess) < len(t.lists) && same(t.lists[t.guess].names, names) {
+	if int(t.guess) < len(t.lists) && slices.EqualFunc(t.lists[t.guess].names, names, bytes.Equal) {
 		return t.guess, true
 	}
 	for i, l := range t.lists {
-		if same(l.names, names) {
+		if slices.EqualFunc(l.names, names, bytes.Equal) {
 			t.guess = uint16(i)
 			return t.guess, true
 		}
@@ -141,18 +128,6 @@ func (t *Table) list(names [][]byte) (uint16, bool) {
 	t.lists = append(t.lists, l)
 	t.guess = uint16(len(t.lists) - 1)
 	return t.guess, true
-}
-
-func same(a, b [][]byte) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if !bytes.Equal(a[i], b[i]) {
-			return false
-		}
-	}
-	return true
 }
 
 // merging says how a row with the columns of one list takes those of another over.

@@ -3,6 +3,7 @@ package fold
 import (
 	"bytes"
 	"hash/maphash"
+	"slices"
 
 	"pg_scribe/repo/segment"
 )
@@ -263,21 +264,11 @@ func indexIn(c *columns, name []byte) int {
 }
 
 func index(names [][]byte, name []byte) int {
-	for i := range names {
-		if bytes.Equal(names[i], name) {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(names, func(n []byte) bool { return bytes.Equal(n, name) })
 }
 
 func (t *Table) keyIndex(name []byte) int {
-	for i := range t.key {
-		if bytes.Equal(t.key[i].Column, name) {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(t.key, func(m segment.Match) bool { return bytes.Equal(m.Column, name) })
 }
 
 // The memory of a table is counted where it grows.
