@@ -181,9 +181,9 @@ func (c *commands) end(start *event.Command, end *event.End, again func([]byte) 
 		// transactions in the order in which they committed.
 		c.out.resample(it.Privileges()...)
 	}
-	keeps := keeps(it, c.inside)
+	keep := keeps(it, c.inside)
 	err := c.held.release(func(raw []byte) error {
-		if !keeps(raw) {
+		if !keep(raw) {
 			return nil
 		}
 		return again(raw)

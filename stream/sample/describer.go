@@ -98,12 +98,7 @@ func (d *describer) rolesRenamed(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	now, err := RoleNames(ctx, d.conn)
-	for oid, was := range before {
-		if name := now[oid]; name != "" && name != was {
-			return true, nil
-		}
-	}
-	return false, err
+	return len(findRenames(before, now, nil).to) > 0, err
 }
 
 // touched reads what commands touched, if there is anything.
