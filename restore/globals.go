@@ -101,16 +101,6 @@ func (g *globals) hasMembership(ctx context.Context, s global) (bool, error) {
 	return len(rows) > 0, err
 }
 
-// existingRoles are the roles of the target, before a restore adds any.
-func existingRoles(ctx context.Context, conn *pgconn.PgConn) (map[string]bool, error) {
-	rows, err := simple.Query(ctx, conn, "SELECT rolname FROM pg_catalog.pg_roles")
-	roles := make(map[string]bool, len(rows))
-	for _, row := range rows {
-		roles[row[0]] = true
-	}
-	return roles, err
-}
-
 // leavesRole tells whether the stream's changes of a role, given quoted, are
 // not for this target.
 func (x *execution) leavesRole(quoted string) bool {

@@ -45,6 +45,7 @@ import (
 
 	"pg_scribe/catalog"
 	"pg_scribe/internal/simple"
+	"pg_scribe/restore/compare"
 )
 
 // Options says where and how Execute writes.
@@ -394,7 +395,7 @@ func (x *execution) meet(ctx context.Context, conn *pgconn.PgConn) (err error) {
 	}
 	x.report.Server = x.server.version
 	if x.roles == nil {
-		if x.roles, err = existingRoles(ctx, conn); err != nil {
+		if x.roles, err = compare.Roles(ctx, conn); err != nil {
 			return err
 		}
 	}

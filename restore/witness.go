@@ -266,9 +266,6 @@ func (w *witness) compareAll(ctx context.Context) error {
 	return w.judge(r, "", w.x.p.Last.LSN)
 }
 
-// rolesPart matches the attributes that say who owns an object and what others may do to it.
-var rolesPart = regexp.MustCompile(`(?:acl|owner)$`)
-
 // judge keeps what was found for the report, behind the transaction with an LSN.
 // What is different still is an error, unless it is known or accepted; a rehearsal
 // goes on, and lists it.
@@ -285,7 +282,7 @@ func (w *witness) judge(r compare.Result, where string, lsn catalog.LSN) error {
 		case d.Repaired:
 			w.x.report.Differences = appendDifference(w.x.report.Differences, Difference{Difference: d, LSN: lsn})
 			repaired[known] = true
-		case lsn != 0 && where != "" && (d.Kind == describe.Missing && d.Row == "" || rolesPart.MatchString(d.Attribute)):
+		case lsn != 0 && where != "" && (d.Kind == describe.Missing && d.Row == "" || d.OfRoles()):
 			// What no event told, as of REASSIGN OWNED, and privileges of transactions that
 			// overlapped come with the next sample; else they differ at the end.
 		case known < 0:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Kind is how two descriptions differ at a place.
@@ -31,6 +32,11 @@ type Difference struct {
 func (d Difference) Place() Difference {
 	d.Source, d.Target = "", ""
 	return d
+}
+
+// OfRoles reports whether an owner or privileges differ.
+func (d Difference) OfRoles() bool {
+	return strings.HasSuffix(d.Attribute, "owner") || strings.HasSuffix(d.Attribute, "acl")
 }
 
 // derived are the attributes that follow from the others of their row. They

@@ -125,6 +125,16 @@ func (c *Comparer) All(ctx context.Context, e *Expected, o Options) (Result, err
 	return r, c.settle(ctx, &r, found, o)
 }
 
+// Roles are those of a server.
+func Roles(ctx context.Context, conn *pgconn.PgConn) (map[string]bool, error) {
+	rows, err := simple.Query(ctx, conn, "SELECT rolname FROM pg_catalog.pg_roles")
+	roles := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		roles[row[0]] = true
+	}
+	return roles, err
+}
+
 // Some compares single objects with their descriptions.
 func (c *Comparer) Some(ctx context.Context, objects []describe.Object, o Options) (Result, error) {
 	r := Result{Objects: len(objects)}
@@ -132,13 +142,8 @@ func (c *Comparer) Some(ctx context.Context, objects []describe.Object, o Option
 	if err != nil {
 		return r, err
 	}
-	roles, err := simple.Query(ctx, c.conn, "SELECT rolname FROM pg_catalog.pg_roles")
-	if err != nil {
+	if c.roles, err = Roles(ctx, c.conn); err != nil {
 		return r, err
-	}
-	c.roles = make(map[string]bool, len(roles))
-	for _, row := range roles {
-		c.roles[row[0]] = true
 	}
 	found := map[string]pair{}
 	for _, source := range objects {

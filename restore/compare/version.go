@@ -33,16 +33,16 @@ const maintain = 17
 // rolesToCome reports whether an owner or privileges name a role that the target
 // has not yet: it comes with the next sample, and they with it.
 func (c *Comparer) rolesToCome(d describe.Difference) bool {
-	switch {
-	case strings.HasSuffix(d.Attribute, "owner"):
+	if !d.OfRoles() {
+		return false
+	}
+	if strings.HasSuffix(d.Attribute, "owner") {
 		owner, _ := sqltext.Part(d.Source)
 		return !c.roles[owner]
-	case strings.HasSuffix(d.Attribute, "acl"):
-		return slices.ContainsFunc(parseACL(d.Source), func(i item) bool {
-			return i.grantee != "" && !c.roles[i.grantee] || i.grantor != "" && !c.roles[i.grantor]
-		})
 	}
-	return false
+	return slices.ContainsFunc(parseACL(d.Source), func(i item) bool {
+		return i.grantee != "" && !c.roles[i.grantee] || i.grantor != "" && !c.roles[i.grantor]
+	})
 }
 
 // compare lists the differences of a pair that count.
