@@ -100,12 +100,14 @@ REVOKE ALL ON FUNCTION scribe.here() FROM PUBLIC;
 -- snapshot. Not for commands that must not have an id.
 CREATE FUNCTION scribe.active() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
+DECLARE
+  id xid8;
 BEGIN
-  IF NOT scribe.here() THEN
+  IF current_setting('scribe.here', true) IS DISTINCT FROM 'yes' AND NOT scribe.here() THEN
     RETURN false;
   END IF;
-  PERFORM pg_current_xact_id();
-  RETURN EXISTS (SELECT FROM pg_get_replication_slots() s
+  id := pg_current_xact_id();
+  RETURN (SELECT relispopulated FROM pg_class WHERE oid = 'scribe.config'::regclass) AND EXISTS (SELECT FROM pg_get_replication_slots() s
     WHERE s.slot_type = 'logical' AND s.datoid = (SELECT oid FROM pg_database WHERE datname = current_database()));
 END $fn$;
 REVOKE ALL ON FUNCTION scribe.active() FROM PUBLIC;

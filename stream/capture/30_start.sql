@@ -41,9 +41,11 @@ BEGIN
     note := (SELECT string_agg(class || '.' || object, ' ') FROM scribe.transient());
     PERFORM scribe.note('transient', note);
   END IF;
-  IF tag ~ '^(ALTER|DROP) ' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN
-    note := (SELECT coalesce(jsonb_object_agg(oid, scribe.hash_root(oid)), '{}') FROM pg_class WHERE relispartition AND relkind = 'r')::text;
-    PERFORM scribe.note('leaves', note);
+  IF left(tag, 6) = 'ALTER ' OR left(tag, 5) = 'DROP ' THEN
+    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN
+      note := (SELECT coalesce(jsonb_object_agg(oid, scribe.hash_root(oid)), '{}') FROM pg_class WHERE relispartition AND relkind = 'r')::text;
+      PERFORM scribe.note('leaves', note);
+    END IF;
   END IF;
   IF tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
     -- Of a table that the outermost of them makes, no row is missing: its replay makes it again.
@@ -105,6 +107,7 @@ DECLARE
   moment text := extract(epoch FROM statement_timestamp())::text;
   current text := current_setting('scribe.role', true);
   is_super boolean;
+  record_user boolean;
   newest oid := scribe.text_sent(); -- roles beyond it are sent whatever the text says
   members oid[];
   haystack text := CASE WHEN strpos(context, chr(10)) > 0 THEN substr(context, strpos(context, chr(10)) + 1) ELSE '' END; -- the first frame is ours
@@ -117,7 +120,9 @@ BEGIN
   IF coalesce(current, '') = '' THEN
     RAISE EXCEPTION 'the role that runs it could not be noted';
   END IF;
-  IF EXISTS (SELECT FROM scribe.config WHERE key = 'record-user' AND value = 'on') THEN
+  SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current), EXISTS (SELECT FROM scribe.config WHERE key = 'record-user' AND value = 'on')
+    INTO is_super, record_user;
+  IF record_user THEN
     message := message || jsonb_build_object('by', jsonb_build_object('application', current_setting('application_name'),
       'client', coalesce(host(inet_client_addr()), '')));
   END IF;
@@ -151,7 +156,6 @@ BEGIN
     message := message || jsonb_build_object('sources', (SELECT jsonb_agg(DISTINCT p.prosrc) FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
       WHERE l.lanname = 'sql' AND p.proname = substring(context FROM E'^[^\\n]*\\nSQL function "([^\\n]*)" statement \\d+')));
   END IF;
-  SELECT rolsuper INTO is_super FROM pg_roles WHERE rolname = current;
   IF NOT is_super THEN
     SELECT array_agg(DISTINCT x), jsonb_agg(DISTINCT jsonb_strip_nulls(m.options) || jsonb_build_object('role', pg_get_userbyid(m.roleid), 'member', pg_get_userbyid(m.member)))
       INTO members, hash FROM scribe.memberships(current) m, unnest(ARRAY[m.roleid, m.member]) x;
@@ -205,7 +209,9 @@ BEGIN
       RETURN;
     END IF;
     PERFORM scribe.note_before(tg_tag);
-    PERFORM set_config('scribe.refilled', '', true) WHERE current_setting('scribe.refilled', true) <> '';
+    IF current_setting('scribe.refilled', true) <> '' THEN
+      PERFORM set_config('scribe.refilled', '', true);
+    END IF;
     message := scribe.signed((jsonb_build_object('ev', 'start', 'tag', tg_tag) || scribe.command(tg_tag, context))::text);
   EXCEPTION WHEN OTHERS THEN
     message := scribe.gap(format('start of %s: %s', tg_tag, SQLERRM));

@@ -61,8 +61,10 @@ BEGIN
       PERFORM scribe.obey(SQLERRM);
     END;
   END LOOP;
-  PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_dropped_objects()
-    WHERE object_type = 'publication' HAVING count(*) > 0;
+  IF tg_tag NOT IN ('DROP TABLE', 'DROP INDEX', 'ALTER TABLE') THEN -- no publication depends on what these drop
+    PERFORM scribe.keep_publications(array_agg(objid)) FROM pg_event_trigger_dropped_objects()
+      WHERE object_type = 'publication' HAVING count(*) > 0;
+  END IF;
   IF tg_tag = 'ALTER PUBLICATION' THEN
     PERFORM scribe.keep_list();
   END IF;
@@ -91,15 +93,16 @@ CREATE FUNCTION scribe.after_drop() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   rels oid[];
+  nameless boolean;
 BEGIN
-  SELECT array_agg(relid) INTO rels FROM (
-    SELECT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid AS relid FROM pg_event_trigger_dropped_objects()
-      WHERE object_type = 'table constraint' AND NOT is_temporary
-    UNION SELECT objid FROM pg_event_trigger_dropped_objects() WHERE object_type = 'table column' AND NOT is_temporary
-    UNION SELECT c.oid FROM pg_class c WHERE c.relreplident = 'i' AND c.oid >= 16384
-      AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type = 'index')
-      AND NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() WHERE object_type IN ('table constraint', 'table'))) x;
-  PERFORM scribe.guard(rels);
+  SELECT array_agg(DISTINCT CASE object_type WHEN 'table column' THEN objid ELSE to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid END)
+        FILTER (WHERE object_type IN ('table constraint', 'table column') AND NOT is_temporary),
+      bool_or(object_type = 'index') AND NOT bool_or(object_type IN ('table constraint', 'table'))
+    INTO rels, nameless FROM pg_event_trigger_dropped_objects();
+  IF nameless THEN
+    rels := rels || ARRAY(SELECT oid FROM pg_class WHERE relreplident = 'i' AND oid >= 16384);
+  END IF;
+  PERFORM scribe.guard(array_remove(rels, NULL)); -- tables that went with their constraints
 EXCEPTION WHEN OTHERS THEN
   RAISE LOG 'pg_scribe: after a drop: %', SQLERRM; -- start looks after the tables, too
 END $fn$;

@@ -62,6 +62,7 @@ DECLARE
   index oid;
   context text;
   likes boolean := false;
+  retyped boolean;
 BEGIN
   IF late_context IS NOT NULL THEN
     message := message || scribe.command(tg_tag, late_context) || '{"late": true}';
@@ -93,17 +94,35 @@ BEGIN
         OR tg_tag = 'CREATE TABLE' AND command_tag = tg_tag AND (pg_my_temp_schema() <> 0 OR likes))
     INTO objects, touched, indexes, created FROM pg_event_trigger_ddl_commands();
   message := message || jsonb_build_object('objects', objects);
+  IF tg_tag IN ('GRANT', 'REVOKE') THEN
+    GET DIAGNOSTICS context = PG_CONTEXT;
+    IF scribe.text_sent() IS NOT NULL OR concat(current_query(), context) ~* E'\\mall\\M.*\\min\\s+schema\\M|\nSQL function "' THEN
+      message := message || jsonb_build_object('granted', scribe.granted());
+    END IF;
+  END IF;
+  IF tg_tag IN ('GRANT', 'REVOKE', 'CREATE TABLE', 'ALTER TABLE') AND pg_my_temp_schema() <> 0 THEN
+    message := message || jsonb_build_object('transient', scribe.transient_names(current_setting('scribe.path', true)),
+      'parts', scribe.transient_parts());
+  END IF;
+  IF touched IS NULL AND tg_tag IN ('GRANT', 'REVOKE', 'DROP TABLE', 'DROP INDEX', 'DROP VIEW', 'DROP FUNCTION') THEN -- nothing else is of these
+    RETURN scribe.signed(message::text);
+  END IF;
   IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN -- which name none of the tables that their script made
     touched := array_cat(touched, ARRAY(SELECT objid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e'
       UNION SELECT unnest(string_to_array(nullif(scribe.noted('unsaved'), ''), ' '))::oid));
     PERFORM scribe.note('scripts', greatest(coalesce(scribe.noted('scripts'), '0')::int - 1, 0)::text);
   END IF;
-  IF tg_tag = 'ALTER SCHEMA' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- whose name is part of their root's
-    touched := ARRAY(SELECT oid FROM pg_class WHERE relispartition AND relkind = 'r');
+  IF tg_tag = 'ALTER SCHEMA' THEN
+    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- whose name is part of their root's
+      touched := ARRAY(SELECT oid FROM pg_class WHERE relispartition AND relkind = 'r');
+    END IF;
   END IF;
-  IF tg_tag IN ('ALTER TYPE', 'ALTER SCHEMA', 'ALTER EXTENSION') OR tg_tag = 'ALTER TABLE' AND touched IS NOT NULL AND EXISTS (
-      SELECT FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype AND d.deptype = 'n'
-      WHERE c.oid = ANY (touched) AND c.reltype <> 0) THEN
+  retyped := tg_tag IN ('ALTER TYPE', 'ALTER SCHEMA', 'ALTER EXTENSION');
+  IF tg_tag = 'ALTER TABLE' AND touched IS NOT NULL THEN
+    retyped := EXISTS (SELECT FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype AND d.deptype = 'n'
+      WHERE c.oid = ANY (touched) AND c.reltype <> 0);
+  END IF;
+  IF retyped THEN
     message := message || jsonb_build_object('types', scribe.renamed_types(tg_tag));
   END IF;
   IF tg_tag = 'ALTER SCHEMA' THEN
@@ -112,8 +131,10 @@ BEGIN
       WHERE o.classid = 'pg_namespace'::regclass AND c.relkind = 'r' AND c.relpersistence = 'p'));
   END IF;
   IF touched IS NOT NULL THEN
-    IF tg_tag = 'ALTER TABLE' AND EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- attached and detached ones
-      touched := touched || ARRAY(SELECT scribe.family(ARRAY(SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND scribe.is_new(xmin))));
+    IF tg_tag = 'ALTER TABLE' THEN
+      IF EXISTS (SELECT FROM pg_partitioned_table WHERE partstrat = 'h') THEN -- attached and detached ones
+        touched := touched || ARRAY(SELECT scribe.family(ARRAY(SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND scribe.is_new(xmin))));
+      END IF;
     END IF;
     IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA') THEN
       relatives := ARRAY(SELECT scribe.family(touched));
@@ -132,9 +153,10 @@ BEGIN
         CASE WHEN scribe.text_sent() IS NULL THEN current_query() ELSE 'now' END));
     END IF;
   END IF;
-  IF tg_tag ~ '^(CREATE|ALTER) (DOMAIN|TYPE|TABLE|TABLE AS|SCHEMA|EXTENSION)$|^SELECT INTO$'
-      AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = 0 AND contype = 'c' AND NOT convalidated) THEN
-    message := message || (SELECT jsonb_build_object('loose', jsonb_agg(x::int8)) FROM scribe.loose_types() x);
+  IF tg_tag ~ '^(CREATE|ALTER) (DOMAIN|TYPE|TABLE|TABLE AS|SCHEMA|EXTENSION)$|^SELECT INTO$' THEN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = 0 AND contype = 'c' AND NOT convalidated) THEN
+      message := message || (SELECT jsonb_build_object('loose', jsonb_agg(x::int8)) FROM scribe.loose_types() x);
+    END IF;
   END IF;
   IF created IS NOT NULL THEN
     message := message || jsonb_build_object('creates', (SELECT jsonb_agg(d ORDER BY x, n)
@@ -155,10 +177,11 @@ BEGIN
     END IF;
   ELSIF tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
     message := message || jsonb_build_object('view', (SELECT scribe.refreshed_view(max(objid)) FROM pg_event_trigger_ddl_commands()));
-  ELSIF tg_tag = 'ALTER INDEX' AND EXISTS (SELECT FROM pg_class WHERE oid = ANY (indexes) AND relkind = 'I')
-      AND current_query() ~* E'\\mattach\\s+partition\\M' THEN
-    message := message || jsonb_build_object('attached',
-      scribe.attached_index(current_query(), current_setting('scribe.path', true)));
+  ELSIF tg_tag = 'ALTER INDEX' THEN
+    IF current_query() ~* E'\\mattach\\s+partition\\M' AND EXISTS (SELECT FROM pg_class WHERE oid = ANY (indexes) AND relkind = 'I') THEN
+      message := message || jsonb_build_object('attached',
+        scribe.attached_index(current_query(), current_setting('scribe.path', true)));
+    END IF;
   ELSIF tg_tag ~ 'SUBSCRIPTION' THEN
     message := message || jsonb_build_object('subscriptions',
       (SELECT jsonb_agg(jsonb_build_object('name', subname, 'connection', subconninfo, 'publications', subpublications,
@@ -168,18 +191,10 @@ BEGIN
           ('run_as_owner', to_jsonb(s) ->> 'subrunasowner'), ('origin', to_jsonb(s) ->> 'suborigin')) o (name, value) WHERE o.value IS NOT NULL)))
        FROM pg_subscription s WHERE oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_subscription'::regclass)));
   END IF;
-  IF tg_tag LIKE '% MATERIALIZED VIEW' AND EXISTS (SELECT FROM scribe.filled_views(tg_tag)) THEN
-    message := message || '{"filled": true}';
-  END IF;
-  IF tg_tag IN ('GRANT', 'REVOKE') THEN
-    GET DIAGNOSTICS context = PG_CONTEXT;
-    IF scribe.text_sent() IS NOT NULL OR concat(current_query(), context) ~* E'\\mall\\M.*\\min\\s+schema\\M|\nSQL function "' THEN
-      message := message || jsonb_build_object('granted', scribe.granted());
+  IF tg_tag LIKE '% MATERIALIZED VIEW' THEN
+    IF EXISTS (SELECT FROM scribe.filled_views(tg_tag)) THEN
+      message := message || '{"filled": true}';
     END IF;
-  END IF;
-  IF tg_tag IN ('GRANT', 'REVOKE', 'CREATE TABLE', 'ALTER TABLE') AND pg_my_temp_schema() <> 0 THEN
-    message := message || jsonb_build_object('transient', scribe.transient_names(current_setting('scribe.path', true)),
-      'parts', scribe.transient_parts());
   END IF;
   IF tg_tag ~ '^(CREATE|ALTER) (TABLE|VIEW|MATERIALIZED VIEW|INDEX|RULE|TRIGGER|POLICY|DOMAIN|FUNCTION|PROCEDURE|SCHEMA|STATISTICS|FOREIGN TABLE)$' THEN
     GET DIAGNOSTICS context = PG_CONTEXT;

@@ -7,7 +7,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $fn$
 DECLARE
   rel oid;
 BEGIN
-  IF rels IS NULL THEN
+  IF coalesce(cardinality(rels), 0) = 0 THEN
     RETURN;
   ELSIF scribe.mode() = 'no-harm' THEN
     PERFORM scribe.relist(ARRAY(SELECT scribe.family(rels)));

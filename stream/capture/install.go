@@ -42,7 +42,7 @@ var installSQL = sync.OnceValue(func() string {
 })
 
 // wantedVersion is that of the files; another one on the source is refused.
-const wantedVersion = "9"
+const wantedVersion = "10"
 
 // Schema is where the capture is.
 const Schema = event.Schema
