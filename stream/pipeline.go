@@ -197,26 +197,37 @@ func (p *pipeline) unsettled() bool {
 }
 
 // lastSample samples once more and tells where the source's WAL then ends; 0
-// when that cannot be found out.
+// when that cannot be found out. What passes, as an object that is dropped while
+// it is read, does not keep the sample from the stream.
 func (p *pipeline) lastSample(ctx context.Context, end chan<- catalog.LSN) {
+	var lsn catalog.LSN
 	if p.sampler == nil {
-		end <- 0
+		end <- lsn
 		return
 	}
-	p.sampler.Last(ctx)
+	for attempt := range 3 {
+		if attempt > 0 {
+			time.Sleep(200 * time.Millisecond)
+		}
+		complete := p.sampler.Last(ctx)
+		var err error
+		if lsn, err = p.flushed(ctx); complete && err == nil {
+			break
+		}
+	}
+	end <- lsn
+}
+
+// flushed is where the source's WAL ends, seen by a connection of its own.
+func (p *pipeline) flushed(ctx context.Context) (catalog.LSN, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	conn, err := source.Connect(ctx, p.opts.ConnString)
 	if err != nil {
-		end <- 0
-		return
+		return 0, err
 	}
 	defer conn.Close(ctx)
-	lsn, err := source.Flushed(ctx, conn)
-	if err != nil {
-		lsn = 0
-	}
-	end <- lsn
+	return source.Flushed(ctx, conn)
 }
 
 func (p *pipeline) write(ctx context.Context, b render.Batch) error {

@@ -54,6 +54,7 @@ func (r *running) stop(t *testing.T) {
 	if err := r.cmd.Wait(); err != nil && r.cmd.ProcessState.ExitCode() != 0 {
 		t.Fatalf("%v\n%s", err, r.text.String())
 	}
+	t.Logf("%s said:\n%s", r.cmd.Args[1], r.text.String())
 }
 
 func await(t *testing.T, what string, is func() bool) {

@@ -39,6 +39,10 @@ type describer struct {
 // What is there then is read soon.
 var errOvertaken = errors.New("objects were dropped or locked while they were read")
 
+// errNewRoles says that the source has roles, or names of roles, that the stream
+// has not brought: what is said of their objects would come before them.
+var errNewRoles = errors.New("roles are new, or have new names")
+
 // overtakenAtMost is how many readings may fail by that before it is said.
 const overtakenAtMost = 10
 
@@ -86,19 +90,6 @@ func (d *describer) close(ctx context.Context) {
 		d.conn.Close(context.WithoutCancel(ctx))
 		d.conn = nil
 	}
-}
-
-// rolesRenamed reports whether roles have other names than the stream has brought.
-func (d *describer) rolesRenamed(ctx context.Context) (bool, error) {
-	if err := d.connect(ctx); err != nil {
-		return false, err
-	}
-	before, err := KeptRoleNames(ctx, d.Store)
-	if err != nil {
-		return false, err
-	}
-	now, err := RoleNames(ctx, d.conn)
-	return len(findRenames(before, now, nil).to) > 0, err
 }
 
 // touched reads what commands touched, if there is anything.
@@ -208,18 +199,39 @@ type sending struct {
 	open      []byte   // the next one, as far as it has come
 }
 
-// begin takes the snapshot in which objects are read.
+// begin takes the snapshot in which objects are read. Every role that it shows has
+// the name there that the stream has brought.
 func (d *describer) begin(ctx context.Context) (pgx.Tx, *sending, error) {
 	tx, err := d.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, nil, err
 	}
 	s := &sending{describer: d, described: map[describeKey]catalog.Described{}}
-	if err := tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&s.snapshot); err != nil {
+	err = tx.QueryRow(ctx, "SELECT pg_current_snapshot()::text").Scan(&s.snapshot)
+	if err == nil {
+		err = d.rolesBrought(ctx, tx)
+	}
+	if err != nil {
 		tx.Rollback(context.WithoutCancel(ctx))
 		return nil, nil, err
 	}
 	return tx, s, nil
+}
+
+// rolesBrought returns errNewRoles unless the stream has brought all roles with the
+// names that a snapshot shows.
+func (d *describer) rolesBrought(ctx context.Context, tx pgx.Tx) error {
+	brought, err := KeptRoleNames(ctx, d.Store)
+	if err != nil || brought == nil {
+		return err
+	}
+	now, err := RoleNames(ctx, tx)
+	for oid, name := range now {
+		if brought[oid] != name {
+			return errNewRoles
+		}
+	}
+	return err
 }
 
 // read reads objects by OIDs and by addresses. Into related it puts those that

@@ -19,7 +19,7 @@ import (
 // stream.
 type Sampler struct {
 	opts    Options
-	asked   chan chan struct{}
+	asked   chan chan bool
 	rotated chan struct{} // a segment was closed
 	objects *describer    // nil: nobody asks for descriptions
 	said    string        // why the last sample was not complete
@@ -51,7 +51,7 @@ type Options struct {
 // Start samples at once, at every interval, when a segment is closed
 // and when asked, until ctx ends.
 func Start(ctx context.Context, opts Options) *Sampler {
-	m := &Sampler{opts: opts, asked: make(chan chan struct{}), rotated: make(chan struct{}, 1), Done: make(chan struct{})}
+	m := &Sampler{opts: opts, asked: make(chan chan bool), rotated: make(chan struct{}, 1), Done: make(chan struct{})}
 	go m.run(ctx)
 	return m
 }
@@ -68,9 +68,9 @@ func (m *Sampler) run(ctx context.Context) {
 	}
 	var soon <-chan time.Time
 	last := time.Now()
-	sample := func(thorough bool) {
+	sample := func(thorough bool) (complete bool) {
 		last = time.Now()
-		m.sample(ctx, thorough)
+		return m.sample(ctx, thorough)
 	}
 	sample(true)
 	for {
@@ -93,21 +93,29 @@ func (m *Sampler) run(ctx context.Context) {
 				sample(true)
 			}
 		case answer := <-m.asked:
-			sample(true)
-			close(answer)
+			answer <- sample(true)
 		}
 	}
 }
 
 // sample takes one sample, and keeps for status why it was not complete.
-func (m *Sampler) sample(ctx context.Context, thorough bool) {
+func (m *Sampler) sample(ctx context.Context, thorough bool) (complete bool) {
 	notice := m.opts.Keeper.Notice
-	err := m.once(ctx, thorough)
-	if err == nil || !errors.Is(err, errBusy) {
-		err = errors.Join(err, m.objects.sample(ctx, thorough))
+	var err error
+	for attempt := range sampleAtMost {
+		err = m.once(ctx, thorough)
+		if errors.Is(err, errBusy) {
+			break
+		}
+		described := m.objects.sample(ctx, thorough)
+		if errors.Is(described, errNewRoles) && attempt < sampleAtMost-1 {
+			continue // they came meanwhile
+		}
+		err = errors.Join(err, described)
+		break
 	}
 	if ctx.Err() != nil {
-		return
+		return false
 	}
 	if !errors.Is(err, errBusy) {
 		m.say("not everything was sampled: ", err)
@@ -115,7 +123,12 @@ func (m *Sampler) sample(ctx context.Context, thorough bool) {
 	if err := noteFault(ctx, m.opts.Catalog, err); err != nil {
 		notice(err.Error())
 	}
+	return err == nil
 }
+
+// sampleAtMost is how often a sample is taken in a row while roles go on coming
+// and changing their names.
+const sampleAtMost = 3
 
 // say hands on why something failed, once as long as it stays the same.
 func (m *Sampler) say(what string, err error) {
@@ -132,16 +145,13 @@ func (m *Sampler) say(what string, err error) {
 // describeAgain is the pause before another attempt to read what commands touched.
 const describeAgain = 5 * time.Second
 
-// describe reads what commands touched. Where roles have got other names, a sample
-// brings these first.
+// describe reads what commands touched. Where there are new roles, or names of
+// roles, a sample brings these first.
 func (m *Sampler) describe(ctx context.Context) (done bool) {
-	renamed, err := m.objects.rolesRenamed(ctx)
-	if renamed {
+	err := m.objects.touched(ctx)
+	if errors.Is(err, errNewRoles) {
 		m.sample(ctx, false)
 		return true
-	}
-	if err == nil {
-		err = m.objects.touched(ctx)
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) && !errors.Is(err, errOvertaken) {
 		m.say("objects were not described: ", err)
@@ -276,21 +286,23 @@ func (s Sampling) take(ctx, whole context.Context, conn *pgx.Conn, thorough bool
 	return r.finish(ctx, conn)
 }
 
-// Last takes a last sample, or gives up after a while.
-func (m *Sampler) Last(ctx context.Context) {
+// Last takes a last sample, or gives up after a while. It reports whether the
+// sample is complete.
+func (m *Sampler) Last(ctx context.Context) (complete bool) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	answer := make(chan struct{})
+	answer := make(chan bool, 1)
 	select {
 	case m.asked <- answer:
 	case <-m.Done:
-		return
+		return false
 	case <-ctx.Done():
-		return
+		return false
 	}
 	select {
-	case <-answer:
+	case complete = <-answer:
 	case <-m.Done:
 	case <-ctx.Done():
 	}
+	return complete
 }
