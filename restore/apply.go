@@ -95,7 +95,7 @@ func (r *replayer) applySet(t *netTable, s *fold.Set) error {
 	switch n := s.Len(); {
 	case s.Op == segment.Insert && n >= limits.NewSet:
 		return r.copySet(t, s, s.Copy())
-	case s.Op != segment.Insert && n >= limits.Set:
+	case s.Counted(), s.Op != segment.Insert && n >= limits.Set:
 		return r.stageSet(t, s, s.Apply)
 	}
 	for i := range s.Len() {
@@ -144,7 +144,7 @@ func (r *replayer) stageSet(t *netTable, s *fold.Set, sql func(stage string) str
 	if err := r.copySet(t, s, "COPY "+stage+" FROM stdin"); err != nil {
 		return err
 	}
-	return r.fromStage(t, sql(stage), stage, s.Len())
+	return r.fromStage(t, sql(stage), stage, s.Rows())
 }
 
 // fromStage executes a statement that reads a stage, which is empty then.

@@ -40,7 +40,7 @@ const (
 type Limits struct {
 	// Changes of a table that go in order before the catalogs are asked for its
 	// shape, behind each command: the question is asked in the stream, and waits
-	// for all before it. 32.
+	// for all before it. 32; a change that names the complete row asks at once.
 	LookAfter int
 	// Rows to update or to delete that are a set. 50.
 	Set int
@@ -144,8 +144,9 @@ func (r *replayer) switchNet() error {
 	return nil
 }
 
-// table returns the window's table of a name; nil: its changes go in order.
-func (r *replayer) table(name []byte) (*netTable, error) {
+// table returns the window's table of a name; nil: its changes go in order. at is
+// the number of changes from which on the catalogs are asked for its shape.
+func (r *replayer) table(name []byte, at int) (*netTable, error) {
 	n := &r.net
 	if n.last == nil || n.last.name != string(name) {
 		n.last = n.tables[string(name)]
@@ -158,7 +159,7 @@ func (r *replayer) table(name []byte) (*netTable, error) {
 	if t.fold != nil || t.plain {
 		return t, nil
 	}
-	if t.seen++; t.seen < r.net.limits.LookAfter {
+	if t.seen++; t.seen < at {
 		return t, nil
 	}
 	return t, r.look(t)
@@ -205,7 +206,11 @@ func (r *replayer) absorb(c *segment.Change, size int) (bool, error) {
 	if r.commands {
 		return false, nil
 	}
-	t, err := r.table(c.Table)
+	after := r.net.limits.LookAfter
+	if c.Full {
+		after = 1 // in order each may have the server read all of the table
+	}
+	t, err := r.table(c.Table, after)
 	if err != nil {
 		return false, err
 	}
@@ -268,7 +273,7 @@ func (r *replayer) absorbCopy(reader *segment.Reader, item segment.Item) (done b
 	if err := segment.ParseCopy(item.SQL, &n.copy); err != nil {
 		return false, err
 	}
-	t, err := r.table(n.copy.Table)
+	t, err := r.table(n.copy.Table, n.limits.LookAfter)
 	if err != nil || t.fold == nil {
 		t.seen = n.limits.LookAfter // they are many
 		return false, err

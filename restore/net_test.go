@@ -42,7 +42,7 @@ func bothWays(t *testing.T, b *builder, name string, change ...func(*Options)) (
 		if errs[i] = err; i == 0 {
 			report = r
 		}
-		rows[i] = c.Query(t, name+"_"+way, "SELECT (SELECT string_agg(t::text, ' ' ORDER BY t) FROM public.t), "+
+		rows[i] = c.Query(t, name+"_"+way, "SELECT (SELECT string_agg(t::text, ' ' ORDER BY t::text) FROM public.t), "+
 			"(SELECT string_agg(o::text, ' ' ORDER BY o) FROM public.other o)")
 		if err == nil && r.Transactions != report.Transactions || r.Statements != report.Statements {
 			t.Errorf("%s: %d transactions, %d statements; net %d, %d", way, r.Transactions, r.Statements, report.Transactions, report.Statements)

@@ -115,7 +115,8 @@ func (p *pipeline) tooLarge(err error) error {
 	return e
 }
 
-// store writes batches and keeps the intervals.
+// store writes batches and keeps the intervals. The end of ctx asks for a last
+// sample; it breaks off nothing that is being stored.
 func (p *pipeline) store(ctx context.Context) error {
 	fsync, status := time.Tick(p.opts.FsyncInterval), time.Tick(p.opts.StatusInterval) // 0: never
 	asked := time.NewTicker(200 * time.Millisecond)
@@ -124,6 +125,7 @@ func (p *pipeline) store(ctx context.Context) error {
 	defer bases.Stop()
 	last := time.Now()
 	done := ctx.Done()
+	ctx = context.WithoutCancel(ctx)
 	final := make(chan catalog.LSN, 1)
 	var until catalog.LSN
 	var deadline time.Time
@@ -165,7 +167,6 @@ func (p *pipeline) store(ctx context.Context) error {
 			// Take a last sample and let the stream come to it; then what
 			// is stored is the source as it stands.
 			done = nil
-			ctx = context.WithoutCancel(ctx)
 			go p.lastSample(ctx, final)
 		case lsn := <-final:
 			until = max(lsn, 1)

@@ -84,6 +84,21 @@ func (tr *trip) stream(change func(*stream.RunOptions), length time.Duration) {
 	}
 }
 
+// A stop is behind a last sample, whatever is being stored when it comes.
+func TestStopIsBehindALastSample(t *testing.T) {
+	tr := begin(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE SEQUENCE q`)
+	for i := range 6 {
+		streamer := tr.launchStart("--state-interval", "1h", "-F", "1ms", "-s", "1ms")
+		tr.run(fmt.Sprintf(`INSERT INTO t VALUES (%d)`, i))
+		tr.acknowledged()
+		tr.run(`SELECT nextval('q')`)
+		streamer.stop(t)
+		if want := fmt.Sprintf("setval(public.q, %d, true)", i+1); !strings.Contains(strings.ReplaceAll(tr.text(), "'", ""), want) {
+			t.Errorf("after stop %d: no %s\n%s", i, want, tr.text())
+		}
+	}
+}
+
 // The application's event trigger refuses what the sampler does: the stream
 // goes on, everything else is sampled, and the catalog tells.
 func TestSamplerThatFailsDoesNotEndTheStream(t *testing.T) {

@@ -4,7 +4,8 @@
 // A Window absorbs typed changes (segment.Change), table by table, and gives
 // them back as sets: keys of rows to delete, rows to update, rows to insert,
 // to be applied in this order. A row is known by its key: the text of the
-// columns by which an UPDATE or a DELETE finds it. Where the effect cannot be
+// columns by which an UPDATE or a DELETE finds it. If these are all columns,
+// rows that are alike are counted. Where the effect cannot be
 // told exactly from the changes alone, Absorb refuses, and nothing of the
 // change is taken: whoever calls then applies the table's sets, and after them
 // the change as it stands.
@@ -56,6 +57,7 @@ const (
 	deleted               // its row is to be deleted
 	replaced              // … and another one inserted
 	gone                  // inserted and deleted again: it has no such row
+	counted               // rows that are alike in all columns: see need and more
 )
 
 // entry is one row. Its texts are as in a row of COPY, with tabs between values.
@@ -64,9 +66,12 @@ type entry struct {
 	hash     uint32
 	list     uint16 // the columns of row
 	state    state
+
+	// Of counted rows: how many the database must have had, and how many more it has then.
+	need, more int32
 }
 
-const entrySize = 40
+const entrySize = 48
 
 // columns is a list of names that changes have.
 type columns struct {

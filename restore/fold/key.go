@@ -10,7 +10,7 @@ import (
 // bind makes the key of a change, in t.keyText, if the table can find rows by
 // its columns.
 func (t *Table) bind(c *segment.Change) bool {
-	if !c.Only || c.Full || len(c.Key) == 0 {
+	if !c.Only || t.bag || len(c.Key) == 0 {
 		return false
 	}
 	if t.key == nil && !t.learn(c.Key) || len(c.Key) != len(t.key) {

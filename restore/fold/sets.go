@@ -3,6 +3,7 @@ package fold
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"pg_scribe/repo/segment"
@@ -15,6 +16,7 @@ type Set struct {
 	t    *Table
 	list uint16 // of Update and Insert
 	at   []uint32
+	rows int // of the table
 
 	values []segment.Value
 	keys   []segment.Match
@@ -31,6 +33,7 @@ func (t *Table) Sets() []*Set {
 		}
 		sets[l].at = append(sets[l].at, uint32(i))
 	}
+	remove := func(i, rows int) { deletes.at, deletes.rows = append(deletes.at, uint32(i)), deletes.rows+rows }
 	for i := range t.entries {
 		switch e := &t.entries[i]; e.state {
 		case inserted:
@@ -38,10 +41,17 @@ func (t *Table) Sets() []*Set {
 		case updated:
 			into(updates, segment.Update, i, e.list)
 		case deleted:
-			deletes.at = append(deletes.at, uint32(i))
+			remove(i, 1)
 		case replaced:
-			deletes.at = append(deletes.at, uint32(i))
+			remove(i, 1)
 			into(inserts, segment.Insert, i, e.list)
+		case counted:
+			if e.need > 0 {
+				remove(i, int(e.need))
+			}
+			for range e.need + e.more {
+				into(inserts, segment.Insert, i, e.list)
+			}
 		}
 	}
 	var sets []*Set
@@ -58,6 +68,14 @@ func (t *Table) Sets() []*Set {
 // Len is how many rows there are.
 func (s *Set) Len() int { return len(s.at) }
 
+// Rows is how many rows of the table an Update or a Delete has to change.
+func (s *Set) Rows() int {
+	if s.Op == segment.Delete {
+		return s.rows
+	}
+	return len(s.at)
+}
+
 // Apart says that rows of an UPDATE may stand in each other's way, because
 // another index than the key's keeps them apart.
 func (s *Set) Apart() bool { return s.Op == segment.Update && s.t.shape.Unique > 1 }
@@ -72,14 +90,17 @@ func (s *Set) AppendRow(dst []byte, n int) []byte {
 	if s.Op == segment.Update {
 		dst = append(dst, '\t')
 	}
+	if s.Counted() {
+		dst = strconv.AppendInt(append(dst, '\t'), int64(e.need), 10)
+	}
 	if s.Op != segment.Delete {
 		dst = append(dst, s.t.arena.bytes(e.row)...)
 	}
 	return append(dst, '\n')
 }
 
-// Change makes one row the change that it is by itself. It is valid until the
-// next call.
+// Change makes one row, which is not counted, the change that it is by itself. It
+// is valid until the next call.
 func (s *Set) Change(n int, c *segment.Change) {
 	e := &s.t.entries[s.at[n]]
 	*c = segment.Change{Op: s.Op, Table: []byte(s.t.name), Only: s.Op != segment.Insert}
@@ -118,6 +139,9 @@ func (s *Set) Copy() string {
 // Stage is the query whose columns those of a stage have to be: a table for the
 // keys to delete, or the keys and values to update.
 func (s *Set) Stage() string {
+	if s.Counted() {
+		return s.countedStage()
+	}
 	var columns []string
 	for i := range s.t.key {
 		columns = append(columns, fmt.Sprintf("%s AS k%d", s.t.key[i].Column, i+1))
@@ -133,7 +157,10 @@ func (s *Set) Stage() string {
 // Apply is the statement that does to the table what stands in a stage, to as
 // many rows as the set has.
 func (s *Set) Apply(stage string) string {
-	if s.Op == segment.Delete {
+	switch {
+	case s.Counted():
+		return s.removeCounted(stage)
+	case s.Op == segment.Delete:
 		return s.remove(stage)
 	}
 	var set []string
@@ -152,16 +179,21 @@ func (s *Set) join(stage string) string {
 	var where []string
 	for i := range s.t.key {
 		m := &s.t.key[i]
-		operator, cast := "=", ""
-		if len(m.Operator) > 0 {
-			operator = string(m.Operator)
-		}
-		if len(m.Cast) > 0 {
-			cast = "::" + string(m.Cast)
-		}
-		where = append(where, fmt.Sprintf("t.%s %s s.k%d%s", m.Column, operator, i+1, cast))
+		where = append(where, fmt.Sprintf("t.%s %s", m.Column, equals(m, fmt.Sprintf("s.k%d", i+1))))
 	}
 	return stage + " AS s WHERE " + strings.Join(where, " AND ")
+}
+
+// equals is the comparison with a value by a type's equality.
+func equals(m *segment.Match, value string) string {
+	operator := "="
+	if len(m.Operator) > 0 {
+		operator = string(m.Operator)
+	}
+	if len(m.Cast) > 0 {
+		value += "::" + string(m.Cast)
+	}
+	return operator + " " + value
 }
 
 // Rows to update that may stand in each other's way (Apart) are all taken out of

@@ -17,6 +17,9 @@ type Table struct {
 
 	key     []segment.Match // by which changes find rows; no values
 	indexed bool            // slots has all entries
+	bag     bool            // rows are counted
+	all     []segment.Match // how changes compare each column of a complete row; IsNull: not known yet
+	alike   int64           // memory that counted rows may take in sets
 	lists   []*columns
 	guess   uint16 // the list that was used last
 	arena   arena
@@ -36,9 +39,9 @@ func (t *Table) Clear() {
 	for _, chunk := range t.arena.chunks {
 		t.w.size -= int64(len(chunk))
 	}
-	t.w.size -= int64(cap(t.entries))*entrySize + int64(len(t.slots))*4
+	t.w.size -= int64(cap(t.entries))*entrySize + int64(len(t.slots))*4 + t.alike
 	t.arena.clear(&t.w.spare, spareChunks)
-	t.entries, t.slots, t.indexed = nil, nil, false
+	t.entries, t.slots, t.indexed, t.bag, t.alike = nil, nil, false, false, 0
 	if len(t.lists) > mostLists/2 { // make room for other ones
 		t.lists, t.guess = nil, 0
 		t.full, _ = t.list(t.shape.Columns)
@@ -48,15 +51,17 @@ func (t *Table) Clear() {
 // Absorb takes a change into the window. It returns false, and takes nothing,
 // if the effect cannot be told.
 func (t *Table) Absorb(c *segment.Change) bool {
-	switch c.Op {
-	case segment.Insert:
+	switch {
+	case c.Op == segment.Insert:
 		return t.AbsorbRow(c.Columns, c.New)
-	case segment.Update:
+	case c.Op != segment.Update && c.Op != segment.Delete:
+		return false
+	case c.Full:
+		return t.absorbWhole(c)
+	case c.Op == segment.Update:
 		return t.update(c)
-	case segment.Delete:
-		return t.remove(c)
 	}
-	return false
+	return t.remove(c)
 }
 
 // AbsorbRow takes a row that is inserted into the window, as Absorb does.
@@ -67,6 +72,12 @@ func (t *Table) AbsorbRow(names [][]byte, values []segment.Value) bool {
 	}
 	if t.row, ok = appendFields(t.row[:0], values); !ok {
 		return false
+	}
+	if t.bag {
+		if l == t.full {
+			t.count(t.row, 1)
+		}
+		return l == t.full
 	}
 	if !t.indexed {
 		t.add(entry{row: t.put(t.row), list: l, state: inserted})
@@ -168,7 +179,14 @@ func (t *Table) merge(e *entry, l uint16) bool {
 	if !ok {
 		return false
 	}
-	t.oldFields = split(t.oldFields[:0], t.arena.bytes(e.row))
+	t.combine(m, t.arena.bytes(e.row))
+	t.setRow(e, m.list, t.other)
+	return true
+}
+
+// combine puts an old row and the new values in t.row together, in t.other.
+func (t *Table) combine(m merge, old []byte) {
+	t.oldFields = split(t.oldFields[:0], old)
 	t.fields = split(t.fields[:0], t.row)
 	t.other = t.other[:0]
 	for i, from := range m.from {
@@ -181,8 +199,6 @@ func (t *Table) merge(e *entry, l uint16) bool {
 			t.other = append(t.other, t.oldFields[^from]...)
 		}
 	}
-	t.setRow(e, m.list, t.other)
-	return true
 }
 
 // moved makes the key that the row has behind an UPDATE with the columns of a
