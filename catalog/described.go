@@ -106,6 +106,32 @@ func (c *Catalog) TablesOf(ctx context.Context, indexes []string) (oids []uint32
 	return oids, err
 }
 
+// DescribedInBase takes what a further base says of all objects. What was recorded of those of which it says something else, or that only one of both
+// has, does not count any more: a restore that begins at the base knows what the base says of them.
+func (c *Catalog) DescribedInBase(ctx context.Context, said map[DescribedKey]Described) error {
+	known, err := c.Described(ctx)
+	if err != nil {
+		return err
+	}
+	differ := map[DescribedKey]Described{}
+	for k, was := range known {
+		if now, there := said[k]; !there {
+			was.Sum = ""
+			differ[k] = was
+		} else if now.Sum != was.Sum {
+			now.Sum = ""
+			differ[k] = now
+		}
+	}
+	for k, now := range said {
+		if _, there := known[k]; !there {
+			now.Sum = ""
+			differ[k] = now
+		}
+	}
+	return c.Describe(ctx, false, differ, nil)
+}
+
 // Undescribe has the objects described again: what was recorded of them does not count any more.
 func (c *Catalog) Undescribe(ctx context.Context, keys []DescribedKey) error {
 	err := c.write(ctx, func(tx *sql.Tx) error {

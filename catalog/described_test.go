@@ -44,3 +44,15 @@ func TestDescribed(t *testing.T) {
 	must(t, c.Describe(ctx, true, nil, nil))
 	check(map[DescribedKey]Described{})
 }
+
+// What a base says otherwise, or only one of both says, counts no more.
+func TestDescribedInBase(t *testing.T) {
+	c, _ := create(t)
+	same, other, gone, fresh := DescribedKey{"table", "same"}, DescribedKey{"table", "other"}, DescribedKey{"view", "gone"}, DescribedKey{"view", "fresh"}
+	must(t, c.Describe(ctx, true, map[DescribedKey]Described{same: {1259, 1, "a", nil}, other: {1259, 2, "b", nil}, gone: {1259, 3, "c", nil}}, nil))
+	must(t, c.DescribedInBase(ctx, map[DescribedKey]Described{same: {1259, 1, "a", nil}, other: {1259, 12, "d", nil}, fresh: {1259, 4, "e", nil}}))
+	want := map[DescribedKey]Described{same: {1259, 1, "a", nil}, other: {1259, 12, "", nil}, gone: {1259, 3, "", nil}, fresh: {1259, 4, "", nil}}
+	if got, err := c.Described(ctx); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v %v, want %v", got, err, want)
+	}
+}

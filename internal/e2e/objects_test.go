@@ -324,3 +324,27 @@ func TestDescriptionsHoldNobodyUp(t *testing.T) {
 		tr.run("COMMENT ON VIEW over IS '" + fmt.Sprint(i) + "'; COMMENT ON VIEW back IS 'x'")
 	}
 }
+
+// A base describes what the stream has not described yet, and does not describe
+// what went before: what commands behind it do without naming it must be said to
+// both chains.
+func TestChangesBehindABaseThatTheStreamHasNotDescribed(t *testing.T) {
+	for name, script := range map[string][2]string{
+		"view":       {`CREATE VIEW s.extra AS SELECT id, v FROM s.t`, `DROP TABLE s.t CASCADE; CREATE TABLE s.t (id int PRIMARY KEY, v text)`},
+		"privileges": {`GRANT SELECT ON ALL TABLES IN SCHEMA s TO PUBLIC`, `REVOKE ALL ON ALL TABLES IN SCHEMA s FROM PUBLIC`},
+		"schema":     {`CREATE TABLE w.y (a int)`, `DROP SCHEMA w CASCADE; CREATE SCHEMA w`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := begin(t, `CREATE SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY, v text); CREATE SCHEMA w`)
+			tr.run(script[0])
+			tr.fullBackup()
+			tr.run(script[1], `CREATE TABLE s.late (id int)`)
+			tr.capture()
+			tr.noGap()
+			for _, base := range tr.bases() {
+				tr.backFrom(base)
+				tr.equal()
+			}
+		})
+	}
+}

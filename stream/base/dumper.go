@@ -105,7 +105,9 @@ func (d *Dumper) Take(ctx context.Context, slotConn *pgconn.PgConn) (base Result
 	defer stop()
 	d.objects = objects
 	made, err := d.write(ctx, header, stamp, snapshot, func(ctx context.Context) (catalog.LSN, error) {
-		objects.wait() // what changes while they are read may be in them
+		if err := d.compareObjects(ctx); err != nil { // what changes while they are read may be in them
+			return 0, err
+		}
 		return d.fence(ctx, slotConn, keeper)
 	})
 	if err != nil {

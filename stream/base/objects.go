@@ -91,6 +91,15 @@ func (o *descriptions) read(ctx context.Context, options Options, snapshot strin
 // wait waits until they are read, or cannot be: then the base goes without them.
 func (o *descriptions) wait() { <-o.done }
 
+// compareObjects has objects described again of which the base says something else
+// than the stream so far. No command has changed them since the base's point.
+func (d *Dumper) compareObjects(ctx context.Context) error {
+	if d.objects.wait(); d.objects.err != nil || d.AtPoint != nil {
+		return nil
+	}
+	return d.Repo.Catalog().DescribedInBase(ctx, d.objects.said)
+}
+
 // writeTo writes them behind pg_dump's text.
 func (o *descriptions) writeTo(w io.Writer) error {
 	packed, err := o.packed()
