@@ -141,6 +141,13 @@ func (r *replayer) stageSet(t *netTable, s *fold.Set, sql func(stage string) str
 	if err != nil {
 		return err
 	}
+	if s.Counted() && s.Len() >= r.net.limits.Set && !t.analyzed {
+		t.analyzed = true
+		sql := s.Analyze()
+		if err := r.feed.query([]byte(sql), r.setAnswer(t, sql, anyRows)); err != nil {
+			return err
+		}
+	}
 	if err := r.copySet(t, s, "COPY "+stage+" FROM stdin"); err != nil {
 		return err
 	}

@@ -108,3 +108,34 @@ func TestNetMissingWithoutKey(t *testing.T) {
 		}
 	}
 }
+
+// TestNetWithoutKeyAnalyzes: an index that tells few rows apart does not lead to
+// many rows one after another.
+func TestNetWithoutKeyAnalyzes(t *testing.T) {
+	b := build(t)
+	b.base(100, 5, `SET search_path = '';
+CREATE TABLE public.t (a int, b int, c int);
+CREATE TABLE public.other (id int PRIMARY KEY, v text);
+CREATE INDEX ON public.t (a, b);
+INSERT INTO public.t SELECT g % 3, g % 2, g FROM generate_series(1, 30000) g;
+`, "")
+	b.open(100)
+	var lines []string
+	for i := 1; i <= 300; i++ {
+		old := fmt.Sprintf(`"a" = '%d' AND "b" = '%d' AND "c" = '%d'`, i%3, i%2, i)
+		lines = append(lines, fmt.Sprintf(`UPDATE ONLY "public"."t" SET "c" = '%d' WHERE ctid = (SELECT ctid FROM ONLY "public"."t" WHERE %s LIMIT 1);`, -i, old))
+	}
+	b.tx(120, 11, 10, lines...)
+	b.seal()
+	report, err := bothWays(t, b, "analyzed")
+	if err != nil || len(report.Notices) > 0 {
+		t.Errorf("%v, notices: %s", err, report.Notices)
+	}
+	c := pgtest.Shared(t)
+	if got := updated(t, c, "analyzed_net", "t"); got != "0|300" {
+		t.Errorf("updated and deleted %s", got)
+	}
+	if got := c.Query(t, "analyzed_net", "SELECT idx_tup_fetch < 30000 FROM pg_stat_user_tables WHERE relname = 't'"); got != "t" {
+		t.Errorf("the rows were looked for one after another: %s", got)
+	}
+}

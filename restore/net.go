@@ -85,6 +85,8 @@ type netTable struct {
 	seen  int         // changes that went in order
 	fold  *fold.Table // nil: it is not known, or ordered
 	plain bool        // its changes go in order
+
+	analyzed bool // for sets of counted rows
 }
 
 // netError: something went wrong where net effects were applied.

@@ -136,6 +136,13 @@ const alikeSize = 4
 // as it has to be deleted. No index need have them, so that each may cost as much as all.
 func (s *Set) Counted() bool { return s.Op == segment.Delete && s.t.bag }
 
+// Analyze is the statement by which the planner knows how many rows have the same
+// value: an index that tells few rows apart would be the dearest way to them. With
+// columns named it computes no expressions of indexes.
+func (s *Set) Analyze() string {
+	return "ANALYZE " + s.t.name + " (" + string(bytes.Join(s.t.shape.Columns, []byte(", "))) + ")"
+}
+
 // countedStage is Stage for such rows.
 func (s *Set) countedStage() string {
 	var columns []string
